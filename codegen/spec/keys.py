@@ -1,0 +1,77 @@
+"""How the language is declared: a section is a frozen dataclass, a key is a field with its type, words and default.
+
+Everything that knows the language (Cerberus schema, JSON Schema, reference page, mutations, drafts) walks these
+classes; so does the check for what has no template yet (`ready=False`). A value of `None` means "not written": the plan
+then takes the key's `chain`, the first field that the config class has, or its `default`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key of a section may hold.
+
+    type: choice (a word, or an expression yielding one), expression, equations, text, mapping (role -> path),
+    section (one class), kinds (a class per `kind`), named (name -> one of the kinds), data (free YAML), fused, drops.
+    """
+
+    type: str
+    doc: str
+    words: tuple[Any, ...] = ()
+    default: str | None = None
+    chain: tuple[str, ...] = ()
+    section: type["Section"] | None = None
+    kinds: Mapping[str, type["Section"]] | None = None
+    bare: str | None = None
+    ready: bool = True
+    unready_words: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A mapping of the language. `why` becomes the comment at the place that the mapping generates."""
+
+    why: str | None = None
+
+
+def key(type_: str, doc: str, **options: Any) -> Any:
+    return field(default=None, metadata={"key": Key(type_, doc, **options)})
+
+
+def choice(doc: str, *words: Any, **options: Any) -> Any:
+    """A word of the catalog, default first; or an expression that yields one."""
+    return key("choice", doc, words=words, **options)
+
+
+def expr(doc: str, *chain: str, **options: Any) -> Any:
+    """An expression over the config; `chain` names the defaults, of which the first that exists is taken."""
+    return key("expression", doc, chain=chain, **options)
+
+
+def text(doc: str, **options: Any) -> Any:
+    return key("text", doc, **options)
+
+
+def mapping(doc: str, **options: Any) -> Any:
+    return key("mapping", doc, **options)
+
+
+def section(doc: str, cls: type[Section], **options: Any) -> Any:
+    return key("section", doc, section=cls, **options)
+
+
+def when(doc: str = "False: the thing is absent.") -> Any:
+    return expr(doc)
+
+
+def keys(cls: type[Section]) -> dict[str, Key]:
+    """The keys of a section under the names that a spec uses."""
+    return {item.name.rstrip("_"): item.metadata["key"] for item in fields(cls) if "key" in item.metadata}
+
+
+def key_of(cls: type[Section], name: str) -> Key:
+    """The key of a section by its name in a spec."""
+    return keys(cls)[name]

@@ -1,0 +1,38 @@
+"""A spec file after loading and checking: its frame, its schedules, and one flat spec per combination of their outcomes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.spec.language import ConfigDeclaration, Spec
+from codegen.spec.values import Expression
+
+
+@dataclass(frozen=True)
+class Split:
+    """One entry of `variants` or `layers`: what it depends on and which outcomes it has.
+
+    `when` entries have the outcomes (False, True); `by` entries one for each kind that the expression may yield.
+    """
+
+    condition: Expression
+    outcomes: tuple[Any, ...]
+    by: bool
+    per_layer: bool  # an entry of `layers`; entries of `variants` are decided once for the whole model
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """Everything that a spec file says. `flat` maps one outcome per split, in the order of `splits`, to the merged spec."""
+
+    path: str
+    name: str
+    architectures: tuple[str, ...]
+    config: ConfigDeclaration
+    summary: str
+    docs: Mapping[str, Any]
+    tests: Mapping[str, Any]
+    overrides: Mapping[str, str]
+    splits: tuple[Split, ...]
+    flat: Mapping[tuple[Any, ...], Spec]
+    unready: tuple[str, ...] = ()  # keys and words that have no template yet, e.g. "mlp.kind: moe"
