@@ -1,0 +1,69 @@
+"""Attention over cached keys and values, through transformers' attention interface."""
+
+import torch
+from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from nemo_automodel.components.models.common.functional import softcap as cap
+
+
+class Attention(nn.Module):
+    """What `attend` and attention interfaces read from their module. Subclasses set what differs.
+
+    scale: factor of the scores. softcap: bound of the scores. window: how many keys a query sees, itself included.
+    chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
+    scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
+    scores is the model's dtype, and None for the softmax too.
+    """
+
+    is_causal = True
+    scale = softcap = window = chunk = None
+    dropout = 0.0
+    rotary = True
+    scores_dtype, softmax_dtype = None, torch.float32
+    num_key_value_groups = 1
+
+    def __init__(self, config, layer_idx, backend):
+        super().__init__()
+        self.config, self.layer_idx, self.backend = config, layer_idx, backend
+
+
+def split_heads(x, head_dim):
+    """[B, S, N * D] -> [B, N, S, D]."""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
+    """Caches k and v, then calls the config's attention implementation.
+
+    q [B, N, S, D], k [B, K, S, D], v [B, K, S, E] -> y [B, S, N * E], and the weights [B, N, S, T] or None.
+    """
+    if past_key_values is not None:
+        k, v = past_key_values.update(k, v, module.layer_idx)
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(module.config._attn_implementation, eager_attention)
+    y, weights = interface(
+        module,
+        q,
+        k,
+        v,
+        mask,
+        scaling=module.scale,
+        dropout=module.dropout if module.training else 0.0,
+        sliding_window=module.window,
+        softcap=module.softcap,
+        **kwargs,
+    )
+    return y.flatten(-2), weights
+
+
+def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None, **kwargs):
+    """The specification of every other implementation: soft-capped scores, a masked softmax, weighted values."""
+    k, v = (t.repeat_interleave(module.num_key_value_groups, dim=1) for t in (k, v))
+    dtype = module.scores_dtype or q.dtype
+    scores = cap(q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling, softcap)
+    if mask is not None:
+        scores = scores + mask
+    weights = torch.softmax(scores, dim=-1, dtype=module.softmax_dtype).to(v.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ v).transpose(1, 2).contiguous(), weights
+

@@ -1,0 +1,58 @@
+"""Which implementation of each primitive a model is built with."""
+
+from dataclasses import dataclass
+
+import torch
+
+CHOICES = {
+    "attn": ("auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"),
+    "linear": ("auto", "torch", "te"),
+    "rms_norm": ("auto", "torch", "torch_fused", "te"),
+    "rope": ("auto", "torch"),
+    "projections": ("auto", "packed", "split"),
+    "cross_entropy": ("auto", "full", "chunked"),
+    "experts": ("auto", "torch", "te"),
+    "dispatcher": ("auto", "torch", "deepep"),
+    "gate_precision": (None, "float32", "float64"),
+}
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """`auto` picks the best that is installed and applicable, once, when the model is built.
+
+    attn: attention implementation (auto: the `attn_implementation` of from_pretrained). linear, rms_norm, rope: kernels.
+    projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA. cross_entropy: whether
+    training materialises the logits of a whole batch (auto: not for large vocabularies). experts, dispatcher,
+    gate_precision: of mixtures of experts. enable_hf_state_dict_adapter: whether disk names are translated at all.
+    Raises ValueError for a value that does not exist, and when the model is built for one that cannot run here.
+    """
+
+    attn: str = "auto"
+    linear: str = "auto"
+    rms_norm: str = "auto"
+    rope: str = "auto"
+    projections: str = "auto"
+    cross_entropy: str = "auto"
+    experts: str = "auto"
+    dispatcher: str = "auto"
+    gate_precision: str | None = None
+    enable_hf_state_dict_adapter: bool = True
+
+    def __post_init__(self):
+        for field, known in CHOICES.items():
+            value = getattr(self, field)
+            if value not in known:
+                raise ValueError(f"backend.{field}: {value!r} is not one of {', '.join(map(str, known))}")
+
+    @classmethod
+    def of(cls, backend):
+        """A BackendConfig from None (all auto), from a mapping of fields (as in YAML), or itself."""
+        if backend is None:
+            return cls()
+        return backend if isinstance(backend, cls) else cls(**backend)
+
+    @property
+    def packed(self):
+        """A property of the machine, not of the model's device: models are built on `meta`."""
+        return self.projections == "packed" or (self.projections == "auto" and torch.cuda.is_available())

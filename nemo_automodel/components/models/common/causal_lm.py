@@ -1,0 +1,236 @@
+"""What every decoder-only language model does alike: embedding, masks, layers, cache, outputs, loss."""
+
+import torch
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StaticCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from nemo_automodel.components.models.common.attention import Attention
+from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
+from nemo_automodel.components.models.common.masks import cache_layers, dynamic_cache, mask_kind, name_kinds, with_bias
+
+
+class DecoderLayer(GradientCheckpointingLayer):
+    """x [B, S, H] -> x [B, S, H]. `rope_kind` names its table where the model has several."""
+
+    rope_kind = "default"
+    mask_kind = "full_attention"  # set by the model, from the layer's attention
+
+
+class Decoder(HFCheckpointingMixin, PreTrainedModel):
+    """Common to base models and to models with a head."""
+
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _can_record_outputs = {"hidden_states": DecoderLayer, "attentions": Attention}
+
+    def __init__(self, config, backend=None):
+        backend = BackendConfig.of(backend)
+        if backend.attn != "auto":
+            config._attn_implementation = backend.attn
+        super().__init__(config)
+        self.backend = backend
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if hasattr(module, "initialize"):
+            module.initialize(self.config.initializer_range)
+        else:
+            super()._init_weights(module)
+
+    def post_init(self):
+        super().post_init()
+        for module in self.modules():
+            if hasattr(module, "bind"):
+                module.bind(self.backend)
+
+
+class DecoderModel(Decoder):
+    """ids [B, S] -> x [B, S, H]. Subclasses declare the parts and, where they differ, `embed` and `finish`."""
+
+    _layers_name = "layers"
+    _positions_from_mask = False
+
+    def post_init(self):
+        kinds = [mask_kind(layer) for layer in self.decoder_layers]
+        names = name_kinds(kinds)
+        for layer, kind in zip(self.decoder_layers, kinds, strict=True):
+            layer.mask_kind = names[kind]
+        self._layer_kinds = kinds
+        self._kinds = {name: (kind, kinds.index(kind)) for kind, name in names.items()}
+        super().post_init()
+
+    @property
+    def decoder_layers(self):
+        return getattr(self, self._layers_name)
+
+    def embed(self, x, position_ids):
+        """What follows the token embedding: x [B, S, H], positions [B, S] -> x [B, S, H]."""
+        return x
+
+    def finish(self, x):
+        """What follows the last layer."""
+        return self.norm(x)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        use_cache=None,
+        **kwargs: Unpack[TransformersKwargs],
+    ):
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        x = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache and past_key_values is None:
+            past_key_values = dynamic_cache(self._layer_kinds)
+        if position_ids is None:
+            position_ids = self._positions(x, past_key_values)
+        masks = self.masks(x, attention_mask, past_key_values, position_ids)
+        x = self.embed(x, self._embedded_positions(position_ids, attention_mask))
+        ropes = self._ropes(x, position_ids)
+        for layer in self.decoder_layers[: self.config.num_hidden_layers]:
+            x = layer(
+                x,
+                rope=ropes.get(layer.rope_kind),
+                mask=masks[layer.mask_kind],
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_ids=position_ids,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(last_hidden_state=self.finish(x), past_key_values=past_key_values)
+
+    def _positions(self, x, past_key_values):
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        return (torch.arange(x.shape[1], device=x.device) + seen).unsqueeze(0)
+
+    def _embedded_positions(self, position_ids, attention_mask):
+        """Positions of a learned table; OPT's count the mask instead, and give padding -1."""
+        if not self._positions_from_mask or attention_mask is None or isinstance(attention_mask, dict):
+            return position_ids
+        counted = attention_mask.cumsum(-1) * attention_mask - 1
+        return counted[:, -position_ids.shape[-1] :].long()
+
+    def _ropes(self, x, position_ids):
+        """{kind: (cosines, sines)}; empty where the model has no rotary positions."""
+        table = getattr(self, "rotary_emb", None)
+        if table is None:
+            return {}
+        tables = table if isinstance(table, torch.nn.ModuleDict) else {"default": table}
+        return {kind: each(x, position_ids) for kind, each in tables.items()}
+
+    def masks(self, x, attention_mask, past_key_values, position_ids):
+        """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already."""
+        if isinstance(attention_mask, dict):
+            return attention_mask
+        alibi = getattr(self, "alibi", None)
+        arguments = {
+            "inputs_embeds": x,
+            "attention_mask": attention_mask,
+            "past_key_values": past_key_values,
+            "position_ids": position_ids,
+        }
+        masks = {
+            name: kind.create(self.config, alibi is None, layer_idx=layer, **arguments)
+            for name, (kind, layer) in self._kinds.items()
+        }
+        return masks if alibi is None else {name: self._biased(name, mask, arguments) for name, mask in masks.items()}
+
+    def _biased(self, name, mask, arguments):
+        implementation = self.config._attn_implementation
+        if implementation not in ("eager", "sdpa"):
+            raise ValueError(f"attn_implementation={implementation!r} takes no ALiBi biases: use 'eager' or 'sdpa'")
+        cache, x = arguments["past_key_values"], arguments["inputs_embeds"]
+        offset = 0 if cache is None else cache.get_mask_sizes(x.shape[1], self._kinds[name][1])[1]
+        return with_bias(mask, self.alibi, arguments["attention_mask"], offset, x.dtype)
+
+
+class CausalLM(Decoder, GenerationMixin):
+    """ids [B, S] -> logits [B, S, V], and the loss where labels are given."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    _output_embed_layer = "lm_head"
+
+    def __init__(self, config, backend=None):
+        super().__init__(config, backend)
+        self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
+
+    def get_output_embeddings(self):
+        return getattr(self, self._output_embed_layer)
+
+    def set_output_embeddings(self, new_embeddings):
+        setattr(self, self._output_embed_layer, new_embeddings)
+
+    def transform_logits(self, logits):
+        """What follows the head: logits [..., V] -> logits [..., V]."""
+        return logits
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        labels=None,
+        use_cache=None,
+        logits_to_keep=0,
+        **kwargs: Unpack[TransformersKwargs],
+    ):
+        outputs = self.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.transform_logits(self.get_output_embeddings()(outputs.last_hidden_state[:, kept, :]))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return self.output(outputs, logits, loss, attention_mask)
+
+    def output(self, outputs, logits, loss, attention_mask):
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def create_masks_for_generate(self, config, inputs_embeds, attention_mask, past_key_values, position_ids, **_):
+        """`generate` makes the masks of a static cache ahead of the compiled forward."""
+        return self.base_model.masks(inputs_embeds, attention_mask, past_key_values, position_ids)
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        given = model_kwargs.get("past_key_values")
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        cache = model_kwargs.get("past_key_values")
+        if given is None and type(cache) in (DynamicCache, StaticCache):
+            length = cache.max_cache_len if isinstance(cache, StaticCache) else None
+            cache.layers = cache_layers(self.base_model._layer_kinds, length)

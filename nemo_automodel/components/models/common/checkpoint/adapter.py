@@ -1,0 +1,70 @@
+"""Between the names and layouts of a checkpoint and those of a model in memory."""
+
+import re
+
+from nemo_automodel.components.models.common.backend import BackendConfig
+
+
+class StateDictAdapter:
+    """Runs a model's rules in both directions, on whole state dicts and on single tensors."""
+
+    def __init__(self, config, backend=None, tied=()):
+        packed = BackendConfig.of(backend).packed
+        rules = (rule.for_backend(packed) for rule in self.rules(config))
+        self.active = tuple(rule for rule in rules if rule is not None)
+        self.tied = frozenset(tied)
+
+    def rules(self, config):
+        """The table; most models need none."""
+        return ()
+
+    def to_hf(self, state_dict):
+        """Names and layouts of memory -> those of disk; tied tensors are left out, as on disk."""
+        out = {}
+        for name, tensor in state_dict.items():
+            if name not in self.tied:
+                out.update(self.convert_single_tensor_to_hf(name, tensor))
+        return out
+
+    def convert_single_tensor_to_hf(self, name, tensor):
+        """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows."""
+        for rule in self.active:
+            if match := re.fullmatch(_pattern(rule.memory), name):
+                head, tail = match.groups()
+                return [
+                    (head + disk.replace("*", str(i)) + tail, value.contiguous())
+                    for disk, values in zip(rule.disk, rule.save(tensor), strict=True)
+                    for i, value in enumerate(values)
+                ]
+        return [(name, tensor)]
+
+    def from_hf(self, state_dict):
+        """Names and layouts of disk -> those of memory; names of memory pass through. Raises KeyError for a lone part."""
+        out, groups = {}, {}
+        for name, tensor in state_dict.items():
+            place = self._place(name)
+            if place is None:
+                out[name] = tensor
+            else:
+                rule, memory, part, index = place
+                groups.setdefault(memory, (rule, [{} for _ in rule.disk]))[1][part][index] = tensor
+        for memory, (rule, parts) in groups.items():
+            missing = [disk for disk, found in zip(rule.disk, parts, strict=True) if not found]
+            if missing:
+                raise KeyError(f"{memory} needs {', '.join(missing)}, which the checkpoint lacks")
+            out[memory] = rule.load([[found[i] for i in sorted(found)] for found in parts])
+        return out
+
+    def _place(self, name):
+        """The rule that uses a disk tensor, the tensor in memory that it becomes part of, which part, and its index."""
+        for rule in self.active:
+            for part, disk in enumerate(rule.disk):
+                if match := re.fullmatch(_pattern(disk), name):
+                    head, *index, tail = match.groups()
+                    return rule, head + rule.memory + tail, part, int(index[0]) if index else 0
+        return None
+
+
+def _pattern(name):
+    """A name, anchored at dots on both sides; `*` counts."""
+    return r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\..*)"

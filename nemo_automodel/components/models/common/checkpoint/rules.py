@@ -1,0 +1,196 @@
+"""Weight rules: one tensor in memory made of one or more on disk, and back.
+
+A rule never joins tensors on the way to disk, so every tensor in memory converts to disk by itself. It never counts
+rows or experts from the config, so shards convert like whole tensors. `*` in a disk name counts; a name ends before
+`.weight` or `.bias`, which carry over. `load(parts)` takes a list of tensors for each disk name and returns one tensor;
+`save(tensor)` is its exact inverse.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+class Rule:
+    """`disk`: names on disk; `memory`: the one name in memory; `counted`: each disk name stands for many tensors."""
+
+    needs_packing = False
+    counted = False
+
+    def for_backend(self, packed):
+        """What remains of the rule where the backend packs projections, or does not; None: nothing."""
+        return self if packed or not self.needs_packing else None
+
+
+@dataclass(frozen=True)
+class PackQKV(Rule):
+    """Rows of q, k and v, grouped per KV head: [q_0 k_0 v_0 q_1 k_1 v_1 ...], `queries` query heads to a group."""
+
+    path: str
+    queries: int
+    head_dim: int
+    parts: tuple = ("q_proj", "k_proj", "v_proj")
+    packed: str = "qkv_proj"
+    v_head_dim: int | None = None
+    needs_packing = True
+
+    @property
+    def disk(self):
+        return tuple(join(self.path, part) for part in self.parts)
+
+    @property
+    def memory(self):
+        return join(self.path, self.packed)
+
+    @property
+    def widths(self):
+        return self.queries * self.head_dim, self.head_dim, self.v_head_dim or self.head_dim
+
+    def load(self, parts):
+        groups = [tensor.unflatten(0, (-1, width)) for (tensor,), width in zip(parts, self.widths, strict=True)]
+        return torch.cat(groups, dim=1).flatten(0, 1)
+
+    def save(self, tensor):
+        groups = tensor.unflatten(0, (-1, sum(self.widths)))
+        return [[part.flatten(0, 1)] for part in groups.split(self.widths, dim=1)]
+
+
+@dataclass(frozen=True)
+class PackGateUp(Rule):
+    """Rows of gate and up, interleaved: [g_0 u_0 g_1 u_1 ...]."""
+
+    path: str
+    parts: tuple = ("gate_proj", "up_proj")
+    packed: str = "gate_up_proj"
+    needs_packing = True
+
+    @property
+    def disk(self):
+        return tuple(join(self.path, part) for part in self.parts)
+
+    @property
+    def memory(self):
+        return join(self.path, self.packed)
+
+    def load(self, parts):
+        return torch.stack([tensor for (tensor,) in parts], dim=1).flatten(0, 1)
+
+    def save(self, tensor):
+        return [[part] for part in tensor.unflatten(0, (-1, 2)).unbind(1)]
+
+
+@dataclass(frozen=True)
+class Rename(Rule):
+    """Another name, the same tensor."""
+
+    disk_name: str
+    memory: str
+
+    @property
+    def disk(self):
+        return (self.disk_name,)
+
+    def load(self, parts):
+        return parts[0][0]
+
+    def save(self, tensor):
+        return [[tensor]]
+
+
+@dataclass(frozen=True)
+class Transpose(Rule):
+    """Stored [in, out] (GPT-2's Conv1D), used [out, in]; vectors stay."""
+
+    path: str
+
+    @property
+    def disk(self):
+        return (self.path,)
+
+    @property
+    def memory(self):
+        return self.path
+
+    def load(self, parts):
+        return parts[0][0].t()
+
+    def save(self, tensor):
+        return [[tensor.t()]]
+
+
+class Reorder(Rule):
+    """The same matrix with its rows in another order, under one name; `transposed` ones turn on every backend."""
+
+    needs_packing = True
+
+    @property
+    def disk(self):
+        return (self.path,)
+
+    @property
+    def memory(self):
+        return self.path
+
+    def for_backend(self, packed):
+        if packed:
+            return self
+        return Transpose(self.path) if self.transposed else None
+
+    def load(self, parts):
+        tensor = parts[0][0]
+        return self.pack(tensor.t() if self.transposed else tensor)
+
+    def save(self, tensor):
+        rows = self.unpack(tensor)
+        return [[rows.t() if self.transposed else rows]]
+
+
+@dataclass(frozen=True)
+class ReorderQKV(Reorder):
+    """Rows in `groups` equal blocks of `parts` on disk ([q | k | v] once: `groups` 1), grouped per KV head in memory."""
+
+    path: str
+    parts: tuple
+    groups: int
+    queries: int
+    head_dim: int
+    transposed: bool = False
+
+    def pack(self, rows):
+        units = self.queries + 2  # one KV head's share of the rows, in heads
+        heads = rows.unflatten(0, (self.groups, -1, self.head_dim))
+        per_block = heads.shape[1] // units
+        sizes = [self._share(part) * per_block for part in self.parts]
+        blocks = dict(zip(self.parts, heads.split(sizes, dim=1), strict=True))
+        grouped = [
+            blocks[part].unflatten(1, (per_block, self._share(part))).flatten(0, 1) for part in ("q", "k", "v")
+        ]
+        return torch.cat(grouped, dim=1).flatten(0, 2)
+
+    def unpack(self, rows):
+        grouped = rows.unflatten(0, (self.groups, -1, self.queries + 2, self.head_dim))
+        split = grouped.split([self._share(part) for part in "qkv"], dim=2)
+        parts = {part: block.flatten(1, 2) for part, block in zip("qkv", split, strict=True)}
+        return torch.cat([parts[part] for part in self.parts], dim=1).flatten(0, 2)
+
+    def _share(self, part):
+        return self.queries if part == "q" else 1
+
+
+@dataclass(frozen=True)
+class ReorderGateUp(Reorder):
+    """Rows in `groups` equal blocks [gate | up] on disk, interleaved in memory."""
+
+    path: str
+    groups: int = 1
+    transposed: bool = False
+
+    def pack(self, rows):
+        return rows.unflatten(0, (self.groups, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+    def unpack(self, rows):
+        return rows.unflatten(0, (self.groups, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def join(path, name):
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,1 @@
+"""Projections that are stored as one matrix or as several, behind one interface."""

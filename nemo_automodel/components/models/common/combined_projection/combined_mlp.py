@@ -1,0 +1,59 @@
+"""The gated MLP: gate and up as two matrices, or as one whose rows are interleaved."""
+
+from torch import nn
+
+from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.backend import BackendConfig
+
+
+class CombinedGateUpMLP(nn.Module):
+    """down(activation(gate(x)) * up(x)): [B, S, H] -> [B, S, H].
+
+    width, activation, bias: `config.intermediate_size`, `config.hidden_act` and `config.mlp_bias` (if it has one) where
+    they are not given. biases: flags for gate, up, down in place of `bias`; where gate's and up's differ nothing is
+    packed. names: of gate, up and down. fused: the name of one matrix that checkpoints store, its rows `groups` equal
+    blocks [gate | up]; it stays one under this name on every backend, and a packing backend interleaves its rows.
+    """
+
+    def __init__(
+        self,
+        config,
+        backend=None,
+        *,
+        width=None,
+        activation=None,
+        bias=None,
+        biases=None,
+        names=("gate_proj", "up_proj", "down_proj"),
+        fused=None,
+        groups=1,
+    ):
+        super().__init__()
+        width = config.intermediate_size if width is None else width
+        bias = getattr(config, "mlp_bias", False) if bias is None else bias
+        gate, up, down = map(bool, biases or (bias, bias, bias))
+        self.packed = BackendConfig.of(backend).packed and gate == up
+        self._names = tuple(names)
+        self._gate_up_name = fused or ("gate_up_proj" if self.packed else None)
+        if self._gate_up_name:
+            self._blocks = width if self.packed else groups
+            self.add_module(self._gate_up_name, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
+        else:
+            self.add_module(names[0], nn.Linear(config.hidden_size, width, bias=gate))
+            self.add_module(names[1], nn.Linear(config.hidden_size, width, bias=up))
+        self.add_module(names[2], nn.Linear(width, config.hidden_size, bias=down))
+        self.act_fn = ACT[config.hidden_act if activation is None else activation]
+
+    def compute_gate_up(self, x):
+        """[B, S, H] -> gate and up, [B, S, I] each."""
+        if self._gate_up_name is None:
+            return self.get_submodule(self._names[0])(x), self.get_submodule(self._names[1])(x)
+        y = self.get_submodule(self._gate_up_name)(x)
+        if self.packed:
+            return y.unflatten(-1, (-1, 2)).unbind(-1)
+        gate, up = y.unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
+        return gate.flatten(-2), up.flatten(-2)
+
+    def forward(self, x):
+        gate, up = self.compute_gate_up(x)
+        return self.get_submodule(self._names[2])(self.act_fn(gate) * up)

@@ -1,0 +1,83 @@
+"""Query, key and value projections: three matrices, or one whose rows are grouped per KV head."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class QKVLayout:
+    """Rows of a matrix that checkpoints store fused: `groups` equal blocks, each holding `parts` one after the other."""
+
+    parts: tuple[str, str, str] = ("q", "k", "v")
+    groups: int = 1
+
+    def check(self, rows):
+        """Raises ValueError unless `parts` are q, k and v and the groups divide their rows {part: rows}."""
+        if sorted(self.parts) != ["k", "q", "v"]:
+            raise ValueError(f"QKVLayout.parts {self.parts} must name q, k and v once each")
+        for part, count in rows.items():
+            if count % self.groups:
+                raise ValueError(f"QKVLayout: {self.groups} groups do not divide the {count} rows of {part}")
+
+
+class CombinedQKVAttentionMixin:
+    """`setup_qkv_projection` chooses the storage, `compute_qkv` hides it. Expects `self.backend`."""
+
+    def setup_qkv_projection(
+        self,
+        hidden_size,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim,
+        bias=False,
+        *,
+        names=("q_proj", "k_proj", "v_proj"),
+        biases=None,
+        fused=None,
+        layout=None,
+        v_head_dim=None,
+    ):
+        """Makes the projections [hidden_size -> heads * head_dim].
+
+        names: of the three matrices. biases: flags for q, k, v in place of `bias`; where they differ nothing is packed.
+        fused: the name of one matrix that checkpoints store; it stays one under this name on every backend, in
+        `layout` (default: grouped per KV head), which a packing backend re-orders to grouped per KV head.
+        Raises ValueError where KV heads do not divide the query heads or groups their rows.
+        """
+        if num_attention_heads % num_key_value_heads:
+            raise ValueError(f"{num_key_value_heads} KV heads do not divide {num_attention_heads} query heads")
+        v_head_dim = v_head_dim or head_dim
+        biases = tuple(map(bool, biases or (bias, bias, bias)))
+        self.head_dim, self.v_head_dim = head_dim, v_head_dim
+        self.num_key_value_groups = num_attention_heads // num_key_value_heads
+        rows = {
+            "q": num_attention_heads * head_dim,
+            "k": num_key_value_heads * head_dim,
+            "v": num_key_value_heads * v_head_dim,
+        }
+        self.packed = self.backend.packed and len(set(biases)) == 1
+        self._qkv_names = tuple(names)
+        if self.packed or fused:
+            self._setup_one(hidden_size, rows, biases, fused or "qkv_proj", layout, num_key_value_heads)
+        else:
+            self._qkv_name = None
+            for name, count, flag in zip(names, rows.values(), biases, strict=True):
+                self.add_module(name, nn.Linear(hidden_size, count, bias=flag))
+
+    def _setup_one(self, hidden_size, rows, biases, name, layout, num_key_value_heads):
+        grouped = QKVLayout(groups=num_key_value_heads)
+        layout = grouped if self.packed else layout or grouped
+        layout.check(rows)
+        self._qkv_name, self._qkv_parts = name, layout.parts
+        self._qkv_widths = tuple(rows[part] // layout.groups for part in layout.parts)
+        self.add_module(name, nn.Linear(hidden_size, sum(rows.values()), bias=any(biases)))
+
+    def compute_qkv(self, x):
+        """[B, S, H] -> q [B, S, N * D], k [B, S, K * D], v [B, S, K * E]."""
+        if self._qkv_name is None:
+            return tuple(self.get_submodule(name)(x) for name in self._qkv_names)
+        y = self.get_submodule(self._qkv_name)(x)
+        groups = y.unflatten(-1, (-1, sum(self._qkv_widths))).split(self._qkv_widths, dim=-1)
+        q, k, v = (groups[self._qkv_parts.index(part)].flatten(-2) for part in "qkv")
+        return q, k, v

@@ -1,0 +1,42 @@
+"""Functions that the equations and expressions of a spec may call."""
+
+import math
+
+import torch
+
+
+def softcap(x, limit):
+    """`limit * tanh(x / limit)`: bends x smoothly into (-limit, limit). None or 0 leaves x alone (Gemma 2)."""
+    return torch.tanh(x / limit) * limit if limit else x
+
+
+def clip(x, limit):
+    """x cut to [-limit, limit]; None leaves it alone (`clip_qkv` of OLMo, DBRX and MPT)."""
+    return x if limit is None else x.clamp(-limit, limit)
+
+
+def cast(value, weight):
+    """A number, rounded to the dtype of a weight: a scalar tensor on its device."""
+    return torch.full((), value, dtype=weight.dtype, device=weight.device)
+
+
+def per_layer(value, layer):
+    """The entry of a layer, where the config may hold one number for all of them."""
+    return value[layer] if isinstance(value, (list, tuple)) else value
+
+
+def head_size(config):
+    """The width of one head. Some config classes do not declare `head_dim`, yet published config.json files carry it."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def yarn_scale(factor, weight=1.0):
+    """`0.1 * weight * ln(factor) + 1` above a factor of 1 (YaRN, arXiv 2309.00071, section 3.4)."""
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def yarn_mscale(parameters):
+    """The factor of the softmax scale that DeepSeek's attention owes to a YaRN table; 1 where there is none."""
+    if parameters.get("rope_type", "default") == "default" or not parameters.get("mscale_all_dim"):
+        return 1.0
+    return yarn_scale(parameters["factor"], parameters["mscale_all_dim"])

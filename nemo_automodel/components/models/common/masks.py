@@ -1,0 +1,113 @@
+"""Masks and caches, made from what the layers declare and never from `config.sliding_window` or `config.layer_types`."""
+
+from copy import copy
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    StaticLayer,
+    StaticSlidingWindowLayer,
+)
+from transformers.masking_utils import (
+    create_causal_mask,
+    create_chunked_causal_mask,
+    create_sliding_window_causal_mask,
+)
+
+from nemo_automodel.components.models.common.attention import Attention
+
+
+@dataclass(frozen=True)
+class MaskKind:
+    """Which keys a query sees besides causality: the nearest `window`, or those of its block of `chunk` positions."""
+
+    window: int | None = None
+    chunk: int | None = None
+
+    @property
+    def name(self):
+        """transformers' word for it."""
+        if self.window is not None:
+            return "sliding_attention"
+        return "full_attention" if self.chunk is None else "chunked_attention"
+
+    @property
+    def reach(self):
+        """How many keys a cache must keep; None keeps all."""
+        return self.window if self.chunk is None else self.chunk
+
+    def create(self, config, allow_is_causal_skip, **arguments):
+        """The mask in the form that the config's attention implementation wants; None where it needs none."""
+        arguments["allow_is_causal_skip"] = allow_is_causal_skip
+        if self.window is not None:
+            return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
+        if self.chunk is not None:
+            return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
+        return create_causal_mask(config=config, **arguments)
+
+
+def _with(config, **fields):
+    """The config, or a shallow copy where a field differs: transformers' functions read them from there."""
+    if all(getattr(config, name, None) == value for name, value in fields.items()):
+        return config
+    config = copy(config)
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config
+
+
+def mask_kind(layer):
+    """What a decoder layer's attention declares. Raises ValueError where its attentions disagree."""
+    declared = {(a.window, a.chunk) for a in layer.modules() if isinstance(a, Attention)} or {(None, None)}
+    if len(declared) > 1:
+        raise ValueError(f"{type(layer).__name__}: its attentions want different masks: {sorted(map(str, declared))}")
+    window, chunk = declared.pop()
+    if window is not None and chunk is not None:
+        raise ValueError(f"{type(layer).__name__}: window {window} and chunk {chunk} exclude each other; keep one")
+    return MaskKind(window, chunk)
+
+
+def name_kinds(kinds):
+    """{kind: name}, transformers' words; a second window or chunk size gets its number appended."""
+    names = {}
+    for kind in kinds:
+        if kind not in names:
+            names[kind] = f"{kind.name}_{kind.reach}" if kind.name in names.values() else kind.name
+    return names
+
+
+def cache_layers(kinds, max_length=None):
+    """Cache layers for the mask kinds of all layers: growing ones, or static ones of a given length."""
+    if max_length is None:
+        return [DynamicLayer() if k.reach is None else DynamicSlidingWindowLayer(sliding_window=k.reach) for k in kinds]
+    return [
+        StaticLayer(max_cache_len=max_length)
+        if k.reach is None
+        else StaticSlidingWindowLayer(max_cache_len=max_length, sliding_window=k.reach)
+        for k in kinds
+    ]
+
+
+def dynamic_cache(kinds):
+    cache = DynamicCache()
+    cache.layers = cache_layers(kinds)
+    return cache
+
+
+def with_bias(mask, alibi, attention_mask, key_offset, dtype):
+    """A mask [B, 1, S, T], boolean or additive, with ALiBi's biases added: [B, N, S, T] in `dtype`."""
+    if mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+    bias = alibi(_key_positions(attention_mask, key_offset + mask.shape[-1], mask.device))[..., key_offset:]
+    return (mask + bias).clamp(min=torch.finfo(dtype).min).to(dtype)
+
+
+def _key_positions(attention_mask, length, device):
+    """[1 or B, T]: positions count the tokens that are not padding."""
+    if attention_mask is None or attention_mask.dim() != 2:
+        return torch.arange(length, device=device)[None]
+    positions = ((attention_mask.cumsum(-1) - 1) * attention_mask)[:, :length]
+    return torch.nn.functional.pad(positions, (0, length - positions.shape[-1]))
