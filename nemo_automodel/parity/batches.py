@@ -1,0 +1,44 @@
+"""Inputs on which implementations are compared."""
+
+from dataclasses import dataclass
+
+import torch
+
+LENGTH, SHORT = 24, 11  # longer and shorter than the position tables that a tiny config declares
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids [B, S]; mask [B, S] or None (nothing is padded); labels [B, S] with -100 where padded."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor | None
+    labels: torch.Tensor
+
+    @property
+    def real(self) -> torch.Tensor:
+        """Which positions [B, S] hold tokens."""
+        return torch.ones_like(self.ids, dtype=torch.bool) if self.mask is None else self.mask.bool()
+
+
+def batches(vocabulary: int, seed: int = 1) -> dict[str, Batch]:
+    """`plain` [2, 24], `short` [2, 11], and `left` and `right`: [3, 24] of which two rows are padded on that side."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(rows: int, length: int) -> torch.Tensor:
+        return torch.randint(3, vocabulary, (rows, length), generator=generator)
+
+    plain, short, padded = tokens(2, LENGTH), tokens(2, SHORT), tokens(3, LENGTH)
+    return {
+        "plain": Batch(plain, None, plain),
+        "short": Batch(short, None, short),
+        "left": _padded(padded, (0, 5, 17), left=True),
+        "right": _padded(padded, (0, 5, 17), left=False),
+    }
+
+
+def _padded(ids: torch.Tensor, pads: tuple[int, ...], *, left: bool) -> Batch:
+    places = torch.arange(ids.shape[1])
+    count = torch.tensor(pads)[:, None]
+    mask = (places >= count if left else places < ids.shape[1] - count).long()
+    return Batch(ids.masked_fill(mask == 0, 0), mask, ids.masked_fill(mask == 0, -100))

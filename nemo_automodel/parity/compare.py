@@ -1,0 +1,98 @@
+"""Named tensors of two implementations, held against the bounds."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from nemo_automodel.parity.tolerances import BF16_RATIO, FP32, fp32_bound
+
+Measured = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison. `error` and `bound` share their unit: see the level's bound in `tolerances`."""
+
+    level: str
+    what: str
+    error: float
+    bound: float
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.bound  # false for NaN
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.passed else "DIFFERS"
+        return f"{self.level}: {self.what}: {verdict}, {self.error:.2e} (bound {self.bound:.2e}) {self.note}".rstrip()
+
+
+def failures(checks: Iterable[Check]) -> list[Check]:
+    return [check for check in checks if not check.passed]
+
+
+def exact(level: str, what: str, problems: Iterable[str]) -> Check:
+    """A comparison without tolerance: it passes where there are no problems."""
+    problems = list(problems)
+    return Check(level, what, float(len(problems)), 0.0, "; ".join(problems[:4]))
+
+
+def distance(ours: torch.Tensor, reference: torch.Tensor) -> float:
+    """Largest difference, as a part of the reference's largest value; infinite where shapes differ."""
+    if ours.shape != reference.shape:
+        return float("inf")
+    if reference.numel() == 0:
+        return 0.0
+    difference = (ours.double() - reference.double()).abs().max().item()
+    scale = reference.double().abs().max().item()
+    return difference / scale if scale else (0.0 if difference == 0 else float("inf"))
+
+
+def rms_distance(ours: torch.Tensor, reference: torch.Tensor) -> float:
+    """Root of the mean squared difference; infinite where shapes differ."""
+    if ours.shape != reference.shape:
+        return float("inf")
+    return (ours.double() - reference.double()).pow(2).mean().sqrt().item() if reference.numel() else 0.0
+
+
+def compare_fp32(level: str, ours: Measured, reference: Measured, in_fp64: Callable[[], Measured]) -> list[Check]:
+    """One check a name. `in_fp64` measures the reference in fp64; it is called only where 1e-5 is exceeded."""
+    checks = [_fp32_check(level, name, ours, reference) for name in reference]
+    if not failures(checks):
+        return checks
+    truth = in_fp64()
+    return [check if check.passed else _conditioned(check, reference, truth) for check in checks]
+
+
+def _fp32_check(level: str, name: str, ours: Measured, reference: Measured) -> Check:
+    if name not in ours:
+        return Check(level, name, float("inf"), FP32, "ours has none")
+    note = "" if ours[name].shape == reference[name].shape else _shapes(ours[name], reference[name])
+    return Check(level, name, distance(ours[name], reference[name]), FP32, note)
+
+
+def _conditioned(check: Check, reference: Measured, truth: Measured) -> Check:
+    if check.what not in truth:
+        return check
+    noise = distance(reference[check.what], truth[check.what])
+    note = check.note or f"the reference's fp32 is {noise:.1e} from its fp64"
+    return Check(check.level, check.what, check.error, fp32_bound(noise), note)
+
+
+def compare_bf16(level: str, ours: Measured, reference: Measured, truth: Measured) -> list[Check]:
+    """One check a name: our distance to the fp32 truth beside the reference's own, both in bf16."""
+    checks = []
+    for name, true in truth.items():
+        if name not in ours or name not in reference:
+            checks.append(Check(level, name, float("inf"), BF16_RATIO, "missing"))
+            continue
+        own, theirs = rms_distance(ours[name], true), rms_distance(reference[name], true)
+        ratio = own / theirs if theirs else (0.0 if own == 0 else float("inf"))
+        checks.append(Check(level, name, ratio, BF16_RATIO))
+    return checks
+
+
+def _shapes(ours: torch.Tensor, reference: torch.Tensor) -> str:
+    return f"shape {tuple(ours.shape)}, the reference's is {tuple(reference.shape)}"

@@ -1,0 +1,105 @@
+"""Level 2: every component beside its counterpart, each given what the reference's received.
+
+Two modules are counterparts where their paths are equal. A run cuts the models at one depth of the module tree, so that
+an error does not spread from one component to the next, and inner components are seen apart from those around them.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures
+from nemo_automodel.parity.reference import Reference, disk_names
+from nemo_automodel.parity.tracing import Trace, align, traced
+
+LEVEL = "components"
+SEED = 7
+
+
+def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
+    """Outputs and gradients of all components in fp32, in the order in which the reference runs them."""
+    checks = []
+    for paths in counterparts(ours, reference.model):
+        given, theirs = measure(reference.model, paths, batch)
+        _, mine = measure(ours, paths, batch, given)
+
+        def in_fp64(paths: list[str] = paths, given: Trace = given) -> dict[str, torch.Tensor]:
+            return measure(reference.in_fp64, paths, batch, given)[1]
+
+        checks += compare_fp32(LEVEL, mine, theirs, in_fp64)
+    return checks
+
+
+def compare_in_bf16(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
+    """The same in bf16, where `ours` is a bf16 model: both against the fp32 reference, on the same inputs."""
+    checks = []
+    for paths in counterparts(ours, reference.model):
+        given, truth = measure(reference.model, paths, batch)
+        _, theirs = measure(reference.in_bf16, paths, batch, given)
+        _, mine = measure(ours, paths, batch, given)
+        checks += compare_bf16(f"{LEVEL} in bf16", mine, theirs, truth)
+    return checks
+
+
+def first_difference(checks: Iterable[Check], order: list[str]) -> str | None:
+    """The component that differs first: the innermost one, and the earliest in `order` (paths as the reference runs)."""
+    failed = {check.what.partition(": ")[0] for check in failures(checks)}
+    failed = {path for path in order if any(_owns(path, name) for name in failed)}
+    innermost = [path for path in order if path in failed and not any(o.startswith(path + ".") for o in failed)]
+    return innermost[0] if innermost else None
+
+
+def _owns(path: str, name: str) -> bool:
+    return name == path or name.rpartition(".")[0] == path
+
+
+def counterparts(ours: nn.Module, reference: nn.Module) -> list[list[str]]:
+    """Paths that both models have, one list for each depth."""
+    theirs = {path for path, _ in reference.named_modules()}
+    shared = [path for path, _ in ours.named_modules() if path and path in theirs]
+    depths: dict[int, list[str]] = {}
+    for path in shared:
+        depths.setdefault(sum(path.startswith(other + ".") for other in shared), []).append(path)
+    return [depths[depth] for depth in sorted(depths)]
+
+
+def measure(
+    model: nn.Module, paths: list[str], batch: Batch, given: Trace | None = None
+) -> tuple[Trace, dict[str, torch.Tensor]]:
+    """Runs the model cut at `paths`, on its own inputs or on those of `given`.
+
+    Returns the trace and, by name: outputs, gradients of inputs, and gradients of parameters under their disk names,
+    for a fixed random gradient of every output. All in the layout of `given`.
+    """
+    with torch.enable_grad(), traced(model, paths, given) as trace:
+        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+    layout = given or trace
+    outputs = {path: align(value, layout.outputs[path]) for path, value in trace.outputs.items() if path in layout.outputs}
+    measured = {f"{path}: output": value.detach() for path, value in outputs.items()}
+    parameters = dict(model.named_parameters())
+    inputs, own = _gradients(outputs, trace.inputs, parameters)
+    for path, gradient in inputs.items():
+        measured[f"{path}: input gradient"] = align(gradient, layout.inputs[path])
+    for name, gradient in disk_names(model, own).items():
+        measured[f"{name}: gradient"] = gradient
+    return trace, measured
+
+
+def _gradients(
+    outputs: dict[str, torch.Tensor], inputs: dict[str, torch.Tensor], parameters: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Gradients of the inputs and parameters that have one."""
+    ends = {path: value for path, value in outputs.items() if value.requires_grad}
+    leaves = [*inputs.values(), *parameters.values()]
+    cotangents = [_cotangent(value) for value in ends.values()]
+    found = torch.autograd.grad(list(ends.values()), leaves, cotangents, allow_unused=True)
+    named = list(zip([*inputs, *parameters], found, strict=True))
+    of_inputs = {path: value for path, value in named[: len(inputs)] if value is not None}
+    return of_inputs, {name: value for name, value in named[len(inputs) :] if value is not None}
+
+
+def _cotangent(output: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(SEED)
+    return torch.randn(output.shape, generator=generator).to(output.dtype)

@@ -1,0 +1,113 @@
+"""Writes `codegen/config_fields.json`: what the config classes of the installed transformers hold.
+
+The generator must know which fields a config class has without importing transformers. Run after an upgrade:
+
+    python -m nemo_automodel.parity.config_fields
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
+# Base-class fields that say nothing about an architecture.
+_COMMON = frozenset(vars(PreTrainedConfig())) - {"tie_word_embeddings"}
+_TEXT = re.compile(r"(_|^)text(_model)?$")
+
+
+@cache
+def architectures() -> dict[str, tuple[str, ...]]:
+    """Config class name -> the causal language models of the auto mapping that take it."""
+    found: dict[str, list[str]] = {}
+    for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        for name in (names,) if isinstance(names, str) else names:
+            config_class = getattr(transformers, name).config_class
+            if config_class is not None and name not in found.setdefault(config_class.__name__, []):
+                found[config_class.__name__].append(name)
+    return {config: tuple(models) for config, models in found.items()}
+
+
+def config_classes() -> Iterator[type[PreTrainedConfig]]:
+    """Every config class of a causal language model, and of a text decoder inside a larger model."""
+    causal = architectures()
+    for model_type in CONFIG_MAPPING:
+        config_class = CONFIG_MAPPING[model_type]
+        if config_class.__name__ in causal or _TEXT.search(model_type):
+            yield config_class
+
+
+def describe(config_class: type[PreTrainedConfig], models: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """One row of the table, or None where the class cannot be built without arguments."""
+    try:
+        config = config_class()
+    except Exception as error:  # a composite that needs its parts: it is no text decoder
+        print(f"{config_class.__name__} is left out: {type(error).__name__}")
+        return None
+    own = {name: value for name, value in vars(config).items() if name not in _COMMON}
+    derived = {name: getattr(config, name) for name in _properties(config_class) if name not in own}
+    fields, nested = _json_values({**own, **derived})
+    row: dict[str, Any] = {"model_type": config_class.model_type, "architectures": list(models), "fields": fields}
+    optional = {
+        "attribute_map": dict(config_class.attribute_map),
+        "derived": sorted(derived.keys() & fields.keys()),
+        "nested": nested,
+        "published": sorted(_read_with_default(config_class) - fields.keys() - config_class.attribute_map.keys()),
+    }
+    return row | {name: value for name, value in optional.items() if value}
+
+
+def _properties(config_class: type[PreTrainedConfig]) -> list[str]:
+    base = set(dir(PreTrainedConfig))
+    found = inspect.getmembers(config_class, lambda member: isinstance(member, property))
+    return [name for name, _ in found if name not in base and not name.startswith("_")]
+
+
+def _json_values(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values that JSON can hold, configs inside configs as mappings; and the names of those."""
+    fields: dict[str, Any] = {}
+    nested: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, PreTrainedConfig):
+            nested.append(name)
+            value, inner = _json_values({k: v for k, v in vars(value).items() if k not in _COMMON})
+            nested += [f"{name}.{part}" for part in inner]
+        try:
+            fields[name] = json.loads(json.dumps(value))
+        except TypeError:
+            continue
+    return {name: value for name, value in fields.items() if not name.startswith("base_model_")}, nested
+
+
+def _read_with_default(config_class: type[PreTrainedConfig]) -> set[str]:
+    """Fields that the modeling file reads although the class may not declare them: published files carry them."""
+    folder = Path(inspect.getfile(config_class)).parent
+    sources = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("modeling_*.py"))]
+    pattern = re.compile(r"getattr\(\s*(?:self\.)?config,\s*\"(\w+)\"\s*,")
+    return {name for source in sources for name in pattern.findall(source) if name not in _COMMON}
+
+
+def table_text(rows: dict[str, dict[str, Any]]) -> str:
+    """The file's text: one class a line, so that the generator parses only what it needs."""
+    lines = (f"{json.dumps(name)}:{json.dumps(row, separators=(',', ':'))}" for name, row in sorted(rows.items()))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def build() -> dict[str, dict[str, Any]]:
+    """The whole table: class name -> row."""
+    causal = architectures()
+    rows = {c.__name__: describe(c, causal.get(c.__name__, ())) for c in config_classes()}
+    return {name: row for name, row in rows.items() if row is not None}
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table_text(build()), encoding="utf-8")
+    print(f"wrote {TABLE}")

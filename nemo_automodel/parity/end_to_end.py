@@ -1,0 +1,138 @@
+"""Level 3: whole models. Logits, hidden states, loss, gradients; cached and greedy generation; saving for transformers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, distance, exact
+from nemo_automodel.parity.reference import Reference, disk_names
+from nemo_automodel.parity.tolerances import FP32
+
+LEVEL = "end to end"
+NEW_TOKENS = 8
+PREFIX = 9  # positions that a cache holds before the others come one by one
+
+
+def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[str, torch.Tensor]:
+    """Hidden states and logits where there are tokens, the loss, and every parameter's gradient under its disk name."""
+    with torch.set_grad_enabled(gradients):
+        out = model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            labels=batch.labels,
+            use_cache=False,
+            output_hidden_states=True,
+        )
+    measured = {f"hidden states {i}": x.detach()[batch.real] for i, x in enumerate(out.hidden_states)}
+    measured["logits"] = out.logits.detach()[batch.real]
+    measured["loss"] = out.loss.detach()
+    if gradients:
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        found = torch.autograd.grad(out.loss, list(parameters.values()))
+        named = dict(zip(parameters, found, strict=True))
+        measured.update((f"gradient of {name}", value) for name, value in disk_names(model, named).items())
+    return measured
+
+
+def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
+    """All of `measure` in fp32, on each batch."""
+    checks = []
+    for name, batch in batches.items():
+
+        def in_fp64(batch: Batch = batch) -> dict[str, torch.Tensor]:
+            return measure(reference.in_fp64, batch)
+
+        checks += compare_fp32(f"{LEVEL}, {name}", measure(ours, batch), measure(reference.model, batch), in_fp64)
+    return checks
+
+
+def compare_in_bf16(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
+    """Logits and hidden states of a bf16 model, against the fp32 reference."""
+    checks = []
+    for name, batch in batches.items():
+        measured = (measure(model, batch, gradients=False) for model in (ours, reference.in_bf16, reference.model))
+        mine, theirs, truth = (_tensors(each) for each in measured)
+        checks += compare_bf16(f"bf16, {name}", mine, theirs, truth)
+    return checks
+
+
+def _tensors(measured: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in measured.items() if value.dim()}  # the loss is one number: no root mean square
+
+
+def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
+    """[B, 8]: what the model writes after the batch, the end-of-text token left out of play."""
+    arguments = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, **options}
+    with torch.no_grad():
+        return model.generate(batch.ids, attention_mask=batch.mask, **arguments)[:, batch.ids.shape[1] :]
+
+
+def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
+    """Greedy generation equals the reference's, token by token."""
+    checks = []
+    for name, batch in batches.items():
+        theirs, mine = greedy(reference.model, batch), greedy(ours, batch)
+        rows = [f"row {i}: {a} instead of {b}" for i, (a, b) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True)) if a != b]
+        checks.append(exact(f"{LEVEL}, {name}", "greedy generation", rows))
+    return checks
+
+
+@torch.no_grad()
+def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits [B, S, V] where the first positions fill a cache and the others come one by one."""
+    positions = None
+    if batch.mask is not None:
+        positions = (batch.mask.cumsum(-1) - 1).clamp(min=0)
+    cache, logits = None, []
+    for start, end in [(0, PREFIX), *((i, i + 1) for i in range(PREFIX, batch.ids.shape[1]))]:
+        out = model(
+            input_ids=batch.ids[:, start:end],
+            attention_mask=None if batch.mask is None else batch.mask[:, :end],
+            position_ids=None if positions is None else positions[:, start:end],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = out.past_key_values
+        logits.append(out.logits)
+    return torch.cat(logits, dim=1)
+
+
+@torch.no_grad()
+def at_once(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The same logits from one forward without a cache."""
+    positions = None if batch.mask is None else (batch.mask.cumsum(-1) - 1).clamp(min=0)
+    return model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False).logits
+
+
+def compare_cache(ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
+    """Logits with a cache equal those without."""
+    checks = []
+    for name, batch in batches.items():
+        error = distance(stepwise(ours, batch)[batch.real], at_once(ours, batch)[batch.real])
+        checks.append(Check(f"{LEVEL}, {name}", "cached logits equal uncached ones", error, FP32))
+    return checks
+
+
+def compare_saved(reference: Reference, ours: PreTrainedModel, batch: Batch) -> list[Check]:
+    """What ours saves, the reference class loads: no missing or unexpected key, equal logits."""
+    with TemporaryDirectory() as folder:
+        ours.save_pretrained(folder)
+        back, problems = load_elsewhere(reference, Path(folder))
+    checks = [exact(LEVEL, "saved, then loaded by the reference: keys", problems)]
+    theirs, mine = measure(back, batch, gradients=False), measure(ours, batch, gradients=False)
+    error = distance(mine["logits"], theirs["logits"])
+    return [*checks, Check(LEVEL, "saved, then loaded by the reference: logits", error, FP32)]
+
+
+def load_elsewhere(reference: Reference, folder: Path) -> tuple[nn.Module, list[str]]:
+    """A folder through the reference class, with the names of what was lost or left over."""
+    kind = reference.subject.reference_class
+    options = {"attn_implementation": "eager"} if issubclass(kind, PreTrainedModel) else {}
+    model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options)
+    problems = [f"{what.replace('_keys', '')}: {key}" for what in sorted(info) for key in sorted(map(str, info[what] or ()))]
+    return model.eval(), problems

@@ -1,0 +1,34 @@
+"""Builds the generated model with given weights, without the entry points: parity judges the model, not the loader."""
+
+from collections.abc import Mapping
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+BACKENDS = ("split", "packed")
+
+
+def build_ours(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    disk: Mapping[str, torch.Tensor],
+    *,
+    backend: str = "split",
+    attention: str = "eager",
+    dtype: torch.dtype = torch.float32,
+) -> PreTrainedModel:
+    """The model in eval mode, with the tensors of a checkpoint. Raises KeyError for missing or unexpected ones."""
+    model = model_class._from_config(
+        config, dtype=dtype, attn_implementation=attention, backend={"projections": backend}
+    )
+    load(model, disk)
+    return model.eval()
+
+
+def load(model: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> None:
+    """Copies the tensors of a checkpoint into the model, all of them and nothing else."""
+    found = model.load_state_dict(dict(disk), strict=False)
+    missing = sorted(set(found.missing_keys) - set(model.all_tied_weights_keys))
+    if missing or found.unexpected_keys:
+        raise KeyError(f"missing in the checkpoint: {missing}; unexpected: {sorted(found.unexpected_keys)}")
+    model.tie_weights()

@@ -1,0 +1,84 @@
+"""A reference model of one config, randomised, with the checkpoint that it writes."""
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
+
+from nemo_automodel.parity.randomise import randomise
+from nemo_automodel.parity.state_dict import read
+from nemo_automodel.parity.subject import Subject
+
+
+class Reference:
+    """The reference class in fp32 with eager attention (transformers' sdpa ignores soft caps), in eval mode.
+
+    model: the module. folder: a checkpoint that it wrote. disk: that checkpoint's tensors under the names on disk.
+    """
+
+    def __init__(self, subject: Subject, values: Mapping[str, Any], seed: int = 0) -> None:
+        self.subject = subject
+        self.config = subject.config(values)
+        self.model = build(subject.reference_class, copy.deepcopy(self.config))
+        randomise(self.model, seed)
+
+    @classmethod
+    def from_checkpoint(cls, subject: Subject, folder: Path) -> "Reference":
+        """The reference with the weights of a folder, which is then `folder`."""
+        reference = cls.__new__(cls)
+        reference.subject = subject
+        reference.config = subject.config_class.from_pretrained(folder)
+        options = {"attn_implementation": "eager"} if issubclass(subject.reference_class, PreTrainedModel) else {}
+        reference.model = subject.reference_class.from_pretrained(folder, dtype=torch.float32, **options).eval()
+        reference.folder = folder
+        return reference
+
+    @cached_property
+    def folder(self) -> Path:
+        self._directory = TemporaryDirectory()  # removed with this object
+        self.save(Path(self._directory.name))
+        return Path(self._directory.name)
+
+    def save(self, folder: Path, **options: Any) -> None:
+        """Writes the checkpoint; the config names our architecture, as a published one would."""
+        self.model.save_pretrained(folder, **options)
+        self.config.save_pretrained(folder)
+
+    @cached_property
+    def disk(self) -> dict[str, torch.Tensor]:
+        return read(self.folder)
+
+    @cached_property
+    def in_fp64(self) -> nn.Module:
+        return copy.deepcopy(self.model).double()
+
+    @cached_property
+    def in_bf16(self) -> nn.Module:
+        """Loaded, not converted: `.to(bfloat16)` would round tables of angles and what must stay fp32."""
+        kind = self.subject.reference_class
+        if issubclass(kind, PreTrainedModel):
+            return kind.from_pretrained(self.folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+        return kind.from_pretrained(self.folder, dtype=torch.bfloat16).eval()
+
+
+def build(reference_class: type[nn.Module], config: Any) -> nn.Module:
+    """A reference module with eager attention, in eval mode."""
+    if issubclass(reference_class, PreTrainedModel):
+        return reference_class._from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+    return reference_class(config).eval()
+
+
+def disk_names(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that lie like the model's parameters (themselves, or gradients), under their names on disk."""
+    if hasattr(model, "state_dict_adapter"):
+        return dict(model.state_dict_adapter.to_hf(dict(tensors)))
+    if isinstance(model, PreTrainedModel):
+        return dict(revert_weight_conversion(model, dict(tensors)))
+    return dict(tensors)

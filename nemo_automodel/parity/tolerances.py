@@ -1,0 +1,10 @@
+"""The bounds of every proof, in one place. They are never loosened to pass."""
+
+FP32 = 1e-5  # of the reference's largest value
+CONDITIONING = 4.0  # times the reference's own distance between fp32 and fp64, where that is larger
+BF16_RATIO = 1.25  # times the reference's own distance between bf16 and the fp32 truth
+
+
+def fp32_bound(noise: float) -> float:
+    """The bound where the reference itself differs by `noise` between fp32 and fp64."""
+    return max(FP32, CONDITIONING * noise)
