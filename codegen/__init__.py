@@ -1,0 +1,1 @@
+"""A generator of model architectures: YAML specs become committed, readable PyTorch."""

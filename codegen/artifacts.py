@@ -1,0 +1,67 @@
+"""What one spec becomes: files, an entry in the registry and a row in the documentation's index.
+
+This is the seam between rendering, which knows models, and writing, which knows disks.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One generated file. `body` lacks the header, which the writer puts before it.
+
+    Attributes:
+        path: POSIX path relative to the root, inside one of the output folders.
+        body: the text, ending in a newline.
+        spec: the spec it comes from (`specs/llama.yaml`), or `specs` for a file made from all of them.
+        comment: how a comment starts in this file: `#` (Python, YAML) or `<!--` (Markdown).
+    """
+
+    path: str
+    body: str
+    spec: str
+    comment: str = "#"
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """How the registry finds the model.
+
+    Attributes:
+        architectures: names under which a checkpoint's config asks for it.
+        module: dotted module of the class.
+        class_name: the class.
+        config: (model_type, module, class) of a generated config class, or None.
+    """
+
+    architectures: tuple[str, ...]
+    module: str
+    class_name: str
+    config: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One row of a coverage table; every string is plain text and is escaped when written.
+
+    Attributes:
+        index: the Markdown file that holds the table.
+        page: link target of the first cell, relative to the index; it identifies the row.
+        title: text of the first cell.
+        cells: texts of the other cells.
+    """
+
+    index: str
+    page: str
+    title: str
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Everything that one spec generates."""
+
+    name: str
+    artifacts: tuple[Artifact, ...]
+    registry: RegistryEntry | None = None
+    index_row: IndexRow | None = None

@@ -1,0 +1,51 @@
+"""What a run may remember: generated files by spec, and formatted statements by source.
+
+Entries are found by the digest of everything that they depend on, so they are never stale; they carry a checksum, so a
+damaged one is rebuilt; and they are put in place by a rename, so runs may share them.
+"""
+
+import os
+from hashlib import sha256
+
+
+class Store:
+    """A folder of small files, each named by a key. With `folder` None nothing is remembered."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> bytes | None:
+        """The content stored under `key`; None if there is none or it is damaged."""
+        if self._folder is None:
+            return None
+        try:
+            with open(os.path.join(self._folder, key), "rb") as file:
+                checksum, _, content = file.read().partition(b"\n")
+        except OSError:
+            return None
+        return content if checksum == sha256(content).hexdigest().encode() else None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Remember `content` under `key`. A disk that refuses (full, read-only) costs only the memory."""
+        if self._folder is None:
+            return
+        temporary = os.path.join(self._folder, f"{key}.{os.getpid()}.tmp")
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(sha256(content).hexdigest().encode() + b"\n" + content)
+            os.replace(temporary, os.path.join(self._folder, key))
+        except OSError:
+            self._folder = None
+
+    def prune(self, used: set[str], spare: int) -> None:
+        """Drop the least recently written entries that this run did not use, beyond `spare` of them."""
+        if self._folder is None or not os.path.isdir(self._folder):
+            return
+        with os.scandir(self._folder) as entries:
+            unused = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name not in used]
+        for _, path in sorted(unused)[: max(0, len(unused) - spare)]:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:  # another run dropped it
+                continue

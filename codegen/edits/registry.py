@@ -1,0 +1,56 @@
+"""The registry of architectures: a file that people keep, in which generated models have entries."""
+
+from collections.abc import Callable, Iterable
+
+from codegen.artifacts import RegistryEntry
+from codegen.edits.literal import Entry, Literal, edit, find
+from codegen.errors import ConflictError
+from codegen.layout import MODELS, REGISTRY
+
+ARCHITECTURES = "MODEL_ARCH_MAPPING"
+CONFIGS = "_CUSTOM_CONFIG_REGISTRATIONS"
+_PACKAGE = MODELS.replace("/", ".") + "."
+
+
+def updated(data: bytes, entries: Iterable[RegistryEntry], is_gone: Callable[[str], bool]) -> bytes:
+    """The registry's content with exactly the entries of the generated models, and every foreign one untouched.
+
+    Args:
+        data: the file's content.
+        entries: one for each generated model.
+        is_gone: whether the module file at a path does not exist, or is a generated one that is being deleted.
+
+    Raises:
+        SpecError: the file has a shape that cannot be edited.
+        ConflictError: an architecture is registered by hand to another module.
+    """
+    listed = list(entries)
+    architectures = {name: (entry.module, entry.class_name) for entry in listed for name in entry.architectures}
+    configs = {entry.config[0]: entry.config[1:] for entry in listed if entry.config is not None}
+    data = _edited(find(data, REGISTRY, ARCHITECTURES, pairs=True), architectures, is_gone)
+    if not configs and CONFIGS.encode() not in data:
+        return data
+    return _edited(find(data, REGISTRY, CONFIGS, pairs=False), configs, is_gone)
+
+
+def _edited(literal: Literal, wanted: dict[str, tuple[str, str]], is_gone: Callable[[str], bool]) -> bytes:
+    ours = {module.rpartition(".")[0] for module, _ in wanted.values()}
+    for entry in literal.entries:
+        value = wanted.get(entry.key)
+        module = entry.value[0] if entry.value else ""
+        free = module.rpartition(".")[0] in ours or _stale(entry, is_gone)
+        if value is not None and entry.value[:2] != value and not free:
+            raise ConflictError(
+                f"{entry.location}: {literal.name}: {entry.key!r} is registered by hand to {module or 'something else'}"
+                f", but a spec generates it as {value[0]}; remove the entry or the spec"
+            )
+    return edit(literal, wanted, lambda entry: _stale(entry, is_gone))
+
+
+def _stale(entry: Entry, is_gone: Callable[[str], bool]) -> bool:
+    """Whether the entry names a module of one model's package that is gone."""
+    module = entry.value[0] if entry.value else ""
+    package, _, file = module.removeprefix(_PACKAGE).partition(".")
+    if not module.startswith(_PACKAGE) or not package.isidentifier() or file not in ("model", "config"):
+        return False
+    return is_gone(f"{MODELS}/{package}/{file}.py")

@@ -1,0 +1,120 @@
+"""The state of the last clean run: if nothing has changed since, a run is over before it imports anything.
+
+The state file is text, one fact a line, because reading it must cost less than importing a parser:
+`f mtime size inode path` a file as it was read, `h sha256 path` one that changed too recently for its times to be
+trusted, `d mtime path` a folder's listing, `x path` something that did not exist. Imports nothing but `os` and `sys`.
+"""
+
+import os
+import sys
+
+from codegen.layout import STATE_DIR, find_root
+
+_STATE = "state"
+_FORMAT = "codegen state 1"
+_FLAGS = {"--json", "--exit-non-zero-on-change"}
+_CLEAN = '{"command": "%s", "exit_code": 0, "clean": true, "changes": [], "conflicts": [], "problems": [], "notes": []}'
+
+Signature = tuple[int, int, int]
+"""(mtime_ns, size, inode) of a file, taken before its content was read."""
+
+Fact = Signature | str | None
+"""A signature; or a content's digest, where a change could share the signature's time stamp; or None for no file."""
+
+
+def settled(arguments: list[str]) -> bool:
+    """Whether the command is one that has nothing to do; if so its report is printed. Never trusts the state in CI."""
+    command = arguments[0] if arguments else ""
+    if command not in ("check", "apply", "diff") or in_ci():
+        return False
+    options = arguments[1:]
+    root: str | None = None
+    if "--root" in options[:-1]:
+        position = options.index("--root")
+        root = options[position + 1]
+        del options[position : position + 2]
+    root = find_root(os.getcwd()) if root is None else root
+    if root is None or not _FLAGS.issuperset(options) or not unchanged(root):
+        return False
+    print(_CLEAN % command if "--json" in options else "clean")
+    return True
+
+
+def in_ci() -> bool:
+    """Whether this runs in continuous integration, where everything is checked anew."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def unchanged(root: str) -> bool:
+    """Whether every fact of the state file still holds. A missing or damaged file says no."""
+    state = os.path.join(root, STATE_DIR, _STATE)
+    try:
+        with open(state, encoding="utf-8") as file:
+            lines = file.read().split("\n")
+        if lines[:2] != [_FORMAT, _interpreter()] or lines[-2:] != ["end", ""]:
+            return False
+        return all(_holds(root, line) for line in lines[2:-2])
+    except (OSError, ValueError):
+        return False
+
+
+def save(root: str, files: dict[str, Fact], folders: dict[str, int | None]) -> None:
+    """Write the state of a clean run.
+
+    Args:
+        root: the root; relative paths are below it.
+        files: what is known of every file that was read or written.
+        folders: times of the listings, taken before they were read; None for a folder that did not exist.
+    """
+    lines = [_FORMAT, _interpreter()]
+    for path, fact in files.items():
+        if fact is None:
+            lines.append(f"x {path}")
+        elif isinstance(fact, str):
+            lines.append(f"h {fact} {path}")
+        else:
+            lines.append("f {} {} {} {}".format(*fact, path))
+    lines += [f"x {path}" if mtime is None else f"d {mtime} {path}" for path, mtime in folders.items()]
+    if any("\n" in line for line in lines):
+        return
+    temporary = os.path.join(root, STATE_DIR, f"{_STATE}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write("\n".join([*lines, "end", ""]))
+    os.replace(temporary, os.path.join(root, STATE_DIR, _STATE))
+
+
+def now(root: str) -> int:
+    """The time at which the file system stamps a file written now."""
+    probe = os.path.join(root, STATE_DIR, f"now.{os.getpid()}.tmp")
+    with open(probe, "w", encoding="ascii"):
+        mtime = os.stat(probe).st_mtime_ns
+    os.unlink(probe)
+    return mtime
+
+
+def _interpreter() -> str:
+    return f"{sys.prefix} {sys.hexversion}"
+
+
+def _holds(root: str, line: str) -> bool:
+    kind, rest = line[:1], line[2:]
+    if kind == "f":
+        mtime, size, inode, path = rest.split(" ", 3)
+        stat = os.stat(os.path.join(root, path))
+        return stat.st_mtime_ns == int(mtime) and stat.st_size == int(size) and stat.st_ino == int(inode)
+    if kind == "d":
+        mtime, path = rest.split(" ", 1)
+        return os.stat(os.path.join(root, path)).st_mtime_ns == int(mtime)
+    if kind == "h":
+        digest, path = rest.split(" ", 1)
+        return _content_digest(os.path.join(root, path)) == digest
+    if kind == "x":
+        return not os.path.lexists(os.path.join(root, rest))
+    return False
+
+
+def _content_digest(path: str) -> str:
+    from hashlib import sha256
+
+    with open(path, "rb") as file:
+        return sha256(file.read()).hexdigest()

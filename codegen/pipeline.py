@@ -1,0 +1,205 @@
+"""The one path behind `apply`, `check` and `diff`:
+
+discover -> load -> check -> plan -> render -> format -> verify -> diff -> commit -> report
+
+What differs is only whether the changes found are committed.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from codegen import fastpath, format_cache, sources
+from codegen.artifacts import Generated, IndexRow
+from codegen.build import Generator, Memory, RealGenerator, build, show_progress
+from codegen.cache import Store
+from codegen.discover import discover
+from codegen.edits import docs_index, registry
+from codegen.errors import ConflictError, SpecError
+from codegen.fastpath import Fact
+from codegen.layout import PENDING, REGISTRY, SPECS, STATE_DIR
+from codegen.report import Report
+from codegen.tree import Tree
+from codegen.write.changes import Change, Conflict
+from codegen.write.commit import commit, recover
+from codegen.write.journal import BACKWARD, FORWARD
+from codegen.write.lock import locked, state_dir
+from codegen.write.ownership import settle, settle_orphan
+from codegen.write.paths import check_output, check_target
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `cache`: whether results of earlier runs may be used; never so in continuous integration."""
+
+    root: str
+    cache: bool = True
+    generator: Generator = RealGenerator()
+
+
+def apply(options: Options) -> Report:
+    """Bring the tree to what the specs say, entirely or not at all.
+
+    Raises:
+        OSError: the disk refuses; the tree is as it was.
+        ConflictError: a file was changed while this ran, or a path is unsafe; the tree is as it was.
+    """
+    with locked(os.path.realpath(options.root)) as state:
+        notes = recover(os.path.realpath(options.root), state)
+        run = _Run(options, "apply")
+        report = run.evaluate()
+        report.notes[:0] = notes
+        if report.changes and not (report.problems or report.conflicts):
+            run.remember(commit(run.tree.root, state, report.changes))
+            report.written = True
+        elif report.clean:
+            run.remember({})
+        return report
+
+
+def check(options: Options, command: str = "check") -> Report:
+    """Find what `apply` would do, and do nothing; `diff` is the same with another report."""
+    run = _Run(options, command)
+    report = run.evaluate()
+    for name in (FORWARD, BACKWARD):
+        if os.path.exists(run.tree.absolute(f"{STATE_DIR}/{name}")):
+            report.notes.append("an interrupted `codegen apply` left a journal: run `codegen apply` to finish it")
+    if report.clean and not report.notes:
+        run.remember({})
+    return report
+
+
+class _Run:
+    """One evaluation of the tree, with what it saw."""
+
+    def __init__(self, options: Options, command: str) -> None:
+        self.options, self.command = options, command
+        root = os.path.realpath(options.root)
+        self.cache = options.cache and not fastpath.in_ci() and _usable_state(root)
+        self.tree = Tree(root, fastpath.now(root) if self.cache else sys.maxsize)
+        self.sources = sources.generator_files() if self.cache else {}
+
+    def evaluate(self) -> Report:
+        """Everything up to the commit."""
+        report = Report(self.command)
+        found = discover(self.tree)
+        with self._memory() as memory:
+            generated, report.problems, used = build(self.tree, found, memory, self.options.generator, show_progress)
+            memory.store.prune(used, spare=4 * len(found.all) + 64)
+        if not report.problems:
+            self._compare(generated, report)
+        return report
+
+    @contextmanager
+    def _memory(self) -> Iterator[Memory]:
+        folder = os.path.join(self.tree.root, STATE_DIR, "cache") if self.cache else None
+        key = sources.generator_digest(self.sources) if self.cache else ""
+        formats = format_cache.use(Store(folder and os.path.join(folder, "formatted")))
+        try:
+            yield Memory(Store(folder and os.path.join(folder, "specs")), key)
+        finally:
+            formats.flush()
+
+    def _compare(self, generated: list[Generated], report: Report) -> None:
+        """Fill in changes and conflicts."""
+        artifacts = [artifact for item in generated for artifact in item.artifacts]
+        planned = {artifact.path for artifact in artifacts}
+        outcomes: list[Change | Conflict | None] = []
+        for artifact in artifacts:
+            if unsafe := self._unsafe(artifact.path):
+                outcomes.append(unsafe)
+            else:
+                outcomes.append(settle(artifact, self.tree.read(artifact.path), self.tree.files[artifact.path]))
+        for path in self.tree.outputs():
+            if path not in planned:
+                outcomes.append(settle_orphan(path, self.tree.read(path) or b"", self.tree.files[path]))
+        deleted = {item.path for item in outcomes if isinstance(item, Change) and item.action == "delete"}
+        outcomes += self._edits(generated, planned, deleted, report)
+        report.changes = [item for item in outcomes if isinstance(item, Change)]
+        report.conflicts = [item for item in outcomes if isinstance(item, Conflict)]
+
+    def _unsafe(self, path: str) -> Conflict | None:
+        try:
+            check_output(path)
+            check_target(self.tree.root, path)
+        except ConflictError as error:
+            return Conflict(path, str(error).removeprefix(f"{path}: "), "nothing was written")
+        return None
+
+    def _edits(
+        self, generated: list[Generated], planned: set[str], deleted: set[str], report: Report
+    ) -> list[Change | Conflict | None]:
+        def is_gone(path: str) -> bool:
+            return path in deleted or (path not in planned and not self.tree.exists(path))
+
+        entries = [item.registry for item in generated if item.registry is not None]
+        rows = [item.index_row for item in generated if item.index_row is not None]
+        edits: list[tuple[str, bool, Callable[[bytes], bytes]]] = [
+            (REGISTRY, bool(entries), lambda data: registry.updated(data, entries, is_gone))
+        ]
+        for path in docs_index.PAGES:
+            here = [row for row in rows if row.index == path]
+            edits.append((path, bool(here), _row_edit(path, here, is_gone)))
+        return [self._edit(path, needed, edit, report) for path, needed, edit in edits]
+
+    def _edit(
+        self, path: str, needed: bool, edit: Callable[[bytes], bytes], report: Report
+    ) -> Change | Conflict | None:
+        """One edit of a file that people own; if there is no such file, that is worth a note."""
+        old = self.tree.read(path)
+        if old is None:
+            if needed:
+                report.notes.append(f"there is no {path}, so no entries were made in it")
+            return None
+        try:
+            check_target(self.tree.root, path)
+            new = edit(old)
+        except ConflictError as error:
+            return Conflict(path, str(error).removeprefix(f"{path}: "), "nothing was written")
+        except SpecError as error:
+            report.problems += error.problems
+            return None
+        return None if new == old else Change(path, "edit", old, new, self.tree.files[path])
+
+    def remember(self, committed: dict[str, Fact]) -> None:
+        """Let the next run see that nothing has changed since this one."""
+        if not self.cache:
+            return
+        root, files, listed = self.tree.root, self.tree.facts | committed, self.tree
+        if committed:
+            listed = _settled_listing(root)
+            known = {path for path, fact in files.items() if fact is not None}
+            if not known.issuperset(listed.outputs()):
+                return
+        folders = {path: self.tree.folders.get(path) for path in (SPECS, PENDING)} | listed.folders
+        sources_settled = all(signature[0] < self.tree.since for signature in self.sources.values())
+        if self.tree.settled and listed.settled and sources_settled:
+            ours: dict[str, Fact] = dict(self.sources)
+            fastpath.save(root, ours | files, folders)
+
+
+def _settled_listing(root: str) -> Tree:
+    """The output folders after a commit, listed in a later tick of the file system's clock than they changed in."""
+    for _ in range(20):
+        listed = Tree(root, fastpath.now(root))
+        list(listed.outputs())
+        if listed.settled:
+            break
+        time.sleep(0.001)
+    return listed
+
+
+def _row_edit(path: str, rows: list[IndexRow], is_gone: Callable[[str], bool]) -> Callable[[bytes], bytes]:
+    return lambda data: docs_index.updated(data, path, rows, is_gone)
+
+
+def _usable_state(root: str) -> bool:
+    """Whether this run can keep state; a read-only tree can be checked all the same."""
+    try:
+        state_dir(root)
+    except OSError:
+        return False
+    return os.access(os.path.join(root, STATE_DIR), os.W_OK)

@@ -1,0 +1,1 @@
+"""Artifacts and edits -> disk: who owns a file, and an all-or-nothing commit."""

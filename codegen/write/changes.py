@@ -1,0 +1,33 @@
+"""What a run wants to do to the tree, as data."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from codegen.fastpath import Signature
+
+
+def signature(stat: os.stat_result) -> Signature:
+    """The signature in a stat result."""
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file to write or delete. `signature` is that of the content `old`, and must still hold at the commit."""
+
+    path: str
+    action: Literal["create", "update", "delete", "edit"]
+    old: bytes | None
+    new: bytes | None
+    signature: Signature | None
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A file that must not be touched, why, and what the person can do about it."""
+
+    path: str
+    reason: str
+    cure: str
+    diff: str = ""

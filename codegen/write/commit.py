@@ -1,0 +1,185 @@
+"""All-or-nothing commit: stage, journal, rename.
+
+A kill at any point leaves the old tree, the new tree, or a journal from which `recover` finishes. An error of the
+disk (full, read-only) undoes what was done and leaves the old tree.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from codegen import fastpath
+from codegen.errors import ConflictError
+from codegen.fastpath import Fact, Signature
+from codegen.layout import OUTPUT_ROOTS
+from codegen.write import journal as journals
+from codegen.write.changes import Change, signature
+from codegen.write.journal import BACKWARD, FORWARD, STAGE, Journal, Operation, Step
+from codegen.write.paths import check_target
+
+
+def recover(root: str, state: str) -> list[str]:
+    """Finish, or finish undoing, an interrupted commit; call with the lock held.
+
+    Returns:
+        Notes for the person: what was finished, and files left alone because they were edited since.
+    """
+    for name, step, verb in ((BACKWARD, journals.backward, "undone"), (FORWARD, journals.forward, "finished")):
+        path = os.path.join(state, name)
+        try:
+            journal = journals.read(path)
+        except (ValueError, KeyError, TypeError) as error:
+            os.unlink(path)
+            return [f"the journal of an interrupted run was damaged ({error}) and is dropped; this run starts afresh"]
+        if journal is not None:
+            skipped = _replay(root, state, journal, step)
+            _finish(root, state, journal, name)
+            notes = [f"{path}: was edited after an interrupted run and is left as it is" for path in skipped]
+            return [f"an interrupted run was {verb}", *notes]
+    shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
+    return []
+
+
+def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
+    """Bring all changes to the disk, or none; call with the lock held and after `recover`.
+
+    Returns:
+        What the next run may rely on of each file, taken before it was in place.
+
+    Raises:
+        ConflictError: a target is unsafe, or was changed since it was read.
+        OSError: the disk refuses; the tree is as it was.
+    """
+    for change in changes:
+        check_target(root, change.path)
+        _check_unchanged(root, change)
+    try:
+        journal, signatures = _stage(root, state, changes)
+        since = fastpath.now(root)
+        journals.write(state, journal)
+    except BaseException:
+        shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
+        raise
+    try:
+        for operation in journal.operations:
+            journals.forward(root, state, operation, operation.old)
+    except OSError:
+        _undo(root, state, journal)
+        raise
+    _finish(root, state, journal, FORWARD)
+    return {operation.path: _fact(operation, signatures, since) for operation in journal.operations}
+
+
+def _fact(operation: Operation, signatures: dict[str, Signature], since: int) -> Fact:
+    written = signatures.get(operation.path)
+    return operation.new if written is None or written[0] >= since else written
+
+
+def _check_unchanged(root: str, change: Change) -> None:
+    try:
+        present = signature(os.lstat(os.path.join(root, change.path)))
+    except FileNotFoundError:
+        present = None
+    if present != change.signature:
+        raise ConflictError(f"{change.path}: was changed while codegen ran; run it again")
+
+
+def _stage(root: str, state: str, changes: Sequence[Change]) -> tuple[Journal, dict[str, Signature]]:
+    stage = os.path.join(state, STAGE)
+    os.mkdir(stage)
+    operations: list[Operation] = []
+    signatures: dict[str, Signature] = {}
+    for number, change in enumerate(changes):
+        target = os.path.join(root, change.path)
+        staged = backup = None
+        if change.new is not None:
+            staged = str(number)
+            signatures[change.path] = _stage_file(os.path.join(stage, staged), change.new, target)
+        if change.old is not None:
+            backup = f"{number}.old"
+            _back_up(target, os.path.join(stage, backup))
+        old, new = journals.content_digest(change.old), journals.content_digest(change.new)
+        operations.append(Operation(change.path, old, new, staged, backup))
+    journals.sync_folder(stage)
+    return Journal(tuple(operations), _missing_folders(root, changes)), signatures
+
+
+def _stage_file(staged: str, data: bytes, target: str) -> Signature:
+    journals.write_durably(staged, data)
+    if os.path.exists(target):
+        shutil.copymode(target, staged)
+    return signature(os.stat(staged))
+
+
+def _back_up(target: str, backup: str) -> None:
+    try:
+        os.link(target, backup)
+    except OSError:  # a file system without hard links
+        shutil.copy2(target, backup)
+
+
+def _missing_folders(root: str, changes: Sequence[Change]) -> tuple[str, ...]:
+    missing: set[str] = set()
+    for change in changes:
+        folder = os.path.dirname(change.path)
+        while change.new is not None and folder and not os.path.isdir(os.path.join(root, folder)):
+            missing.add(folder)
+            folder = os.path.dirname(folder)
+    return tuple(sorted(missing))
+
+
+def _replay(root: str, state: str, journal: Journal, step: Step) -> list[str]:
+    """Run every operation against what is on disk; returns the paths that were edited since and so skipped."""
+    skipped: list[str] = []
+    for operation in journal.operations:
+        check_target(root, operation.path)
+        present = journals.digest_on_disk(root, operation.path)
+        if not step(root, state, operation, present):
+            skipped.append(operation.path)
+    return skipped
+
+
+def _undo(root: str, state: str, journal: Journal) -> None:
+    os.replace(os.path.join(state, FORWARD), os.path.join(state, BACKWARD))  # a rename needs no space on the disk
+    _replay(root, state, journal, journals.backward)
+    _finish(root, state, journal, BACKWARD)
+
+
+def _finish(root: str, state: str, journal: Journal, name: str) -> None:
+    """Drop emptied folders, wait for the disk, then drop the journal: the commit is over."""
+    if name == FORWARD:
+        _drop_emptied(root, journal)
+    else:
+        for folder in reversed(journal.folders):
+            _drop_folder(os.path.join(root, folder))
+    touched = {os.path.dirname(os.path.join(root, operation.path)) for operation in journal.operations}
+    for folder in sorted(touched):
+        if os.path.isdir(folder):
+            journals.sync_folder(folder)
+    os.unlink(os.path.join(state, name))
+    journals.sync_folder(state)
+    shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
+
+
+def _drop_emptied(root: str, journal: Journal) -> None:
+    deleted = [operation.path for operation in journal.operations if operation.new is None]
+    for path in deleted:
+        folder = os.path.dirname(path)
+        while folder not in OUTPUT_ROOTS and any(folder.startswith(f"{top}/") for top in OUTPUT_ROOTS):
+            if not _drop_folder(os.path.join(root, folder)):
+                break
+            folder = os.path.dirname(folder)
+
+
+def _drop_folder(folder: str) -> bool:
+    """Remove a folder that holds nothing, or nothing but compiled Python; False if it stays."""
+    if not os.path.isdir(folder):
+        return True
+    names = os.listdir(folder)
+    if set(names) - {"__pycache__"}:
+        return False
+    cache = os.path.join(folder, "__pycache__")
+    if names and (os.path.islink(cache) or any(not name.endswith(".pyc") for name in os.listdir(cache))):
+        return False
+    shutil.rmtree(folder)
+    return True
