@@ -66,4 +66,3 @@ def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None
     weights = torch.softmax(scores, dim=-1, dtype=module.softmax_dtype).to(v.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ v).transpose(1, 2).contiguous(), weights
-

@@ -22,9 +22,10 @@ class BackendConfig:
     """`auto` picks the best that is installed and applicable, once, when the model is built.
 
     attn: attention implementation (auto: the `attn_implementation` of from_pretrained). linear, rms_norm, rope: kernels.
-    projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA. cross_entropy: whether
-    training materialises the logits of a whole batch (auto: not for large vocabularies). experts, dispatcher,
-    gate_precision: of mixtures of experts. enable_hf_state_dict_adapter: whether disk names are translated at all.
+    projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA.
+    cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
+    experts, dispatcher, gate_precision: of mixtures of experts.
+    enable_hf_state_dict_adapter: whether disk names are translated at all.
     Raises ValueError for a value that does not exist, and when the model is built for one that cannot run here.
     """
 

@@ -10,6 +10,11 @@ from transformers.utils.output_capturing import capture_outputs
 
 from nemo_automodel.components.models.common.attention import Attention
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.cross_entropy import (
+    LARGE_VOCABULARY,
+    chunked_cross_entropy,
+    why_not_chunked,
+)
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
 from nemo_automodel.components.models.common.masks import cache_layers, dynamic_cache, mask_kind, name_kinds, with_bias
 
@@ -196,8 +201,10 @@ class CausalLM(Decoder, GenerationMixin):
         labels=None,
         use_cache=None,
         logits_to_keep=0,
+        chunked_loss=None,
         **kwargs: Unpack[TransformersKwargs],
     ):
+        """`chunked_loss` overrides `backend.cross_entropy`: with it the loss comes without logits."""
         outputs = self.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -207,12 +214,30 @@ class CausalLM(Decoder, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
+        x = outputs.last_hidden_state
+        if labels is not None and logits_to_keep == 0 and self._chunks_loss(chunked_loss):
+            return self.output(outputs, None, self._chunked_loss(x, labels, **kwargs), attention_mask)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.transform_logits(self.get_output_embeddings()(outputs.last_hidden_state[:, kept, :]))
+        logits = self.transform_logits(self.get_output_embeddings()(x[:, kept, :]))
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return self.output(outputs, logits, loss, attention_mask)
+
+    def _chunks_loss(self, asked):
+        """Raises ValueError where chunks are asked for and the head does not allow them."""
+        if asked is None:
+            asked = {"auto": None, "full": False, "chunked": True}[self.backend.cross_entropy]
+        reason = why_not_chunked(self.get_output_embeddings())
+        if asked and reason:
+            raise ValueError(f"the loss cannot be chunked: {reason}; use backend.cross_entropy: full")
+        if asked is None:
+            return self.training and self.config.vocab_size >= LARGE_VOCABULARY and reason is None
+        return asked
+
+    def _chunked_loss(self, x, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
+        head = self.get_output_embeddings()
+        return chunked_cross_entropy(x, head, labels, self.transform_logits, num_items_in_batch, shift_labels)
 
     def output(self, outputs, logits, loss, attention_mask):
         return CausalLMOutputWithPast(
@@ -232,5 +257,5 @@ class CausalLM(Decoder, GenerationMixin):
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get("past_key_values")
         if given is None and type(cache) in (DynamicCache, StaticCache):
-            length = cache.max_cache_len if isinstance(cache, StaticCache) else None
+            length = self._previous_max_cache_length if isinstance(cache, StaticCache) else None
             cache.layers = cache_layers(self.base_model._layer_kinds, length)

@@ -26,7 +26,7 @@ def per_layer(value, layer):
 
 
 def head_size(config):
-    """The width of one head. Some config classes do not declare `head_dim`, yet published config.json files carry it."""
+    """The width of one head. Some config classes lack `head_dim`, yet published config.json files carry it."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 

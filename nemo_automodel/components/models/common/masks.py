@@ -1,4 +1,4 @@
-"""Masks and caches, made from what the layers declare and never from `config.sliding_window` or `config.layer_types`."""
+"""Masks and caches, made from what layers declare, never from `config.sliding_window` or `config.layer_types`."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -84,9 +84,11 @@ def cache_layers(kinds, max_length=None):
     if max_length is None:
         return [DynamicLayer() if k.reach is None else DynamicSlidingWindowLayer(sliding_window=k.reach) for k in kinds]
     return [
-        StaticLayer(max_cache_len=max_length)
-        if k.reach is None
-        else StaticSlidingWindowLayer(max_cache_len=max_length, sliding_window=k.reach)
+        (
+            StaticLayer(max_cache_len=max_length)
+            if k.reach is None
+            else StaticSlidingWindowLayer(max_cache_len=max_length, sliding_window=k.reach)
+        )
         for k in kinds
     ]
 

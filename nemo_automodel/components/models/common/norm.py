@@ -1,6 +1,6 @@
 """Norms over the last dimension. One class per kind: what is scaled, in which dtype, and how the weight is stored.
 
-Each takes `dim`, a number or a shape whose last entry is normalised (`(heads, head_dim)`: one weight a head), and `eps`.
+Each takes `dim`, a number or a shape whose last entry is normalised (`(heads, head_dim)`: a weight each), and `eps`.
 All map x [..., dim] to the same shape and dtype; statistics are taken in fp32.
 """
 
@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
+
+from nemo_automodel.components.models.common.linear import transformer_engine
 
 
 def rms(x, eps):
@@ -115,3 +117,17 @@ class PerHeadNorms(nn.Module):
 
     def forward(self, x):
         return torch.stack([norm(head) for norm, head in zip(self.norms, x.unbind(1), strict=True)], dim=1)
+
+
+def initialize_rms_norm_module(impl, dim, eps=1e-5, device=None, dtype=None):
+    """An RMSNorm over `dim`; impl: `torch` or `auto` (Llama's rounding), `torch_fp32` (one rounding), `te`.
+
+    dtype None is torch's default dtype, which transformers' loader sets: an explicit one survives loading in another.
+    Raises ValueError for an unknown impl, ImportError for one that is not installed.
+    """
+    if impl == "te":
+        return transformer_engine().RMSNorm(dim, eps=eps, device=device, dtype=dtype or torch.get_default_dtype())
+    kinds = {"torch": RMSNorm, "auto": RMSNorm, "torch_fp32": Float32RMSNorm}
+    if impl not in kinds:
+        raise ValueError(f"RMSNorm implementation {impl!r} is not one of {', '.join(kinds)}, te")
+    return kinds[impl](dim, eps).to(device=device, dtype=dtype)

@@ -60,3 +60,23 @@ def _turn(x, cos, sin, rotate, dtype):
     width = 2 * cos.shape[-1]
     turned = rotate(x[..., :width].to(dtype or x.dtype), cos, sin).to(x.dtype)
     return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
+
+
+def get_rope_config(config, layer_type=None):
+    """(theta, parameters, partial_rotary_factor) of a config in either form.
+
+    transformers 5 keeps all in `rope_parameters`; older configs have `rope_theta`, `rope_scaling` and
+    `partial_rotary_factor` (or GPT-NeoX's `rotary_pct`). Raises ValueError where parameters are given per layer type
+    and `layer_type` does not name one.
+    """
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if parameters and all(isinstance(value, dict) for value in parameters.values()):
+        if layer_type not in parameters:
+            raise ValueError(f"rope_parameters are per layer type: name one of {', '.join(parameters)}")
+        parameters = parameters[layer_type]
+    theta = parameters.get("rope_theta", getattr(config, "rope_theta", 10000.0))
+    partial = parameters.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None))
+    if partial is None:
+        partial = getattr(config, "rotary_pct", 1.0)
+    kind = parameters.get("rope_type") or parameters.get("type") or "default"
+    return theta, {**parameters, "rope_type": kind, "rope_theta": theta}, partial

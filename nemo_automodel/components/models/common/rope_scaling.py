@@ -108,7 +108,8 @@ class LongRope(Default):
     def __call__(self, exponent, positions):
         p = self.parameters
         is_long = positions.max() + 1 > p["original_max_position_embeddings"]
-        short, long = (torch.tensor(p[name], device=exponent.device).float() for name in ("short_factor", "long_factor"))
+        names = ("short_factor", "long_factor")
+        short, long = (torch.tensor(p[name], dtype=torch.float32, device=exponent.device) for name in names)
         if "long_mscale" in p:
             scale = torch.where(is_long, p["long_mscale"], p["short_mscale"])
             return 1.0 / (short * self.theta**exponent), scale

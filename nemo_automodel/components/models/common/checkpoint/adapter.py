@@ -38,11 +38,18 @@ class StateDictAdapter:
                 ]
         return [(name, tensor)]
 
-    def from_hf(self, state_dict):
-        """Names and layouts of disk -> those of memory; names of memory pass through. Raises KeyError for a lone part."""
+    def from_hf(self, state_dict, memory_shapes=None):
+        """Names and layouts of disk -> those of memory; names of memory pass through. Raises KeyError for a lone part.
+
+        Rules that keep a name cannot tell by it: given the model's shapes {name: shape}, they pass a state dict through
+        whose tensors have them already.
+        """
         out, groups = {}, {}
+        converted = memory_shapes and self._has_memory_layout(state_dict, memory_shapes)
         for name, tensor in state_dict.items():
             place = self._place(name)
+            if place and converted and place[0].keeps_name:
+                place = None
             if place is None:
                 out[name] = tensor
             else:
@@ -55,6 +62,15 @@ class StateDictAdapter:
             out[memory] = rule.load([[found[i] for i in sorted(found)] for found in parts])
         return out
 
+    def _has_memory_layout(self, state_dict, memory_shapes):
+        """Whether the oblong tensors of rules that keep a name have memory's shapes."""
+        placed = ((name, tensor, self._place(name)) for name, tensor in state_dict.items())
+        return any(
+            tensor.shape == memory_shapes[name] and tensor.dim() == 2 and tensor.shape[0] != tensor.shape[1]
+            for name, tensor, place in placed
+            if place and place[0].keeps_name and name in memory_shapes
+        )
+
     def _place(self, name):
         """The rule that uses a disk tensor, the tensor in memory that it becomes part of, which part, and its index."""
         for rule in self.active:
@@ -66,5 +82,5 @@ class StateDictAdapter:
 
 
 def _pattern(name):
-    """A name, anchored at dots on both sides; `*` counts."""
-    return r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\..*)"
+    """A whole dotted name before `.weight`, `.bias` or nothing; `*` counts."""
+    return r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\.weight|\.bias)"

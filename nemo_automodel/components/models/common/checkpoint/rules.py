@@ -17,6 +17,11 @@ class Rule:
     needs_packing = False
     counted = False
 
+    @property
+    def keeps_name(self):
+        """Whether a name alone does not tell on which side a tensor is."""
+        return self.disk == (self.memory,)
+
     def for_backend(self, packed):
         """What remains of the rule where the backend packs projections, or does not; None: nothing."""
         return self if packed or not self.needs_packing else None
@@ -119,7 +124,10 @@ class Transpose(Rule):
 
 
 class Reorder(Rule):
-    """The same matrix with its rows in another order, under one name; `transposed` ones turn on every backend."""
+    """The same matrix with its rows in another order; `transposed` ones turn on every backend.
+
+    In memory it is called `<name>_packed`: a state dict must tell by its names which order it has.
+    """
 
     needs_packing = True
 
@@ -129,7 +137,7 @@ class Reorder(Rule):
 
     @property
     def memory(self):
-        return self.path
+        return packed_name(self.path)
 
     def for_backend(self, packed):
         if packed:
@@ -147,7 +155,7 @@ class Reorder(Rule):
 
 @dataclass(frozen=True)
 class ReorderQKV(Reorder):
-    """Rows in `groups` equal blocks of `parts` on disk ([q | k | v] once: `groups` 1), grouped per KV head in memory."""
+    """Rows in `groups` equal blocks of `parts` on disk (1: [q | k | v]), grouped per KV head in memory."""
 
     path: str
     parts: tuple
@@ -162,9 +170,7 @@ class ReorderQKV(Reorder):
         per_block = heads.shape[1] // units
         sizes = [self._share(part) * per_block for part in self.parts]
         blocks = dict(zip(self.parts, heads.split(sizes, dim=1), strict=True))
-        grouped = [
-            blocks[part].unflatten(1, (per_block, self._share(part))).flatten(0, 1) for part in ("q", "k", "v")
-        ]
+        grouped = [blocks[part].unflatten(1, (per_block, self._share(part))).flatten(0, 1) for part in ("q", "k", "v")]
         return torch.cat(grouped, dim=1).flatten(0, 2)
 
     def unpack(self, rows):
@@ -190,6 +196,11 @@ class ReorderGateUp(Reorder):
 
     def unpack(self, rows):
         return rows.unflatten(0, (self.groups, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def packed_name(fused):
+    """What a matrix is called in memory that is stored fused in another order."""
+    return f"{fused}_packed"
 
 
 def join(path, name):

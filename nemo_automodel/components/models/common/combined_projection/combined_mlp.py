@@ -4,6 +4,7 @@ from torch import nn
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.checkpoint.rules import packed_name
 
 
 class CombinedGateUpMLP(nn.Module):
@@ -12,7 +13,8 @@ class CombinedGateUpMLP(nn.Module):
     width, activation, bias: `config.intermediate_size`, `config.hidden_act` and `config.mlp_bias` (if it has one) where
     they are not given. biases: flags for gate, up, down in place of `bias`; where gate's and up's differ nothing is
     packed. names: of gate, up and down. fused: the name of one matrix that checkpoints store, its rows `groups` equal
-    blocks [gate | up]; it stays one under this name on every backend, and a packing backend interleaves its rows.
+    blocks [gate | up]; it stays one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under
+    the name `<fused>_packed`.
     """
 
     def __init__(
@@ -34,7 +36,10 @@ class CombinedGateUpMLP(nn.Module):
         gate, up, down = map(bool, biases or (bias, bias, bias))
         self.packed = BackendConfig.of(backend).packed and gate == up
         self._names = tuple(names)
-        self._gate_up_name = fused or ("gate_up_proj" if self.packed else None)
+        if fused:
+            self._gate_up_name = packed_name(fused) if self.packed else fused
+        else:
+            self._gate_up_name = "gate_up_proj" if self.packed else None
         if self._gate_up_name:
             self._blocks = width if self.packed else groups
             self.add_module(self._gate_up_name, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))

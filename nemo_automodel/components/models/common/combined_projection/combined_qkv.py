@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nemo_automodel.components.models.common.checkpoint.rules import packed_name
+
 
 @dataclass(frozen=True)
 class QKVLayout:
-    """Rows of a matrix that checkpoints store fused: `groups` equal blocks, each holding `parts` one after the other."""
+    """Rows of a matrix that checkpoints store fused: `groups` equal blocks, each of `parts` one after the other."""
 
     parts: tuple[str, str, str] = ("q", "k", "v")
     groups: int = 1
@@ -41,8 +43,8 @@ class CombinedQKVAttentionMixin:
         """Makes the projections [hidden_size -> heads * head_dim].
 
         names: of the three matrices. biases: flags for q, k, v in place of `bias`; where they differ nothing is packed.
-        fused: the name of one matrix that checkpoints store; it stays one under this name on every backend, in
-        `layout` (default: grouped per KV head), which a packing backend re-orders to grouped per KV head.
+        fused: the name of one matrix that checkpoints store; it stays one on every backend. layout: how its rows lie,
+        if not grouped per KV head; a packing backend then groups them (rule ReorderQKV) under `<fused>_packed`.
         Raises ValueError where KV heads do not divide the query heads or groups their rows.
         """
         if num_attention_heads % num_key_value_heads:
@@ -59,7 +61,8 @@ class CombinedQKVAttentionMixin:
         self.packed = self.backend.packed and len(set(biases)) == 1
         self._qkv_names = tuple(names)
         if self.packed or fused:
-            self._setup_one(hidden_size, rows, biases, fused or "qkv_proj", layout, num_key_value_heads)
+            name = packed_name(fused) if fused and layout and self.packed else fused or "qkv_proj"
+            self._setup_one(hidden_size, rows, biases, name, layout, num_key_value_heads)
         else:
             self._qkv_name = None
             for name, count, flag in zip(names, rows.values(), biases, strict=True):
