@@ -1,0 +1,114 @@
+"""The value of a condition on a given config: needed to find configs under which every branch of a spec is taken.
+
+Only the allow-listed grammar of expressions is walked; nothing of a spec reaches `eval`.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_operator: Any = operator  # whose stubs leave types open that pyright asks for
+
+
+def _within(item: Any, group: Any) -> bool:
+    return item in group
+
+
+def _outside(item: Any, group: Any) -> bool:
+    return item not in group
+
+
+def _per_layer(value: Any, layer: int) -> Any:
+    return value[layer] if isinstance(value, list) else value
+
+
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: _operator.add,
+    ast.Sub: _operator.sub,
+    ast.Mult: _operator.mul,
+    ast.Div: _operator.truediv,
+    ast.FloorDiv: _operator.floordiv,
+    ast.Mod: _operator.mod,
+    ast.Pow: _operator.pow,
+    ast.USub: _operator.neg,
+    ast.Not: _operator.not_,
+    ast.Eq: _operator.eq,
+    ast.NotEq: _operator.ne,
+    ast.Lt: _operator.lt,
+    ast.LtE: _operator.le,
+    ast.Gt: _operator.gt,
+    ast.GtE: _operator.ge,
+    ast.Is: _operator.is_,
+    ast.IsNot: _operator.is_not,
+    ast.In: _within,
+    ast.NotIn: _outside,
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sqrt": math.sqrt,
+    "log": math.log,
+    "floor": math.floor,
+    "int": int,
+    "min": min,
+    "max": max,
+    "len": len,
+    "sum": sum,
+    "per_layer": _per_layer,
+}
+
+
+def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:
+    """The value of an expression; `names` are those that it may use besides `config` (`layer`).
+
+    Raises LookupError for a field, name or function that is not there, TypeError where values do not fit together.
+    """
+
+    def value(node: ast.expr) -> Any:
+        return evaluate(node, config, **names)
+
+    match tree:
+        case ast.Constant():
+            return tree.value
+        case ast.Name():
+            return config if tree.id == "config" else names[tree.id]
+        case ast.Attribute():
+            return value(tree.value)[tree.attr]
+        case ast.Subscript():
+            return value(tree.value)[value(tree.slice)]
+        case ast.BinOp():
+            return OPERATORS[type(tree.op)](value(tree.left), value(tree.right))
+        case ast.UnaryOp():
+            return OPERATORS[type(tree.op)](value(tree.operand))
+        case ast.BoolOp():
+            return _until(tree, value)
+        case ast.Compare():
+            return _chain(tree, value)
+        case ast.IfExp():
+            return value(tree.body) if value(tree.test) else value(tree.orelse)
+        case ast.List() | ast.Tuple():
+            return [value(item) for item in tree.elts]
+        case ast.Call(func=ast.Name(id=function)):
+            return FUNCTIONS[function](*map(value, tree.args))
+        case _:
+            raise LookupError(ast.unparse(tree))
+
+
+def _until(tree: ast.BoolOp, value: Callable[[ast.expr], Any]) -> Any:
+    """`and` stops at the first false value, `or` at the first true one."""
+    found: Any = None
+    for item in tree.values:
+        found = value(item)
+        if bool(found) == isinstance(tree.op, ast.Or):
+            break
+    return found
+
+
+def _chain(tree: ast.Compare, value: Callable[[ast.expr], Any]) -> bool:
+    left = value(tree.left)
+    for operation, item in zip(tree.ops, tree.comparators, strict=True):
+        right = value(item)
+        if not OPERATORS[type(operation)](left, right):
+            return False
+        left = right
+    return True

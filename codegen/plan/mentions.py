@@ -1,0 +1,84 @@
+"""Which fields of the config a spec reads, and what for."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from codegen.configs import ConfigClass
+from codegen.spec.keys import Key, Section, keys
+from codegen.spec.loaded import LoadedSpec
+from codegen.spec.values import Equation, Expression, expression
+
+EQUATION, CONDITION, SCHEDULE = "equation", "condition", "schedule"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A field, and its role: the key that reads it (`eps`, `window`), or where it stands outside of any key."""
+
+    field: str
+    role: str
+
+
+def mentions(loaded: LoadedSpec, config: ConfigClass) -> list[Mention]:
+    """Every field that some layer or variant reads, once for each role, in the order of the language."""
+    found: dict[Mention, None] = {}
+    for split in loaded.splits:
+        for name in fields_of(split.condition.tree):
+            found[Mention(name, SCHEDULE if split.by else CONDITION)] = None
+    for spec in loaded.flat.values():
+        found.update(dict.fromkeys(_of_section(spec, config)))
+    return [Mention(config.field_name(mention.field), mention.role) for mention in found]
+
+
+def fields_of(tree: ast.AST) -> list[str]:
+    """The names x of every `config.x` in a tree."""
+    return [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "config"
+    ]
+
+
+def _of_section(section: Section, config: ConfigClass) -> Iterator[Mention]:
+    for name, key in keys(type(section)).items():
+        attribute = name if hasattr(section, name) else f"{name}_"
+        yield from _of_value(getattr(section, attribute), name, key, config)
+
+
+def _of_value(value: Any, role: str, key: Key, config: ConfigClass) -> Iterator[Mention]:
+    if value is None:
+        value = _default(key, config)
+    if isinstance(value, Expression):
+        yield from (Mention(name, role) for name in fields_of(value.tree))
+    elif isinstance(value, Equation):
+        yield from _of_equation(value)
+    elif isinstance(value, Section):
+        yield from _of_section(value, config)
+    elif isinstance(value, Mapping):
+        for entry in cast(Mapping[str, Any], value).values():
+            if entry is not None:
+                yield from _of_value(entry, role, key, config)
+    elif isinstance(value, tuple):
+        for entry in cast(tuple[Any, ...], value):
+            yield from _of_value(entry, role, key, config)
+
+
+def _default(key: Key, config: ConfigClass) -> Expression | None:
+    """The first of the key's defaults whose fields the class has."""
+    for text in key.chain:
+        candidate = expression(text)
+        if all(config.has(name) and config.value(name) is not None for name in fields_of(candidate.tree)):
+            return candidate
+    return None
+
+
+def _of_equation(equation: Equation) -> Iterator[Mention]:
+    """Fields in an equation; the second argument of `softcap` is a cap, whatever surrounds it."""
+    caps: set[str] = set()
+    for node in ast.walk(equation.value):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "softcap":
+            caps.update(name for argument in node.args[1:] for name in fields_of(argument))
+    for name in fields_of(equation.value):
+        yield Mention(name, "softcap" if name in caps else EQUATION)

@@ -1,0 +1,225 @@
+"""Strong tiny configs: small, and such that whatever a spec says shows in the model's outputs.
+
+Default configs hide mistakes: multipliers of one, soft caps that never bite, windows longer than any test, schedules of
+one kind. Here every field that the spec reads takes a value at which it matters, every flag runs both ways, every list
+mixes its kinds, and both sides of every condition occur in some variant.
+"""
+
+import ast
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from itertools import product
+from typing import Any
+
+from codegen.configs import ConfigClass, ConfigTable
+from codegen.plan.evaluate import evaluate
+from codegen.plan.mentions import EQUATION, Mention, fields_of, mentions
+from codegen.plan.tiny_rope import rope_variants, small_rope
+from codegen.spec.attention import Gqa
+from codegen.spec.loaded import LoadedSpec, Split
+
+Config = dict[str, Any]
+
+LAYERS = 4
+# No two sizes are equal or multiples by accident; hidden_size is no square, and head_dim is not hidden_size / heads.
+SIZES: Config = {
+    **{"vocab_size": 131, "hidden_size": 60, "intermediate_size": 74, "num_hidden_layers": LAYERS},
+    **{"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 32},
+    **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+}
+FACTORS = (0.37, 1.7, 0.6, 2.3, 0.83)
+# role -> values for the fields that have it, in turn; sequences of the tests are 24 long
+NUMBERS: dict[str, tuple[float, ...]] = {
+    **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
+    **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
+}
+WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
+OPTIONAL = ("softcap", "window", "chunk", "clip")  # a number, or none: the thing is absent
+OTHER_MODELS = ("classifier", "summary")  # dropouts of heads that a causal language model lacks
+DROPOUT = 0.2
+
+
+def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
+    """Named variants of config keyword arguments, `base` first. Raises LookupError for an unknown config class."""
+    config = _config_class(spec, table)
+    found = mentions(spec, config)
+    base = _base(spec, config, found)
+    flags = _flags(config, found)
+    changes: dict[str, Config] = {"base": {}}
+    if flags or _optional(spec, config, base, found):
+        changes["flags"] = {name: not base[name] for name in flags} | _optional(spec, config, base, found)
+    changes |= {f"flags_{bit + 1}": {name: not base[name] for name in some} for bit, some in enumerate(_codes(flags))}
+    if "tie_word_embeddings" in config.fields:
+        tied = base.get("tie_word_embeddings", config.fields["tie_word_embeddings"])
+        changes["untied" if tied else "tied"] = {"tie_word_embeddings": not tied}
+    changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base))}
+    changes |= rope_variants(spec, config, base)
+    if dropouts := _dropouts(config):
+        changes["dropout"] = dict.fromkeys(dropouts, DROPOUT)
+    return {name: deepcopy(base | change) for name, change in changes.items()}
+
+
+def _config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
+    if spec.config.fields is not None:
+        return ConfigClass.from_declaration(spec.config.fields, spec.config.class_name, spec.config.model_type)
+    config = table.get(spec.config.class_name)
+    if config is None:
+        raise LookupError(f"{spec.path}: config: there is no table of the fields of {spec.config.class_name}")
+    return config
+
+
+def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config:
+    sizes = {config.field_name(name): value for name, value in SIZES.items() if _carries(spec, config, name)}
+    base = sizes | dict.fromkeys(_dropouts(config), 0.0) | small_rope(config)
+    base |= {name: config.fields[name] for name in _flags(config, found)}
+    for name in {mention.field for mention in found}:
+        if f"use_{name}" in config.fields:
+            base[f"use_{name}"] = True
+    base |= _numbers(config, found, base)
+    base |= _schedules(spec, config, base)
+    return base | dict(spec.tests.get("tiny", {}))
+
+
+def _carries(spec: LoadedSpec, config: ConfigClass, name: str) -> bool:
+    if name == "head_dim" and name in config.published:
+        return any(isinstance(flat.attention, Gqa) and flat.attention.head_dim is None for flat in spec.flat.values())
+    return config.field_name(name) in config.fields
+
+
+def _numbers(config: ConfigClass, found: list[Mention], base: Config) -> Config:
+    """A value that matters for each number that is no size."""
+    numbers: Config = {}
+    taken: dict[tuple[str, bool], int] = {}
+    for mention in found:
+        default = config.fields.get(mention.field)
+        plain = default is None or (isinstance(default, int | float) and not isinstance(default, bool))
+        if mention.role not in NUMBERS or not plain or mention.field in base or mention.field in numbers:
+            continue
+        whole = isinstance(default, int) and mention.role not in OPTIONAL
+        values = WHOLE if whole else NUMBERS[mention.role]
+        turn = taken.setdefault((mention.role, whole), 0)
+        numbers[mention.field] = values[turn % len(values)]
+        taken[mention.role, whole] += 1
+    return numbers
+
+
+def _flags(config: ConfigClass, found: list[Mention]) -> list[str]:
+    """Booleans that the spec reads, in its order; tying has variants of its own."""
+    names = dict.fromkeys(mention.field for mention in found if mention.role != "tie")
+    return [name for name in names if isinstance(config.fields.get(name), bool) and name != "tie_word_embeddings"]
+
+
+def _codes(flags: list[str]) -> list[list[str]]:
+    """Sets of flags, so that any two flags differ in one of them: none where there are fewer than two."""
+    if len(flags) < 2:
+        return []
+    bits = range(len(flags).bit_length())
+    return [[name for index, name in enumerate(flags, 1) if index >> bit & 1] for bit in bits]
+
+
+def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[Mention]) -> Config:
+    """Numbers that may be absent, the other way round: none, or a width where the default is derived."""
+    scheduled = len({flat.attention for flat in spec.flat.values()}) > 1
+    change: Config = {}
+    for mention in found:
+        if mention.role in ("window", "chunk") and scheduled:
+            continue
+        if mention.role in OPTIONAL and base.get(mention.field) is not None:
+            change[mention.field] = None
+        if mention.role == "width" and config.fields.get(mention.field, 0) is None:
+            change[mention.field] = SIZES["intermediate_size"] + 3
+    return change
+
+
+def _dropouts(config: ConfigClass) -> list[str]:
+    return [
+        name
+        for name, value in config.fields.items()
+        if ("dropout" in name or name.endswith("pdrop"))
+        and isinstance(value, int | float)
+        and not name.startswith(OTHER_MODELS)
+    ]
+
+
+def _schedules(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
+    """Lists by layer that hold every kind, irregularly; and fields under which conditions on the layer vary."""
+    change: Config = {}
+    for index, split in enumerate(spec.splits):
+        if split.by:
+            change |= _mixed(spec, config, index, split)
+        elif split.per_layer:
+            change |= _solve(split, config, base | change, lambda values: len(set(values)) == 2)
+    return change
+
+
+def _mixed(spec: LoadedSpec, config: ConfigClass, index: int, split: Split) -> Config:
+    names = fields_of(split.condition.tree)
+    if len(names) != 1 or not isinstance(config.fields.get(config.field_name(names[0])), list):
+        return {}
+    kinds = [kind for kind in split.outcomes if _possible(spec, config, index, kind)]
+    order = [kinds[position % len(kinds)] for position in (0, 1, 1, 0, *range(2, LAYERS))]
+    if len(kinds) > 2:
+        order = [kinds[position % len(kinds)] for position in range(LAYERS)]
+    return {config.field_name(names[0]): order[:LAYERS]}
+
+
+def _possible(spec: LoadedSpec, config: ConfigClass, index: int, kind: Any) -> bool:
+    """Whether the class has the fields that a kind reads, and the kind differs from those that transformers names."""
+    if kind in ("dense", "sparse") and kind not in (config.fields.get("mlp_layer_types") or ()):
+        return False
+    flat = [one for key, one in spec.flat.items() if key[index] == kind]
+    attention = [one.attention for one in flat]
+    for one in attention:
+        for value in (getattr(one, "window", None), getattr(one, "chunk", None)):
+            if value is not None and not all(config.has(name) for name in fields_of(value.tree)):
+                return False
+    return bool(flat)
+
+
+def _other_outcomes(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Config]:
+    """For each variant of the whole model, fields under which it is taken where the base does not, and the reverse."""
+    changes: list[Config] = []
+    for split in spec.splits:
+        names = [config.field_name(name) for name in fields_of(split.condition.tree)]
+        if split.per_layer or all(isinstance(config.fields.get(name), bool) for name in names):
+            continue
+        for outcome in split.outcomes:
+            if _value(split, config, base, 0) != outcome:
+                change = _solve(split, config, base, lambda values, outcome=outcome: values[0] == outcome)
+                changes += [change] if change else []
+    return changes
+
+
+def _solve(split: Split, config: ConfigClass, base: Config, wanted: Callable[[list[Any]], bool]) -> Config:
+    """Values of the fields in a condition for which its outcomes on all layers are as wanted; {} if none is found."""
+    names = list(dict.fromkeys(config.field_name(name) for name in fields_of(split.condition.tree)))
+    candidates = [_candidates(config.fields.get(name), base.get(name), split) for name in names]
+    for values in product(*candidates):
+        change = dict(zip(names, values, strict=True))
+        if wanted([_value(split, config, base | change, layer) for layer in range(LAYERS)]):
+            return change
+    return {}
+
+
+def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
+    """Values to try: what stands there, then others of its type, and the constants that the condition compares with."""
+    constants = [node.value for node in ast.walk(split.condition.tree) if isinstance(node, ast.Constant)]
+    near: list[Any] = []
+    for constant in constants:
+        near += [constant, constant + 1, constant - 1] if type(constant) is int else [constant]
+    if isinstance(default, bool):
+        return [default, not default]
+    if isinstance(default, list):
+        return [current or default, [0, 1, 1, 0], [1], [0, 3]]
+    return [default if current is None else current, *near, *(1, 2, 3)]
+
+
+def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
+    """The outcome on a layer; None where the condition cannot be read."""
+    by_name = {**config.fields, **values}
+    by_name |= {alias: by_name.get(name) for alias, name in config.attribute_map.items()}
+    try:
+        found = evaluate(split.condition.tree, by_name, layer=layer)
+    except (LookupError, TypeError):
+        return None
+    return found if split.by else bool(found)
