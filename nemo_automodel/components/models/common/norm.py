@@ -108,6 +108,16 @@ class OffsetLayerNorm(Norm):
         return F.layer_norm(x, self.weight.shape, self.weight + 1.0, self.bias, self.eps)
 
 
+class OffsetFloat32LayerNorm(Norm):
+    """The weight is stored minus one; standardises, multiplies in fp32 and rounds once."""
+
+    start = 0.0
+
+    def forward(self, x):
+        y = (1.0 + self.weight.float()) * standardise(x, self.eps)
+        return (y if self.bias is None else y + self.bias.float()).to(x.dtype)
+
+
 class PerHeadNorms(nn.Module):
     """One norm module a head, stored as `norms.<head>.weight`: x [B, N, S, D] -> [B, N, S, D] (StableLM)."""
 

@@ -14,12 +14,15 @@ class RotaryTable(nn.Module):
     """Positions [B, S] -> cosines and sines [B, S, R/2] each, for R = 2 * ceil(width / 2) rotated dimensions.
 
     `parameters` is `config.rope_parameters` (or one layer type's), or a number: the base of an unscaled table.
-    The table has x's dtype unless `dtype` pins it. Raises ValueError for an unknown `rope_type`.
+    `width` is `int(head_dim * partial_rotary_factor)` unless given. The table has x's dtype unless `dtype` pins it.
+    Raises ValueError for an unknown `rope_type`.
     """
 
-    def __init__(self, parameters, width, max_positions=None, dtype=None):
+    def __init__(self, parameters, head_dim, max_positions=None, *, width=None, dtype=None):
         super().__init__()
         parameters = dict(parameters) if hasattr(parameters, "keys") else {"rope_theta": parameters}
+        if width is None:
+            width = int(head_dim * (parameters.get("partial_rotary_factor") or 1.0))
         self.theta, self.width, self.dtype = parameters["rope_theta"], width, dtype
         self.scaling = scaling(parameters, width, max_positions)
 

@@ -39,12 +39,14 @@ class CombinedQKVAttentionMixin:
         fused=None,
         layout=None,
         v_head_dim=None,
+        packed=None,
     ):
         """Makes the projections [hidden_size -> heads * head_dim].
 
         names: of the three matrices. biases: flags for q, k, v in place of `bias`; where they differ nothing is packed.
         fused: the name of one matrix that checkpoints store; it stays one on every backend. layout: how its rows lie,
         if not grouped per KV head; a packing backend then groups them (rule ReorderQKV) under `<fused>_packed`.
+        packed: False where layers differ in their heads, so that no one rule fits them all.
         Raises ValueError where KV heads do not divide the query heads or groups their rows.
         """
         if num_attention_heads % num_key_value_heads:
@@ -58,7 +60,7 @@ class CombinedQKVAttentionMixin:
             "k": num_key_value_heads * head_dim,
             "v": num_key_value_heads * v_head_dim,
         }
-        self.packed = self.backend.packed and len(set(biases)) == 1
+        self.packed = self.backend.packed and packed is not False and len(set(biases)) == 1
         self._qkv_names = tuple(names)
         if self.packed or fused:
             name = packed_name(fused) if fused and layout and self.packed else fused or "qkv_proj"
