@@ -1,0 +1,1 @@
+"""A small LibCST vocabulary that knows nothing of models: fill templates, choose imports, format statements."""

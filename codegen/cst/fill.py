@@ -1,0 +1,189 @@
+"""Filling templates: ordinary Python modules in which some names are holes.
+
+| in the template              | becomes                                                                  |
+|------------------------------|--------------------------------------------------------------------------|
+| `hole.scale`                 | an expression, or nothing where it is an argument whose value is OMIT    |
+| `stmts.block` as a statement | statements                                                               |
+| `if when.qk_norm:` ... else  | the statements of the branch that the plan chose                         |
+| `self.role_out`              | the attribute of that role                                               |
+| `TemplateAttention`          | `LlamaAttention`                                                         |
+| `{key}` in a docstring       | text                                                                     |
+
+A template is read once. What it shares with every result (all that holds no hole) is shared as the same nodes; a fill
+copies only the paths to holes.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import libcst as cst
+
+from codegen.cst.holes import OMIT, HoleError, Holes, docstring, ident
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+LOOSE = (cst.BinaryOperation, cst.UnaryOperation, cst.BooleanOperation, cst.Comparison, cst.IfExp, cst.Lambda)
+TIGHT = (cst.BinaryOperation, cst.UnaryOperation, cst.Attribute, cst.Subscript, cst.Call)
+
+Fill = Callable[[Holes], Any]
+
+
+class Template:
+    """One template module, by its name under `codegen/templates/`."""
+
+    def __init__(self, source: str) -> None:
+        self.module = cst.parse_module(source)
+        self._fills: dict[str, Fill] = {}
+        for item in self.module.body:
+            if isinstance(item, cst.ClassDef | cst.FunctionDef):
+                self._fills[item.name.value] = _compile(item) or _constant(item)
+
+    def fill(self, name: str, holes: Holes) -> cst.BaseStatement:
+        """One top-level class or function with its holes filled."""
+        return cast(cst.BaseStatement, self._fills[name](holes))
+
+    def imports(self) -> list[cst.ImportFrom | cst.Import]:
+        """The module's imports, less those of the holes."""
+        found: list[cst.ImportFrom | cst.Import] = []
+        for line in self.module.body:
+            for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+                if isinstance(item, cst.ImportFrom | cst.Import):
+                    found.append(item)
+        return found
+
+
+@cache
+def template(name: str) -> Template:
+    """The template of that name, read once a run."""
+    return Template((TEMPLATES / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def _constant(node: cst.CSTNode) -> Fill:
+    return lambda holes: node
+
+
+def _lookup(values: Any, key: str, kind: str) -> Any:
+    if key not in values:
+        raise HoleError(f"the template wants {kind}.{key}, the plan has {sorted(values)}")
+    return values[key]
+
+
+def _compile(node: cst.CSTNode) -> Fill | None:
+    """A function that rebuilds the node for given values, or None where nothing below it is a hole."""
+    special = _special(node)
+    if special is not None:
+        return special
+    changes: list[tuple[str, Fill]] = []
+    for item in fields(node):
+        value = getattr(node, item.name)
+        if isinstance(value, cst.CSTNode):
+            fill = _compile(value)
+            if fill is not None:
+                changes.append((item.name, _operand(node, fill)))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            fill = _compile_sequence(cast(Sequence[Any], value))
+            if fill is not None:
+                changes.append((item.name, fill))
+    if not changes:
+        return None
+    return lambda holes: node.with_changes(**{name: fill(holes) for name, fill in changes})
+
+
+def _compile_sequence(items: Sequence[Any]) -> Fill | None:
+    fills = [_compile(item) if isinstance(item, cst.CSTNode) else None for item in items]
+    if not any(fills):
+        return None
+
+    def fill(holes: Holes) -> list[Any]:
+        out: list[Any] = []
+        for item, one in zip(items, fills, strict=True):
+            value = item if one is None else one(holes)
+            if isinstance(value, list):
+                out.extend(cast(list[Any], value))
+            elif value is not OMIT:
+                out.append(value)
+        if len(out) < len(items) and out and isinstance(out[-1], cst.Arg):
+            out[-1] = out[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)  # else black keeps one argument a line
+        return out
+
+    return fill
+
+
+def _operand(parent: cst.CSTNode, fill: Fill) -> Fill:
+    """Parenthesises what is filled into a place that binds tighter than it."""
+    if not isinstance(parent, TIGHT):
+        return fill
+
+    def filled(holes: Holes) -> Any:
+        value = fill(holes)
+        if isinstance(value, LOOSE) and not value.lpar:
+            return value.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+        return value
+
+    return filled
+
+
+def _special(node: cst.CSTNode) -> Fill | None:
+    """The fill of a node that is a hole itself."""
+    if isinstance(node, cst.Name):
+        return _name(node)
+    if isinstance(node, cst.Attribute) and (key := _hole_key(node, "hole")):
+        return lambda holes: _lookup(holes.exprs, key, "hole")
+    if isinstance(node, cst.Arg) and (key := _hole_key(node.value, "hole")):
+        return lambda holes: _argument(node, _lookup(holes.exprs, key, "hole"))
+    if isinstance(node, cst.If) and (key := _hole_key(node.test, "when")):
+        return _choice(node, key)
+    if isinstance(node, cst.SimpleStatementLine):
+        only = node.body[0]
+        if isinstance(only, cst.Expr) and (key := _hole_key(only.value, "stmts")):
+            return lambda holes: list(_lookup(holes.stmts, key, "stmts"))
+    if isinstance(node, cst.SimpleString) and node.value.startswith('"""') and PLACEHOLDER.search(node.value):
+        return _doc(node)
+    return None
+
+
+def _hole_key(node: cst.CSTNode, kind: str) -> str | None:
+    if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == kind:
+        return node.attr.value
+    return None
+
+
+def _name(node: cst.Name) -> Fill | None:
+    if node.value.startswith("role_"):
+        role = node.value.removeprefix("role_")
+        return lambda holes: node.with_changes(value=ident(_lookup(holes.roles, role, "roles")))
+    if node.value.startswith("Template"):
+        whole, rest = node.value, node.value.removeprefix("Template")
+        return lambda holes: node.with_changes(value=ident(holes.names.get(whole, holes.prefix + rest)))
+    return None
+
+
+def _argument(node: cst.Arg, value: Any) -> Any:
+    return OMIT if value is OMIT else node.with_changes(value=value)
+
+
+def _choice(node: cst.If, key: str) -> Fill:
+    chosen = _branch(node.body.body)
+    other = _branch(())
+    if isinstance(node.orelse, cst.Else):
+        other = _branch(node.orelse.body.body)
+    elif isinstance(node.orelse, cst.If):
+        orelse = node.orelse
+        other = _special(orelse) or _constant(orelse)
+    return lambda holes: (chosen if _lookup(holes.when, key, "when") else other)(holes)
+
+
+def _branch(statements: Sequence[cst.CSTNode]) -> Fill:
+    """The statements of one branch, filled."""
+    return _compile_sequence(statements) or (lambda holes: list(statements))
+
+
+def _doc(node: cst.SimpleString) -> Fill:
+    text = node.value[3:-3]
+    return lambda holes: node.with_changes(
+        value=docstring(PLACEHOLDER.sub(lambda match: _lookup(holes.docs, match[1], "docs"), text))
+    )

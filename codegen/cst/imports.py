@@ -1,0 +1,64 @@
+"""Imports of a generated module: those that its body uses, sorted as isort sorts them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from sys import stdlib_module_names
+
+import libcst as cst
+
+FIRST_PARTY = ("nemo_automodel", "codegen", "tests")
+
+
+@dataclass(frozen=True, order=True)
+class Import:
+    """`from module import name`, or `import module` where the name is empty."""
+
+    module: str
+    name: str = ""
+
+    @property
+    def binds(self) -> str:
+        return self.name or self.module.partition(".")[0]
+
+
+def imports_of(nodes: Iterable[cst.ImportFrom | cst.Import]) -> list[Import]:
+    """The imports of parsed statements, one by one."""
+    found: list[Import] = []
+    for node in nodes:
+        if isinstance(node, cst.Import):
+            found += [Import(cst.Module([]).code_for_node(alias.name)) for alias in node.names]
+        elif node.module is not None and not isinstance(node.names, cst.ImportStar):
+            module = cst.Module([]).code_for_node(node.module)
+            found += [Import(module, alias.name.value) for alias in node.names if isinstance(alias.name, cst.Name)]
+    return found
+
+
+def used(imports: Iterable[Import], names: set[str]) -> list[Import]:
+    """Those that bind one of the names."""
+    return sorted({item for item in imports if item.binds in names})
+
+
+def _section(module: str) -> int:
+    root = module.partition(".")[0]
+    if root in stdlib_module_names:
+        return 0
+    return 2 if root in FIRST_PARTY else 1
+
+
+def _name_order(name: str) -> tuple[int, str]:
+    """isort's order: CONSTANTS, Classes, functions."""
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
+
+
+def import_block(imports: Sequence[Import]) -> str:
+    """The import statements, in sections standard, third-party, own."""
+    sections: list[str] = []
+    for section in range(3):
+        mine = [item for item in imports if _section(item.module) == section]
+        lines = [f"import {item.module}" for item in sorted(mine) if not item.name]
+        for module in sorted({item.module for item in mine if item.name}):
+            names = sorted({item.name for item in mine if item.module == module and item.name}, key=_name_order)
+            lines.append(f"from {module} import {', '.join(names)}")
+        if lines:
+            sections.append("\n".join(lines))
+    return "\n\n".join(sections)

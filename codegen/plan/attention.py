@@ -1,0 +1,202 @@
+"""Plans attention classes: one for each structure that some layer or variant has."""
+
+from codegen.plan.context import Context
+from codegen.plan.names import attribute, disk_name
+from codegen.plan.norms import construction
+from codegen.plan.projections import flag, fused_of, layout_code, uniform_flags
+from codegen.plan.scope import ATTENTION, is_atom, product
+from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan, RotationPlan
+from codegen.spec.attention import Gqa, QKNorm
+from codegen.spec.language import Spec
+from codegen.spec.values import Expression
+
+ROLES = ("q", "k", "v")
+DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
+
+
+def gqa(spec: Spec) -> Gqa:
+    assert isinstance(spec.attention, Gqa)
+    return spec.attention
+
+
+def signature(spec: Spec) -> tuple[object, ...]:
+    """What makes two layers need two attention classes; numbers and flags do not."""
+    part = gqa(spec)
+    norm = part.qk_norm
+    return (
+        tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm")),
+        fused_of(spec, "attention", "q"),
+        norm and (norm.over, norm.place, norm.weights),
+        part.inner_norm,
+        bool(part.multipliers) and tuple(sorted(part.multipliers)),
+        part.scores_dtype,
+        part.clip is not None,
+    )
+
+
+def plan_attention(context: Context, class_name: str, part: str = "attention") -> AttentionPlan:
+    """The class for those combinations that share a signature."""
+    spec = context.base
+    head_dim, head_dim_value = _head_dim(context)
+    heads = context.code(lambda s: context.value(gqa(s), "heads"), ATTENTION)
+    kv_heads = context.code(lambda s: context.value(gqa(s), "kv_heads"), ATTENTION)
+    bias, biases = uniform_flags(context, part, ROLES, ATTENTION)
+    names = tuple(attribute(spec, role, part) for role in ROLES)
+    fused = fused_of(spec, part, "q")
+    return AttentionPlan(
+        class_name=class_name,
+        doc=_doc(spec, heads == kv_heads),
+        head_dim=head_dim,
+        head_dim_value=head_dim_value,
+        attributes=_attributes(context, head_dim),
+        heads=heads,
+        kv_heads=kv_heads,
+        bias=None if bias == "False" else bias,
+        biases=biases,
+        names=repr(names) if not fused and names != DEFAULT_NAMES else None,
+        fused=repr(attribute(spec, fused[0], part)) if fused else None,
+        layout=layout_code(context, part, "q", ATTENTION) if fused else None,
+        packed="False" if not fused and not packable(context) else None,
+        qk_norm=_qk_norm(context, head_dim, heads, kv_heads, part),
+        rotation=_rotation(context),
+        clip=gqa(spec).clip is not None,
+        multiply=_multiply(context),
+        inner_norm=_inner_norm(context, heads, head_dim),
+        out_name=attribute(spec, "out", part),
+        out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
+    )
+
+
+def packable(context: Context) -> bool:
+    """Whether one rule fits all layers: the same heads everywhere, and biases on all of q, k, v or on none."""
+
+    def varies(size: str) -> bool:
+        return context.depends_on_layer(lambda s: context.value(gqa(s), size))
+
+    if any(map(varies, ("heads", "kv_heads", "head_dim"))):
+        return False
+    return uniform_flags(context, "attention", ROLES, ATTENTION)[1] is None
+
+
+def head_dim_code(context: Context) -> Code:
+    """The width of a head as code over the config."""
+    return context.code(lambda s: context.value(gqa(s), "head_dim"), ATTENTION)
+
+
+def _head_dim(context: Context) -> tuple[Code, Code | None]:
+    value = head_dim_code(context)
+    return (value, None) if is_atom(value) else ("head_dim", value)
+
+
+def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
+    """What `attend` reads from the module, where it is not the library's default."""
+    spec = context.base
+    why = gqa(spec).why
+
+    def scale(s: Spec) -> str:
+        written = gqa(s).scale
+        return ATTENTION.code(written, head_dim=head_dim) if written else f"{head_dim} ** -0.5"
+
+    found = [Assign("scale", context.code(scale, ATTENTION), why)]
+    for name in ("softcap", "window", "chunk", "clip"):
+        code = context.code(lambda s, name=name: context.value(gqa(s), name), ATTENTION)
+        if code != "None":
+            found.append(Assign(name, code))
+    dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)
+    if dropout != "0.0":
+        found.append(Assign("dropout", dropout, spec.dropout.why))
+    if len(context.answers(lambda s: s.rope is None)) > 1:
+        found.append(Assign("rotary", context.code(lambda s: s.rope is not None, ATTENTION)))
+    for role, expression in (gqa(spec).multipliers or {}).items():
+        if not expression.mentions("position"):
+            code = context.code(lambda s, role=role: (gqa(s).multipliers or {})[role], ATTENTION)
+            found.append(Assign(f"{role}_multiplier", code))
+    if gqa(spec).scores_dtype == "float32":
+        found.append(Assign("scores_dtype", "torch.float32"))
+    return tuple(found)
+
+
+def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part: str) -> QKNormPlan | None:
+    spec = context.base
+    norm = gqa(spec).qk_norm
+    if norm is None:
+        return None
+    over, weights = context.word(norm, "over"), context.word(norm, "weights")
+
+    def build(count: Code) -> Code:
+        dim = head_dim if over == "head" else product(count, head_dim)
+        if weights == "per_head":
+            dim = f"({count}, {head_dim})"
+
+        def one(s: Spec) -> str:
+            own = gqa(s).qk_norm
+            assert isinstance(own, QKNorm)
+            made = construction(context, s, dim, ATTENTION, own)
+            made = f"PerHeadNorms(lambda: {made}, {count})" if weights == "modules" else made
+            return made if own.when is None else f"({made}) if ({ATTENTION.code(own.when)}) else nn.Identity()"
+
+        return context.code(one, ATTENTION, lazy=True)
+
+    place = "projection" if over == "projection" else context.word(norm, "place")
+    names = attribute(spec, "q_norm", part), attribute(spec, "k_norm", part)
+    return QKNormPlan(*names, build(heads), build(kv_heads), place, rows=weights == "per_head")
+
+
+def _rotation(context: Context) -> RotationPlan | None:
+    rotated = context.answers(lambda s: s.rope is not None)
+    if rotated == [False]:
+        return None
+    turning = context.where(lambda s: s.rope is not None, True)
+    rotate = turning.code(lambda s: layout_function(context, s), ATTENTION)
+    rope = turning.base.rope
+    assert rope is not None
+    wide = context.word(rope, "apply_dtype") == "float32" and context.word(rope, "table_dtype") == "model"
+    return RotationPlan(
+        some_layers=len(rotated) > 1,
+        rotate=None if rotate == "rotate_halves" else rotate,
+        dtype="torch.float32" if wide else None,
+        sign="-1" if context.word(rope, "sign") == -1 else None,
+    )
+
+
+def layout_function(context: Context, spec: Spec) -> str:
+    """The library's function for a layout; an expression chooses when the model is built."""
+    assert spec.rope is not None
+    layout = context.word(spec.rope, "layout")
+    if isinstance(layout, Expression):
+        return f"rotate_pairs if {ATTENTION.code(layout)} else rotate_halves"
+    return "rotate_pairs" if layout == "interleaved" else "rotate_halves"
+
+
+def _multiply(context: Context) -> tuple[Code, ...]:
+    """Statements on q, k, v just before the scores."""
+    found: list[Code] = []
+    for role, expression in (gqa(context.base).multipliers or {}).items():
+        if expression.mentions("position"):
+            code = ATTENTION.code(expression, position="position", log="torch.log", floor="torch.floor")
+            code = code.replace("config.", "self.config.")
+            found.append('position = kwargs["position_ids"][:, None, :, None].float()')
+            found.append(f"{role} = ({role} * ({code})).to({role}.dtype)")
+        else:
+            found.append(f"{role} = {role} * self.{role}_multiplier")
+    return tuple(dict.fromkeys(found))
+
+
+def _inner_norm(context: Context, heads: Code, head_dim: Code) -> Assign | None:
+    name = gqa(context.base).inner_norm
+    if name is None:
+        return None
+    width = product(heads, head_dim)
+    code = context.code(lambda s: construction(context, s, width, ATTENTION), ATTENTION, lazy=True)
+    return Assign(name, code)
+
+
+def _doc(spec: Spec, every_head: bool) -> str:
+    part = gqa(spec)
+    words = ["Causal"]
+    if part.window is not None:
+        words.append("windowed")
+    if part.softcap is not None:
+        words.append("soft-capped")
+    words.append("multi-head attention" if every_head else "grouped-query attention")
+    return " ".join(words)

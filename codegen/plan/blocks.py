@@ -1,0 +1,196 @@
+"""Plans decoder layers: their parts and the equations between them."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codegen.plan import attention, mlp
+from codegen.plan.context import Context
+from codegen.plan.equations import Rewriter, called, parse
+from codegen.plan.names import attribute, camel, memory_name
+from codegen.plan.norms import construction
+from codegen.plan.parts import part_construction
+from codegen.plan.scope import ATTENTION, Scope
+from codegen.plan.trees import Combination
+from codegen.plan.types import Assign, AttentionPlan, Code, LayerPlan, MlpPlan
+from codegen.spec.keys import Section
+from codegen.spec.language import FUNCTIONS, NormPart, Spec
+from codegen.spec.values import Expression
+
+MIXED = ("attention", "mlp")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Every class of the layers, and the expression that picks a layer's class."""
+
+    attentions: tuple[AttentionPlan, ...]
+    mlps: tuple[MlpPlan, ...]
+    layers: tuple[LayerPlan, ...]
+    choice: Code
+    rope_kind: Expression | None
+
+
+def block_calls(spec: Spec) -> list[str]:
+    return called(spec.block)
+
+
+def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> Layers:
+    """All classes that some layer needs."""
+    users = context.where(lambda s: "attention" in block_calls(s), True) if _uses(context, "attention") else None
+    attentions = _classes(users, attention.signature, f"{prefix}Attention") if users else []
+    dense = context.where(lambda s: "mlp" in block_calls(s), True) if _uses(context, "mlp") else None
+    mlps = _classes(dense, mlp.signature, f"{prefix}MLP") if dense else []
+    attention_plans = tuple(attention.plan_attention(group, name) for name, group in attentions)
+    mlp_plans = tuple(mlp.plan_mlp(group, name) for name, group in mlps)
+    owners = {
+        "attention": _owners(
+            [(plan.class_name, group) for plan, (_, group) in zip(attention_plans, attentions, strict=True)]
+        ),
+        "mlp": _owners([(plan.construction, group) for plan, (_, group) in zip(mlp_plans, mlps, strict=True)]),
+    }
+    groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
+    plans: list[LayerPlan] = []
+    for name, group in groups:
+        plans.append(_layer(group, name, owners, rope_kind, plans))
+    class_of = _owners([(name, group) for name, group in groups])
+    keys = {id(spec): key for key, spec in context.flat.items()}
+    choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}), lazy=False)
+    return Layers(attention_plans, mlp_plans, tuple(plans), choice, rope_kind)
+
+
+def _uses(context: Context, part: str) -> bool:
+    return any(part in block_calls(spec) for spec in context.flat.values())
+
+
+def _wiring(spec: Spec) -> object:
+    """What makes two layers need two layer classes."""
+    return spec.block, attribute(spec, "attention"), attribute(spec, "mlp")
+
+
+def _owners(groups: list[tuple[str, Context]]) -> dict[Combination, str]:
+    return {key: name for name, group in groups for key in group.flat}
+
+
+def _classes(context: Context, signature: Callable[[Spec], object], base_name: str) -> list[tuple[str, Context]]:
+    """A class name for each signature; the first has the plain name, others say what sets them apart."""
+    groups: list[tuple[str, Context]] = []
+    for answer in context.answers(signature):
+        group = context.where(signature, answer)
+        name = base_name if not groups else _distinct(context, group, base_name, [taken for taken, _ in groups])
+        groups.append((name, group))
+    return groups
+
+
+def _distinct(context: Context, group: Context, base_name: str, taken: list[str]) -> str:
+    """The base name with what all combinations of the group share and the whole does not: a kind, or a flag's field."""
+    stem = (
+        base_name[: -len("DecoderLayer")] if base_name.endswith("DecoderLayer") else base_name.removesuffix("Attention")
+    )
+    stem = stem.removesuffix("MLP") if base_name.endswith("MLP") else stem
+    tail = base_name[len(stem) :]
+    words = ""
+    for index, split in enumerate(context.loaded.splits):
+        outcomes = {key[index] for key in group.flat}
+        if len(outcomes) == 1 and len({key[index] for key in context.flat}) > 1:
+            (outcome,) = outcomes
+            words += camel(str(outcome)) if split.by else (camel(_field(split.condition)) if outcome else "")
+    name = f"{stem}{words}{tail}" if words else f"{stem}Other{tail}"
+    while name in taken:
+        name = f"{stem}{words}{len(taken) + 1}{tail}"
+    return name
+
+
+def _field(condition: Expression) -> str:
+    """The last config field that a condition reads, without its verb."""
+    fields = [node.attr for node in ast.walk(condition.tree) if isinstance(node, ast.Attribute)]
+    word = fields[0] if fields else "layer"
+    return word.removeprefix("use_").removeprefix("apply_")
+
+
+def _layer(
+    context: Context,
+    class_name: str,
+    owners: dict[str, dict[Combination, str]],
+    rope_kind: Expression | None,
+    earlier: list[LayerPlan],
+) -> LayerPlan:
+    spec = context.base
+    parts, block = _parts(context, owners, rope_kind)
+    base = next((plan for plan in earlier if plan.base is None and plan.parts == parts), None)
+    return LayerPlan(class_name, _doc(spec), parts, block, base.class_name if base else None)
+
+
+def _doc(spec: Spec) -> str:
+    return "One block" if len(spec.block) < 3 else "One block of several steps"
+
+
+def _parts(
+    context: Context, owners: dict[str, dict[Combination, str]], rope_kind: Expression | None
+) -> tuple[tuple[Assign, ...], tuple[Code, ...]]:
+    spec = context.base
+    keys = {id(one): key for key, one in context.flat.items()}
+    names = block_calls(spec)
+    parts: list[Assign] = []
+    if rope_kind is not None:
+        parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))
+    if "attention" in names:
+        chosen = context.code(lambda s: owners["attention"][keys[id(s)]], ATTENTION)
+        parts.append(Assign(attribute(spec, "attention"), _construct(chosen, "config, layer_idx, backend")))
+    if "mlp" in names:
+        built = context.code(lambda s: owners["mlp"][keys[id(s)]], ATTENTION, lazy=True)
+        parts.append(Assign(attribute(spec, "mlp"), built, getattr(spec.mlp, "why", None)))
+    for name in names:
+        if name not in MIXED:
+            parts.append(_named(context, name))
+    numbers: dict[str, Code] = {}
+    rewriter = Rewriter(lambda name, args: _call(spec, name, args), lambda tree: _number(tree, numbers), {})
+    block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
+    parts += [Assign(name, code) for name, code in numbers.items()]
+    dropout = context.code(lambda s: context.value(s.dropout, "residual"), ATTENTION)
+    if dropout != "0.0":
+        parts.append(Assign("dropout", f"nn.Dropout({dropout})"))
+    return tuple(parts), block
+
+
+def _construct(chosen: Code, arguments: Code) -> Code:
+    return f"{chosen}({arguments})" if chosen.isidentifier() else f"({chosen})({arguments})"
+
+
+def _named(context: Context, name: str) -> Assign:
+    """A further part of the block, else a norm under that name."""
+    section = (context.base.parts or {}).get(name)
+    why = section.why if section is not None else None
+
+    def build(spec: Spec) -> str:
+        own: Section | None = (spec.parts or {}).get(name)
+        if own is None or isinstance(own, NormPart):
+            return construction(context, spec, "config.hidden_size", ATTENTION, own)
+        return part_construction(context, own, ATTENTION)
+
+    return Assign(memory_name(name), context.code(build, ATTENTION, lazy=True), why)
+
+
+def _call(spec: Spec, name: str, arguments: list[ast.expr]) -> ast.expr | None:
+    """A call of the language as a call of a module."""
+    shown = ", ".join(ast.unparse(argument) for argument in arguments)
+    if name == "attention":
+        return _dropped(spec, f"self.{attribute(spec, 'attention')}({shown}, **context)[0]")
+    if name == "mlp":
+        return _dropped(spec, f"self.{attribute(spec, 'mlp')}({shown})")
+    return None if name in FUNCTIONS else parse(f"self.{memory_name(name)}({shown})")
+
+
+def _dropped(spec: Spec, code: Code) -> ast.expr:
+    residual = spec.dropout.residual
+    return parse(code if residual is None or residual.constant == 0.0 else f"self.dropout({code})")
+
+
+def _number(tree: ast.expr, numbers: dict[str, Code]) -> ast.expr:
+    """A number of the config becomes an attribute of the layer, named like the field."""
+    code = ATTENTION.tree_code(tree)
+    name = tree.attr if isinstance(tree, ast.Attribute) else "factor"
+    while numbers.get(name, code) != code:
+        name += "_"
+    numbers[name] = code
+    return parse(f"self.{name}")

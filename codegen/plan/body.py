@@ -1,0 +1,294 @@
+"""Plans the model around its layers: embeddings, rotary tables, final norm."""
+
+import ast
+import re
+from collections.abc import Callable
+
+from codegen.plan.attention import gqa, head_dim_code
+from codegen.plan.blocks import Layers
+from codegen.plan.context import Context
+from codegen.plan.equations import Rewriter, called, parse
+from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.norms import construction
+from codegen.plan.parts import part_construction
+from codegen.plan.scope import METHOD, MODEL, Scope
+from codegen.plan.types import Assign, BodyPlan, Code
+from codegen.spec.attention import Gqa, Rope
+from codegen.spec.language import FUNCTIONS, Linear, NormPart, Spec
+from codegen.spec.values import Equation, Expression
+
+TOP = Scope(names={})
+WIDTH = "config.hidden_size"
+
+
+def embedding_name(context: Context) -> str:
+    """The part that is called on `ids`."""
+    name = context.only(lambda s: next(iter(_on(s, "ids"))), "the token embedding")
+    return str(name)
+
+
+def _on(spec: Spec, name: str) -> list[str]:
+    """What the input equations call directly on a name."""
+    found: list[str] = []
+    for equation in spec.input:
+        for node in ast.walk(equation.value):
+            if isinstance(node, ast.Call) and any(isinstance(arg, ast.Name) and arg.id == name for arg in node.args):
+                found.append(ast.unparse(node.func))
+    return found
+
+
+def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tuple[str, ...]) -> BodyPlan:
+    """The base model."""
+    spec = context.base
+    inputs, embed = _inputs(context)
+    finish_names = [name for one in context.flat.values() for name in finish_parts(one)]
+    taken = {assign.name for assign in inputs}
+    outputs = [
+        _part(context, name, lambda s: finish_parts(s))
+        for name in dict.fromkeys(finish_names)
+        if memory_name(name) not in taken
+    ]
+    finish = context.code(lambda s: _finish_code(s), METHOD, lazy=True)
+    local = not layers.choice.isidentifier() and "layer" not in _words(layers.choice)
+    return BodyPlan(
+        flags=_flags(context, layer_classes),
+        inputs=(*inputs, *_rotary(context, layers.rope_kind), *_alibi(context)),
+        outputs=tuple(outputs),
+        layers_name=attribute(spec, "layers"),
+        layer_class=layers.choice,
+        layer_class_is_local=local,
+        embed=embed,
+        finish=None if finish == "self.norm(x)" else finish,
+    )
+
+
+def _words(code: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+
+def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Code, ...]:
+    spec = context.base
+    flags = shared_flags(context)
+    embedding = memory_name(embedding_name(context))
+    if embedding != "embed_tokens":
+        flags.append(f"_input_embed_layer = {embedding!r}")
+    layers = attribute(spec, "layers")
+    if layers != "layers":
+        flags.append(f"_layers_name = {layers!r}")
+    if spec.positions == "from_mask":
+        flags.append("_positions_from_mask = True")
+    flags.append(f"_no_split_modules = {list(layer_classes)!r}")
+    return tuple(flags)
+
+
+def shared_flags(context: Context) -> list[Code]:
+    """Flags that the base model and the model with a head both carry."""
+    spec = context.base
+    flags: list[Code] = []
+    prefix = attribute(spec, "model")
+    if prefix != "model":
+        flags.append(f"base_model_prefix = {prefix!r}")
+    attentions = [s.attention for s in context.flat.values() if isinstance(s.attention, Gqa)]
+    if any(part.softcap is not None for part in attentions):
+        flags.append("_supports_sdpa = False")
+    if any(part.scores_dtype == "float32" or part.softmax_dtype == "model" for part in attentions):
+        flags += ["_supports_sdpa = False", "_supports_flash_attn = False", "_supports_flex_attn = False"]
+    if any(part.alibi is not None for part in attentions):
+        flags += ["_supports_flash_attn = False", "_supports_flex_attn = False"]
+    if spec.checkpoint.drop:
+        patterns = [glob_regex(drop.match) for drop in spec.checkpoint.drop]
+        flags.append(f"_keys_to_ignore_on_load_unexpected = {patterns!r}")
+    return list(dict.fromkeys(flags))
+
+
+def glob_regex(pattern: str) -> str:
+    """A shell pattern as the regular expression that transformers' loader searches for."""
+    return "^" + re.escape(pattern).replace(r"\*", ".*") + "$"
+
+
+def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
+    """Modules of the input equations, and the statements of `embed`."""
+    spec = context.base
+    token = embedding_name(context)
+    context.only(lambda s: s.input, "input")
+    scale, equations = _take_scale(spec.input, token)
+    padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
+    inner = _embedding_width(context, token)
+    arguments = f"config.vocab_size, {inner}" + ("" if padding == "None" else f", {padding}")
+    made = f"ScaledEmbedding({arguments}, scale={TOP.tree_code(scale)})" if scale else f"nn.Embedding({arguments})"
+    inputs = [Assign(memory_name(token), made, spec.embedding.why)]
+    tables: dict[str, str] = {}
+
+    def call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
+        return parse("x") if name == token else _module_call(name, arguments)
+
+    for equation in equations:
+        for name, offset in _tables(equation):
+            tables[name] = offset
+    for name in called(equations):
+        if name in tables:
+            rows = "config.max_position_embeddings" + (f" + {tables[name]}" if tables[name] != "0" else "")
+            inputs.append(Assign(memory_name(name), f"nn.Embedding({rows}, {WIDTH})"))
+        elif name != token:
+            inputs.append(_part(context, name, lambda s: called(s.input)))
+    rewriter = Rewriter(call, _number, {"positions": "position_ids"})
+    statements = tuple(f"{one.target} = {rewriter.code(one.value)}" for one in equations)
+    statements = () if statements == ("x = x",) else statements
+    dropout = context.code(lambda s: context.value(s.dropout, "embedding"), TOP)
+    if dropout != "0.0":
+        inputs.append(Assign("dropout", f"nn.Dropout({dropout})", spec.dropout.why))
+        last = statements[-1].removeprefix("x = ") if statements else "x"
+        statements = (*statements[:-1], f"x = self.dropout({last})")
+    return inputs, statements
+
+
+def _take_scale(equations: tuple[Equation, ...], token: str) -> tuple[ast.expr | None, tuple[Equation, ...]]:
+    """`embed(ids) * cast(s, weight)` is the embedding's own product: what comes as inputs_embeds is not scaled again."""
+    first = equations[0].value
+    if isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult):
+        for embedded, factor in ((first.left, first.right), (first.right, first.left)):
+            is_cast = isinstance(factor, ast.Call) and ast.unparse(factor.func) == "cast"
+            if is_cast and ast.unparse(embedded) == f"{token}(ids)":
+                assert isinstance(factor, ast.Call)
+                rest = Equation(equations[0].target, ast.unparse(embedded), embedded, equations[0].at)
+                return factor.args[0], (rest, *equations[1:])
+    return None, equations
+
+
+def _tables(equation: Equation) -> list[tuple[str, str]]:
+    """Learned position tables: what is called on `positions`, or on `positions + k`."""
+    found: list[tuple[str, str]] = []
+    for node in ast.walk(equation.value):
+        if isinstance(node, ast.Call) and len(node.args) == 1:
+            argument = node.args[0]
+            if isinstance(argument, ast.Name) and argument.id == "positions":
+                found.append((ast.unparse(node.func), "0"))
+            elif isinstance(argument, ast.BinOp) and ast.unparse(argument.left) == "positions":
+                found.append((ast.unparse(node.func), ast.unparse(argument.right)))
+    return found
+
+
+def _embedding_width(context: Context, token: str) -> Code:
+    """The width of the token embedding: that of the linear part it feeds, else the model's."""
+    spec = context.base
+    for equation in spec.input:
+        for node in ast.walk(equation.value):
+            if isinstance(node, ast.Call) and [ast.unparse(argument) for argument in node.args] == [f"{token}(ids)"]:
+                part = (spec.parts or {}).get(ast.unparse(node.func))
+                if isinstance(part, Linear) and part.in_ is not None:
+                    return TOP.code(part.in_)
+    return WIDTH
+
+
+def _part(context: Context, name: str, users: Callable[[Spec], list[str]]) -> Assign:
+    """A part or a norm of the model; where only some variants call it, others hold the identity in its place."""
+    section = (context.base.parts or {}).get(name)
+
+    def build(spec: Spec) -> str:
+        if name not in users(spec):
+            return "nn.Identity()"
+        own = (spec.parts or {}).get(name)
+        if own is None or isinstance(own, NormPart):
+            return construction(context, spec, WIDTH, MODEL, own)
+        return part_construction(context, own, TOP)
+
+    return Assign(
+        memory_name(name), context.code(build, TOP, lazy=True), section.why if section else context.base.norm.why
+    )
+
+
+def finish_parts(spec: Spec) -> list[str]:
+    inside = head_input(spec)
+    return called([Equation("x", ast.unparse(inside), inside)])
+
+
+def _finish_code(spec: Spec) -> Code:
+    return Rewriter(_module_call, _number, {}).code(head_input(spec))
+
+
+def _module_call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
+    """A call of the language as a call of a module of the model."""
+    shown = ", ".join(ast.unparse(argument) for argument in arguments)
+    return None if name in FUNCTIONS else parse(f"self.{memory_name(name)}({shown})")
+
+
+def _number(tree: ast.expr) -> ast.expr:
+    return parse(METHOD.tree_code(tree))
+
+
+def head_call(spec: Spec) -> ast.Call:
+    """The call of the head in the output equation."""
+    name = disk_name(spec, "head")
+    for node in ast.walk(spec.output[-1].value):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
+            return node
+    raise AssertionError(f"output calls no {name}: the check refuses this")
+
+
+def head_input(spec: Spec) -> ast.expr:
+    return head_call(spec).args[0]
+
+
+def rope_kind(context: Context) -> Expression | None:
+    """The key of a layer's rotary table, where layers have tables of their own."""
+    for spec in context.flat.values():
+        parameters = spec.rope.parameters if spec.rope else None
+        if parameters is not None and parameters.mentions("layer") and isinstance(parameters.tree, ast.Subscript):
+            key = parameters.tree.slice
+            return Expression(ast.unparse(key), key, parameters.at)
+    return None
+
+
+def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
+    rotating = context.where(lambda s: s.rope is not None, True) if _any_rope(context) else None
+    if rotating is None:
+        return []
+    rope = rotating.base.rope
+    assert rope is not None
+    if kind is None:
+        made = rotating.code(lambda s: _table(rotating, s, None), TOP, lazy=True)
+        if "layer" in _words(made):
+            raise context.unready("rope differs between layers in a way for which there is no template yet")
+        always = context.code(lambda s: s.rope is not None, TOP)
+        if not _depends(context) and always not in ("True", "False"):
+            made = f"({made}) if {always} else None"
+        return [Assign("rotary_emb", made, rope.why)]
+    made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
+    kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
+    return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in set({kinds})}})", rope.why)]
+
+
+def _depends(context: Context) -> bool:
+    return context.depends_on_layer(lambda s: s.rope is not None)
+
+
+def _any_rope(context: Context) -> bool:
+    return any(spec.rope is not None for spec in context.flat.values())
+
+
+def _table(context: Context, spec: Spec, kind: str | None) -> Code:
+    rope = spec.rope
+    assert isinstance(rope, Rope)
+    head_dim = head_dim_code(context)
+    if rope.theta is not None:
+        parameters = TOP.code(rope.theta)
+    else:
+        tree = context.value(rope, "parameters").tree
+        parameters = (
+            f"{TOP.tree_code(tree.value)}[{kind}]" if kind and isinstance(tree, ast.Subscript) else TOP.tree_code(tree)
+        )
+    limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
+    options = f", width={TOP.code(rope.width)}" if rope.width is not None else ""
+    if context.word(rope, "table_dtype") == "float32":
+        options += ", dtype=torch.float32"
+    return f"RotaryTable({parameters}, {head_dim}{limit}{options})"
+
+
+def _alibi(context: Context) -> list[Assign]:
+    def build(spec: Spec) -> str:
+        if not isinstance(spec.attention, Gqa) or spec.attention.alibi is None:
+            return "None"
+        return f"Alibi({TOP.code(context.value(gqa(spec), 'heads'))})"
+
+    code = context.code(build, TOP, lazy=True)
+    return [] if code == "None" else [Assign("alibi", code)]

@@ -1,0 +1,67 @@
+"""Builds the plan of a model: asks every question once, in the order in which the generated file is read."""
+
+from codegen.configs import ConfigClass
+from codegen.plan.blocks import plan_layers
+from codegen.plan.body import plan_body, rope_kind
+from codegen.plan.context import Context
+from codegen.plan.head import plan_head
+from codegen.plan.rules import DEFAULT, plan_rules
+from codegen.plan.scope import normal
+from codegen.plan.types import ConfigPlan, ModelPlan
+from codegen.spec.loaded import LoadedSpec
+
+HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+
+
+def class_prefix(architecture: str) -> str:
+    """`GPTNeoXForCausalLM` -> `GPTNeoX`."""
+    for suffix in HEADS:
+        if architecture.endswith(suffix):
+            return architecture.removesuffix(suffix)
+    return architecture
+
+
+def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
+    """The plan of a checked spec.
+
+    Raises:
+        SpecError: where the spec asks for something that has no template yet.
+    """
+    context = Context(loaded, config, loaded.flat)
+    if loaded.unready:
+        raise context.unready(f"no template yet for {', '.join(loaded.unready)}")
+    prefix = class_prefix(loaded.architectures[0])
+    kind = rope_kind(context)
+    layers = plan_layers(context, prefix, kind)
+    rules = tuple(normal(rule) for rule in plan_rules(context))
+    return ModelPlan(
+        name=loaded.name,
+        prefix=prefix,
+        architectures=loaded.architectures,
+        title=prefix,
+        summary=loaded.summary,
+        config=_config(loaded),
+        attentions=layers.attentions,
+        mlps=tuple(plan for plan in layers.mlps if plan.class_name),
+        layers=layers.layers,
+        body=plan_body(context, prefix, layers, tuple(plan.class_name for plan in layers.layers)),
+        head=plan_head(context),
+        rules=rules,
+        default_rules=_is_default(rules),
+        rules_why=context.base.checkpoint.why,
+    )
+
+
+def _is_default(rules: tuple[str, ...]) -> bool:
+    """Whether the library's table of a plain decoder does."""
+    spelled = tuple(rule.replace("config.head_dim", "head_size(config)") for rule in rules)
+    return spelled == tuple(normal(rule) for rule in DEFAULT)
+
+
+def _config(loaded: LoadedSpec) -> ConfigPlan:
+    declared = loaded.config
+    if declared.fields is None:
+        return ConfigPlan("transformers", declared.class_name, declared.model_type)
+    module = f"nemo_automodel.components.models.{loaded.name}.config"
+    fields = tuple((name, repr(value)) for name, value in declared.fields.items())
+    return ConfigPlan(module, declared.class_name, declared.model_type, fields)

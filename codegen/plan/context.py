@@ -1,0 +1,110 @@
+"""Asking a spec: explicit values, default chains, and answers that differ between layers or variants."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.errors import Location, Problem, SpecError
+from codegen.plan.scope import Scope
+from codegen.plan.trees import Combination, Tree, code, leaves, per_layer, tree
+from codegen.spec.keys import Section, key_of
+from codegen.spec.language import Spec
+from codegen.spec.loaded import LoadedSpec
+from codegen.spec.values import Expression, expression
+
+FALSE = expression("False")
+Question = Callable[[Spec], Any]
+
+
+@cache
+def _trusted(text: str) -> Expression:
+    return expression(text)
+
+
+@dataclass(frozen=True)
+class Context:
+    """A loaded spec, its config class, and the combinations of outcomes that are asked about."""
+
+    loaded: LoadedSpec
+    config: ConfigClass
+    flat: Mapping[Combination, Spec]
+
+    @property
+    def base(self) -> Spec:
+        """The first flat spec: enough where all agree."""
+        return next(iter(self.flat.values()))
+
+    def where(self, question: Question, answer: Any) -> "Context":
+        """Only the combinations that give this answer."""
+        return replace(self, flat={key: spec for key, spec in self.flat.items() if question(spec) == answer})
+
+    def ask(self, question: Question) -> Tree:
+        """The answers as a decision tree."""
+        return tree({key: question(spec) for key, spec in self.flat.items()}, self.loaded.splits)
+
+    def answers(self, question: Question) -> list[Any]:
+        """The distinct answers."""
+        return leaves(self.ask(question))
+
+    def only(self, question: Question, what: str) -> Any:
+        """The one answer; a spec in which layers or variants differ here has no template."""
+        found = self.answers(question)
+        if len(found) > 1:
+            raise self.unready(f"{what} differs between layers or variants, for which there is no template yet")
+        return found[0]
+
+    def depends_on_layer(self, question: Question) -> bool:
+        return per_layer(self.ask(question)) or any(
+            isinstance(answer, Expression) and answer.mentions("layer") for answer in self.answers(question)
+        )
+
+    def code(self, question: Question, scope: Scope, lazy: bool = False) -> str:
+        """The answers, which are expressions, code or constants, as one expression at that place."""
+
+        def leaf(value: Any) -> str:
+            if isinstance(value, Expression):
+                return scope.code(value)
+            return value if isinstance(value, str) else repr(value)
+
+        return code(self.ask(question), scope, leaf, lazy)
+
+    def value(self, section: Section, name: str) -> Expression:
+        """What the spec says for an expression key, else the first default whose fields the config class has."""
+        written = getattr(section, name if name != "in" else "in_")
+        if written is not None:
+            return written
+        return self.default(type(section), name)
+
+    def default(self, section: type[Section], name: str) -> Expression:
+        """The first element of a key's chain that exists and is not None."""
+        return self.chain(key_of(section, name).chain, f"{section.__name__.lower()}.{name}")
+
+    def chain(self, chain: tuple[str, ...], what: str) -> Expression:
+        """The first that the config class has with a value; else the first that it has at all (a field may be None)."""
+        candidates = [_trusted(text) for text in chain]
+        for filled in (True, False):
+            for candidate in candidates:
+                if self.exists(candidate, filled):
+                    return candidate
+        fields = ", ".join(chain) or "none"
+        raise self.unready(f"{what} is not written and {self.config.name} has no default for it ({fields})")
+
+    def exists(self, candidate: Expression, filled: bool = True) -> bool:
+        """Whether every field that the expression reads is one of the config class, and (`filled`) not None there."""
+        for node in ast.walk(candidate.tree):
+            if isinstance(node, ast.Attribute):
+                path = ast.unparse(node).removeprefix("config.")
+                if not self.config.has(path) or (filled and self.config.value(path) is None):
+                    return False
+        return True
+
+    def word(self, section: Section, name: str) -> Any:
+        """What the spec says for a choice, else its first word."""
+        written = getattr(section, name)
+        return key_of(type(section), name).words[0] if written is None else written
+
+    def unready(self, message: str) -> SpecError:
+        return SpecError([Problem(Location(self.loaded.path, 1, 1), "", message, "plug in a class with `overrides`")])

@@ -1,0 +1,73 @@
+"""Equations as code: calls of parts become calls of modules, and numbers of the config become attributes."""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import cast
+
+from codegen.spec.language import FUNCTIONS
+from codegen.spec.values import Equation
+
+Call = Callable[[str, list[ast.expr]], ast.expr]
+
+
+def called(equations: Iterable[Equation]) -> list[str]:
+    """Dotted names of everything that the equations call, in order, without the functions of the language."""
+    found: list[str] = []
+    for equation in equations:
+        for node in _calls(equation.value):
+            name = ast.unparse(node.func)
+            if name not in found and name not in FUNCTIONS and name not in ("cast", "sqrt"):
+                found.append(name)
+    return found
+
+
+def _calls(tree: ast.expr) -> list[ast.Call]:
+    """Calls in the order in which they are evaluated: inner ones first."""
+    found: list[ast.Call] = []
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+        if isinstance(node, ast.Call):
+            found.append(node)
+
+    visit(tree)
+    return found
+
+
+def parse(code: str) -> ast.expr:
+    return ast.parse(code, mode="eval").body
+
+
+@dataclass
+class Rewriter(ast.NodeTransformer):
+    """Rewrites one equation: `call` says what a part becomes, `number` what an expression over the config becomes."""
+
+    call: Callable[[str, list[ast.expr]], ast.expr | None]
+    number: Callable[[ast.expr], ast.expr]
+    names: Mapping[str, str]
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.expr) and is_number(node):
+            return self.number(node)
+        return super().visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        arguments = [cast(ast.expr, self.visit(argument)) for argument in node.args]
+        made = self.call(ast.unparse(node.func), arguments)
+        return ast.Call(node.func, arguments, []) if made is None else made
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return parse(self.names.get(node.id, node.id))
+
+    def code(self, tree: ast.expr) -> str:
+        return ast.unparse(ast.fix_missing_locations(self.visit(deepcopy(tree))))
+
+
+def is_number(node: ast.expr) -> bool:
+    """Whether it is an expression over the config alone: no tensor, no part."""
+    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    calls = {ast.unparse(child.func) for child in ast.walk(node) if isinstance(child, ast.Call)}
+    return "config" in names and names <= {"config", "layer"} | calls and not calls & set(FUNCTIONS)

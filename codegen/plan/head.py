@@ -1,0 +1,73 @@
+"""Plans the language model head: its matrix, its ties, and what happens to the logits."""
+
+import ast
+from copy import deepcopy
+
+from codegen.plan.body import embedding_name, head_call, shared_flags
+from codegen.plan.context import Context
+from codegen.plan.equations import Rewriter, parse
+from codegen.plan.names import attribute, memory_name
+from codegen.plan.scope import METHOD, Scope
+from codegen.plan.types import Code, HeadPlan
+from codegen.spec.language import Linear, Spec
+
+TOP = Scope(names={})
+
+
+def plan_head(context: Context) -> HeadPlan:
+    """The class with a head."""
+    spec = context.base
+    model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
+    flags = shared_flags(context)
+    if embedding != "embed_tokens":
+        flags.append(f"_input_embed_layer = {embedding!r}")
+    if head != "lm_head":
+        flags.append(f"_output_embed_layer = {head!r}")
+    if (model, embedding, head) != ("model", "embed_tokens", "lm_head"):
+        flags.append(f"_tied_weights_keys = {{'{head}.weight': '{model}.{embedding}.weight'}}")
+    if head != "lm_head":
+        flags.append(f"_tp_plan = {{'{head}': 'colwise_gather_output'}}")
+    logits = context.code(lambda s: _logits(s), METHOD, lazy=True)
+    return HeadPlan(
+        flags=tuple(flags),
+        model_name=model,
+        head_name=head,
+        head=context.code(lambda s: _head(context, s), TOP, lazy=True),
+        logits=None if logits == "logits" else logits,
+        why=spec.head.why,
+    )
+
+
+def _head(context: Context, spec: Spec) -> Code:
+    bias = TOP.code(context.value(spec.head, "bias"))
+    arguments = f"{_width(spec)}, config.vocab_size, bias={bias}"
+    normalized = context.value(spec.head, "normalize")
+    if normalized.constant is False:
+        return f"nn.Linear({arguments})"
+    if normalized.constant is True:
+        return f"NormalizedHead({arguments})"
+    return f"(NormalizedHead if {TOP.code(normalized)} else nn.Linear)({arguments})"
+
+
+def _width(spec: Spec) -> Code:
+    """What the head reads: the width of the linear part before it, else the model's."""
+    inside = head_call(spec).args[0]
+    part = (spec.parts or {}).get(ast.unparse(inside.func)) if isinstance(inside, ast.Call) else None
+    if isinstance(part, Linear) and part.out is not None:
+        return TOP.code(part.out)
+    return "config.hidden_size"
+
+
+def _logits(spec: Spec) -> Code:
+    """What the output equation does to the head's product."""
+
+    class _Cut(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.expr:
+            if ast.unparse(node) == whole:
+                return parse("logits")
+            self.generic_visit(node)
+            return node
+
+    whole = ast.unparse(head_call(spec))
+    tree = _Cut().visit(deepcopy(spec.output[-1].value))
+    return Rewriter(lambda name, arguments: None, lambda number: parse(METHOD.tree_code(number)), {}).code(tree)

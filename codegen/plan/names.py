@@ -1,0 +1,29 @@
+"""What a role is called: on disk, and as an attribute in memory."""
+
+import re
+from keyword import iskeyword
+
+from codegen.spec.language import ROLE_NAMES, Spec
+
+
+def disk_name(spec: Spec, role: str, part: str = "") -> str:
+    """The path of a role on disk, relative to its part; `part.role` beats `role`, which beats Llama's name."""
+    names = spec.checkpoint.names or {}
+    found = names.get(f"{part}.{role}", names.get(role, ROLE_NAMES.get(role, role)))
+    return str(found)
+
+
+def memory_name(disk: str) -> str:
+    """A disk path as one attribute: `q_proj.linear` -> `q_proj_linear`, `0` -> `linear_0`."""
+    name = re.sub(r"\W", "_", disk)
+    return f"linear_{name}" if not name or name[0].isdigit() or iskeyword(name) else name
+
+
+def attribute(spec: Spec, role: str, part: str = "") -> str:
+    """The attribute that holds a role. A role without a module on disk (`""`) has Llama's name in memory."""
+    return memory_name(disk_name(spec, role, part) or ROLE_NAMES[role])
+
+
+def camel(text: str) -> str:
+    """`linear_attention` -> `LinearAttention`."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"\W|_", text) if word)

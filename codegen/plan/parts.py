@@ -1,0 +1,16 @@
+"""Further parts that equations may call: linear maps."""
+
+from codegen.plan.context import Context
+from codegen.plan.scope import Scope
+from codegen.plan.types import Code
+from codegen.spec.keys import Section
+from codegen.spec.language import Linear
+
+
+def part_construction(context: Context, part: Section, scope: Scope) -> Code:
+    """The call that builds a part; the identity where its `when` is false."""
+    if not isinstance(part, Linear):
+        raise context.unready(f"parts: a {type(part).__name__.lower()} part has no template yet")
+    inner, outer, bias = (scope.code(context.value(part, name)) for name in ("in", "out", "bias"))
+    made = f"nn.Linear({inner}, {outer}, bias={bias})"
+    return made if part.when is None else f"{made} if {scope.code(part.when)} else nn.Identity()"

@@ -1,0 +1,68 @@
+"""Projections that are stored apart or fused, with or without biases: shared by attention and MLPs."""
+
+from collections.abc import Mapping
+
+from codegen.plan.context import FALSE, Context
+from codegen.plan.names import disk_name
+from codegen.plan.scope import Scope
+from codegen.plan.types import Code
+from codegen.spec.keys import Section, key_of
+from codegen.spec.language import Fused, Spec
+from codegen.spec.values import Expression
+
+GROUPS = {"qkv": ("q", "k", "v")}
+
+
+def section_of(spec: Spec, part: str) -> Section:
+    """The section behind a part: `attention`, `mlp`, or one of `parts`."""
+    return getattr(spec, part) if part in ("attention", "mlp") else (spec.parts or {})[part]
+
+
+def flag(context: Context, spec: Spec, part: str, role: str) -> Expression:
+    """Whether the projection of a role has a bias; a role that is not named follows the config's flag."""
+    section = section_of(spec, part)
+    written: Mapping[str, Expression] = getattr(section, "bias", None) or {}
+    for name, value in written.items():
+        if name == role or role in GROUPS.get(name, ()) or name == "*":
+            return value
+    key = key_of(type(section), "bias")
+    return context.chain(key.chain, f"{part}.bias") if key.chain else FALSE
+
+
+def uniform_flags(context: Context, part: str, roles: tuple[str, ...], scope: Scope) -> tuple[Code | None, Code | None]:
+    """One flag for all roles, or, where they differ, a tuple of them."""
+    codes = [context.code(lambda s, role=role: flag(context, s, part, role), scope) for role in roles]
+    if len(set(codes)) == 1:
+        return codes[0], None
+    return None, f"({', '.join(codes)})"
+
+
+def fused_of(spec: Spec, part: str, role: str) -> tuple[str, Fused] | None:
+    """The stored tensor that holds a role among others, relative to the part."""
+    for name, fused in (spec.checkpoint.fused or {}).items():
+        if role in fused.parts and not name.startswith("experts."):
+            return name, fused
+    return None
+
+
+def layout_code(context: Context, part: str, role: str, scope: Scope) -> Code:
+    """`QKVLayout(parts, groups)` of a fused tensor."""
+    found = fused_of(context.base, part, role)
+    assert found is not None
+    return f"QKVLayout({found[1].parts!r}, {groups_code(context, part, role, scope)})"
+
+
+def groups_code(context: Context, part: str, role: str, scope: Scope) -> Code:
+    """The number of equal blocks of a fused tensor's rows."""
+
+    def groups(spec: Spec) -> Expression | str:
+        found = fused_of(spec, part, role)
+        return found[1].groups or "1" if found else "1"
+
+    return context.code(groups, scope)
+
+
+def is_transposed(spec: Spec, part: str, role: str) -> bool:
+    """Whether a role's matrix, or the fused one that holds it, is stored [in, out]."""
+    fused = fused_of(spec, part, role)
+    return (fused[0] if fused else disk_name(spec, role, part)) in (spec.checkpoint.transposed or ())

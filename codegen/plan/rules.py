@@ -1,0 +1,133 @@
+"""Plans the weight rules: what lies on disk otherwise than in memory."""
+
+from collections.abc import Callable
+
+from codegen.plan import attention, mlp
+from codegen.plan.blocks import block_calls
+from codegen.plan.body import finish_parts
+from codegen.plan.context import Context
+from codegen.plan.equations import called
+from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.projections import fused_of, groups_code, is_transposed
+from codegen.plan.scope import Scope
+from codegen.plan.types import Code
+from codegen.spec.attention import Gqa
+from codegen.spec.language import Spec
+from codegen.spec.mlp import Gated, Plain
+
+CONFIG = Scope(names={})
+DEFAULT = (
+    'PackQKV("self_attn", config.num_attention_heads // config.num_key_value_heads, head_size(config))',
+    'PackGateUp("mlp")',
+)
+
+
+def plan_rules(context: Context) -> tuple[Code, ...]:
+    """Calls that construct the rules, in the order in which they are tried."""
+    found: list[Code] = []
+    if any("attention" in block_calls(spec) for spec in context.flat.values()):
+        for group in _groups(context, attention.signature, "attention"):
+            found += _attention(group)
+    if any("mlp" in block_calls(spec) for spec in context.flat.values()):
+        for group in _groups(context, mlp.signature, "mlp"):
+            found += _mlp(group)
+    found += _renames(context)
+    return tuple(dict.fromkeys(found))
+
+
+def _groups(context: Context, signature: Callable[[Spec], object], part: str) -> list[Context]:
+    using = context.where(lambda s: part in block_calls(s), True)
+    return [using.where(signature, answer) for answer in using.answers(signature)]
+
+
+def _attention(context: Context) -> list[Code]:
+    spec = context.base
+    path = attribute(spec, "attention")
+    heads = context.code(lambda s: context.value(attention.gqa(s), "heads"), CONFIG)
+    kv_heads = context.code(lambda s: context.value(attention.gqa(s), "kv_heads"), CONFIG)
+    head_dim = attention.head_dim_code(context)
+    queries = "1" if heads == kv_heads else f"({heads}) // ({kv_heads})"
+    fused = fused_of(spec, "attention", "q")
+    found: list[Code] = []
+    if fused:
+        name, layout = fused
+        turned = is_transposed(spec, "attention", "q")
+        groups = groups_code(context, "attention", "q", CONFIG)
+        whole = f"{path}.{name}"
+        if groups == kv_heads and layout.parts == ("q", "k", "v"):
+            found += [f"Transpose({whole!r})"] if turned else []
+        else:
+            extra = ", transposed=True" if turned else ""
+            found.append(f"ReorderQKV({whole!r}, {layout.parts!r}, {groups}, {queries}, {head_dim}{extra})")
+    elif attention.packable(context):
+        names = tuple(disk_name(spec, role, "attention") for role in attention.ROLES)
+        parts = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
+        found.append(f"PackQKV({path!r}, {queries}, {head_dim}{parts})")
+    if is_transposed(spec, "attention", "out"):
+        found.append(f"Transpose({path + '.' + disk_name(spec, 'out', 'attention')!r})")
+    return found
+
+
+def _mlp(context: Context) -> list[Code]:
+    spec = context.base
+    path = attribute(spec, "mlp")
+    section = mlp.dense(spec)
+    found: list[Code] = []
+    if isinstance(section, Plain):
+        for role in ("up", "down"):
+            if is_transposed(spec, "mlp", role):
+                found.append(f"Transpose({path + '.' + disk_name(spec, role, 'mlp')!r})")
+        return found
+    fused = fused_of(spec, "mlp", "up")
+    if fused:
+        width = context.code(lambda s: context.value(mlp.dense(s), "width"), CONFIG)
+        groups = groups_code(context, "mlp", "up", CONFIG)
+        turned = is_transposed(spec, "mlp", "up")
+        whole = f"{path}.{fused[0]}"
+        if groups == width:
+            found += [f"Transpose({whole!r})"] if turned else []
+        else:
+            extra = ", transposed=True" if turned else ""
+            found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
+    else:
+        names = tuple(disk_name(spec, role, "mlp") for role in ("gate", "up"))
+        parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"
+        found.append(f"PackGateUp({path!r}{parts})")
+    if is_transposed(spec, "mlp", "down"):
+        found.append(f"Transpose({path + '.' + disk_name(spec, 'down', 'mlp')!r})")
+    return found
+
+
+def _renames(context: Context) -> list[Code]:
+    """Paths on disk that are no attribute names, with what they are called in memory."""
+    found: list[Code] = []
+    for spec in context.flat.values():
+        model = disk_name(spec, "model")
+        pairs = [(model, memory_name(model))]
+        for name in (*block_calls(spec), *called(spec.input), *finish_parts(spec)):
+            if name not in ("attention", "mlp"):
+                pairs.append((name, memory_name(name)))
+        for part, roles in (("attention", _attention_roles(spec)), ("mlp", _mlp_roles(spec))):
+            if part in block_calls(spec):
+                disk, memory = disk_name(spec, part), attribute(spec, part)
+                pairs.append((disk, memory))
+                for role in roles:
+                    name = disk_name(spec, role, part)
+                    pairs.append((f"{disk}.{name}" if disk else name, f"{memory}.{memory_name(name)}"))
+        found += [f"Rename({disk!r}, {memory!r})" for disk, memory in pairs if disk != memory and disk]
+    return list(dict.fromkeys(found))
+
+
+def _attention_roles(spec: Spec) -> tuple[str, ...]:
+    if not isinstance(spec.attention, Gqa):
+        return ()
+    fused = fused_of(spec, "attention", "q")
+    return ("out",) if fused else ("q", "k", "v", "out")
+
+
+def _mlp_roles(spec: Spec) -> tuple[str, ...]:
+    if isinstance(spec.mlp, Plain):
+        return ("up", "down")
+    if not isinstance(spec.mlp, Gated):
+        return ()
+    return ("down",) if fused_of(spec, "mlp", "up") else ("gate", "up", "down")

@@ -1,0 +1,69 @@
+"""Expressions of a spec as code at a place of a generated file."""
+
+import ast
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from codegen.spec.values import Expression
+
+DICTIONARIES = ("rope_parameters", "rope_scaling")  # fields of a config that stay dicts at run time
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How names of the language are spelled at one place: `config` there, and `layer`, `head_dim`, functions."""
+
+    config: str = "config"
+    names: Mapping[str, str] = field(default_factory=lambda: {"layer": "layer_idx"})
+
+    def code(self, expression: Expression, **names: str) -> str:
+        """Python source of the expression here; `names` adds spellings."""
+        return self.tree_code(expression.tree, **names)
+
+    def tree_code(self, tree: ast.expr, **names: str) -> str:
+        spelled = _Spell(self.config, {**self.names, **names}).visit(deepcopy(tree))
+        return normal(ast.unparse(spelled))
+
+
+ATTENTION = Scope()
+MODEL = Scope(names={"layer": "layer"})
+METHOD = Scope(config="self.config", names={})
+
+
+class _Spell(ast.NodeTransformer):
+    def __init__(self, config: str, names: Mapping[str, str]) -> None:
+        self.config, self.names = config, names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id == "config":
+            return ast.parse(self.config, mode="eval").body
+        return ast.parse(self.names[node.id], mode="eval").body if node.id in self.names else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        inner = node.value
+        value = self.visit(inner)
+        if _is_dictionary(inner):
+            return ast.Subscript(value, ast.Constant(node.attr), ast.Load())
+        return ast.Attribute(value, node.attr, node.ctx)
+
+
+def _is_dictionary(node: ast.expr) -> bool:
+    if isinstance(node, ast.Subscript):
+        return _is_dictionary(node.value)
+    return isinstance(node, ast.Attribute) and node.attr in DICTIONARIES
+
+
+def normal(code: str) -> str:
+    """The one spelling of an expression, without needless parentheses."""
+    return ast.unparse(ast.parse(code, mode="eval"))
+
+
+def is_atom(code: str) -> bool:
+    """Whether the expression is a name or an attribute: short enough to repeat."""
+    return isinstance(ast.parse(code, mode="eval").body, ast.Name | ast.Attribute | ast.Constant)
+
+
+def product(*factors: str) -> str:
+    """a * b, with parentheses where needed."""
+    return normal(" * ".join(f"({factor})" for factor in factors))

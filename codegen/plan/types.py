@@ -1,0 +1,159 @@
+"""The plan: everything that a renderer writes, as names and code. Renderers look nothing up and decide nothing."""
+
+from dataclasses import dataclass, field
+
+Code = str  # Python source of one expression or statement, from `ast.unparse`
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`self.<name> = <code>`, under a comment where the spec says why."""
+
+    name: str
+    code: Code
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class QKNormPlan:
+    """Norms of queries and keys: their attributes, how they are built, and where they act."""
+
+    q_name: str
+    k_name: str
+    q_code: Code
+    k_code: Code
+    place: str  # projection | before_rope | after_rope
+    rows: bool  # one row of the weight per head: heads must be the last dimension but one
+
+
+@dataclass(frozen=True)
+class RotationPlan:
+    """How q and k are rotated; `some_layers` asks `self.rotary` first."""
+
+    some_layers: bool
+    rotate: Code | None
+    dtype: Code | None
+    sign: Code | None
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """One attention class."""
+
+    class_name: str
+    doc: str
+    head_dim: Code
+    head_dim_value: Code | None  # the expression behind a local `head_dim`
+    attributes: tuple[Assign, ...]
+    heads: Code
+    kv_heads: Code
+    bias: Code | None
+    biases: Code | None
+    names: Code | None
+    fused: Code | None
+    layout: Code | None
+    packed: Code | None
+    qk_norm: QKNormPlan | None
+    rotation: RotationPlan | None
+    clip: bool
+    multiply: tuple[Code, ...]
+    inner_norm: Assign | None
+    out_name: str
+    out_bias: Code
+
+
+@dataclass(frozen=True)
+class MlpPlan:
+    """One MLP: a construction from the library, or a class of its own."""
+
+    construction: Code  # how the layer builds it
+    class_name: str | None = None  # None: the library's class does
+    kind: str = "gated"
+    doc: str = ""
+    width: Code = ""
+    activation: Code = ""
+    bias: Code | None = None
+    biases: Code | None = None
+    names: Code | None = None
+    fused: Code | None = None
+    groups: Code | None = None
+    attributes: tuple[Assign, ...] = ()
+    multiply: tuple[Code, ...] = ()
+    hidden: Code = ""  # what the down projection reads
+    down: Code = ""
+    inner_norm: str | None = None
+    up_name: str = ""
+    down_name: str = ""
+    activation_name: str = ""
+    up_bias: Code = "False"
+    down_bias: Code = "False"
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One decoder layer class; `base` names the class whose parts it shares."""
+
+    class_name: str
+    doc: str
+    parts: tuple[Assign, ...]
+    block: tuple[Code, ...]
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class BodyPlan:
+    """The model without its head."""
+
+    flags: tuple[Code, ...]
+    inputs: tuple[Assign, ...]
+    outputs: tuple[Assign, ...]
+    layers_name: str
+    layer_class: Code
+    layer_class_is_local: bool
+    embed: tuple[Code, ...]
+    finish: Code | None
+    layers_why: str | None = None
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """The language model head."""
+
+    flags: tuple[Code, ...]
+    model_name: str
+    head_name: str
+    head: Code
+    logits: Code | None
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class ConfigPlan:
+    """The config class: imported, or generated from declared fields."""
+
+    module: str
+    class_name: str
+    model_type: str
+    fields: tuple[tuple[str, Code], ...] | None = None
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """Everything about one model."""
+
+    name: str
+    prefix: str
+    architectures: tuple[str, ...]
+    title: str
+    summary: str
+    config: ConfigPlan
+    attentions: tuple[AttentionPlan, ...]
+    mlps: tuple[MlpPlan, ...]
+    layers: tuple[LayerPlan, ...]
+    body: BodyPlan
+    head: HeadPlan
+    rules: tuple[Code, ...]
+    default_rules: bool
+    overrides: tuple[tuple[str, str], ...] = ()  # (module, class) that stand in for parts
+    rules_why: str | None = None
+    features: tuple[str, ...] = field(default=())

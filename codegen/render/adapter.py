@@ -1,0 +1,21 @@
+"""`state_dict_adapter.py`: the weight rules as a table."""
+
+from codegen.cst.fill import template
+from codegen.cst.format import Format, module_text
+from codegen.cst.holes import Holes, docstring, expression
+from codegen.cst.imports import imports_of
+from codegen.plan.types import ModelPlan
+
+
+def render_adapter(plan: ModelPlan, format_one: Format) -> str:
+    """The text of `state_dict_adapter.py`, without its header."""
+    source = template("state_dict_adapter")
+    if plan.default_rules:
+        name, exprs = "TemplateDefaultStateDictAdapter", {}
+    elif plan.rules:
+        name, exprs = "TemplateStateDictAdapter", {"rules": expression(f"({', '.join(plan.rules)},)")}
+    else:
+        name, exprs = "TemplatePlainStateDictAdapter", {}
+    holes = Holes(names={name: f"{plan.prefix}StateDictAdapter"}, exprs=exprs)
+    doc = docstring(f"How {plan.title} checkpoints lie in memory.")
+    return module_text(doc, imports_of(source.imports()), [source.fill(name, holes)], format_one)

@@ -1,0 +1,175 @@
+"""`model.py`: attention, MLP, layers, model, head, top to bottom."""
+
+import libcst as cst
+
+from codegen.cst.fill import template
+from codegen.cst.format import Format, module_text
+from codegen.cst.holes import OMIT, Hole, Holes, docstring, expression, statement
+from codegen.cst.imports import Import, imports_of
+from codegen.plan.types import Assign, AttentionPlan, LayerPlan, MlpPlan, ModelPlan
+
+MODELS = "nemo_automodel.components.models"
+LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."
+
+
+def render_model(plan: ModelPlan, format_one: Format) -> str:
+    """The text of `model.py`, without its header."""
+    statements = [_attention(one) for one in plan.attentions]
+    statements += [_mlp(one) for one in plan.mlps]
+    statements += [_layer(one) for one in plan.layers]
+    statements += [_body(plan), _head(plan)]
+    statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
+    return module_text(docstring(f"{plan.summary}\n\n{LEGEND}\n"), _imports(plan), statements, format_one)
+
+
+def _imports(plan: ModelPlan) -> list[Import]:
+    known = imports_of([*template("library").imports(), *template("model").imports()])
+    adapter = f"{plan.prefix}StateDictAdapter"
+    own = [
+        Import(plan.config.module, plan.config.class_name),
+        Import(f"{MODELS}.{plan.name}.state_dict_adapter", adapter),
+        *(Import(module, name) for module, name in plan.overrides),
+    ]
+    return [*known, *own]
+
+
+def code(text: str | None) -> Hole:
+    """The expression, or nothing."""
+    return OMIT if text is None else expression(text)
+
+
+def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
+    return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
+
+
+def _attention(plan: AttentionPlan) -> cst.BaseStatement:
+    norm, rotation = plan.qk_norm, plan.rotation
+    place = norm.place if norm else None
+    rows = bool(norm and norm.rows)
+    holes = Holes(
+        names={"TemplateAttention": plan.class_name},
+        docs={"attention": plan.doc},
+        when={
+            "head_dim_is_local": plan.head_dim_value is not None,
+            "qk_norm": norm is not None,
+            "inner_norm": plan.inner_norm is not None,
+            "whole_projections": plan.clip or place == "projection",
+            "norm_of_projections": place == "projection",
+            "clip": plan.clip,
+            "norm_before_rope": place == "before_rope" and not rows,
+            "row_norm_before_rope": place == "before_rope" and rows,
+            "norm_after_rope": place == "after_rope" and not rows,
+            "row_norm_after_rope": place == "after_rope" and rows,
+            "rope": rotation is not None,
+            "rope_in_some_layers": rotation is not None and rotation.some_layers,
+        },
+        exprs={
+            "head_dim": code(plan.head_dim),
+            "head_dim_value": code(plan.head_dim_value),
+            "heads": code(plan.heads),
+            "kv_heads": code(plan.kv_heads),
+            "bias": code(plan.bias),
+            "biases": code(plan.biases),
+            "names": code(plan.names),
+            "fused": code(plan.fused),
+            "layout": code(plan.layout),
+            "packed": code(plan.packed),
+            "q_norm": code(norm.q_code if norm else None),
+            "k_norm": code(norm.k_code if norm else None),
+            "inner_norm": code(plan.inner_norm.code if plan.inner_norm else None),
+            "out_bias": code(plan.out_bias),
+            "rotate": code(rotation.rotate if rotation else None),
+            "dtype": code(rotation.dtype if rotation else None),
+            "sign": code(rotation.sign if rotation else None),
+        },
+        stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
+        roles={
+            "out": plan.out_name,
+            **({"q_norm": norm.q_name, "k_norm": norm.k_name} if norm else {}),
+            **({"inner_norm": plan.inner_norm.name} if plan.inner_norm else {}),
+        },
+    )
+    return template("model").fill("TemplateAttention", holes)
+
+
+def _mlp(plan: MlpPlan) -> cst.BaseStatement:
+    plain = plan.kind == "plain"
+    name = "TemplatePlainMLP" if plain else "TemplateMLP"
+    roles = {"up": plan.up_name, "down": plan.down_name, "activation": plan.activation_name}
+    simple = (
+        plain and plan.inner_norm is None and not any(item.name.endswith("_multiplier") for item in plan.attributes)
+    )
+    holes = Holes(
+        names={name: str(plan.class_name)},
+        docs={"mlp": plan.doc},
+        when={"inner_norm": plan.inner_norm is not None, "single_expression": simple},
+        exprs={
+            "width": code(plan.width),
+            "activation": code(plan.activation),
+            "bias": code(plan.bias),
+            "biases": code(plan.biases),
+            "names": code(plan.names),
+            "fused": code(plan.fused),
+            "groups": code(plan.groups),
+            "product": code(plan.hidden),
+            "hidden": code(plan.hidden),
+            "down": code(plan.down),
+            "up_bias": code(plan.up_bias),
+            "down_bias": code(plan.down_bias),
+        },
+        stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
+        roles={**roles, **({"inner_norm": plan.inner_norm} if plan.inner_norm else {})},
+    )
+    return template("model").fill(name, holes)
+
+
+def _layer(plan: LayerPlan) -> cst.BaseStatement:
+    name = "TemplateWiredDecoderLayer" if plan.base else "TemplateDecoderLayer"
+    holes = Holes(
+        names={name: plan.class_name, **({"TemplateDecoderLayer": plan.base} if plan.base else {})},
+        docs={"layer": plan.doc},
+        stmts={"parts": assigns(plan.parts), "block": [statement(line) for line in plan.block]},
+    )
+    return template("model").fill(name, holes)
+
+
+def _names(plan: ModelPlan) -> dict[str, str]:
+    return {"TemplateConfig": plan.config.class_name, "TemplateForCausalLM": plan.architectures[0]}
+
+
+def _body(plan: ModelPlan) -> cst.BaseStatement:
+    body = plan.body
+    holes = Holes(
+        prefix=plan.prefix,
+        names=_names(plan),
+        when={
+            "layer_class_is_local": body.layer_class_is_local,
+            "embed": bool(body.embed),
+            "finish": body.finish is not None,
+        },
+        exprs={"layer_class": code(body.layer_class), "finish": code(body.finish)},
+        stmts={
+            "flags": [statement(flag) for flag in body.flags],
+            "inputs": assigns(body.inputs),
+            "outputs": assigns(body.outputs),
+            "embed": [statement(line) for line in body.embed],
+        },
+        roles={"layers": body.layers_name},
+    )
+    return template("model").fill("TemplateModel", holes)
+
+
+def _head(plan: ModelPlan) -> cst.BaseStatement:
+    head = plan.head
+    holes = Holes(
+        prefix=plan.prefix,
+        names=_names(plan),
+        when={"transform_logits": head.logits is not None},
+        exprs={"logits": code(head.logits)},
+        stmts={
+            "head_flags": [statement(flag) for flag in head.flags],
+            "head": assigns((Assign(head.head_name, head.head, head.why),)),
+        },
+        roles={"model": head.model_name},
+    )
+    return template("model").fill("TemplateForCausalLM", holes)

@@ -1,0 +1,41 @@
+"""`__init__.py` and, where the spec declares its own config class, `config.py`."""
+
+from codegen.cst.fill import template
+from codegen.cst.format import Format, module_text
+from codegen.cst.holes import Holes, docstring, expression, statement
+from codegen.cst.imports import Import, imports_of
+from codegen.plan.types import ModelPlan
+
+MODELS = "nemo_automodel.components.models"
+
+
+def render_init(plan: ModelPlan, format_one: Format) -> str:
+    """The text of `__init__.py`: the model class, and the config class where it is generated."""
+    names = [Import(f"{MODELS}.{plan.name}.model", plan.architectures[0])]
+    if plan.config.fields is not None:
+        names.append(Import(plan.config.module, plan.config.class_name))
+    exported = ", ".join(sorted(f'"{item.name}"' for item in names))
+    text = "\n".join(f"from {item.module} import {item.name}" for item in sorted(names))
+    return format_one(f"{text}\n\n__all__ = [{exported}]\n", lambda source: source)
+
+
+def render_config(plan: ModelPlan, format_one: Format) -> str:
+    """The text of `config.py`."""
+    source = template("config")
+    fields = [statement(f"{name}: {_annotation(value)} = {value}") for name, value in plan.config.fields or ()]
+    holes = Holes(
+        names={"TemplateConfig": plan.config.class_name},
+        docs={"summary": f"Config of {plan.title} checkpoints; fields and defaults as published."},
+        exprs={"model_type": expression(repr(plan.config.model_type))},
+        stmts={"fields": fields},
+    )
+    doc = docstring(f"The config class of {plan.title}, which transformers lacks.")
+    return module_text(doc, imports_of(source.imports()), [source.fill("TemplateConfig", holes)], format_one)
+
+
+def _annotation(value: str) -> str:
+    """The annotation of a field, from its default."""
+    import ast
+
+    kind = type(ast.literal_eval(value)).__name__
+    return "int | None" if kind == "NoneType" else kind

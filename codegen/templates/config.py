@@ -1,0 +1,13 @@
+"""Template of `config.py`, for architectures that transformers has no config class for."""
+
+from transformers import PreTrainedConfig
+
+from codegen.templates.holes import hole, stmts
+
+
+class TemplateConfig(PreTrainedConfig):
+    """{summary}"""
+
+    model_type = hole.model_type
+    keys_to_ignore_at_inference = ["past_key_values"]
+    stmts.fields

@@ -1,0 +1,27 @@
+"""Template of imports: every name that code of a plan may use, where it lives."""
+
+from math import floor, log, sqrt
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, silu
+
+from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.alibi import Alibi
+from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
+from nemo_automodel.components.models.common.combined_projection.combined_qkv import QKVLayout
+from nemo_automodel.components.models.common.embedding import ScaledEmbedding
+from nemo_automodel.components.models.common.functional import head_size, per_layer, softcap, yarn_mscale
+from nemo_automodel.components.models.common.head import NormalizedHead
+from nemo_automodel.components.models.common.norm import (
+    Float32LayerNorm,
+    Float32RMSNorm,
+    OffsetFloat32LayerNorm,
+    OffsetFloat32RMSNorm,
+    OffsetLayerNorm,
+    OffsetRMSNorm,
+    PerHeadNorms,
+    RMSNorm,
+    UnitRMSNorm,
+)
+from nemo_automodel.components.models.common.rope import RotaryTable, rotate_halves, rotate_pairs
