@@ -1,0 +1,1 @@
+"""Thin recipes: an example YAML, run on transformers' Trainer."""

@@ -1,0 +1,70 @@
+"""Data sets for the recipes. An item is `{"input_ids": int64 [S], "labels": int64 [S]}`; the model shifts the labels."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class TextDataset(Dataset[dict[str, Tensor]]):
+    """A text file (one document a line) or a JSON-lines file, tokenised, concatenated and cut into equal blocks.
+
+    Documents are separated by the tokenizer's end-of-sequence token. What does not fill the last block is left out.
+
+    Raises:
+        ValueError: a line is no JSON object with the column, or the file does not fill one block.
+    """
+
+    def __init__(self, path: str, tokenizer: Any, sequence_length: int, column: str = "text") -> None:
+        ids: list[int] = []
+        for document in _documents(Path(path), column):
+            ids += tokenizer(document, add_special_tokens=False)["input_ids"]
+            if tokenizer.eos_token_id is not None:
+                ids.append(tokenizer.eos_token_id)
+        blocks = len(ids) // sequence_length
+        if blocks == 0:
+            raise ValueError(f"{path}: {len(ids)} tokens do not fill one block of sequence_length {sequence_length}")
+        self.blocks = torch.tensor(ids[: blocks * sequence_length]).view(blocks, sequence_length)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.blocks[index], "labels": self.blocks[index]}
+
+
+class MockDataset(Dataset[dict[str, Tensor]]):
+    """Counting sequences with random starts and steps: learnable within a few steps, and nothing to download."""
+
+    def __init__(self, vocab_size: int, samples: int, sequence_length: int, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        starts = torch.randint(vocab_size, (samples, 1), generator=generator)
+        steps = torch.randint(1, 4, (samples, 1), generator=generator)
+        self.blocks = (starts + steps * torch.arange(sequence_length)) % vocab_size
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.blocks[index], "labels": self.blocks[index]}
+
+
+def _documents(path: Path, column: str) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _json_text(line, column, f"{path}:{number}") if path.suffix == ".jsonl" else line.rstrip("\n")
+
+
+def _json_text(line: str, column: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON: {error}") from error
+    if not isinstance(row, dict) or not isinstance(row.get(column), str):
+        raise ValueError(f"{where}: expected an object with the text in '{column}'; name another column with `column`")
+    return row[column]

@@ -1,0 +1,103 @@
+"""The recipe trains, saves in Hugging Face layout and resumes, on one process and sharded over two."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from nemo_automodel.recipes.config import RecipeError, load_recipe
+from nemo_automodel.recipes.finetune import finetune, main
+
+
+def losses(folder: Path) -> list[float]:
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def drop_all_but(checkpoint: str, output: Path) -> None:
+    """What a run that was stopped right after `checkpoint` leaves."""
+    for path in output.iterdir():
+        if path.name != checkpoint:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def assert_loads_in_transformers(folder: Path) -> None:
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    assert type(model).__module__.startswith("transformers.")
+    assert model.config.architectures == ["LlamaForCausalLM"]
+
+
+def torchrun(*arguments: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_loss_falls_and_resuming_equals_going_through(recipe: Path) -> None:
+    output = recipe.parent / "out"
+    assert main([str(recipe)]) == 0
+    through = losses(output)
+    assert len(through) == 6 and through[-1] < 0.9 * through[0]
+    assert_loads_in_transformers(output)
+
+    drop_all_but("checkpoint-3", output)
+    assert main([str(recipe), "--resume"]) == 0
+    assert losses(output) == through
+    assert_loads_in_transformers(output)
+
+
+def test_a_text_file_trains_with_the_models_own_tokenizer(recipe: Path) -> None:
+    text = recipe.parent / "data.txt"
+    text.write_text("w1 w2 w3 w4 w5\n" * 64)
+    dataset = {
+        "_target_": "nemo_automodel.recipes.data.TextDataset",
+        "path": str(text),
+        "sequence_length": 16,
+    }
+    sections = {**load_recipe(recipe), "dataset": dataset, "eval_dataset": dataset}
+    trainer = finetune(sections)
+    assert trainer.evaluate()["eval_loss"] < losses(recipe.parent / "out")[0]
+    assert (recipe.parent / "out" / "tokenizer.json").is_file()
+
+
+def test_nothing_to_resume_from_is_an_error(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="trainer.output_dir: .* has no checkpoint"):
+        (recipe.parent / "out").mkdir()
+        finetune(load_recipe(recipe), resume=True)
+
+
+@pytest.fixture
+def single(recipe: Path) -> Sequence[float]:
+    """The losses of one process with the whole batch."""
+    output = recipe.parent / "single"
+    finetune(load_recipe(recipe, [f"trainer.output_dir={output}"]))
+    return losses(output)
+
+
+def test_two_sharded_processes_equal_one(recipe: Path, single: Sequence[float]) -> None:
+    output, halved = recipe.parent / "out", "trainer.per_device_train_batch_size=2"
+    torchrun(str(Path(__file__).with_name("sharded_run.py")), str(recipe), str(recipe.parent), halved)
+    for rank in (0, 1):
+        report = json.loads((recipe.parent / f"rank{rank}.json").read_text())
+        assert report["backend"] == ("nccl" if torch.cuda.is_available() else "gloo")
+        assert report["trained"] == "FSDPLlamaForCausalLM"
+        assert report["parameters"] and all(report["parameters"].values()), report
+    assert losses(output) == pytest.approx(single, abs=1e-5)
+    assert_loads_in_transformers(output)
+    assert_loads_in_transformers(output / "checkpoint-3")
+
+    drop_all_but("checkpoint-3", output)
+    with pytest.raises(RecipeError, match="can only be resumed with torchrun"):
+        finetune(load_recipe(recipe), resume=True)
+    torchrun("-m", "nemo_automodel.recipes.finetune", str(recipe), halved, "--resume")
+    assert losses(output) == pytest.approx(single, abs=1e-5)
+    assert_loads_in_transformers(output)
