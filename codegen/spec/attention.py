@@ -8,7 +8,12 @@ from codegen.spec.values import Expression
 
 EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
 ACTIVATION = ("config.hidden_act", "config.hidden_activation", "config.activation_function")
-HEAD_DIM = ("config.head_dim", "config.hidden_size // config.num_attention_heads")
+HEAD_DIM = ("config.head_dim", "head_size(config)")
+ACTIVATIONS = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_bloom", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
+    *("gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu"),
+    *("relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu"),
+)
 DTYPE = "dtype only: seen in bfloat16"
 
 
@@ -45,7 +50,9 @@ class QKNorm(Norm):
 class Rope(Section):
     """Rotary positions. `rope: none` switches them off."""
 
-    layout: str | None = choice("Which dimensions form a pair: (i, i + R/2) or (2i, 2i + 1).", "half", "interleaved")
+    layout: str | None = choice(
+        "Which dimensions form a pair: (i, i + R/2) or (2i, 2i + 1).", "half", "interleaved", truth=True
+    )
     parameters: Expression | None = expr("The dict with rope_type and rope_theta.", "config.rope_parameters")
     theta: Expression | None = expr("Base of an unscaled table; replaces the one in parameters.")
     width: Expression | None = expr("Rotated dimensions; default int(head_dim * partial_rotary_factor).")
@@ -76,7 +83,7 @@ class _Softmax(Section):
     """What every softmax attention shares."""
 
     heads: Expression | None = expr("Number of query heads.", "config.num_attention_heads")
-    scale: Expression | None = expr("Factor on the scores; may use head_dim.", "head_dim ** -0.5")
+    scale: Expression | None = expr("Factor on the scores; may use head_dim.", "head_dim ** -0.5", names=("head_dim",))
     softcap: Expression | None = expr("Tanh cap on the scores; none or 0: absent.", "None")
     window: Expression | None = expr("Keys that a query sees, itself included; none: all.", "None")
     chunk: Expression | None = expr("Chunk of block-diagonal attention; none: one chunk.", "None")
@@ -85,7 +92,7 @@ class _Softmax(Section):
     scores_dtype: str | None = choice(f"Dtype of the scores ({DTYPE}).", "model", "float32")
     softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model", ready=False)
     multipliers: Mapping[str, Expression] | None = mapping(
-        "Factors on q, k, v, just before the scores.", words=("q", "k", "v")
+        "Factors on q, k, v, just before the scores.", words=("q", "k", "v"), names=("position",)
     )
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
 

@@ -7,6 +7,7 @@ then takes the key's `chain`, the first field that the config class has, or its 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 
@@ -16,6 +17,8 @@ class Key:
 
     type: choice (a word, or an expression yielding one), expression, equations, text, mapping (role -> path),
     section (one class), kinds (a class per `kind`), named (name -> one of the kinds), data (free YAML), fused, drops.
+    An expression with `words` may be one of those words undecorated. `bare` says what a value that is no mapping means:
+    the value of that key, `flag` (true: present with its defaults) or `*` (the value of every role).
     """
 
     type: str
@@ -26,6 +29,9 @@ class Key:
     section: type["Section"] | None = None
     kinds: Mapping[str, type["Section"]] | None = None
     bare: str | None = None
+    names: tuple[str, ...] = ()  # what an expression may mention besides `config` and `layer`
+    many: bool = False  # a text key that holds a list
+    truth: bool = False  # a choice of two words that may be given as a truth value: true is the second word
     ready: bool = True
     unready_words: tuple[Any, ...] = ()
 
@@ -67,6 +73,7 @@ def when(doc: str = "False: the thing is absent.") -> Any:
     return expr(doc)
 
 
+@cache
 def keys(cls: type[Section]) -> dict[str, Key]:
     """The keys of a section under the names that a spec uses."""
     return {item.name.rstrip("_"): item.metadata["key"] for item in fields(cls) if "key" in item.metadata}

@@ -18,12 +18,15 @@ class Linear(Section):
     in_: Expression | None = expr("Input width (key `in`).")
     out: Expression | None = expr("Output width.")
     bias: Expression | None = expr("Bias.", "False")
+    top: Expression | None = expr("Whether it is stored beside the base model.", "False", ready=False)
     when: Expression | None = when()
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormPart(Norm):
     """A norm with its own settings."""
+
+    top: Expression | None = expr("Whether it is stored beside the base model.", "False", ready=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +85,9 @@ class Checkpoint(Section):
 
     names: Mapping[str, Any] | None = mapping("role -> path relative to its part; part.role beats role.")
     fused: Mapping[str, Fused] | None = key("fused", "stored tensor -> its parts, or {parts, groups}.")
-    transposed: tuple[str, ...] | None = text("Paths of matrices stored [in, out].")
+    transposed: tuple[str, ...] | None = text("Paths of matrices stored [in, out].", many=True)
     experts: str | None = choice("Storage of the experts.", "per_expert", "stacked", "flat")
-    float32: tuple[str, ...] | None = text("Patterns of tensors that stay fp32.")
+    float32: tuple[str, ...] | None = text("Patterns of tensors that stay fp32.", many=True)
     drop: tuple[Drop, ...] | None = key("drops", "Tensors that are left out: {match, why}.")
 
 
@@ -170,6 +173,13 @@ ROLE_NAMES: dict[str, str] = {
     **{"conv_q": "conv1d", "conv_k": "conv1d", "conv_v": "conv1d", "A_log": "A_log", "D": "D", "dt_bias": "dt_bias"},
     **{"mixer_norm": "norm", "dt_proj": "dt_proj"},
 }
+# Roles without a name of Llama's: they are called on disk what they are called here.
+PLAIN_ROLES = (
+    *("z", "x", "B", "C", "dt", "a", "b", "y", "input_gate_weight", "input_gate_bias"),
+    *("recurrent_gate_weight", "recurrent_gate_bias", "recurrent_param"),
+)
+ATTENTION_KINDS = ("full_attention", "sliding_attention", "chunked_attention")
+MLP_KINDS = ("dense", "sparse")
 KIND_FUSED: dict[str, dict[str, tuple[str, ...]]] = {
     "short_conv": {"in_proj": ("B", "C", "x")},
     "mamba2": {"in_proj": ("z", "x", "B", "C", "dt")},

@@ -1,7 +1,7 @@
-"""A spec file after loading and checking: its frame, its schedules, and one flat spec per combination of their outcomes."""
+"""A spec file after loading and checking: its frame, its schedules, and one flat spec for each of their outcomes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.spec.language import ConfigDeclaration, Spec
@@ -19,11 +19,12 @@ class Split:
     outcomes: tuple[Any, ...]
     by: bool
     per_layer: bool  # an entry of `layers`; entries of `variants` are decided once for the whole model
+    why: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """Everything that a spec file says. `flat` maps one outcome per split, in the order of `splits`, to the merged spec."""
+    """Everything that a spec file says. `flat` maps one outcome per split, in the order of `splits`, to a merged spec."""
 
     path: str
     name: str

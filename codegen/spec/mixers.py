@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from codegen.spec.attention import ACTIVATION, HEAD_DIM, Norm
+from codegen.spec.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
 from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
@@ -38,7 +37,7 @@ class Mamba2(Section):
 class InnerNorms(Norm):
     """Norms of dt, B and C."""
 
-    names: Any = text("Names of the three norms.")
+    names: tuple[str, ...] | None = text("Names of the three norms.", many=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ class Lightning(Section):
     head_dim: Expression | None = expr("Width of a head.", *HEAD_DIM)
     decay: Expression | None = expr("Decay of a layer.")
     norm: Norm | None = section("Norm of the output.", Norm)
-    activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION)
+    activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,4 +91,4 @@ class RgLru(Section):
 
     width: Expression | None = expr("Width of the recurrence.")
     heads: Expression | None = expr("Blocks of the gates.")
-    activation: Expression | None = expr("Activation of the gate branch.", *ACTIVATION)
+    activation: Expression | None = expr("Activation of the gate branch.", *ACTIVATION, words=ACTIVATIONS)

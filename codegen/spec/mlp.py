@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.spec.attention import ACTIVATION, DTYPE
+from codegen.spec.attention import ACTIVATION, ACTIVATIONS, DTYPE
 from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
@@ -23,7 +23,7 @@ class Gated(Section):
     """down(act(gate(x)) * up(x))."""
 
     width: Expression | None = expr("Inner width.", "config.intermediate_size")
-    activation: Expression | None = expr("Name of the activation.", *ACTIVATION)
+    activation: Expression | None = expr("Name of the activation.", *ACTIVATION, words=ACTIVATIONS)
     bias: Mapping[str, Expression] | None = mapping(
         "Flag, or a flag per role.", words=("gate", "up", "down"), chain=("config.mlp_bias", "False"), bare="*"
     )
@@ -93,7 +93,7 @@ class Shared(Gated):
     """Experts that every token visits."""
 
     kind: str | None = choice("Shape.", "gated", "plain")
-    gate: str | None = choice("Gate on the output.", "sigmoid")
+    gate: str | None = choice("Gate on the output.", "none", "sigmoid")
     combine: str | None = choice("How routed and shared join.", "sum", "mean")
     when: Expression | None = when()
 
@@ -102,7 +102,7 @@ class Shared(Gated):
 class Moe(Section):
     """Mixture of experts."""
 
-    activation: Expression | None = expr("Activation of routed and shared experts.", *ACTIVATION)
+    activation: Expression | None = expr("Activation of routed and shared experts.", *ACTIVATION, words=ACTIVATIONS)
     glu: Glu | None = section("Clamped gated unit.", Glu)
     scale: Expression | None = expr("Factor on the routed sum.", "1.0")
     latent: Expression | None = expr("Width of a projection around the experts.", "None")

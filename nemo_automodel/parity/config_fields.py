@@ -21,18 +21,19 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
 # Base-class fields that say nothing about an architecture.
 _COMMON = frozenset(vars(PreTrainedConfig())) - {"tie_word_embeddings"}
-_TEXT = re.compile(r"(_|^)text(_model)?$")
+_TEXT = re.compile(r"_text$")
 
 
 @cache
 def architectures() -> dict[str, tuple[str, ...]]:
-    """Config class name -> the causal language models of the auto mapping that take it."""
+    """Config class name -> the causal language models that take it, those of the auto mapping first."""
+    mapped = [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() if isinstance(name, str)]
+    others = sorted(name for name in dir(transformers) if name.endswith("ForCausalLM") and not name.startswith("Auto"))
     found: dict[str, list[str]] = {}
-    for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        for name in (names,) if isinstance(names, str) else names:
-            config_class = getattr(transformers, name).config_class
-            if config_class is not None and name not in found.setdefault(config_class.__name__, []):
-                found[config_class.__name__].append(name)
+    for name in (*mapped, *others):
+        config_class = getattr(transformers, name).config_class
+        if config_class is not None and name not in found.setdefault(config_class.__name__, []):
+            found[config_class.__name__].append(name)
     return {config: tuple(models) for config, models in found.items()}
 
 

@@ -1,0 +1,224 @@
+"""The frame of a spec: its name, its classes, and what is said about it. Derived where names follow the convention."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Any
+
+from codegen.configs import ConfigClass, ConfigTable
+from codegen.errors import Location, Problem
+from codegen.spec.language import ConfigDeclaration
+from codegen.spec.load import Node
+from codegen.spec.suggest import cure
+
+# key -> what it holds; the same lines stand in the reference page
+FRAME: dict[str, str] = {
+    "name": "Name of the package, the tests, the docs and the example; the file's name.",
+    "architecture": "Class name and registry key; a list registers aliases. Default: that of the config class.",
+    "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate. Default: by name.",
+    "summary": "First sentence of the generated docstring. Default: derived.",
+    "docs": "What the docs page links to: {hub, paper}.",
+    "tests": "Settings of the generated tests: {tiny: {<config field>: <value>}}.",
+    "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
+}
+FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+CONFIG_KEYS = ("model_type", "class", "fields")
+DOCS_KEYS = ("hub", "paper")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame, with what was left out derived."""
+
+    name: str
+    architectures: tuple[str, ...]
+    declaration: ConfigDeclaration
+    config: ConfigClass | None
+    summary: str | None
+    docs: Mapping[str, Any]
+    tests: Mapping[str, Any]
+    overrides: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Reads the frame of one file; what is wrong goes to `report`."""
+
+    root: Node
+    table: ConfigTable
+    report: Callable[[Problem], None]
+
+    def read(self) -> Frame:
+        name = self.name()
+        declaration, config = self.config(name)
+        return Frame(
+            name,
+            self.architectures(config),
+            declaration,
+            config,
+            self.text("summary"),
+            self.docs(),
+            self.tests(config),
+            self.overrides(),
+        )
+
+    def refuse(self, node: Node, path: str, message: str, remedy: str = "") -> None:
+        self.report(Problem(node.at, path, message, remedy))
+
+    def node(self, name: str) -> Node | None:
+        return (self.root.mapping or {}).get(name)
+
+    def name(self) -> str:
+        node = self.node("name")
+        if node is None:
+            self.refuse(self.root, "name", "is missing", "write name: <name of the file>")
+            return ""
+        if not self.identifier(node, "name"):
+            return ""
+        return node.value
+
+    def identifier(self, node: Node, path: str) -> bool:
+        """Whether the node is an ASCII identifier and no keyword."""
+        good = isinstance(node.value, str) and IDENTIFIER.fullmatch(node.value) and not iskeyword(node.value)
+        if not good:
+            shown = repr(node.value) if not isinstance(node.value, dict | tuple) else "this"
+            fixed = (
+                re.sub(r"\W+", "_", str(node.value), flags=re.ASCII).strip("_") if isinstance(node.value, str) else ""
+            )
+            remedy = f"write {fixed}" if IDENTIFIER.fullmatch(fixed) and not iskeyword(fixed) else ""
+            self.refuse(node, path, f"{shown} must be a Python identifier in ASCII, no keyword", remedy)
+        return bool(good)
+
+    def config(self, name: str) -> tuple[ConfigDeclaration, ConfigClass | None]:
+        node = self.node("config")
+        if node is None:
+            found = self.table.for_model_type(name) if name else None
+            if found is None and name:
+                remedy = self._like(name) or "write config: transformers:<Class>, or {model_type, class, fields}"
+                self.refuse(self.root, "config", f"transformers has no model type '{name}'", remedy)
+            return ConfigDeclaration(found.name if found else "", found.model_type if found else name), found
+        if node.mapping is not None:
+            return self.declared(node)
+        return self.imported(node)
+
+    def _like(self, name: str) -> str:
+        near = cure(name, self.table.model_types())
+        return f"{near[:-1]} If so write config: transformers:<its class>" if near.startswith("did") else ""
+
+    def imported(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
+        package, _, class_name = str(node.value).partition(":")
+        if package != "transformers" or not IDENTIFIER.fullmatch(class_name):
+            self.refuse(node, "config", f"{node.value!r} names no config class", "write transformers:<Class>")
+            return ConfigDeclaration("", ""), None
+        found = self.table.get(class_name)
+        if found is None:
+            remedy = cure(class_name, self.table) or "declare it: {model_type, class, fields}"
+            self.refuse(node, "config", f"transformers has no config class '{class_name}'", remedy)
+        return ConfigDeclaration(class_name, found.model_type if found else ""), found
+
+    def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
+        entries = self.known(node, "config", CONFIG_KEYS)
+        for name in CONFIG_KEYS:
+            if name not in entries:
+                self.refuse(node, f"config.{name}", "is missing", f"write {name}: ...")
+        words = {part: entries[part] for part in ("model_type", "class") if part in entries}
+        good = {part: child.value for part, child in words.items() if self.identifier(child, f"config.{part}")}
+        fields = entries.get("fields")
+        if fields is not None and fields.mapping is None:
+            self.refuse(fields, "config.fields", "must be a mapping", "write {hidden_size: 4096, ...}")
+        if fields is None or fields.mapping is None or len(good) != 2:
+            return ConfigDeclaration("", ""), None
+        for name, child in fields.mapping.items():
+            self.identifier(Node(name, fields.key_at[name]), f"config.fields.{name}")
+            self.constant(child, f"config.fields.{name}")
+        values = fields.plain()
+        config = ConfigClass.from_declaration(values, good["class"], good["model_type"])
+        return ConfigDeclaration(good["class"], good["model_type"], values), config
+
+    def constant(self, node: Node, path: str) -> None:
+        """Field values are plain data: `none` would be the text 'none'."""
+        if node.value == "none":
+            self.refuse(node, path, "'none' is text here", "write null")
+
+    def architectures(self, config: ConfigClass | None) -> tuple[str, ...]:
+        node = self.node("architecture")
+        if node is None:
+            found = config.architectures if config is not None else ()
+            if config is not None and not found:
+                self.refuse(self.root, "architecture", f"{config.name} has no causal language model", "write its class")
+            return found
+        items = node.items if node.items is not None else (node,)
+        if not items:
+            self.refuse(node, "architecture", "is empty", "write the class's name")
+        names = tuple(item.value for item in items if self.identifier(item, "architecture"))
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.refuse(node, "architecture", f"'{name}' stands here twice", "remove one")
+        return names
+
+    def text(self, name: str) -> str | None:
+        node = self.node(name)
+        if node is None:
+            return None
+        if not isinstance(node.value, str) or not node.value.strip():
+            self.refuse(node, name, "must be text", "write one sentence")
+            return None
+        return node.value
+
+    def known(self, node: Node, path: str, allowed: tuple[str, ...]) -> Mapping[Any, Node]:
+        """The entries of a mapping whose keys are known."""
+        if node.mapping is None:
+            self.refuse(node, path, "must be a mapping", f"keys: {', '.join(allowed)}")
+            return {}
+        for name in node.mapping:
+            if name not in allowed:
+                self.report(
+                    Problem(_at(node, name), f"{path}.{name}", "is not a key here", cure(name, allowed, "keys"))
+                )
+        return {name: child for name, child in node.mapping.items() if name in allowed}
+
+    def docs(self) -> Mapping[str, Any]:
+        node = self.node("docs")
+        if node is None:
+            return {}
+        entries = self.known(node, "docs", DOCS_KEYS)
+        for name, child in entries.items():
+            if not isinstance(child.value, str):
+                self.refuse(child, f"docs.{name}", "must be text")
+            elif name == "hub" and not _HUB.fullmatch(child.value):
+                self.refuse(child, "docs.hub", f"{child.value!r} names no repository", "write owner/name")
+        return {name: child.value for name, child in entries.items()}
+
+    def tests(self, config: ConfigClass | None) -> Mapping[str, Any]:
+        node = self.node("tests")
+        if node is None:
+            return {}
+        tiny = self.known(node, "tests", ("tiny",)).get("tiny")
+        for name in (tiny.mapping if tiny is not None else None) or {}:
+            if config is not None and not config.has(str(name)):
+                remedy = cure(name, config.names())
+                self.report(Problem(_at(tiny, name), f"tests.tiny.{name}", f"{config.name} has no such field", remedy))
+        if tiny is not None and tiny.mapping is None:
+            self.refuse(tiny, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
+        return {} if tiny is None else {"tiny": tiny.plain()}
+
+    def overrides(self) -> Mapping[str, str]:
+        node = self.node("overrides")
+        if node is None:
+            return {}
+        parts = (self.node("parts") or node).mapping or {}
+        entries = self.known(
+            node, "overrides", ("attention", "mlp", *map(str, parts if parts is not node.mapping else ()))
+        )
+        for name, child in entries.items():
+            if not isinstance(child.value, str) or not _CLASS_PATH.fullmatch(child.value):
+                self.refuse(child, f"overrides.{name}", f"{child.value!r} names no class", "write package.module:Class")
+        return {str(name): child.value for name, child in entries.items()}
+
+
+def _at(node: Node | None, name: Any) -> Location:
+    assert node is not None
+    return node.key_at.get(name, node.at)

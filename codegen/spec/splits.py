@@ -1,0 +1,163 @@
+"""The entries of `variants` and `layers`: on what they depend, and which outcomes they may have."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.errors import Problem
+from codegen.spec import expressions
+from codegen.spec.fields import missing
+from codegen.spec.language import ATTENTION_KINDS, MLP_KINDS, USUAL_KINDS
+from codegen.spec.load import Node
+from codegen.spec.loaded import Split
+from codegen.spec.suggest import cure
+from codegen.spec.values import NOWHERE, Expression
+
+OVERLAY_KEYS = ("by", "kinds", "when", "why")
+SECTIONS = ("variants", "layers")
+Report = Callable[[Problem], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: its split, and the overlay that each outcome lays on (none for an outcome that changes nothing)."""
+
+    split: Split
+    overlays: Mapping[Any, Node | None]
+    path: str
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        return self.split.outcomes
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the entries of one file; what is wrong goes to `report`."""
+
+    config: ConfigClass | None
+    report: Report
+
+    def entries(self, root: Node) -> list[Entry]:
+        """All entries in the order in which they apply: variants, then layers."""
+        found: list[Entry] = []
+        for section in SECTIONS:
+            node = (root.mapping or {}).get(section)
+            for path, item in _listed(section, node):
+                entry = self.entry(item, section == "layers", path)
+                found += [entry] if entry is not None else []
+        return found
+
+    def refuse(self, node: Node, path: str, message: str, remedy: str = "", key: Any = None) -> None:
+        self.report(Problem(node.key_at[key] if key is not None else node.at, path, message, remedy))
+
+    def entry(self, node: Node, per_layer: bool, path: str) -> Entry | None:
+        entries = node.mapping or {}
+        asked = [name for name in ("by", "when") if name in entries]
+        if len(asked) != 1:
+            self.refuse(node, path, "needs exactly one of `by` and `when`", "write {when: <expression>, ...}")
+            return None
+        condition = self.condition(entries[asked[0]], per_layer, f"{path}.{asked[0]}")
+        why = entries.get("why")
+        if why is not None and not isinstance(why.value, str):
+            self.refuse(why, f"{path}.why", "must be text")
+        if condition is None:
+            return None
+        reason = why.value if why is not None and isinstance(why.value, str) else None
+        overlays = self.overlay(node, path) if asked == ["when"] else self.kinds(node, condition, path)
+        outcomes = (False, True) if asked == ["when"] else tuple(overlays)
+        return Entry(Split(condition, outcomes, asked == ["by"], per_layer, reason), overlays, path)
+
+    def condition(self, node: Node, per_layer: bool, path: str) -> Expression | None:
+        if node.mapping is not None or node.items is not None:
+            self.refuse(node, path, "must be an expression")
+            return None
+        try:
+            condition = expressions.parse(node.value, node.at, ("config", "layer") if per_layer else ("config",))
+        except expressions.Refused as refused:
+            early = not per_layer and refused.message.startswith("'layer'")
+            self.refuse(node, path, refused.message, "put it under `layers`" if early else refused.cure)
+            return None
+        if self.config is not None:
+            for problem in missing(self.config, condition.tree, node, path):
+                self.report(problem)
+        return condition
+
+    def overlay(self, node: Node, path: str) -> dict[Any, Node | None]:
+        """The overlay of a `when`: the sections beside it."""
+        entries = dict(node.mapping or {})
+        if "kinds" in entries:
+            self.refuse(node, f"{path}.kinds", "belongs to `by`", "write the sections beside `when`", "kinds")
+        for name in OVERLAY_KEYS:
+            entries.pop(name, None)
+        if not entries:
+            self.refuse(node, path, "changes nothing", "write the sections that differ beside `when`")
+        return {True: Node(entries, node.at, node.flow, node.key_at)}
+
+    def kinds(self, node: Node, condition: Expression, path: str) -> dict[Any, Node | None]:
+        """The overlays of a `by`: those under `kinds`, and the usual ones that may occur besides."""
+        entries = node.mapping or {}
+        for name in entries.keys() - {"by", "kinds", "why"}:
+            near = cure(name, ("by", "kinds", "why"))
+            remedy = near if near.startswith("did") else "overlays stand under kinds: {<value>: {...}}"
+            self.refuse(node, f"{path}.{name}", "is not a key beside `by`", remedy, name)
+        listed = entries.get("kinds")
+        if listed is not None and listed.mapping is None:
+            self.refuse(listed, f"{path}.kinds", "must be a mapping", "write kinds: {<value>: {<overlay>}}")
+        written = dict((listed.mapping if listed is not None else None) or {})
+        overlays: dict[Any, Node | None] = {}
+        for name, overlay in written.items():
+            if overlay.mapping is None:
+                self.refuse(overlay, f"{path}.kinds.{name}", "must be a mapping of sections", "{} changes nothing")
+            overlays[name] = overlay if overlay.mapping else None
+        for name in usual(condition, tuple(written), self.config):
+            overlays.setdefault(name, _USUAL[name])
+        if not overlays:
+            self.refuse(node, f"{path}.kinds", "no kind is known for this schedule", "list the values under kinds")
+        return overlays
+
+
+def _listed(section: str, node: Node | None) -> list[tuple[str, Node]]:
+    if node is None:
+        return []
+    if node.items is None:
+        return [(section, node)]
+    return [(f"{section}.{index}", item) for index, item in enumerate(node.items)]
+
+
+def usual(condition: Expression, listed: tuple[Any, ...], config: ConfigClass | None) -> tuple[str, ...]:
+    """The kinds with a usual meaning that may occur besides the listed ones.
+
+    Which they are follows from what the field holds on a default instance, else from the listed kinds.
+    """
+    seen = [str(value) for value in _default_values(condition, config) or listed]
+    if any(value in MLP_KINDS for value in seen):
+        category = MLP_KINDS
+    elif not seen or any(value.endswith("_attention") for value in seen):
+        category = ATTENTION_KINDS
+    else:
+        return ()
+    return tuple(name for name in category if config is None or _possible(name, config))
+
+
+def _default_values(condition: Expression, config: ConfigClass | None) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for path in expressions.config_paths(condition.tree):
+        if config is not None and config.has(path):
+            value = config.value(path)
+            found += value if isinstance(value, list) else [] if value is None or isinstance(value, dict) else [value]
+    return tuple(found)
+
+
+def _possible(name: str, config: ConfigClass) -> bool:
+    """Whether the class has the fields that the usual meaning reads."""
+    overlay: Mapping[str, str] = USUAL_KINDS[name].get("attention", {})
+    return all(config.has(text.removeprefix("config.")) for text in overlay.values())
+
+
+def _node(value: Any) -> Node:
+    return Node({name: _node(child) for name, child in value.items()} if isinstance(value, dict) else value, NOWHERE)
+
+
+_USUAL: dict[str, Node | None] = {name: _node(overlay) if overlay else None for name, overlay in USUAL_KINDS.items()}
