@@ -7,7 +7,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 _operator: Any = operator  # whose stubs leave types open that pyright asks for
 
@@ -21,7 +21,7 @@ def _outside(item: Any, group: Any) -> bool:
 
 
 def _per_layer(value: Any, layer: int) -> Any:
-    return value[layer] if isinstance(value, list) else value
+    return cast(list[Any], value)[layer] if isinstance(value, list) else value
 
 
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {

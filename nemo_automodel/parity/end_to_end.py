@@ -131,8 +131,6 @@ def compare_saved(reference: Reference, ours: PreTrainedModel, batch: Batch) -> 
 
 def load_elsewhere(reference: Reference, folder: Path) -> tuple[nn.Module, list[str]]:
     """A folder through the reference class, with the names of what was lost or left over."""
-    kind = reference.subject.reference_class
-    options = {"attn_implementation": "eager"} if issubclass(kind, PreTrainedModel) else {}
-    model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options)
+    model, info = reference.load(folder, output_loading_info=True)
     problems = [f"{what.replace('_keys', '')}: {key}" for what in sorted(info) for key in sorted(map(str, info[what] or ()))]
     return model.eval(), problems

@@ -35,9 +35,8 @@ class Reference:
         reference = cls.__new__(cls)
         reference.subject = subject
         reference.config = subject.config_class.from_pretrained(folder)
-        options = {"attn_implementation": "eager"} if issubclass(subject.reference_class, PreTrainedModel) else {}
-        reference.model = subject.reference_class.from_pretrained(folder, dtype=torch.float32, **options).eval()
         reference.folder = folder
+        reference.model = reference.load(folder).eval()
         return reference
 
     @cached_property
@@ -62,10 +61,14 @@ class Reference:
     @cached_property
     def in_bf16(self) -> nn.Module:
         """Loaded, not converted: `.to(bfloat16)` would round tables of angles and what must stay fp32."""
+        return self.load(self.folder, dtype=torch.bfloat16).eval()
+
+    def load(self, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+        """What the reference class makes of a folder, with eager attention."""
         kind = self.subject.reference_class
-        if issubclass(kind, PreTrainedModel):
-            return kind.from_pretrained(self.folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
-        return kind.from_pretrained(self.folder, dtype=torch.bfloat16).eval()
+        # config.json holds what differs from the config class's defaults, which a plain reference does not know
+        choice = {"attn_implementation": "eager"} if issubclass(kind, PreTrainedModel) else {"config": self.config}
+        return kind.from_pretrained(folder, dtype=dtype, **choice, **options)
 
 
 def build(reference_class: type[nn.Module], config: Any) -> nn.Module:

@@ -1,0 +1,32 @@
+"""The suite that every generated model must pass. A generated test class binds `ModelContract` to one model."""
+
+import pytest
+
+PARTS = ("asserting", "checkpoint", "strictness", "numerics", "inputs", "generation", "training", "ecosystem", "interface")
+for part in PARTS:
+    pytest.register_assert_rewrite(f"tests.contract.{part}")
+
+from tests.contract.checkpoint import CheckpointContract  # noqa: E402
+from tests.contract.ecosystem import EcosystemContract  # noqa: E402
+from tests.contract.generation import GenerationContract  # noqa: E402
+from tests.contract.inputs import InputsContract  # noqa: E402
+from tests.contract.interface import InterfaceContract  # noqa: E402
+from tests.contract.numerics import NumericsContract  # noqa: E402
+from tests.contract.strictness import StrictnessContract  # noqa: E402
+from tests.contract.training import TrainingContract  # noqa: E402
+
+
+class ModelContract(
+    CheckpointContract,
+    StrictnessContract,
+    NumericsContract,
+    InputsContract,
+    GenerationContract,
+    TrainingContract,
+    EcosystemContract,
+    InterfaceContract,
+):
+    """Everything that a generated model promises."""
+
+
+__all__ = ["ModelContract"]

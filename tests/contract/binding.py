@@ -1,0 +1,114 @@
+"""How a generated test class is bound to a model: which tests run on which variants, and what they are given."""
+
+from functools import cache
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from nemo_automodel.parity.batches import batches
+from nemo_automodel.parity.ours import BACKENDS, build_ours
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.subject import subject
+
+
+class Binding:
+    """The attributes of a generated test class, and cached models. Tests that change a model ask for a `fresh` one.
+
+    A test runs once for each value of the parameters it names: `variant` (every config), `stored` (configs that differ
+    in what is stored or wired, not only in how positions are scaled), `main` (the base and its inverted flags),
+    `dropout` (the config with dropout, where the family has any) and `backend` (split and packed).
+    """
+
+    spec: str
+    architecture: str
+    model_module: str
+    config_class: str
+    reference: str | None = None
+    configs: dict
+
+    def pytest_generate_tests(self, metafunc):
+        variants = [name for name in self.configs if name != "dropout"]
+        stored = [name for name in variants if not name.startswith("rope_")]
+        choices = {
+            "variant": variants,
+            "stored": stored,
+            "main": [name for name in stored if name in ("base", "flags")],
+            "dropout": [name for name in self.configs if name == "dropout"],
+            "backend": BACKENDS,
+        }
+        for parameter, values in choices.items():
+            if parameter in metafunc.fixturenames:
+                metafunc.parametrize(parameter, values)
+
+    @property
+    def subject(self):
+        return _subject(type(self))
+
+    @property
+    def model_class(self):
+        return self.subject.model_class
+
+    @property
+    def in_transformers(self):
+        """Whether the reference is one of transformers' models (and not a plain one of tests/reference)."""
+        return issubclass(self.subject.reference_class, PreTrainedModel)
+
+    def config(self, variant="base", **changes):
+        return self.subject.config(self.configs[variant] | changes)
+
+    def given(self, variant="base"):
+        """The randomised reference of a variant. Shared: read only."""
+        return _reference(type(self), variant)
+
+    def batches(self, *names):
+        found = batches(self.config().vocab_size)
+        return {name: found[name] for name in names} if names else found
+
+    def batch(self, name="plain"):
+        return self.batches()[name]
+
+    def ours(self, variant="base", backend="split", dtype=torch.float32):
+        """Our model with the reference's weights, eager attention, in eval mode. Shared: read only."""
+        return _ours(type(self), variant, backend, dtype)
+
+    def fresh(self, variant="base", backend="split", attention="eager", **changes):
+        """The same, for the test alone."""
+        reference = self.given(variant)
+        config = self.config(variant, **changes)
+        return build_ours(self.model_class, config, reference.disk, backend=backend, attention=attention)
+
+    def untrained(self, variant="base", backend="split", **changes):
+        """Our model as it starts, in train mode."""
+        torch.manual_seed(0)
+        config = self.config(variant, **changes)
+        return self.model_class._from_config(
+            config, attn_implementation="eager", backend={"projections": backend}
+        ).train()
+
+    def write(self, folder, tensors):
+        """A checkpoint with the base config and these tensors."""
+        self.config().save_pretrained(folder)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def logits(self, model, batch, **arguments):
+        """At the positions that hold tokens."""
+        with torch.no_grad():
+            return model(input_ids=batch.ids, attention_mask=batch.mask, **arguments).logits[batch.real]
+
+
+@cache
+def _subject(bound):
+    return subject(f"{bound.model_module}:{bound.architecture}", bound.config_class, bound.reference)
+
+
+@cache
+def _reference(bound, variant):
+    return Reference(_subject(bound), bound.configs[variant])
+
+
+@cache
+def _ours(bound, variant, backend, dtype):
+    reference = _reference(bound, variant)
+    config = _subject(bound).config(bound.configs[variant])
+    return build_ours(_subject(bound).model_class, config, reference.disk, backend=backend, dtype=dtype)

@@ -1,0 +1,138 @@
+"""Level 1 of the proof, and what lies around it: loading, saving, tying, dtypes, weights before training."""
+
+import copy
+import json
+import pickle
+
+import torch
+
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity import end_to_end, state_dict
+from nemo_automodel.parity.reference import build, disk_names
+from tests.contract.asserting import all_pass, close
+from tests.contract.binding import Binding
+
+
+class CheckpointContract(Binding):
+    def load(self, folder, backend, **options):
+        return NeMoAutoModelForCausalLM.from_pretrained(
+            folder, backend={"projections": backend}, attn_implementation="eager", **options
+        )
+
+    def on_disk(self, model):
+        return disk_names(model, dict(model.state_dict()))
+
+    def test_adapter_round_trip(self, stored, backend):
+        all_pass(state_dict.compare(self.ours(stored, backend), self.given(stored).disk))
+
+    def test_from_pretrained_takes_every_tensor(self, stored, backend):
+        reference = self.given(stored)
+        model = self.load(reference.folder, backend)
+        assert type(model) is self.model_class
+        assert not model.training
+        assert not state_dict.differences(self.on_disk(model), reference.disk)
+
+    def test_from_pretrained_takes_shards(self, backend, tmp_path):
+        reference = self.given()
+        reference.save(tmp_path, max_shard_size="40KB")
+        assert len(list(tmp_path.glob("*.safetensors"))) > 2
+        assert not state_dict.differences(self.on_disk(self.load(tmp_path, backend)), reference.disk)
+
+    def test_saving_in_shards_keeps_the_names(self, backend, tmp_path):
+        self.fresh(backend=backend).save_pretrained(tmp_path, max_shard_size="40KB")
+        index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+        assert index["weight_map"].keys() == self.given().disk.keys()
+        assert not state_dict.differences(state_dict.read(tmp_path), self.given().disk)
+
+    def test_reference_loads_what_we_save(self, stored, backend):
+        all_pass(end_to_end.compare_saved(self.given(stored), self.fresh(stored, backend), self.batch()))
+
+    def test_saving_a_model_that_was_never_loaded(self, main, backend, tmp_path):
+        """transformers takes the names from what was loaded; a packed model from scratch would write memory names."""
+        model = self.untrained(main, backend).eval()
+        model.save_pretrained(tmp_path)
+        shapes = {name: tensor.shape for name, tensor in state_dict.read(tmp_path).items()}
+        assert shapes == {name: tensor.shape for name, tensor in self.given(main).disk.items()}
+        back, problems = end_to_end.load_elsewhere(self.given(main), tmp_path)
+        assert not problems
+        close(self.logits(model, self.batch()), self.logits(back, self.batch()))
+
+    def test_shards_convert_like_wholes(self, main):
+        """Under tensor parallelism a rule sees the rows of a rank, here of the first or second half of the KV heads."""
+        model = self.ours(main, "packed")
+        adapter = model.state_dict_adapter
+        for name, tensor in model.state_dict().items():
+            whole = adapter.convert_single_tensor_to_hf(name, tensor)
+            if len(whole) > 1:
+                shards = [adapter.convert_single_tensor_to_hf(name, shard) for shard in tensor.chunk(2)]
+                for place, (disk_name, value) in enumerate(whole):
+                    joined = torch.cat([shard[place][1] for shard in shards])
+                    assert torch.equal(joined, value), disk_name
+
+    def test_load_state_dict_takes_disk_names(self, main, backend):
+        """The Trainer resumes with them, and does not ask strictly."""
+        model = self.untrained(main, backend).eval()
+        found = model.load_state_dict(self.given(main).disk, strict=False)
+        assert not found.unexpected_keys
+        assert set(found.missing_keys) <= set(model.all_tied_weights_keys)
+        assert not state_dict.differences(self.on_disk(model), self.given(main).disk)
+
+    def test_tying_follows_the_config(self, stored, backend):
+        model = self.load(self.given(stored).folder, backend)
+        tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+        assert tied == bool(self.config(stored).tie_word_embeddings)
+
+    def test_dtype_on_load(self, backend):
+        """As transformers loads its own class: half precision, but for what must stay fp32."""
+        reference = self.given()
+        model = self.load(reference.folder, backend, dtype=torch.bfloat16)
+        wanted = disk_names(reference.in_bf16, dict(reference.in_bf16.named_parameters()))
+        assert {name: tensor.dtype for name, tensor in self.on_disk(model).items()} == {
+            name: tensor.dtype for name, tensor in wanted.items()
+        }
+
+    def test_nothing_is_a_buffer(self, stored):
+        """Tables of angles as buffers are lost on `meta` and rounded by `.to(bfloat16)`."""
+        assert [name for name, _ in self.ours(stored).named_buffers()] == []
+
+    def test_built_on_meta(self, main, backend):
+        with torch.device("meta"):
+            model = self.model_class(self.config(main), backend={"projections": backend})
+        assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+        model = model.to_empty(device="cpu").eval()
+        model.load_state_dict(self.given(main).disk, strict=False)
+        model.tie_weights()
+        model.set_attn_implementation("eager")
+        close(self.logits(model, self.batch()), self.logits(self.given(main).model, self.batch()))
+
+    def test_start_values_equal_the_reference(self, main, backend):
+        """Norms start where the reference's do (an offset norm at zero, not at one), biases too, matrices small."""
+        reference = build(self.subject.reference_class, self.config(main))
+        wanted = disk_names(reference, dict(reference.named_parameters()))
+        for name, tensor in self.on_disk(self.untrained(main, backend)).items():
+            if tensor.dim() == 1:
+                assert torch.equal(tensor, wanted[name]), name
+            else:
+                assert 0.001 < tensor.float().std() < 0.2, name
+
+    def test_one_missing_weight_is_initialised(self, backend, tmp_path):
+        """The class itself is lenient, as transformers' tools need it: what is missing starts as in a new model."""
+        reference = self.given()
+        vector = next(name for name, tensor in reference.disk.items() if tensor.dim() == 1 and ".0." in name)
+        kept = {name: tensor for name, tensor in reference.disk.items() if name != vector}
+        self.write(tmp_path, kept)
+        model, info = self.model_class.from_pretrained(
+            tmp_path, backend={"projections": backend}, output_loading_info=True
+        )
+        assert info["missing_keys"] == {vector}
+        start = build(self.subject.reference_class, self.config())
+        wanted = disk_names(start, dict(start.named_parameters()))[vector]
+        assert torch.equal(self.on_disk(model)[vector], wanted)
+        loaded = self.on_disk(model)
+        assert not state_dict.differences({name: loaded[name] for name in kept}, kept)
+
+    def test_pickle_and_copy(self, main, backend):
+        model, batch = self.fresh(main, backend), self.batch()
+        for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            assert torch.equal(self.logits(twin, batch), self.logits(model, batch))
+            assert not state_dict.differences(self.on_disk(twin), self.given(main).disk)

@@ -1,0 +1,97 @@
+"""What a model may be called with: embeddings, positions, packed sequences, ready masks, parts of the logits."""
+
+import pytest
+import torch
+
+from tests.contract.asserting import close
+from tests.contract.binding import Binding
+
+
+class InputsContract(Binding):
+    def test_embeddings_in_place_of_ids(self, main, backend):
+        model, batch = self.ours(main, backend), self.batch("left")
+        with torch.no_grad():
+            embeds = model.get_input_embeddings()(batch.ids)
+            out = model(inputs_embeds=embeds, attention_mask=batch.mask).logits[batch.real]
+        close(out, self.logits(model, batch))
+
+    def test_embeddings_mean_what_they_mean_to_the_reference(self, main):
+        """A family that scales its embeddings inside the lookup does not scale what it is given."""
+        if not self.in_transformers:
+            pytest.skip("the plain reference takes ids only")
+        batch = self.batch()
+        embeds = torch.randn(*batch.ids.shape, self.config(main).hidden_size, generator=torch.Generator().manual_seed(3))
+        with torch.no_grad():
+            ours, theirs = (m(inputs_embeds=embeds).logits for m in (self.ours(main), self.given(main).model))
+        close(ours, theirs)
+
+    def test_ids_or_embeddings_but_not_both(self):
+        model, batch = self.ours(), self.batch()
+        with pytest.raises(ValueError, match="input_ids or inputs_embeds"):
+            model()
+        with pytest.raises(ValueError, match="input_ids or inputs_embeds"):
+            model(input_ids=batch.ids, inputs_embeds=model.get_input_embeddings()(batch.ids))
+
+    def test_given_positions(self, main, backend):
+        batch = self.batch()
+        positions = torch.arange(batch.ids.shape[1]).flip(0)[None] + 2
+        ours = self.logits(self.ours(main, backend), batch, position_ids=positions)
+        close(ours, self.logits(self.given(main).model, batch, position_ids=positions))
+
+    def test_packed_sequences(self, main, backend):
+        """Positions that start anew begin a new sequence, which does not see the one before."""
+        model, (first, second) = self.ours(main, backend), self.batch().ids[:, :17].split(1)
+        second = second[:, :7]
+        positions = torch.cat([torch.arange(17), torch.arange(7)])[None]
+        with torch.no_grad():
+            packed = model(torch.cat((first, second), dim=1), position_ids=positions, use_cache=False).logits
+            close(packed[:, :17], model(first).logits)
+            close(packed[:, 17:], model(second).logits)
+
+    def test_masks_as_a_dict(self, main, backend):
+        """`generate` hands over masks that it made ahead of a static cache, by kind."""
+        model, batch = self.ours(main, backend), self.batch("left")
+        with torch.no_grad():
+            embeds = model.get_input_embeddings()(batch.ids)
+            positions = torch.arange(batch.ids.shape[1])[None]
+            masks = model.create_masks_for_generate(
+                config=model.config,
+                inputs_embeds=embeds,
+                attention_mask=batch.mask,
+                past_key_values=None,
+                position_ids=positions,
+            )
+            assert isinstance(masks, dict)
+            out = model(batch.ids, attention_mask=masks, use_cache=False).logits[batch.real]
+        close(out, self.logits(model, batch))
+
+    @pytest.mark.parametrize("kept", [1, 5, torch.tensor([0, 3, 11])], ids=["last", "some", "places"])
+    def test_logits_to_keep(self, main, kept):
+        model, batch = self.ours(main), self.batch()
+        with torch.no_grad():
+            out = model(batch.ids, logits_to_keep=kept).logits
+            whole = model(batch.ids).logits
+        close(out, whole[:, kept] if isinstance(kept, torch.Tensor) else whole[:, -kept:])
+
+    def test_hidden_states_and_attentions(self, main, backend):
+        model, reference, batch = self.ours(main, backend), self.given(main).model, self.batch("left")
+        with torch.no_grad():
+            out = model(batch.ids, attention_mask=batch.mask, output_hidden_states=True, output_attentions=True)
+        assert len(out.hidden_states) == len(out.attentions) + 1 == self.config(main).num_hidden_layers + 1
+        if self.in_transformers:
+            with torch.no_grad():
+                theirs = reference(batch.ids, attention_mask=batch.mask, output_attentions=True).attentions
+            for ours_weights, their_weights in zip(out.attentions, theirs, strict=True):
+                rows = batch.real[:, None, :, None].expand_as(their_weights)
+                close(ours_weights[rows], their_weights[rows])
+        else:
+            for weights in out.attentions:
+                sums = weights.sum(-1).transpose(1, 2)[batch.real]
+                close(sums, torch.ones_like(sums))
+
+    def test_outputs_as_a_tuple(self):
+        model, batch = self.ours(), self.batch()
+        with torch.no_grad():
+            out = model(batch.ids, use_cache=False, return_dict=False)
+        assert isinstance(out, tuple)
+        close(out[0], self.logits(model, batch).view_as(out[0]))

@@ -1,0 +1,69 @@
+"""Attributes and signatures that transformers' tools read, most of them without saying so."""
+
+import inspect
+
+import torch
+
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity import end_to_end
+from tests.contract.asserting import close
+from tests.contract.binding import Binding
+
+
+class InterfaceContract(Binding):
+    def test_the_registry_knows_the_architecture(self):
+        model = NeMoAutoModelForCausalLM.from_config(self.config())
+        assert type(model) is self.model_class
+        assert type(model).__name__ == self.architecture
+
+    def test_signature_of_forward(self):
+        """`generate` and the Trainer look for these names; the annotation tells that attentions can be asked for."""
+        for model in (self.ours(), self.ours().base_model):
+            parameters = inspect.signature(model.forward).parameters
+            assert {"input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds"} <= set(parameters)
+            assert "TransformersKwargs" in str(parameters["kwargs"].annotation)
+        assert "logits_to_keep" in inspect.signature(self.ours().forward).parameters
+
+    def test_use_cache_comes_from_the_config(self, main):
+        batch = self.batch()
+        for wanted in (True, False):
+            model = self.fresh(main, use_cache=wanted)
+            with torch.no_grad():
+                assert (model(batch.ids).past_key_values is not None) == wanted
+
+    def test_attention_can_be_set(self):
+        model = self.fresh()
+        assert model._can_set_attn_implementation()
+        model.set_attn_implementation("eager")
+        assert {m.config._attn_implementation for m in model.modules() if hasattr(m, "config")} == {"eager"}
+
+    def test_embeddings_can_be_resized(self, stored, backend, tmp_path):
+        model, batch = self.fresh(stored, backend), self.batch()
+        before, size = self.logits(model, batch), self.config(stored).vocab_size
+        model.resize_token_embeddings(size + 7)
+        after = self.logits(model, batch)
+        assert model.config.vocab_size == after.shape[-1] == size + 7
+        assert model.get_input_embeddings().weight.shape[0] == size + 7
+        close(after[:, :size], before)
+        model.save_pretrained(tmp_path)
+        again = NeMoAutoModelForCausalLM.from_pretrained(
+            tmp_path, backend={"projections": backend}, attn_implementation="eager"
+        )
+        close(self.logits(again, batch), after)
+
+    def test_base_model_is_reachable(self):
+        model = self.ours()
+        assert model.base_model is getattr(model, model.base_model_prefix)
+        assert model.get_decoder() is model.base_model
+
+    def test_config_is_shared(self):
+        """`set_attn_implementation` writes into one config, which every attention must read."""
+        model = self.ours()
+        assert {id(module.config) for module in model.modules() if hasattr(module, "config")} == {id(model.config)}
+
+    def test_generation_without_arguments(self):
+        batch = self.batch()
+        with torch.no_grad():
+            tokens = self.fresh().generate(batch.ids, max_new_tokens=3, do_sample=False)
+        assert batch.ids.shape[1] < tokens.shape[1] <= batch.ids.shape[1] + 3
+        assert end_to_end.greedy(self.fresh(), batch).shape == (batch.ids.shape[0], end_to_end.NEW_TOKENS)

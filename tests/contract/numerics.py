@@ -1,0 +1,51 @@
+"""Levels 2 and 3 of the proof: components and whole models against the reference, in fp32 and bf16."""
+
+import pytest
+import torch
+
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity import components, end_to_end
+from tests.contract.asserting import all_pass, close
+from tests.contract.binding import Binding
+
+
+class NumericsContract(Binding):
+    def test_logits_have_one_row_a_token(self, main, backend):
+        batch = self.batch()
+        out = self.ours(main, backend)(batch.ids)
+        assert out.logits.shape == (*batch.ids.shape, self.config(main).vocab_size)
+        assert out.logits.dtype == torch.float32
+        assert out.loss is None
+
+    def test_components_equal_the_reference(self, variant, backend):
+        all_pass(components.compare(self.given(variant), self.ours(variant, backend), self.batch()))
+
+    def test_components_in_bf16(self, main, backend):
+        ours = self.ours(main, backend, torch.bfloat16)
+        all_pass(components.compare_in_bf16(self.given(main), ours, self.batch()))
+
+    def test_model_equals_the_reference(self, variant, backend):
+        """Hidden states, logits, loss and every gradient, on batches without, with left and with right padding."""
+        all_pass(end_to_end.compare(self.given(variant), self.ours(variant, backend), self.batches()))
+
+    def test_model_in_bf16(self, variant, backend):
+        ours = self.ours(variant, backend, torch.bfloat16)
+        all_pass(end_to_end.compare_in_bf16(self.given(variant), ours, self.batches("plain", "left")))
+
+    def test_default_attention_equals_the_reference(self, main, backend):
+        """What a caller gets who names no implementation: sdpa, unless the model soft-caps its scores."""
+        reference = self.given(main)
+        ours = NeMoAutoModelForCausalLM.from_pretrained(reference.folder, backend={"projections": backend}).eval()
+        for batch in self.batches().values():
+            close(self.logits(ours, batch), self.logits(reference.model, batch))
+
+    def test_sdpa_is_refused_where_scores_are_capped(self, main):
+        ours = self.fresh(main)
+        capped = any(getattr(module, "softcap", None) for module in ours.modules())
+        if not capped:
+            ours.set_attn_implementation("sdpa")
+            assert ours.config._attn_implementation == "sdpa"
+            close(self.logits(ours, self.batch("left")), self.logits(self.given(main).model, self.batch("left")))
+        else:
+            with pytest.raises(ValueError, match="scaled_dot_product_attention"):
+                self.model_class._from_config(self.config(main), attn_implementation="sdpa")

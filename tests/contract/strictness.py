@@ -1,0 +1,38 @@
+"""No weight is lost quietly: a tensor that nothing uses, or that the checkpoint lacks, is an error at the entry point."""
+
+import pytest
+import torch
+
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from tests.contract.binding import Binding
+
+
+class StrictnessContract(Binding):
+    def first_parts(self, backend):
+        """Disk names of layer 0, one for each tensor in memory: the first of its parts."""
+        model = self.ours("base", backend)
+        adapter = model.state_dict_adapter
+        parts = [adapter.convert_single_tensor_to_hf(name, tensor) for name, tensor in model.state_dict().items()]
+        return [part[0][0] for part in parts if ".0." in part[0][0]]
+
+    def test_a_missing_tensor_is_an_error(self, backend, tmp_path):
+        disk = self.given().disk
+        for number, victim in enumerate(self.first_parts(backend)):
+            folder = tmp_path / str(number)
+            self.write(folder, {name: tensor for name, tensor in disk.items() if name != victim})
+            with pytest.raises(Exception) as caught:
+                NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": backend})
+            assert victim.rpartition(".")[0].rpartition(".")[2] in str(caught.value), victim
+
+    def test_an_unexpected_tensor_is_an_error(self, backend, tmp_path):
+        self.write(tmp_path, self.given().disk | {"model.layers.0.extra.weight": torch.ones(3)})
+        with pytest.raises(ValueError, match="extra"):
+            NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+
+    def test_another_shape_is_an_error(self, backend, tmp_path):
+        victim = self.first_parts(backend)[0]
+        disk = dict(self.given().disk)
+        disk[victim] = torch.cat((disk[victim], disk[victim]))
+        self.write(tmp_path, disk)
+        with pytest.raises((ValueError, RuntimeError)):
+            NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
