@@ -65,3 +65,16 @@ class Generated:
     artifacts: tuple[Artifact, ...]
     registry: RegistryEntry | None = None
     index_row: IndexRow | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a spec that is valid but generates nothing (yet).
+
+    Attributes:
+        architectures: as in the registry entry that it would have.
+        missing: keys and words that have no template yet; empty if it could generate.
+    """
+
+    architectures: tuple[str, ...]
+    missing: tuple[str, ...] = ()

@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from codegen.artifacts import Artifact, Generated, IndexRow, RegistryEntry
+from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
 from codegen.cache import Store
 from codegen.discover import Found
 from codegen.errors import Location, Problem, SpecError
@@ -15,28 +16,29 @@ from codegen.tree import Tree
 
 
 class Generator(Protocol):
-    """What turns one spec file into its artifacts."""
+    """What turns one spec file into its artifacts; both methods raise SpecError."""
 
-    def check(self, path: str, root: str) -> None:
-        """Load a spec, or raise SpecError."""
+    def check(self, path: str, root: str) -> Checked:
+        """Load a spec."""
         ...
 
     def generate(self, path: str, root: str) -> Generated:
-        """Load a spec and generate from it, or raise SpecError."""
+        """Load a spec and generate from it."""
         ...
 
 
 class RealGenerator:
     """The spec front-end and the renderer, imported when a spec has to be loaded at all."""
 
-    def check(self, path: str, root: str) -> None:
-        """Load a spec, or raise SpecError."""
+    def check(self, path: str, root: str) -> Checked:
+        """Load a spec."""
         from codegen.spec.load import read_spec
 
-        read_spec(Path(root, path), Path(root))
+        spec = read_spec(Path(root, path), Path(root))
+        return Checked(spec.architectures, spec.unready)
 
     def generate(self, path: str, root: str) -> Generated:
-        """Load a spec and generate from it, or raise SpecError."""
+        """Load a spec and generate from it."""
         from codegen.generate import generate
         from codegen.spec.load import read_spec
 
@@ -45,60 +47,54 @@ class RealGenerator:
 
 @dataclass(frozen=True)
 class Memory:
-    """Generated files by spec content; `generator` identifies everything else that they depend on."""
+    """Results by spec content; `generator` identifies everything else that they depend on."""
 
     store: Store
     generator: str
 
     def key(self, path: str, content: bytes) -> str:
         """The key of one spec."""
-        from hashlib import sha256
-
         return sha256(b"\0".join([self.generator.encode(), path.encode(), content])).hexdigest()
+
+
+@dataclass
+class Built:
+    """What all specs amount to. `pending` is by path; `used` are the keys of the memory that are in use."""
+
+    generated: list[Generated] = field(default_factory=list[Generated])
+    pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
+    problems: list[Problem] = field(default_factory=list[Problem])
+    used: set[str] = field(default_factory=set[str])
 
 
 Progress = Callable[[int, int, str], None]
 
 
-def build(
-    tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress
-) -> tuple[list[Generated], list[Problem], set[str]]:
-    """Generate from every active spec and check every pending one.
-
-    Returns:
-        What the active specs generate, every problem of every spec, and the keys of the memory that are in use.
-    """
-    generated: list[Generated] = []
-    problems = list(found.problems)
-    used: set[str] = set()
+def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> Built:
+    """Generate from every active spec, check every pending one, and collect every problem of each."""
+    built = Built(problems=list(found.problems))
     for number, path in enumerate(found.all):
-        content = tree.read(path) or b""
-        key = memory.key(path, content)
-        used.add(key)
+        key = memory.key(path, tree.read(path) or b"")
+        built.used.add(key)
         known = memory.store.get(key)
-        try:
-            if known is None:
-                progress(number, len(found.all), path)
-                known = _make(path, path in found.active, tree.root, generator)
-                memory.store.put(key, known)
-        except SpecError as error:
-            problems += error.problems
-            continue
+        make = generator.generate if path in found.active else generator.check
+        if known is None:
+            progress(number, len(found.all), path)
+            try:
+                known = json.dumps(asdict(make(path, tree.root))).encode()
+            except SpecError as error:
+                built.problems += error.problems
+                continue
+            memory.store.put(key, known)
         if path in found.active:
-            generated.append(_decoded(known))
-    return generated, problems + _clashes(generated), used
+            built.generated.append(_generated(json.loads(known)))
+        else:
+            built.pending[path] = Checked(**_tuples(json.loads(known)))
+    built.problems += _clashes(built.generated)
+    return built
 
 
-def _make(path: str, active: bool, root: str, generator: Generator) -> bytes:
-    """The remembered form of a spec: what it generates, or nothing but that it is valid."""
-    if not active:
-        generator.check(path, root)
-        return b""
-    return json.dumps(asdict(generator.generate(path, root))).encode()
-
-
-def _decoded(content: bytes) -> Generated:
-    data: dict[str, Any] = json.loads(content)
+def _generated(data: dict[str, Any]) -> Generated:
     entry, row = data["registry"], data["index_row"]
     return Generated(
         data["name"],
@@ -109,7 +105,7 @@ def _decoded(content: bytes) -> Generated:
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return {key: tuple(cast(list[Any], value)) if isinstance(value, list) else value for key, value in fields.items()}
 
 
 def _clashes(generated: Iterable[Generated]) -> list[Problem]:

@@ -1,234 +1,169 @@
-"""The commands: argument parsing, and what reaches stdout and stderr.
+"""What each command does with its arguments, and what reaches stdout and stderr.
 
 Exit codes: 0 done or clean; 1 out of date (`check`, `diff`) or changed (`apply --exit-non-zero-on-change`); 2 invalid
-spec or usage; 3 a conflict with something that a person wrote.
+spec or usage, or a disk that refuses; 3 a conflict with something that a person wrote.
+
+With `--json`, stdout holds one object. Its keys always include `command` and `exit_code`; the others are those of
+`codegen.report` for apply, check and diff; of the dataclass that the command's module returns for list (as `specs`),
+explain (as `fields`), eject and new; and `error` (lines) and `problems` if the command could not do its work.
 """
 
 import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from codegen.errors import CodegenError, ConflictError, SpecError
-from codegen.layout import find_root
+from codegen.arguments import parser
+from codegen.errors import CodegenError, ConflictError, Problem, SpecError
+from codegen.layout import SPECS, find_root
 from codegen.report import Report, problem_as_dict
-
-app = typer.Typer(
-    name="codegen",
-    help="Generate model architectures from specs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root", help="Root of the tree; default: the nearest folder with specs/ and pyproject.toml or .git."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Trust nothing that an earlier run remembered.")]
-Name = Annotated[str, typer.Argument(help="Name of a spec.")]
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; every error becomes a message and an exit code."""
-    as_json = "--json" in arguments
-    command = arguments[0] if arguments else ""
+    """Run one command line; every expected error becomes a message and an exit code."""
+    options = parser().parse_args(arguments)
     try:
-        result = app(arguments, prog_name="codegen", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        return _COMMANDS[options.command](options)
     except SpecError as error:
-        return _fail(command, 2, list(map(str, error.problems)), as_json, list(map(problem_as_dict, error.problems)))
-    except CodegenError as error:
-        return _fail(command, 3 if isinstance(error, ConflictError) else 2, [str(error)], as_json)
-    except OSError as error:
-        return _fail(command, 2, [f"{error}: nothing was written"], as_json)
-    except typer.Abort:
-        return 130
-    except Exception as error:
-        if not hasattr(error, "exit_code"):
-            raise
-        return _usage(error)
+        return _fail(options, 2, list(map(str, error.problems)), error.problems)
+    except ConflictError as error:
+        return _fail(options, 3, [str(error)])
+    except (CodegenError, OSError) as error:
+        return _fail(options, 2, [str(error)])
 
 
-@app.command()
-def apply(
-    exit_non_zero_on_change: Annotated[bool, typer.Option(help="Exit with 1 if anything was written.")] = False,
-    as_json: AsJson = False,
-    no_cache: NoCache = False,
-    root: Root = None,
-) -> int:
-    """Write what the specs say: all of it or nothing."""
+def _apply(options: Namespace) -> int:
     from codegen import pipeline
 
-    report = pipeline.apply(pipeline.Options(_root(root), cache=not no_cache))
-    return _show(report, as_json, fail_on_change=exit_non_zero_on_change)
+    report = pipeline.apply(pipeline.Options(_root(options), cache=not options.no_cache))
+    return _show(report, options, fail_on_change=options.exit_non_zero_on_change)
 
 
-@app.command()
-def check(no_cache: NoCache = False, as_json: AsJson = False, root: Root = None) -> int:
-    """Say whether the tree is what the specs say; write nothing."""
+def _check(options: Namespace) -> int:
     from codegen import pipeline
 
-    report = pipeline.check(pipeline.Options(_root(root), cache=not no_cache))
-    return _show(report, as_json, fail_on_change=True)
+    report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache))
+    return _show(report, options, fail_on_change=True)
 
 
-@app.command()
-def diff(as_json: AsJson = False, no_cache: NoCache = False, root: Root = None) -> int:
-    """Show what `apply` would change, as a patch; write nothing."""
+def _diff(options: Namespace) -> int:
     from codegen import pipeline
 
-    report = pipeline.check(pipeline.Options(_root(root), cache=not no_cache), "diff")
-    if report.changes and not as_json and not (report.problems or report.conflicts):
-        sys.stdout.write(report.diff())
-        _print_errors(report)
-        return 1
-    return _show(report, as_json, fail_on_change=True)
+    report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache), "diff")
+    if options.as_json:
+        return _show(report, options, fail_on_change=True)
+    sys.stdout.write(report.diff())
+    _print_errors(report.error_lines())
+    return report.exit_code(fail_on_change=True)
 
 
-@app.command("list")
-def list_specs(as_json: AsJson = False, root: Root = None) -> int:
-    """List the specs and the state of what each generates. JSON: `specs`, each `name`, `spec`, `architectures`, `state`, `missing`."""
-    from codegen import inventory
+def _list(options: Namespace) -> int:
+    from codegen import inventory, pipeline
 
-    rows = inventory.rows(_root(root))
-    if as_json:
-        print(json.dumps({"command": "list", "exit_code": 0, "specs": [vars(row) for row in rows]}))
-    else:
-        print(inventory.table(rows), end="")
-    return 0
+    rows = inventory.rows(pipeline.Options(_root(options)))
+    return _answer(options, {"specs": list(map(asdict, rows))}, inventory.table(rows))
 
 
-@app.command()
-def explain(
-    name: Name,
-    field: Annotated[str | None, typer.Argument(help="Dotted field, e.g. attention.kind; default: all.")] = None,
-    as_json: AsJson = False,
-    root: Root = None,
-) -> int:
-    """Say what a field of a spec generates, and where. JSON: `name`, `fields`, each `path`, `value`, `generates`."""
-    from codegen.explain import explain as explained
+def _explain(options: Namespace) -> int:
+    from codegen.explain import explain
 
-    lines = explained(Path(_root(root)), name, field)
-    if as_json:
-        print(json.dumps({"command": "explain", "exit_code": 0, "name": name, "fields": list(map(vars, lines))}))
-    else:
-        print("\n".join(map(str, lines)))
-    return 0
+    fields = explain(Path(_root(options)), options.name, options.field)
+    text = "".join(f"{field}\n" for field in fields)
+    return _answer(options, {"name": options.name, "fields": list(map(asdict, fields))}, text)
 
 
-@app.command()
-def schema(
-    write: Annotated[
-        bool, typer.Option("--write", help="Write specs/spec.schema.json instead of printing it.")
-    ] = False,
-    root: Root = None,
-) -> int:
-    """Print the JSON Schema of specs."""
+def _schema(options: Namespace) -> int:
     from codegen.spec.schema import schema_text
 
-    if not write:
-        print(schema_text(), end="")
+    if not options.write:
+        sys.stdout.write(schema_text())
         return 0
-    from codegen.write.single import write_file
+    from codegen.write.single import write_files
 
-    changed = write_file(_root(root), "specs/spec.schema.json", schema_text())
-    print(f"specs/spec.schema.json: {'updated' if changed else 'up to date'}")
+    path = f"{SPECS}/spec.schema.json"
+    changed = write_files(_root(options), {path: schema_text().encode()})
+    print(f"{path}: {'updated' if changed else 'up to date'}")
     return 0
 
 
-@app.command()
-def new(
-    path: Annotated[Path, typer.Argument(help="A config.json, or the folder of a checkpoint.")],
-    as_json: AsJson = False,
-    root: Root = None,
-) -> int:
-    """Draft a spec from a checkpoint's config.json. JSON: what the draft found, see `codegen.new`."""
+def _new(options: Namespace) -> int:
     from codegen.new import draft
 
-    outcome = draft(path, Path(_root(root)))
-    print(json.dumps({"command": "new", "exit_code": 0, **outcome.as_dict()}) if as_json else str(outcome))
-    return 0
+    outcome = draft(Path(options.path), Path(_root(options)))
+    return _answer(options, asdict(outcome), f"{outcome}\n")
 
 
-@app.command()
-def eject(name: Name, as_json: AsJson = False, root: Root = None) -> int:
-    """Hand the generated files of a model over to you. JSON: `name`, `spec`, `owned`, `kept`."""
-    from codegen import eject as ejection
+def _eject(options: Namespace) -> int:
+    from codegen import eject
 
-    outcome = ejection.eject(_root(root), name)
-    if as_json:
-        print(json.dumps({"command": "eject", "exit_code": 0, **vars(outcome)}))
-    else:
-        print("\n".join(outcome.lines()))
-    return 0
+    outcome = eject.eject(_root(options), options.name)
+    return _answer(options, asdict(outcome), "".join(f"{line}\n" for line in outcome.lines()))
 
 
-@app.command()
-def parity(
-    name: Name,
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint to prove against; default: a tiny one.")] = None,
-    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Flip every value of the spec.")] = False,
-    as_json: AsJson = False,
-    root: Root = None,
-) -> int:
-    """Prove a generated model equal to its reference, in a process of its own."""
-    command = [sys.executable, "-m", "nemo_automodel.parity", name]
-    command += ["--checkpoint", str(checkpoint.resolve())] if checkpoint else []
-    command += ["--sensitivity"] if sensitivity else []
-    command += ["--json"] if as_json else []
-    folder = _root(root)
-    search = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": search}, check=False).returncode
+def _parity(options: Namespace) -> int:
+    """In a process of its own: the generator imports neither torch nor the models that it wrote."""
+    command = [sys.executable, "-m", "nemo_automodel.parity", options.name]
+    command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
+    command += ["--sensitivity"] if options.sensitivity else []
+    command += ["--json"] if options.as_json else []
+    root = _root(options)
+    search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": search}, check=False).returncode
 
 
-def _root(root: Path | None) -> str:
-    found = find_root(os.getcwd()) if root is None else str(root)
-    if found is None:
+_COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "apply": _apply,
+    "check": _check,
+    "diff": _diff,
+    "list": _list,
+    "explain": _explain,
+    "schema": _schema,
+    "new": _new,
+    "eject": _eject,
+    "parity": _parity,
+}
+
+
+def _root(options: Namespace) -> str:
+    root = options.root or find_root(os.getcwd())
+    if root is None:
         raise CodegenError("no folder here or above has specs/ and pyproject.toml or .git; name the root with --root")
-    if not os.path.isdir(os.path.join(found, "specs")):
-        raise CodegenError(f"{found}: has no specs/ folder; make one, or name another root")
-    return os.path.realpath(found)
+    if not os.path.isdir(os.path.join(root, SPECS)):
+        raise CodegenError(f"{root}: has no {SPECS}/ folder; make one, or name another root")
+    return os.path.realpath(root)
 
 
-def _show(report: Report, as_json: bool, *, fail_on_change: bool) -> int:
+def _show(report: Report, options: Namespace, *, fail_on_change: bool) -> int:
     code = report.exit_code(fail_on_change=fail_on_change)
-    if as_json:
+    if options.as_json:
         print(report.as_json(code))
         return code
     for line in report.lines():
         print(line)
-    _print_errors(report)
+    _print_errors(report.error_lines())
     return code
 
 
-def _print_errors(report: Report) -> None:
-    for line in report.error_lines():
-        print(line, file=sys.stderr)
+def _answer(options: Namespace, data: dict[str, Any], text: str) -> int:
+    if options.as_json:
+        text = json.dumps({"command": options.command, "exit_code": 0, **data}, default=str) + "\n"
+    sys.stdout.write(text)
+    return 0
 
 
-def _fail(
-    command: str, code: int, lines: list[str], as_json: bool, problems: list[dict[str, object]] | None = None
-) -> int:
-    """Report an error; the JSON form has `command`, `exit_code`, `error` and `problems`."""
-    if as_json:
-        print(json.dumps({"command": command, "exit_code": code, "error": lines, "problems": problems or []}))
+def _fail(options: Namespace, code: int, lines: list[str], problems: list[Problem] | None = None) -> int:
+    if getattr(options, "as_json", False):
+        listed = list(map(problem_as_dict, problems or []))
+        print(json.dumps({"command": options.command, "exit_code": code, "error": lines, "problems": listed}))
+    _print_errors(lines)
+    return code
+
+
+def _print_errors(lines: list[str]) -> None:
     for line in lines:
         print(line, file=sys.stderr)
-    return code
-
-
-def _usage(error: Exception) -> int:
-    """A usage error of the parser, on stderr; exit code 2."""
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()
-    return int(getattr(error, "exit_code", 2))

@@ -9,7 +9,7 @@ from codegen.tree import Tree
 
 @dataclass(frozen=True)
 class Found:
-    """Paths of specs, sorted: `active` ones generate, `pending` ones are only checked. `problems`: what is out of place."""
+    """Paths of specs, sorted: `active` ones generate, `pending` ones are checked. `problems`: what is out of place."""
 
     active: tuple[str, ...]
     pending: tuple[str, ...]

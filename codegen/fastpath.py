@@ -36,7 +36,10 @@ def settled(arguments: list[str]) -> bool:
     root = find_root(os.getcwd()) if root is None else root
     if root is None or not _FLAGS.issuperset(options) or not unchanged(root):
         return False
-    print(_CLEAN % command if "--json" in options else "clean")
+    if "--json" in options:
+        print(_CLEAN % command)
+    elif command != "diff":
+        print("clean")
     return True
 
 

@@ -10,13 +10,14 @@ MODELS = "nemo_automodel/components/models"
 MODEL_TESTS = "tests/unit_tests/models"
 EXAMPLES = ("examples/llm_finetune", "examples/vlm_finetune")
 COVERAGE = ("docs/model-coverage/llm", "docs/model-coverage/vlm")
+DOCS_PAGES = tuple(f"{folder}/index.md" for folder in COVERAGE)
 
 # Generated files may stand nowhere else, and what is no longer planned is looked for nowhere else.
 OUTPUT_ROOTS = (MODELS, MODEL_TESTS, *EXAMPLES, *COVERAGE)
 
 
 def find_root(start: str) -> str | None:
-    """The nearest folder at or above `start` with a `specs` folder and a pyproject.toml or .git; None if there is none."""
+    """The nearest folder at or above `start` with a `specs` folder and a pyproject.toml or .git, or None."""
     folder = os.path.abspath(start)
     while True:
         marked = os.path.exists(os.path.join(folder, "pyproject.toml")) or os.path.exists(os.path.join(folder, ".git"))

@@ -8,8 +8,8 @@ What differs is only whether the changes found are committed.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from codegen import fastpath, format_cache, sources
@@ -20,7 +20,7 @@ from codegen.discover import discover
 from codegen.edits import docs_index, registry
 from codegen.errors import ConflictError, SpecError
 from codegen.fastpath import Fact
-from codegen.layout import PENDING, REGISTRY, SPECS, STATE_DIR
+from codegen.layout import DOCS_PAGES, PENDING, REGISTRY, SPECS, STATE_DIR
 from codegen.report import Report
 from codegen.tree import Tree
 from codegen.write.changes import Change, Conflict
@@ -44,7 +44,7 @@ def apply(options: Options) -> Report:
     """Bring the tree to what the specs say, entirely or not at all.
 
     Raises:
-        OSError: the disk refuses; the tree is as it was.
+        WriteError: the disk refuses; the tree is as it was.
         ConflictError: a file was changed while this ran, or a path is unsafe; the tree is as it was.
     """
     with locked(os.path.realpath(options.root)) as state:
@@ -78,30 +78,26 @@ class _Run:
     def __init__(self, options: Options, command: str) -> None:
         self.options, self.command = options, command
         root = os.path.realpath(options.root)
-        self.cache = options.cache and not fastpath.in_ci() and _usable_state(root)
-        self.tree = Tree(root, fastpath.now(root) if self.cache else sys.maxsize)
+        since = _clock(root) if options.cache and not fastpath.in_ci() else None
+        self.cache = since is not None
+        self.tree = Tree(root, sys.maxsize if since is None else since)
         self.sources = sources.generator_files() if self.cache else {}
 
     def evaluate(self) -> Report:
         """Everything up to the commit."""
         report = Report(self.command)
         found = discover(self.tree)
-        with self._memory() as memory:
-            generated, report.problems, used = build(self.tree, found, memory, self.options.generator, show_progress)
-            memory.store.prune(used, spare=4 * len(found.all) + 64)
-        if not report.problems:
-            self._compare(generated, report)
-        return report
-
-    @contextmanager
-    def _memory(self) -> Iterator[Memory]:
         folder = os.path.join(self.tree.root, STATE_DIR, "cache") if self.cache else None
         key = sources.generator_digest(self.sources) if self.cache else ""
+        memory = Memory(Store(folder and os.path.join(folder, "specs")), key)
         formats = format_cache.use(Store(folder and os.path.join(folder, "formatted")))
-        try:
-            yield Memory(Store(folder and os.path.join(folder, "specs")), key)
-        finally:
-            formats.flush()
+        built = build(self.tree, found, memory, self.options.generator, show_progress)
+        formats.flush()
+        memory.store.prune(built.used, spare=4 * len(found.all) + 64)
+        report.generated, report.pending, report.problems = built.generated, built.pending, built.problems
+        if not report.problems:
+            self._compare(built.generated, report)
+        return report
 
     def _compare(self, generated: list[Generated], report: Report) -> None:
         """Fill in changes and conflicts."""
@@ -140,7 +136,7 @@ class _Run:
         edits: list[tuple[str, bool, Callable[[bytes], bytes]]] = [
             (REGISTRY, bool(entries), lambda data: registry.updated(data, entries, is_gone))
         ]
-        for path in docs_index.PAGES:
+        for path in DOCS_PAGES:
             here = [row for row in rows if row.index == path]
             edits.append((path, bool(here), _row_edit(path, here, is_gone)))
         return [self._edit(path, needed, edit, report) for path, needed, edit in edits]
@@ -166,8 +162,11 @@ class _Run:
 
     def remember(self, committed: dict[str, Fact]) -> None:
         """Let the next run see that nothing has changed since this one."""
-        if not self.cache:
-            return
+        if self.cache:
+            with suppress(OSError):  # a full disk costs the next run some time, no more
+                self._remember(committed)
+
+    def _remember(self, committed: dict[str, Fact]) -> None:
         root, files, listed = self.tree.root, self.tree.facts | committed, self.tree
         if committed:
             listed = _settled_listing(root)
@@ -183,23 +182,23 @@ class _Run:
 
 def _settled_listing(root: str) -> Tree:
     """The output folders after a commit, listed in a later tick of the file system's clock than they changed in."""
-    for _ in range(20):
+    for attempt in range(20):
+        time.sleep(0.001 * (attempt > 0))
         listed = Tree(root, fastpath.now(root))
         list(listed.outputs())
         if listed.settled:
-            break
-        time.sleep(0.001)
-    return listed
+            return listed
+    return Tree(root, 0)
 
 
 def _row_edit(path: str, rows: list[IndexRow], is_gone: Callable[[str], bool]) -> Callable[[bytes], bytes]:
     return lambda data: docs_index.updated(data, path, rows, is_gone)
 
 
-def _usable_state(root: str) -> bool:
-    """Whether this run can keep state; a read-only tree can be checked all the same."""
+def _clock(root: str) -> int | None:
+    """The time before which nothing was changed unseen; None where no state can be kept, as in a read-only tree."""
     try:
         state_dir(root)
+        return fastpath.now(root)
     except OSError:
-        return False
-    return os.access(os.path.join(root, STATE_DIR), os.W_OK)
+        return None

@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from codegen.artifacts import Checked, Generated
 from codegen.errors import Problem
 from codegen.write.changes import Change, Conflict
 from codegen.write.ownership import unified
@@ -29,6 +30,9 @@ class Report:
     conflicts: list[Conflict] = field(default_factory=list[Conflict])
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
+    generated: list[Generated] = field(default_factory=list[Generated])
+    generated: list[Generated] = field(default_factory=list[Generated])
+    pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
     written: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""The tree as one run sees it: every read is noted with its signature, so that the next run may see that nothing changed."""
+"""The tree as one run sees it: every read is noted, so that the next run may see that nothing changed."""
 
 import os
 from collections.abc import Iterator

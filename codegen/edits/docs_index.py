@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable
 
 from codegen.artifacts import IndexRow
 from codegen.errors import Location, Problem, SpecError
-from codegen.layout import COVERAGE
+from codegen.markdown import escaped
 
-PAGES = tuple(f"{folder}/index.md" for folder in COVERAGE)
 BEGIN = "<!-- codegen: rows begin -->"
 END = "<!-- codegen: rows end -->"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 _ROW = re.compile(r"\|\s*\[(?P<title>(?:\\.|[^\]\\])*)\]\((?P<page>[^)\s]*)\)")
 
 
@@ -44,12 +42,6 @@ def updated(data: bytes, path: str, rows: Iterable[IndexRow], is_gone: Callable[
     ]
     body = sorted([*planned.values(), *foreign], key=lambda line: (_sort_key(line), line))
     return "".join([*lines[: begin + 3], *body, *lines[end:]]).encode()
-
-
-def escaped(text: str) -> str:
-    """Plain text as the content of a Markdown table cell: on one line, with no mark-up in it."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return _SPECIAL.sub(r"\\\1", " ".join(printable.split()))
 
 
 def _line(row: IndexRow, path: str, begin: int, columns: int) -> str:

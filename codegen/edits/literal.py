@@ -108,7 +108,10 @@ class _Finder:
 
     def entries(self, container: ast.List | ast.Dict) -> list[Entry]:
         if isinstance(container, ast.Dict):
-            nodes = [self.pair(key, value, key or value, value) for key, value in zip(container.keys, container.values)]
+            nodes = [
+                self.pair(key, value, key or value, value)
+                for key, value in zip(container.keys, container.values, strict=True)
+            ]
         else:
             nodes = [self.element(element) for element in container.elts]
         seen: set[str] = set()

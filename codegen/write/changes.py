@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from codegen.errors import CodegenError
 from codegen.fastpath import Signature
 
 
@@ -21,6 +22,10 @@ class Change:
     old: bytes | None
     new: bytes | None
     signature: Signature | None
+
+
+class WriteError(CodegenError):
+    """The disk refused; the message says in which state the tree is. Exit code 2."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from codegen.errors import ConflictError
 from codegen.fastpath import Fact, Signature
 from codegen.layout import OUTPUT_ROOTS
 from codegen.write import journal as journals
-from codegen.write.changes import Change, signature
+from codegen.write.changes import Change, WriteError, signature
 from codegen.write.journal import BACKWARD, FORWARD, STAGE, Journal, Operation, Step
 from codegen.write.paths import check_target
 
@@ -48,7 +48,7 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
 
     Raises:
         ConflictError: a target is unsafe, or was changed since it was read.
-        OSError: the disk refuses; the tree is as it was.
+        WriteError: the disk refuses; the tree is as it was, or a later run makes it so.
     """
     for change in changes:
         check_target(root, change.path)
@@ -57,17 +57,29 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
         journal, signatures = _stage(root, state, changes)
         since = fastpath.now(root)
         journals.write(state, journal)
-    except BaseException:
-        shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
+    except BaseException as error:
+        _abandon(state)
+        if isinstance(error, OSError):
+            raise WriteError(f"{error}; the tree is as it was") from error
         raise
     try:
         for operation in journal.operations:
             journals.forward(root, state, operation, operation.old)
-    except OSError:
-        _undo(root, state, journal)
-        raise
-    _finish(root, state, journal, FORWARD)
+    except OSError as error:
+        _undo(root, state, journal, error)
+        raise WriteError(f"{error}; the tree is as it was") from error
+    try:
+        _finish(root, state, journal, FORWARD)
+    except OSError as error:
+        raise WriteError(f"{error}; the tree is as it should be, but run again to finish the commit") from error
     return {operation.path: _fact(operation, signatures, since) for operation in journal.operations}
+
+
+def _abandon(state: str) -> None:
+    """Forget what was staged; nothing of it is in place."""
+    if os.path.exists(os.path.join(state, FORWARD)):
+        os.unlink(os.path.join(state, FORWARD))
+    shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
 
 
 def _fact(operation: Operation, signatures: dict[str, Signature], since: int) -> Fact:
@@ -139,10 +151,13 @@ def _replay(root: str, state: str, journal: Journal, step: Step) -> list[str]:
     return skipped
 
 
-def _undo(root: str, state: str, journal: Journal) -> None:
-    os.replace(os.path.join(state, FORWARD), os.path.join(state, BACKWARD))  # a rename needs no space on the disk
-    _replay(root, state, journal, journals.backward)
-    _finish(root, state, journal, BACKWARD)
+def _undo(root: str, state: str, journal: Journal, cause: OSError) -> None:
+    try:
+        os.replace(os.path.join(state, FORWARD), os.path.join(state, BACKWARD))  # a rename needs no space on the disk
+        _replay(root, state, journal, journals.backward)
+        _finish(root, state, journal, BACKWARD)
+    except OSError as error:
+        raise WriteError(f"{cause}; and then {error}: run again, when the disk lets you, to finish") from error
 
 
 def _finish(root: str, state: str, journal: Journal, name: str) -> None:

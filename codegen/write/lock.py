@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from codegen.errors import ConflictError
@@ -29,7 +29,7 @@ def state_dir(root: str) -> str:
 
 
 @contextmanager
-def locked(root: str) -> Iterator[str]:
+def locked(root: str) -> Generator[str]:
     """Hold the tree's lock; yields the state folder. Waits, and says so, while another run holds it."""
     folder = state_dir(root)
     handle = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)

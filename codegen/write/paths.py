@@ -40,9 +40,7 @@ def check_target(root: str, path: str) -> None:
 
 def _check_mode(path: str, below: str, mode: int, *, last: bool) -> None:
     if stat.S_ISLNK(mode):
-        raise ConflictError(
-            f"{path}: {below} is a symbolic link, and codegen writes through none; replace it by a copy"
-        )
+        raise ConflictError(f"{path}: {below} is a symbolic link, and codegen writes through none; use a copy")
     if last and not stat.S_ISREG(mode):
         raise ConflictError(f"{path}: is not a regular file; move it away")
     if not last and not stat.S_ISDIR(mode):

@@ -1,0 +1,48 @@
+"""The command line: which commands there are and what they take."""
+
+import argparse
+from typing import Any
+
+_COMMON = {
+    "--root": {
+        "metavar": "DIR",
+        "help": "root of the tree (default: the nearest with specs/ and pyproject.toml or .git)",
+    },
+    "--json": {"action": "store_true", "dest": "as_json", "help": "report as JSON on stdout"},
+    "--no-cache": {"action": "store_true", "help": "trust nothing that an earlier run remembered"},
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; the namespace that it makes has `command` and the options by name."""
+    top = argparse.ArgumentParser(prog="codegen", description="Generate model architectures from specs.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, *common: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for option in ("--root", *common):
+            settings: dict[str, Any] = _COMMON[option]
+            added.add_argument(option, **settings)
+        return added
+
+    apply = command("apply", "Write what the specs say: all of it or nothing.", "--json", "--no-cache")
+    apply.add_argument("--exit-non-zero-on-change", action="store_true", help="exit with 1 if anything was written")
+    command("check", "Say whether the tree is what the specs say; write nothing.", "--json", "--no-cache")
+    command("diff", "Show what `apply` would change, as a patch; write nothing.", "--json", "--no-cache")
+    command("list", "List the specs and the state of what each generates.", "--json")
+    explain = command("explain", "Say what a field of a spec generates, and where.", "--json")
+    explain.add_argument("name", help="name of a spec")
+    explain.add_argument("field", nargs="?", help="dotted field, such as attention.kind (default: all)")
+    schema = command("schema", "Print the JSON Schema of specs.")
+    schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
+    new = command("new", "Draft a spec from a checkpoint's config.json.", "--json")
+    new.add_argument("path", help="a config.json, or the folder of a checkpoint")
+    eject = command("eject", "Hand the generated files of a model over to you.", "--json")
+    eject.add_argument("name", help="name of a spec")
+    parity = command("parity", "Prove a generated model equal to its reference.", "--json")
+    parity.add_argument("name", help="name of a spec")
+    parity.add_argument(
+        "--checkpoint", metavar="DIR", help="a checkpoint to prove against (default: a tiny random one)"
+    )
+    parity.add_argument("--sensitivity", action="store_true", help="flip every value of the spec")
+    return top

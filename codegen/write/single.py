@@ -1,0 +1,39 @@
+"""Write files that are no artifacts (a schema, a drafted spec, ejected files) as safely as artifacts."""
+
+import os
+
+from codegen.write.changes import Change, signature
+from codegen.write.commit import commit, recover
+from codegen.write.lock import locked
+
+
+def replacement(root: str, path: str, new: bytes | None) -> Change | None:
+    """The change that makes `path` hold `new` (None: be absent); None if it does already.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            seen, old = signature(os.fstat(file.fileno())), file.read()
+    except FileNotFoundError:
+        seen = old = None
+    if old == new:
+        return None
+    return Change(path, "delete" if new is None else "edit", old, new, seen)
+
+
+def write_files(root: str, contents: dict[str, bytes | None]) -> list[str]:
+    """Bring files to the given contents (None: delete), all or none; returns the paths that changed.
+
+    Raises:
+        ConflictError: a path is unsafe, or a file changed meanwhile.
+        WriteError: the disk refuses; nothing was written.
+    """
+    root = os.path.realpath(root)
+    with locked(root) as state:
+        recover(root, state)
+        changes = [change for path, new in contents.items() if (change := replacement(root, path, new))]
+        if changes:
+            commit(root, state, changes)
+    return [change.path for change in changes]
