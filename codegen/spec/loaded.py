@@ -24,7 +24,7 @@ class Split:
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """Everything that a spec file says. `flat` maps one outcome per split, in the order of `splits`, to a merged spec."""
+    """Everything that a spec file says. `flat` maps one outcome per split, in their order, to the merged spec."""
 
     path: str
     name: str

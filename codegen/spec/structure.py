@@ -1,4 +1,4 @@
-"""The shape of a section: known keys, types and words. Cerberus, with a schema generated from the language, is here only."""
+"""The shape of a section: known keys, types, words. Cerberus, with a schema made from the language, is here only."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
