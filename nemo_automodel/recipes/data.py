@@ -1,4 +1,7 @@
-"""Data sets for the recipes. An item is `{"input_ids": int64 [S], "labels": int64 [S]}`; the model shifts the labels."""
+"""Data sets for the recipes.
+
+An item is `{"input_ids": int64 [S], "labels": int64 [S]}`, with equal ids: the model shifts the labels.
+"""
 
 import json
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """FSDP2 under transformers' Trainer, on CPUs (gloo) and GPUs (nccl) alike.
 
-The Trainer's own FSDP setting becomes plain data parallelism on a CPU, without a word. So the model is sharded with
-PyTorch's `fully_shard` before the Trainer sees it, and the Trainer only has to leave it alone and to gather what it saves.
+The Trainer's own FSDP setting becomes plain data parallelism on a CPU, without a word. So PyTorch's `fully_shard` is
+applied before the Trainer sees the model, and the Trainer only has to leave it alone and to gather what it saves.
 """
 
 from pathlib import Path
@@ -55,7 +55,8 @@ def shard(
 class ShardedTrainer(Trainer):
     """A Trainer for a model that `shard` has sharded. Saving gathers; every rank must call it.
 
-    Weights are saved in Hugging Face layout, the optimizer's state as a distributed checkpoint. Resuming takes the weights from the model that it is given: load it from the checkpoint's folder.
+    Weights are saved in Hugging Face layout, the optimizer's state as a distributed checkpoint. Resuming takes the
+    weights from the model that it is given: load it from the checkpoint's folder.
     """
 
     def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:

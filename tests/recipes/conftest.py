@@ -37,7 +37,7 @@ def recipe(tmp_path: Path, checkpoint: Path) -> Path:
     """A recipe file whose output goes to `out` beside it."""
     sections = {
         "model": {
-            "_target_": "transformers.AutoModelForCausalLM.from_pretrained",
+            "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
             "pretrained_model_name_or_path": str(checkpoint),
         },
         "dataset": {"_target_": "nemo_automodel.recipes.data.MockDataset", "samples": 64, "sequence_length": 16},
