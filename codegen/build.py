@@ -32,7 +32,7 @@ class RealGenerator:
 
     def check(self, path: str, root: str) -> Checked:
         """Load a spec."""
-        from codegen.spec.load import read_spec
+        from codegen.spec.check import read_spec
 
         spec = read_spec(Path(root, path), Path(root))
         return Checked(spec.architectures, spec.unready)
@@ -40,7 +40,7 @@ class RealGenerator:
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
         from codegen.generate import generate
-        from codegen.spec.load import read_spec
+        from codegen.spec.check import read_spec
 
         return generate(read_spec(Path(root, path), Path(root)), Path(root))
 
