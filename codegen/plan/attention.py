@@ -3,7 +3,7 @@
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, layout_code, uniform_flags
+from codegen.plan.projections import flag, fused_of, groups_code, uniform_flags
 from codegen.plan.scope import ATTENTION, is_atom, product
 from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan, RotationPlan
 from codegen.spec.attention import Gqa, QKNorm
@@ -55,7 +55,7 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         biases=biases,
         names=repr(names) if not fused and names != DEFAULT_NAMES else None,
         fused=repr(attribute(spec, fused[0], part)) if fused else None,
-        layout=layout_code(context, part, "q", ATTENTION) if fused else None,
+        layout=_layout(context, part, kv_heads) if fused else None,
         packed="False" if not fused and not packable(context) else None,
         qk_norm=_qk_norm(context, head_dim, heads, kv_heads, part),
         rotation=_rotation(context),
@@ -65,6 +65,14 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         out_name=attribute(spec, "out", part),
         out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
     )
+
+
+def _layout(context: Context, part: str, kv_heads: Code) -> Code | None:
+    """The layout of a fused matrix; None where its rows are grouped per KV head, as packing does it."""
+    found = fused_of(context.base, part, "q")
+    assert found is not None
+    groups = groups_code(context, part, "q", ATTENTION)
+    return None if groups == kv_heads and found[1].parts == ROLES else f"QKVLayout({found[1].parts!r}, {groups})"
 
 
 def packable(context: Context) -> bool:
@@ -99,14 +107,16 @@ def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
 
     found = [Assign("scale", context.code(scale, ATTENTION), why)]
     for name in ("softcap", "window", "chunk", "clip"):
-        code = context.code(lambda s, name=name: context.value(gqa(s), name), ATTENTION)
+        question = lambda s, name=name: context.value(gqa(s), name)  # noqa: E731
+        code = context.code(question, ATTENTION)
         if code != "None":
-            found.append(Assign(name, code))
+            found.append(Assign(name, code, context.why(question)))
     dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)
     if dropout != "0.0":
         found.append(Assign("dropout", dropout, spec.dropout.why))
     if len(context.answers(lambda s: s.rope is None)) > 1:
-        found.append(Assign("rotary", context.code(lambda s: s.rope is not None, ATTENTION)))
+        rotates = context.code(lambda s: s.rope is not None, ATTENTION)
+        found.append(Assign("rotary", rotates, context.why(lambda s: s.rope is not None)))
     for role, expression in (gqa(spec).multipliers or {}).items():
         if not expression.mentions("position"):
             code = context.code(lambda s, role=role: (gqa(s).multipliers or {})[role], ATTENTION)
@@ -164,7 +174,7 @@ def layout_function(context: Context, spec: Spec) -> str:
     assert spec.rope is not None
     layout = context.word(spec.rope, "layout")
     if isinstance(layout, Expression):
-        return f"rotate_pairs if {ATTENTION.code(layout)} else rotate_halves"
+        return f"rotate_pairs if ({ATTENTION.code(layout)}) else rotate_halves"
     return "rotate_pairs" if layout == "interleaved" else "rotate_halves"
 
 

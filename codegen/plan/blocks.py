@@ -50,9 +50,13 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
         "mlp": _owners([(plan.construction, group) for plan, (_, group) in zip(mlp_plans, mlps, strict=True)]),
     }
     groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
+    order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
     plans: list[LayerPlan] = []
     for name, group in groups:
-        plans.append(_layer(group, name, owners, rope_kind, plans))
+        doc = _doc(context, group) if plans else "One block"
+        parts, block = _parts(group, owners, rope_kind, order)
+        base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
+        plans.append(LayerPlan(name, doc, parts, block, base))
     class_of = _owners([(name, group) for name, group in groups])
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}), lazy=False)
@@ -104,33 +108,27 @@ def _distinct(context: Context, group: Context, base_name: str, taken: list[str]
 def _field(condition: Expression) -> str:
     """The last config field that a condition reads, without its verb."""
     fields = [node.attr for node in ast.walk(condition.tree) if isinstance(node, ast.Attribute)]
-    word = fields[0] if fields else "layer"
-    return word.removeprefix("use_").removeprefix("apply_")
+    word = (fields[0] if fields else "layer").removeprefix("use_").removeprefix("apply_")
+    return f"not_{word}" if isinstance(condition.tree, ast.UnaryOp) else word
 
 
-def _layer(
-    context: Context,
-    class_name: str,
-    owners: dict[str, dict[Combination, str]],
-    rope_kind: Expression | None,
-    earlier: list[LayerPlan],
-) -> LayerPlan:
-    spec = context.base
-    parts, block = _parts(context, owners, rope_kind)
-    base = next((plan for plan in earlier if plan.base is None and plan.parts == parts), None)
-    return LayerPlan(class_name, _doc(spec), parts, block, base.class_name if base else None)
-
-
-def _doc(spec: Spec) -> str:
-    return "One block" if len(spec.block) < 3 else "One block of several steps"
+def _doc(context: Context, group: Context) -> str:
+    """Where the block is used: the outcomes that its combinations share."""
+    asked: list[str] = []
+    for index, split in enumerate(context.loaded.splits):
+        outcomes = {key[index] for key in group.flat}
+        if len(outcomes) == 1 and len({key[index] for key in context.flat}) > 1:
+            (outcome,) = outcomes
+            asked.append(f"{split.condition.text} is {outcome}")
+    return f"One block where {' and '.join(asked)}" if asked else "One block"
 
 
 def _parts(
-    context: Context, owners: dict[str, dict[Combination, str]], rope_kind: Expression | None
+    context: Context, owners: dict[str, dict[Combination, str]], rope_kind: Expression | None, order: list[str]
 ) -> tuple[tuple[Assign, ...], tuple[Code, ...]]:
     spec = context.base
     keys = {id(one): key for key, one in context.flat.items()}
-    names = block_calls(spec)
+    names = sorted(block_calls(spec), key=order.index)
     parts: list[Assign] = []
     if rope_kind is not None:
         parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))

@@ -57,7 +57,9 @@ def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tupl
         layers_name=attribute(spec, "layers"),
         layer_class=layers.choice,
         layer_class_is_local=local,
-        embed=embed,
+        layers_why=context.why(lambda s: s.block),
+        embed=embed[:-1],
+        embedded=embed[-1].removeprefix("x = ") if embed else None,
         finish=None if finish == "self.norm(x)" else finish,
     )
 
@@ -255,7 +257,7 @@ def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
         return [Assign("rotary_emb", made, rope.why)]
     made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
     kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
-    return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in set({kinds})}})", rope.why)]
+    return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds}))}})", rope.why)]
 
 
 def _depends(context: Context) -> bool:
@@ -291,4 +293,4 @@ def _alibi(context: Context) -> list[Assign]:
         return f"Alibi({TOP.code(context.value(gqa(spec), 'heads'))})"
 
     code = context.code(build, TOP, lazy=True)
-    return [] if code == "None" else [Assign("alibi", code)]
+    return [] if code == "None" else [Assign("alibi", code, context.why(build))]

@@ -8,8 +8,8 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem, SpecError
-from codegen.plan.scope import Scope
-from codegen.plan.trees import Combination, Tree, code, leaves, per_layer, tree
+from codegen.plan.scope import Scope, normal
+from codegen.plan.trees import Combination, Node, Tree, code, leaves, per_layer, tree
 from codegen.spec.keys import Section, key_of
 from codegen.spec.language import Spec
 from codegen.spec.loaded import LoadedSpec
@@ -61,6 +61,15 @@ class Context:
             isinstance(answer, Expression) and answer.mentions("layer") for answer in self.answers(question)
         )
 
+    def why(self, question: Question) -> str | None:
+        """The reason that the first overlay gives on which the answer depends."""
+        found = self.ask(question)
+        while isinstance(found, Node):
+            if found.split.why:
+                return found.split.why
+            found = found.children[0][1]
+        return None
+
     def code(self, question: Question, scope: Scope, lazy: bool = False) -> str:
         """The answers, which are expressions, code or constants, as one expression at that place."""
 
@@ -69,7 +78,7 @@ class Context:
                 return scope.code(value)
             return value if isinstance(value, str) else repr(value)
 
-        return code(self.ask(question), scope, leaf, lazy)
+        return normal(code(self.ask(question), scope, leaf, lazy))
 
     def value(self, section: Section, name: str) -> Expression:
         """What the spec says for an expression key, else the first default whose fields the config class has."""
@@ -94,12 +103,20 @@ class Context:
 
     def exists(self, candidate: Expression, filled: bool = True) -> bool:
         """Whether every field that the expression reads is one of the config class, and (`filled`) not None there."""
+        if candidate.is_none:
+            return not filled
         for node in ast.walk(candidate.tree):
+            if isinstance(node, ast.Name) and node.id == "head_size" and not self._may_carry("head_dim"):
+                return False
             if isinstance(node, ast.Attribute):
                 path = ast.unparse(node).removeprefix("config.")
                 if not self.config.has(path) or (filled and self.config.value(path) is None):
                     return False
         return True
+
+    def _may_carry(self, field: str) -> bool:
+        """Whether a config.json may hold the field, declared by the class or not."""
+        return self.config.has(field) or field in self.config.published
 
     def word(self, section: Section, name: str) -> Any:
         """What the spec says for a choice, else its first word."""

@@ -46,7 +46,7 @@ def _head(context: Context, spec: Spec) -> Code:
         return f"nn.Linear({arguments})"
     if normalized.constant is True:
         return f"NormalizedHead({arguments})"
-    return f"(NormalizedHead if {TOP.code(normalized)} else nn.Linear)({arguments})"
+    return f"(NormalizedHead if ({TOP.code(normalized)}) else nn.Linear)({arguments})"
 
 
 def _width(spec: Spec) -> Code:

@@ -4,7 +4,7 @@ from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.projections import flag, fused_of, groups_code, section_of, uniform_flags
-from codegen.plan.scope import ATTENTION
+from codegen.plan.scope import ATTENTION, is_atom
 from codegen.plan.types import Assign, Code, MlpPlan
 from codegen.spec.language import Spec
 from codegen.spec.mlp import Gated, Glu, Plain
@@ -100,7 +100,8 @@ def _plain(context: Context, class_name: str, part: str) -> MlpPlan:
         class_name=class_name,
         kind="plain",
         doc="down(activation(up(x)))",
-        width=width,
+        width=width if is_atom(width) else "width",
+        width_value=None if is_atom(width) else width,
         activation=activation,
         attributes=(*_numbers(context, part), *_inner_norm(context, part, width)),
         hidden=hidden,

@@ -13,4 +13,4 @@ def part_construction(context: Context, part: Section, scope: Scope) -> Code:
         raise context.unready(f"parts: a {type(part).__name__.lower()} part has no template yet")
     inner, outer, bias = (scope.code(context.value(part, name)) for name in ("in", "out", "bias"))
     made = f"nn.Linear({inner}, {outer}, bias={bias})"
-    return made if part.when is None else f"{made} if {scope.code(part.when)} else nn.Identity()"
+    return made if part.when is None else f"{made} if ({scope.code(part.when)}) else nn.Identity()"

@@ -45,13 +45,6 @@ def fused_of(spec: Spec, part: str, role: str) -> tuple[str, Fused] | None:
     return None
 
 
-def layout_code(context: Context, part: str, role: str, scope: Scope) -> Code:
-    """`QKVLayout(parts, groups)` of a fused tensor."""
-    found = fused_of(context.base, part, role)
-    assert found is not None
-    return f"QKVLayout({found[1].parts!r}, {groups_code(context, part, role, scope)})"
-
-
 def groups_code(context: Context, part: str, role: str, scope: Scope) -> Code:
     """The number of equal blocks of a fused tensor's rows."""
 

@@ -56,7 +56,49 @@ def _is_dictionary(node: ast.expr) -> bool:
 
 def normal(code: str) -> str:
     """The one spelling of an expression, without needless parentheses."""
-    return ast.unparse(ast.parse(code, mode="eval"))
+    return ast.unparse(_NegativeExponents().visit(ast.parse(code, mode="eval")))
+
+
+class _NegativeExponents(ast.NodeTransformer):
+    """`x ** -0.5` without the parentheses that `ast.unparse` puts around a negated number."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
+        self.generic_visit(node)
+        exponent = node.right
+        negated_power = isinstance(node.op, ast.Pow) and isinstance(exponent, ast.UnaryOp)
+        if negated_power and isinstance(exponent.op, ast.USub) and isinstance(exponent.operand, ast.Constant):
+            node.right = ast.Constant(-exponent.operand.value)  # type: ignore[operator]
+        return node
+
+
+OPPOSITES: dict[type[ast.cmpop], ast.cmpop] = {
+    ast.Is: ast.IsNot(),
+    ast.IsNot: ast.Is(),
+    ast.Eq: ast.NotEq(),
+    ast.NotEq: ast.Eq(),
+    ast.In: ast.NotIn(),
+    ast.NotIn: ast.In(),
+}
+
+
+def negated(code: str) -> str:
+    """`not code`, as people write it: `x is not None` instead of `not x is None`."""
+    tree = ast.parse(code, mode="eval").body
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not):
+        return (
+            ast.unparse(tree.operand) if is_truth(ast.unparse(tree.operand)) else f"bool({ast.unparse(tree.operand)})"
+        )
+    if isinstance(tree, ast.Compare) and len(tree.ops) == 1 and type(tree.ops[0]) in OPPOSITES:
+        return ast.unparse(ast.Compare(tree.left, [OPPOSITES[type(tree.ops[0])]], tree.comparators))
+    return f"not ({code})"
+
+
+def is_truth(code: str) -> bool:
+    """Whether the expression yields True or False and nothing else."""
+    tree = ast.parse(code, mode="eval").body
+    if isinstance(tree, ast.BoolOp):
+        return all(is_truth(ast.unparse(value)) for value in tree.values)
+    return isinstance(tree, ast.Compare) or (isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not))
 
 
 def is_atom(code: str) -> bool:

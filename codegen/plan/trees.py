@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.plan.scope import Scope
+from codegen.plan.scope import Scope, is_truth, negated
 from codegen.spec.loaded import Split
 
 Combination = tuple[Any, ...]
@@ -77,7 +77,7 @@ def code(node: Tree, scope: Scope, leaf: Callable[[Any], str], lazy: bool = Fals
     answers = [(outcome, code(child, scope, leaf, lazy)) for outcome, child in node.children]
     asked = scope.code(node.split.condition)
     if not node.split.by:
-        return _conditional(asked, dict(answers))
+        return _conditional(asked, negated(asked), dict(answers))
     if not lazy:
         entries = ", ".join(f"{outcome!r}: {answer}" for outcome, answer in answers)
         return f"{{{entries}}}[{asked}]"
@@ -87,9 +87,9 @@ def code(node: Tree, scope: Scope, leaf: Callable[[Any], str], lazy: bool = Fals
     return chain
 
 
-def _conditional(asked: str, answers: dict[Any, str]) -> str:
+def _conditional(asked: str, denied: str, answers: dict[Any, str]) -> str:
     if (answers[True], answers[False]) == ("True", "False"):
-        return f"bool({asked})"
+        return asked if is_truth(asked) else f"bool({asked})"
     if (answers[True], answers[False]) == ("False", "True"):
-        return f"not ({asked})"
+        return denied
     return f"({answers[True]}) if ({asked}) else ({answers[False]})"

@@ -71,6 +71,7 @@ class MlpPlan:
     kind: str = "gated"
     doc: str = ""
     width: Code = ""
+    width_value: Code | None = None  # the expression behind a local `width`
     activation: Code = ""
     bias: Code | None = None
     biases: Code | None = None
@@ -111,6 +112,7 @@ class BodyPlan:
     layer_class: Code
     layer_class_is_local: bool
     embed: tuple[Code, ...]
+    embedded: Code | None  # what `embed` returns; None: the model has no `embed`
     finish: Code | None
     layers_why: str | None = None
 

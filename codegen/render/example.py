@@ -10,11 +10,29 @@ from codegen.spec.loaded import LoadedSpec
 
 def render_example(plan: ModelPlan, spec: LoadedSpec) -> str:
     """The text of the example, without its header."""
-    checkpoint = str(spec.docs.get("hub") or f"checkpoints/{plan.name}")
     content: dict[str, Any] = {
         "model": {
             "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
-            "pretrained_model_name_or_path": checkpoint,
+            "pretrained_model_name_or_path": str(spec.docs.get("hub") or f"path/to/{plan.name}"),
         },
+        "dataset": {
+            "_target_": "nemo_automodel.recipes.data.MockDataset",
+            "samples": 1024,
+            "sequence_length": 512,
+        },
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-05, "weight_decay": 0.01},
+        "trainer": {
+            "output_dir": f"output/{plan.name}",
+            "max_steps": 100,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": 8,
+            "max_grad_norm": 1.0,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 10,
+            "gradient_checkpointing": True,
+            "logging_steps": 1,
+            "save_steps": 50,
+        },
+        "fsdp": {"reshard_after_forward": True},
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)

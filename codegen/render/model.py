@@ -38,6 +38,11 @@ def code(text: str | None) -> Hole:
     return OMIT if text is None else expression(text)
 
 
+def unless_true(text: str) -> Hole:
+    """The flag of an `nn.Linear`, which has a bias unless told otherwise."""
+    return OMIT if text == "True" else expression(text)
+
+
 def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
     return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
 
@@ -77,7 +82,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "q_norm": code(norm.q_code if norm else None),
             "k_norm": code(norm.k_code if norm else None),
             "inner_norm": code(plan.inner_norm.code if plan.inner_norm else None),
-            "out_bias": code(plan.out_bias),
+            "out_bias": unless_true(plan.out_bias),
             "rotate": code(rotation.rotate if rotation else None),
             "dtype": code(rotation.dtype if rotation else None),
             "sign": code(rotation.sign if rotation else None),
@@ -102,9 +107,14 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
     holes = Holes(
         names={name: str(plan.class_name)},
         docs={"mlp": plan.doc},
-        when={"inner_norm": plan.inner_norm is not None, "single_expression": simple},
+        when={
+            "inner_norm": plan.inner_norm is not None,
+            "single_expression": simple,
+            "width_is_local": plan.width_value is not None,
+        },
         exprs={
             "width": code(plan.width),
+            "width_value": code(plan.width_value),
             "activation": code(plan.activation),
             "bias": code(plan.bias),
             "biases": code(plan.biases),
@@ -114,8 +124,8 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
             "product": code(plan.hidden),
             "hidden": code(plan.hidden),
             "down": code(plan.down),
-            "up_bias": code(plan.up_bias),
-            "down_bias": code(plan.down_bias),
+            "up_bias": unless_true(plan.up_bias),
+            "down_bias": unless_true(plan.down_bias),
         },
         stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
         roles={**roles, **({"inner_norm": plan.inner_norm} if plan.inner_norm else {})},
@@ -144,15 +154,16 @@ def _body(plan: ModelPlan) -> cst.BaseStatement:
         names=_names(plan),
         when={
             "layer_class_is_local": body.layer_class_is_local,
-            "embed": bool(body.embed),
+            "embed": body.embedded is not None,
             "finish": body.finish is not None,
         },
-        exprs={"layer_class": code(body.layer_class), "finish": code(body.finish)},
+        exprs={"layer_class": code(body.layer_class), "embedded": code(body.embedded), "finish": code(body.finish)},
         stmts={
             "flags": [statement(flag) for flag in body.flags],
             "inputs": assigns(body.inputs),
             "outputs": assigns(body.outputs),
             "embed": [statement(line) for line in body.embed],
+            "layer_class": [statement(f"layer_class = {body.layer_class}", body.layers_why)],
         },
         roles={"layers": body.layers_name},
     )

@@ -1,5 +1,7 @@
 """`__init__.py` and, where the spec declares its own config class, `config.py`."""
 
+import ast
+
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, expression, statement
@@ -35,7 +37,5 @@ def render_config(plan: ModelPlan, format_one: Format) -> str:
 
 def _annotation(value: str) -> str:
     """The annotation of a field, from its default."""
-    import ast
-
     kind = type(ast.literal_eval(value)).__name__
-    return "int | None" if kind == "NoneType" else kind
+    return "Any" if kind == "NoneType" else kind

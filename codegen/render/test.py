@@ -1,6 +1,6 @@
 """The test file of a model: binds its tiny configs to the contract that every model must pass."""
 
-from pprint import pformat
+from collections.abc import Mapping
 from typing import Any
 
 from codegen.configs import ConfigTable
@@ -17,11 +17,23 @@ def render_test(plan: ModelPlan, spec: LoadedSpec, table: ConfigTable, format_on
         "architecture": plan.architectures[0],
         "model_module": f"nemo_automodel.components.models.{plan.name}.model",
         "config_class": f"{plan.config.module}:{plan.config.class_name}",
-        "reference": spec.tests.get("reference"),
-        "configs": configs(spec, table),
     }
-    lines = [f"    {name} = {pformat(value, width=110, sort_dicts=False)}" for name, value in attributes.items()]
+    if "reference" in spec.tests:
+        attributes["reference"] = spec.tests["reference"]
+    lines = [f"    {name} = {value!r}" for name, value in attributes.items()]
+    base, *variants = configs(spec, table).items()
+    lines += [
+        f"    base = {base[1]!r}",
+        f"    configs = {{'base': base, {', '.join(_variant(*one, base[1]) for one in variants)}}}",
+    ]
     doc = f'"""{plan.title} against its reference: the contract, on configs derived from {spec.path}."""'
-    body = "\n".join(lines).replace("\n", "\n    ").replace("    \n", "\n")
-    text = f"{doc}\n\nfrom tests.contract import ModelContract\n\n\nclass Test{plan.prefix}(ModelContract):\n{body}\n"
-    return format_one(text, black_format)
+    head = f"{doc}\n\nfrom tests.contract import ModelContract\n\n\nclass Test{plan.prefix}(ModelContract):\n"
+    return format_one(head + "\n".join(lines) + "\n", black_format)
+
+
+def _variant(name: str, config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """An entry of `configs`: what differs from the base, or the whole where something of the base is missing."""
+    if not base.keys() <= config.keys():
+        return f"{name!r}: {config!r}"
+    changes = {key: value for key, value in config.items() if key not in base or base[key] != value}
+    return f"{name!r}: {{**base, {repr(changes)[1:-1]}}}"

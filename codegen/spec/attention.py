@@ -8,7 +8,7 @@ from codegen.spec.values import Expression
 
 EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
 ACTIVATION = ("config.hidden_act", "config.hidden_activation", "config.activation_function")
-HEAD_DIM = ("config.head_dim", "head_size(config)")
+HEAD_DIM = ("config.head_dim", "head_size(config)", "config.hidden_size // config.num_attention_heads")
 ACTIVATIONS = (
     *("gelu", "gelu_10", "gelu_accurate", "gelu_bloom", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
     *("gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu"),

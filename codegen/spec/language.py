@@ -40,7 +40,9 @@ class Sinusoid(Section):
 class Embedding(Section):
     """The token embedding."""
 
-    padding_idx: Expression | None = expr("Row that gets no gradient; none: every row learns.", "config.pad_token_id")
+    padding_idx: Expression | None = expr(
+        "Row that gets no gradient; none: every row learns.", "config.pad_token_id", "None"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Template of `config.py`, for architectures that transformers has no config class for."""
 
+from typing import Any
+
 from transformers import PreTrainedConfig
 
 from codegen.templates.holes import hole, stmts

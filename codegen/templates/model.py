@@ -20,7 +20,7 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
     def __init__(self, config, layer_idx, backend):
         super().__init__(config, layer_idx, backend)
         if when.head_dim_is_local:
-            head_dim = hole.head_dim_value  # noqa: F841
+            head_dim = hole.head_dim_value
         stmts.attributes
         self.setup_qkv_projection(
             config.hidden_size,
@@ -102,6 +102,8 @@ class TemplatePlainMLP(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        if when.width_is_local:
+            width = hole.width_value
         self.role_up = nn.Linear(config.hidden_size, hole.width, bias=hole.up_bias)
         self.role_down = nn.Linear(hole.width, config.hidden_size, bias=hole.down_bias)
         self.role_activation = ACT[hole.activation]
@@ -148,7 +150,7 @@ class TemplateModel(DecoderModel):
         super().__init__(config, backend)
         stmts.inputs
         if when.layer_class_is_local:
-            layer_class = hole.layer_class
+            stmts.layer_class
             self.role_layers = nn.ModuleList(
                 layer_class(config, layer, self.backend) for layer in range(config.num_hidden_layers)
             )
@@ -163,7 +165,7 @@ class TemplateModel(DecoderModel):
 
         def embed(self, x, position_ids):
             stmts.embed
-            return x
+            return hole.embedded
 
     if when.finish:
 

@@ -8,9 +8,27 @@ from importlib import import_module
 
 from transformers import AutoConfig
 
-MODEL_ARCH_MAPPING = OrderedDict([])
+MODEL_ARCH_MAPPING = OrderedDict(
+    [
+        ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
+        ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
+        ("Cohere2ForCausalLM", ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM")),
+        ("GPT2LMHeadModel", ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel")),
+        ("GPTNeoXForCausalLM", ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM")),
+        ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
+        ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
+        ("MistralForCausalLM", ("nemo_automodel.components.models.mistral.model", "MistralForCausalLM")),
+        ("Olmo2ForCausalLM", ("nemo_automodel.components.models.olmo2.model", "Olmo2ForCausalLM")),
+        ("Phi3ForCausalLM", ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM")),
+        ("Qwen2ForCausalLM", ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM")),
+        ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
+        ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
+    ]
+)
 
-_CUSTOM_CONFIG_REGISTRATIONS = {}
+_CUSTOM_CONFIG_REGISTRATIONS = {
+    "baichuan": ("nemo_automodel.components.models.baichuan.config", "BaichuanConfig"),
+}
 
 
 def resolve(architecture):

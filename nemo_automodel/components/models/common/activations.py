@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from transformers.activations import ACT2FN
+from transformers.activations import ACT2FN, XIELUActivation
 
 
 class BloomGELU(nn.Module):
@@ -18,6 +18,8 @@ class _Activations:
     own = {"gelu_bloom": BloomGELU}
 
     def __getitem__(self, name):
+        if name == "xielu":  # has parameters, which would be bfloat16 whatever the model is (Apertus)
+            return XIELUActivation(dtype=torch.get_default_dtype())
         return self.own[name]() if name in self.own else ACT2FN[name]
 
     def __contains__(self, name):

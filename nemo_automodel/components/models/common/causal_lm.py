@@ -13,6 +13,7 @@ from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.cross_entropy import (
     LARGE_VOCABULARY,
     chunked_cross_entropy,
+    cross_entropy,
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
@@ -65,6 +66,7 @@ class DecoderModel(Decoder):
 
     _layers_name = "layers"
     _positions_from_mask = False
+    gradient_checkpointing = False  # switched with the layers; no cache is kept then
 
     def post_init(self):
         kinds = [mask_kind(layer) for layer in self.decoder_layers]
@@ -219,10 +221,15 @@ class CausalLM(Decoder, GenerationMixin):
             return self.output(outputs, None, self._chunked_loss(x, labels, **kwargs), attention_mask)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.transform_logits(self.get_output_embeddings()(x[:, kept, :]))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        loss = None if labels is None else self._loss(logits, labels, **kwargs)
         return self.output(outputs, logits, loss, attention_mask)
+
+    def _loss(self, logits, labels, **kwargs):
+        """transformers' loss; where a gradient follows, ours, equal and leaner (the compiler fuses theirs by itself)."""
+        is_own = getattr(self, "_loss_function", None) is not None
+        if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
+            return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return cross_entropy(logits, labels, kwargs.get("num_items_in_batch"), kwargs.get("shift_labels"))
 
     def _chunks_loss(self, asked):
         """Raises ValueError where chunks are asked for and the head does not allow them."""

@@ -1,7 +1,8 @@
-"""The loss of a language model over chunks of positions, so that the logits of a whole batch never exist at once.
+"""Cross-entropy of the next token, with its gradient taken in the forward pass, a few rows at a time.
 
-Each chunk's gradients are taken right after its loss, while its logits are still there: three matrix products, as
-with all logits at once, and a fraction of the memory (Liger Kernel, arXiv 2410.10989, section 3).
+`cross_entropy` works on logits and keeps one gradient in place of several copies. `chunked_cross_entropy` works on what
+the head reads, so that the logits of a whole batch never exist: each chunk's gradients are taken while its logits are
+still there; three matrix products, as with all logits at once (Liger Kernel, arXiv 2410.10989, section 3).
 """
 
 import torch
@@ -10,7 +11,53 @@ from torch.nn import functional as F
 
 IGNORED = -100
 LARGE_VOCABULARY = 65_536
-MIN_ROWS, CHUNKS = 128, 8
+MIN_ROWS, CHUNKS = 128, 8  # of chunks that go through the head
+ROW_BYTES = 2**22  # of the fp32 rows that the softmax reads at once: a core's share of the cache
+
+
+def cross_entropy(logits, labels, num_items_in_batch=None, shift_labels=None):
+    """logits [B, S, V], labels [B, S] (-100: ignored) -> the mean loss of the next token, a scalar in fp32.
+
+    `shift_labels` are labels that are shifted already; `num_items_in_batch` divides the sum in place of their count.
+    """
+    targets, count = _targets(logits, labels, num_items_in_batch, shift_labels)
+    return _Loss.apply(logits.reshape(-1, logits.shape[-1]), targets, count)
+
+
+def _targets(x, labels, num_items_in_batch, shift_labels):
+    """Targets [B * S], and what divides the sum of their losses."""
+    if shift_labels is None:
+        shift_labels = F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
+    targets = shift_labels.reshape(-1).to(x.device)
+    if num_items_in_batch is None:
+        return targets, (targets != IGNORED).sum()
+    return targets, num_items_in_batch.to(x.device) if torch.is_tensor(num_items_in_batch) else num_items_in_batch
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, targets, count):
+        loss, grad = torch.zeros((), device=logits.device), torch.empty_like(logits)
+        size = max(1, ROW_BYTES // (4 * logits.shape[-1]))
+        for rows, target, out in zip(logits.split(size), targets.split(size), grad.split(size), strict=True):
+            kept = target != IGNORED
+            target = target.where(kept, 0)[:, None]
+            scale = (kept.float() / count)[:, None]
+            logp = torch.log_softmax(rows, dim=-1, dtype=torch.float32)
+            loss -= (logp.gather(1, target) * scale).sum()
+            out.copy_(logp.exp_().mul_(scale).scatter_add_(1, target, -scale))
+        ctx.save_for_backward(grad)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        return scaled(ctx.saved_tensors[0], grad_output), None, None
+
+
+def scaled(grad, factor):
+    """grad times factor, in place; on a CPU a factor of 1 costs nothing (elsewhere asking would wait for the device)."""
+    return grad if factor.device.type == "cpu" and factor == 1 else grad.mul_(factor)
 
 
 def why_not_chunked(head):
@@ -29,11 +76,7 @@ def chunked_cross_entropy(hidden, head, labels, transform, num_items_in_batch=No
     `transform` maps raw logits to logits; `shift_labels` are labels that are shifted already; `num_items_in_batch`
     divides the sum in place of the count of labels.
     """
-    if shift_labels is None:
-        shift_labels = F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
-    targets = shift_labels.reshape(-1).to(hidden.device)
-    count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-    count = count.to(hidden.device) if torch.is_tensor(count) else count
+    targets, count = _targets(hidden, labels, num_items_in_batch, shift_labels)
     rows = hidden.reshape(-1, hidden.shape[-1])
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (rows, head.weight, head.bias)]
     return _ChunkedLoss.apply(rows, head.weight, head.bias, targets, transform, count, wanted)
@@ -63,8 +106,8 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        scaled = (None if grad is None else grad.mul_(grad_output) for grad in ctx.saved_tensors)
-        return (*scaled, None, None, None, None)
+        grads = (None if grad is None else scaled(grad, grad_output) for grad in ctx.saved_tensors)
+        return (*grads, None, None, None, None)
 
 
 def _loss_and_slope(raw, targets, transform, count):
