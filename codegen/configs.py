@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 TABLE = Path(__file__).with_name("config_fields.json")
 ABSENT = object()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConfigClass:
     """A config class: `fields` are the values of a default instance, names that `attribute_map` renames resolve.
 
@@ -59,13 +59,15 @@ class ConfigClass:
         first = self.field_name(first)
         if first not in self.fields:
             return ABSENT
-        value, where, closed = self.fields[first], first, first in self.nested
+        value: Any = self.fields[first]
+        where, closed = first, first in self.nested
         for part in rest:
             if not isinstance(value, dict):
                 return None if value is None and not closed else ABSENT
             if part not in value:
                 return ABSENT if closed else None
-            value, where = value[part], f"{where}.{part}"
+            value = cast("dict[str, Any]", value)[part]
+            where = f"{where}.{part}"
             closed = where in self.nested
         return value
 

@@ -48,7 +48,7 @@ def read_text(text: str | bytes, shown: str, table: ConfigTable | None = None) -
     resolver = Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), found)
     resolved = resolver.resolve(root)
     if resolved is not None and frame.config is not None:
-        for problem in rules.problems(resolved, frame, frame.config):
+        for problem in rules.problems(resolved, frame.config):
             report(problem)
     if found or resolved is None:
         raise SpecError(list(found))

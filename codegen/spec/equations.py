@@ -134,13 +134,13 @@ def calls_part(node: ast.AST) -> bool:
 
 def called_names(equations: Sequence[Equation]) -> list[str]:
     """Parts and norms that the equations call, each once, in the order of reading; no functions."""
-    found: list[str] = []
-    for equation in equations:
-        for call in calls(equation.value):
-            name = called(call)
-            if name is not None and name not in FUNCTIONS and name not in found:
-                found.append(name)
-    return found
+    return list(dict.fromkeys(name for equation in equations for name in _names(equation.target, equation.text)))
+
+
+@lru_cache(maxsize=4096)
+def _names(target: str, text: str) -> tuple[str, ...]:
+    found = (called(call) for call in calls(_parsed(f"{target} = {text}")[2]))
+    return tuple(name for name in found if name is not None and name not in FUNCTIONS)
 
 
 def problems(group: Group, equations: Sequence[Equation], parts: Collection[str], head: str) -> Iterator[Refusal]:

@@ -38,7 +38,7 @@ def parse(
     Raises:
         Refused: where the value is none.
     """
-    text, tree = _parsed(value, type(value), frozenset(names), frozenset(words))
+    text, tree = _parsed(value, value.__class__, frozenset(names), frozenset(words))
     return Expression(text, tree, at)
 
 

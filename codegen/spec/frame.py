@@ -10,7 +10,7 @@ from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem
 from codegen.spec.language import ConfigDeclaration
 from codegen.spec.load import Node
-from codegen.spec.suggest import cure
+from codegen.spec.suggest import cure, nearest
 
 # key -> what it holds; the same lines stand in the reference page
 FRAME: dict[str, str] = {
@@ -85,10 +85,8 @@ class FrameReader:
         """Whether the node is an ASCII identifier and no keyword."""
         good = isinstance(node.value, str) and IDENTIFIER.fullmatch(node.value) and not iskeyword(node.value)
         if not good:
-            shown = repr(node.value) if not isinstance(node.value, dict | tuple) else "this"
-            fixed = (
-                re.sub(r"\W+", "_", str(node.value), flags=re.ASCII).strip("_") if isinstance(node.value, str) else ""
-            )
+            shown = repr(node.value) if node.mapping is None and node.items is None else "this"
+            fixed = re.sub(r"\W+", "_", str(node.plain()), flags=re.ASCII).strip("_")
             remedy = f"write {fixed}" if IDENTIFIER.fullmatch(fixed) and not iskeyword(fixed) else ""
             self.refuse(node, path, f"{shown} must be a Python identifier in ASCII, no keyword", remedy)
         return bool(good)
@@ -106,8 +104,8 @@ class FrameReader:
         return self.imported(node)
 
     def _like(self, name: str) -> str:
-        near = cure(name, self.table.model_types())
-        return f"{near[:-1]} If so write config: transformers:<its class>" if near.startswith("did") else ""
+        near = nearest(name, self.table.model_types())
+        return f"did you mean name: {near}? else write config: transformers:<Class>" if near is not None else ""
 
     def imported(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
         package, _, class_name = str(node.value).partition(":")
@@ -149,7 +147,8 @@ class FrameReader:
         if node is None:
             found = config.architectures if config is not None else ()
             if config is not None and not found:
-                self.refuse(self.root, "architecture", f"{config.name} has no causal language model", "write its class")
+                remedy = f"write architecture: {config.name.removesuffix('Config')}ForCausalLM"
+                self.refuse(self.root, "architecture", f"{config.name} has no causal language model", remedy)
             return found
         items = node.items if node.items is not None else (node,)
         if not items:

@@ -8,7 +8,17 @@ then takes the key's `chain`, the first field that the config class has, or its 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A mapping of the language. `why` becomes the comment at the place that the mapping generates."""
+
+    why: str | None = None
+
+
+SectionClass: TypeAlias = type[Section]  # a key's own `type` hides the builtin below
 
 
 @dataclass(frozen=True)
@@ -26,21 +36,14 @@ class Key:
     words: tuple[Any, ...] = ()
     default: str | None = None
     chain: tuple[str, ...] = ()
-    section: type["Section"] | None = None
-    kinds: Mapping[str, type["Section"]] | None = None
+    section: SectionClass | None = None
+    kinds: Mapping[str, SectionClass] | None = None
     bare: str | None = None
     names: tuple[str, ...] = ()  # what an expression may mention besides `config` and `layer`
     many: bool = False  # a text key that holds a list
     truth: bool = False  # a choice of two words that may be given as a truth value: true is the second word
     ready: bool = True
     unready_words: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A mapping of the language. `why` becomes the comment at the place that the mapping generates."""
-
-    why: str | None = None
 
 
 def key(type_: str, doc: str, **options: Any) -> Any:

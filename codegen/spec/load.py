@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from codegen.errors import Location, Problem, SpecError
 
@@ -37,34 +37,35 @@ class Node:
     key_at: Mapping[Any, Location] = field(default_factory=dict[Any, Location])
 
     @property
-    def mapping(self) -> Mapping[Any, "Node"] | None:
+    def mapping(self) -> dict[Any, "Node"] | None:
         """The entries, or None where this is no mapping."""
-        return self.value if isinstance(self.value, dict) else None
+        value: Any = self.value
+        return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
     @property
     def items(self) -> tuple["Node", ...] | None:
         """The elements, or None where this is no list."""
-        return self.value if isinstance(self.value, tuple) else None
+        value: Any = self.value
+        return value if isinstance(value, tuple) else None  # pyright: ignore[reportUnknownVariableType]
 
     def plain(self) -> Any:
         """The value without locations: dicts, lists and scalars."""
-        if isinstance(self.value, dict):
-            entries = cast(dict[Any, Node], self.value)
-            return {name: node.plain() for name, node in entries.items()}
-        if isinstance(self.value, tuple):
-            return [node.plain() for node in cast(tuple[Node, ...], self.value)]
+        if self.mapping is not None:
+            return {name: node.plain() for name, node in self.mapping.items()}
+        if self.items is not None:
+            return [node.plain() for node in self.items]
         return self.value
 
-    def find(self, path: tuple[Any, ...]) -> Location:
-        """Where the node at a path stands; the deepest one that exists. A last key that is known by name counts."""
+    def find(self, path: tuple[Any, ...], key: bool = False) -> Location:
+        """Where the node at a path stands, or the deepest one above it that exists; with `key` where its key stands."""
         node = self
         for position, part in enumerate(path):
-            if isinstance(node.value, dict) and part in node.value:
-                if position == len(path) - 1 and part in node.key_at and not isinstance(node.value[part].value, Scalar):
+            if node.mapping is not None and part in node.mapping:
+                if key and position == len(path) - 1 and part in node.key_at:
                     return node.key_at[part]
-                node = node.value[part]
-            elif isinstance(node.value, tuple) and isinstance(part, int) and part < len(node.value):
-                node = node.value[part]
+                node = node.mapping[part]
+            elif node.items is not None and isinstance(part, int) and part < len(node.items):
+                node = node.items[part]
             else:
                 return node.at
         return node.at
@@ -109,10 +110,9 @@ class _Reader:
         self.events = self._events()
 
     def _events(self) -> Iterator[Any]:
-        import yaml
-
+        yaml = _yaml()
         try:
-            yield from yaml.parse(self.text, Loader=_loader())
+            yield from yaml.parse(self.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError as error:
             self._translate(error)
 
@@ -131,7 +131,7 @@ class _Reader:
         return Location(self.file, mark.line + 1, mark.column + 1)
 
     def document(self) -> Node:
-        kinds = _event_types()
+        kinds = _yaml()
         next(self.events)  # stream start
         event = next(self.events)
         if isinstance(event, kinds.StreamEndEvent):
@@ -146,7 +146,7 @@ class _Reader:
         return root
 
     def node(self, event: Any, depth: int, flow: bool) -> Node:
-        kinds = _event_types()
+        kinds = _yaml()
         at = self.at(event.start_mark)
         if isinstance(event, kinds.AliasEvent):
             _refuse(at, f"alias *{event.anchor}", "write the value out")
@@ -163,7 +163,7 @@ class _Reader:
         return self.scalar(event, at, flow)
 
     def entries(self, event: Any, depth: int, flow: bool) -> Node:
-        kinds = _event_types()
+        kinds = _yaml()
         found: dict[Any, Node] = {}
         places: dict[Any, Location] = {}
         while not isinstance(head := next(self.events), kinds.MappingEndEvent):
@@ -179,7 +179,7 @@ class _Reader:
         return Node(found, self.at(event.start_mark), flow, places)
 
     def elements(self, event: Any, depth: int, flow: bool) -> Node:
-        kinds = _event_types()
+        kinds = _yaml()
         found: list[Node] = []
         while not isinstance(head := next(self.events), kinds.SequenceEndEvent):
             found.append(self.node(head, depth + 1, flow))
@@ -220,14 +220,8 @@ def _unquoted(line: str) -> tuple[int, str] | None:
 
 
 @cache
-def _loader() -> Any:
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@cache
-def _event_types() -> Any:
+def _yaml() -> Any:
+    """PyYAML, imported on first use: a run that changes nothing reads no spec."""
     import yaml
 
     return yaml

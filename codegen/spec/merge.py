@@ -1,5 +1,6 @@
 """Overlays: mappings merge key by key, lists and scalars replace, another `kind` replaces the whole mapping."""
 
+from collections.abc import Callable
 from typing import Any
 
 from codegen.spec.keys import Key, Section, keys
@@ -42,7 +43,7 @@ def _plain(below: Node, above: Node) -> Node:
     return _joined(below, above, lambda _, a, b: _plain(a, b))
 
 
-def _joined(below: Node, above: Node, join: Any) -> Node:
+def _joined(below: Node, above: Node, join: Callable[[Any, Node, Node], Node]) -> Node:
     entries = dict(below.mapping or {})
     for name, node in (above.mapping or {}).items():
         entries[name] = join(name, entries[name], node) if name in entries else node

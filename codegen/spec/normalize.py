@@ -5,6 +5,7 @@ a named wiring its equations, `[gate, up]` under `fused` `{parts: [gate, up]}`, 
 What has another shape is passed on as it stands; the check refuses it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from codegen.spec.keys import Key, Section, keys
@@ -56,7 +57,7 @@ def _equations(node: Node) -> Node:
     return Node(tuple(Node(text, node.at, node.flow) for text in texts), node.at)
 
 
-def _each(node: Node, change: Any) -> Node:
+def _each(node: Node, change: Callable[[Node], Node]) -> Node:
     return node if node.mapping is None else _with(node, {name: change(child) for name, child in _entries(node)})
 
 

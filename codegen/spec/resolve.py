@@ -94,6 +94,8 @@ class Resolver:
                     above[name] = laid
             elif name == "why":
                 above[name] = node
+                if not isinstance(node.value, str):
+                    self.report(Problem(node.at, f"{path}why", "must be text"))
             elif name not in (OVERLAY_KEYS if path else self.frame):
                 known = [*keys(Spec), *(OVERLAY_KEYS if path else self.frame)]
                 self.report(Problem(overlay.key_at[name], f"{path}{name}", "is not a key here", cure(name, known)))

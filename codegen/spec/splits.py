@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from codegen.configs import ConfigClass
 from codegen.errors import Problem
@@ -157,7 +157,9 @@ def _possible(name: str, config: ConfigClass) -> bool:
 
 
 def _node(value: Any) -> Node:
-    return Node({name: _node(child) for name, child in value.items()} if isinstance(value, dict) else value, NOWHERE)
+    if not isinstance(value, dict):
+        return Node(value, NOWHERE)
+    return Node({name: _node(child) for name, child in cast("dict[str, Any]", value).items()}, NOWHERE)
 
 
 _USUAL: dict[str, Node | None] = {name: _node(overlay) if overlay else None for name, overlay in USUAL_KINDS.items()}

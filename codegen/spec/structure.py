@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from cerberus import Validator
-from cerberus import errors as codes
+import cerberus  # pyright: ignore[reportMissingTypeStubs]
+import cerberus.errors  # pyright: ignore[reportMissingTypeStubs]
 
 from codegen.errors import Problem
 from codegen.spec import equations, expressions
@@ -15,6 +15,8 @@ from codegen.spec.normalize import EVERY_ROLE
 from codegen.spec.suggest import cure
 
 Report = Callable[[str, str], None]
+Validator: Any = cerberus.Validator
+codes: Any = cerberus.errors
 SHAPES = {"dict": "a mapping", "list": "a list", "string": "text"}
 
 
@@ -33,7 +35,7 @@ class Message(str):
 def problems(cls: type[Section], node: Node, path: str) -> list[tuple[tuple[Any, ...], Problem]]:
     """What is wrong with a section's normal mapping, each with the path of the key inside the section."""
     if node.mapping is None:
-        return [((), Problem(node.at, path, "must be a mapping", _examples(cls)))]
+        return [((), Problem(node.at, path, *not_a_mapping(cls, node.value)))]
     return list(_validated(_validator(cls), node, cls, path))
 
 
@@ -44,7 +46,7 @@ def key_problems(cls: type[Section], name: str, node: Node, path: str) -> list[t
 
 
 def _validated(validator: Any, node: Node, cls: type[Section], path: str) -> Iterator[tuple[tuple[Any, ...], Problem]]:
-    if not validator.validate(node.plain()):
+    if not validator.validate(node.plain(), normalize=False):
         for at, error in _leaves(validator._errors):
             yield at, _located(error, at, cls, node, path)
 
@@ -89,7 +91,13 @@ def _mapping(key: Key) -> dict[str, Any]:
     if not key.words:
         return {"type": "dict", "keysrules": {"type": "string"}, "valuesrules": {"check_with": _checker(_stored_name)}}
     allowed = {"type": "string", "allowed": [*key.words, EVERY_ROLE]}
-    return {"type": "dict", "minlength": 1, "keysrules": allowed, "valuesrules": _expression(key)}
+    return {
+        "type": "dict",
+        "minlength": 1,
+        "keysrules": allowed,
+        "valuesrules": _expression(key),
+        "check_with": _checker(_one_flag),
+    }
 
 
 def _section(key: Key) -> dict[str, Any]:
@@ -156,9 +164,14 @@ def check_choice(key: Key, value: Any, report: Report) -> None:
 
 
 def _stored_name(value: Any, report: Report) -> None:
-    chain = value if isinstance(value, list) else [value]
+    chain = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not chain or not all(isinstance(name, str) for name in chain):
         report(f"{value!r} is no name on disk", f'quote it: "{value}"' if isinstance(value, int) else "")
+
+
+def _one_flag(value: Any, report: Report) -> None:
+    if isinstance(value, dict) and EVERY_ROLE in value and len(cast(dict[str, Any], value)) > 1:
+        report("one value for every role beside values for some", "name every role, or none")
 
 
 def _equation(value: Any, report: Report) -> None:
@@ -167,7 +180,7 @@ def _equation(value: Any, report: Report) -> None:
     try:
         equations.parse(value)
     except expressions.Refused as refused:
-        report(refused.message, refused.cure or _wiring(value))
+        report(refused.message, _wiring(value) or refused.cure)
 
 
 def _wiring(value: str) -> str:
@@ -190,7 +203,7 @@ def _path(error: Any) -> tuple[Any, ...]:
 
 def _located(error: Any, at: tuple[Any, ...], cls: type[Section], node: Node, path: str) -> Problem:
     message, remedy = _worded(error, at, cls)
-    place = node.find(at)
+    place = node.find(at, key=error.code == codes.UNKNOWN_FIELD.code)
     return Problem(place, ".".join(map(str, (path, *at) if path else at)), message, remedy)
 
 
@@ -200,6 +213,8 @@ def _worded(error: Any, at: tuple[Any, ...], cls: type[Section]) -> tuple[str, s
         return "is not a key here", cure(at[-1], known, "keys")
     if error.code == codes.REQUIRED_FIELD.code:
         return "is missing", f"write {at[-1]}: ..."
+    if error.code == codes.BAD_TYPE.code and error.constraint == "dict" and _section_at(cls, at) is not None:
+        return not_a_mapping(_section_at(cls, at) or cls, error.value, _key_at(cls, at))
     if error.code == codes.BAD_TYPE.code:
         return f"must be {SHAPES.get(error.constraint, error.constraint)}, not {_shown(error.value)}", ""
     if error.code in (codes.UNALLOWED_VALUE.code, codes.NOT_NULLABLE.code):
@@ -210,6 +225,32 @@ def _worded(error: Any, at: tuple[Any, ...], cls: type[Section]) -> tuple[str, s
     if error.info and isinstance(error.info[0], Message):
         return str(error.info[0]), error.info[0].cure
     return f"is not valid ({error.rule})", ""
+
+
+def _key_at(cls: type[Section], path: tuple[Any, ...]) -> Key | None:
+    """The key at a path inside a section."""
+    *above, last = path
+    for part in above:
+        key = keys(cls).get(part)
+        if key is None or key.section is None:
+            return None
+        cls = key.section
+    return keys(cls).get(last)
+
+
+def _section_at(cls: type[Section], path: tuple[Any, ...]) -> type[Section] | None:
+    key = _key_at(cls, path)
+    return key.section if key is not None else None
+
+
+def not_a_mapping(cls: type[Section], value: Any, key: Key | None = None) -> tuple[str, str]:
+    """Message and cure for a scalar or a list in place of a section."""
+    if key is not None and key.bare == "flag":
+        return "must be true, false or a mapping", "what the config decides goes under variants: {when: ..., ...}"
+    for name, candidate in keys(cls).items():
+        if candidate.type == "choice" and not isinstance(value, list) and is_word(candidate, value):
+            return f"must be a mapping, not {_shown(value)}", f"write {{{name}: {value}}}"
+    return f"must be a mapping, not {_shown(value)}", _examples(cls)
 
 
 def _known(cls: type[Section], path: tuple[Any, ...]) -> list[str]:

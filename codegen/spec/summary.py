@@ -1,6 +1,6 @@
 """A sentence about an architecture, for specs that have none."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from codegen.spec.attention import Gqa
@@ -39,7 +39,7 @@ def _given(spec: Spec, name: str) -> bool:
 
 
 _PARALLEL = expression("x + attention(h) + mlp(h)").text
-FEATURES: dict[str, Any] = {
+FEATURES: dict[str, Callable[[Spec], bool]] = {
     "parallel block": lambda spec: spec.block[-1].text == _PARALLEL,
     "post-norm": lambda spec: tuple(f"{e.target} = {e.text}" for e in spec.block) == WIRINGS["post_norm"],
     "sandwich norms": lambda spec: tuple(f"{e.target} = {e.text}" for e in spec.block) == WIRINGS["sandwich"],

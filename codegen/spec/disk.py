@@ -1,0 +1,91 @@
+"""Rules of `checkpoint`: roles, paths and fused tensors."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.spec.language import PLAIN_ROLES, ROLE_NAMES, Spec
+from codegen.spec.mlp import Moe
+from codegen.spec.suggest import cure
+
+Found = Iterator[tuple[tuple[Any, ...], str, str]]
+ROLES = (*ROLE_NAMES, *PLAIN_ROLES)
+PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
+WHERE = ("checkpoint",)
+
+
+def name(spec: Spec, role: str, part: str = "") -> str:
+    """What a role is called on disk; the last of a chain of maps."""
+    names = spec.checkpoint.names or {}
+    found = names.get(f"{part}.{role}", names.get(role, ROLE_NAMES.get(role, role)))
+    return found if isinstance(found, str) else found[-1]
+
+
+def names(spec: Spec, _: ConfigClass) -> Found:
+    """Known roles, and paths that can be attributes."""
+    parts = ("attention", "mlp", "experts", "shared", *map(str, spec.parts))
+    for role, stored in (spec.checkpoint.names or {}).items():
+        path = (*WHERE, "names", role)
+        part, _dot, plain = str(role).rpartition(".")
+        if part and part not in parts:
+            yield path, f"'{part}' is no part", cure(part, parts, "parts")
+        if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
+            yield path, f"'{plain}' is no role", cure(plain, ROLES)
+        for item in (stored,) if isinstance(stored, str) else stored:
+            if item and not PATH.fullmatch(item):
+                yield path, f"{item!r} is no path on disk", "write names joined by dots"
+
+
+def fused(spec: Spec, _: ConfigClass) -> Found:
+    """Fused tensors: known roles, none stored twice, sensible groups."""
+    taken: dict[tuple[str, str], str] = {}
+    for stored, tensor in (spec.checkpoint.fused or {}).items():
+        path = (*WHERE, "fused", stored)
+        if not PATH.fullmatch(str(stored)):
+            yield path, f"{stored!r} is no path on disk", "write names joined by dots"
+        if not tensor.parts:
+            yield path, "needs parts", "write {parts: [q, k, v], groups: ...}"
+        prefix = str(stored).partition(".")[0] if "." in str(stored) else ""
+        for role in tensor.parts:
+            if role not in ROLES:
+                yield (*path, "parts"), f"'{role}' is no role", cure(role, ROLES)
+            if tensor.parts.count(role) > 1:
+                yield (*path, "parts"), f"'{role}' stands here twice", "name each part once"
+            other = taken.setdefault((prefix, role), str(stored))
+            if other != stored and not _elsewhere(spec, other, str(stored)):
+                yield (*path, "parts"), f"'{role}' is also in {other}", "a role is stored once"
+        constant = tensor.groups.constant if tensor.groups is not None else 1
+        if constant is not ... and (not isinstance(constant, int) or isinstance(constant, bool) or constant < 1):
+            yield (*path, "groups"), f"{constant!r} is no number of blocks", "write a positive integer or an expression"
+
+
+def _elsewhere(spec: Spec, first: str, second: str) -> bool:
+    """Whether two tensors with the same role lie in different parts: experts without a module of their own."""
+    return isinstance(spec.mlp, Moe) and (first.endswith(".weight") != second.endswith(".weight"))
+
+
+def stored(spec: Spec, _: ConfigClass) -> Found:
+    """Transposed matrices, patterns, and the storage of experts."""
+    known = _matrices(spec)
+    for index, path in enumerate(spec.checkpoint.transposed or ()):
+        if path not in known:
+            yield (*WHERE, "transposed", index), f"'{path}' is no stored matrix", cure(path, sorted(known))
+    for index, pattern in enumerate(spec.checkpoint.float32 or ()):
+        if not PATTERN.fullmatch(pattern):
+            yield (*WHERE, "float32", index), f"{pattern!r} is no pattern", "write a name with * for any text"
+    for index, drop in enumerate(spec.checkpoint.drop or ()):
+        if not PATTERN.fullmatch(drop.match):
+            yield (*WHERE, "drop", index), f"{drop.match!r} is no pattern", "write a name with * for any text"
+    inner = [("attention", getattr(spec.attention, "inner_norm", None)), ("mlp", getattr(spec.mlp, "inner_norm", None))]
+    for part, norm in inner:
+        if norm is not None and not PATH.fullmatch(norm):
+            yield (part, "inner_norm"), f"{norm!r} is no name", "write the norm's name on disk"
+
+
+def _matrices(spec: Spec) -> set[str]:
+    """Paths of matrices relative to their part."""
+    roles = [name(spec, role) for role in ROLES]
+    experts = [f"{name(spec, 'experts')}.{name(spec, role, 'experts')}" for role in ("gate", "up", "down")]
+    return {*roles, *experts, *map(str, spec.checkpoint.fused or ())}
