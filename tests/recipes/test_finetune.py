@@ -16,6 +16,9 @@ from nemo_automodel.recipes.config import RecipeError, load_recipe
 from nemo_automodel.recipes.finetune import finetune, main
 
 
+BACKEND = "model.backend={_target_: nemo_automodel.components.models.common.BackendConfig, projections: %s}"
+
+
 def losses(folder: Path) -> list[float]:
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     return [entry["loss"] for entry in history if "loss" in entry]
@@ -42,15 +45,16 @@ def torchrun(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def test_loss_falls_and_resuming_equals_going_through(recipe: Path) -> None:
-    output = recipe.parent / "out"
-    assert main([str(recipe)]) == 0
+@pytest.mark.parametrize("projections", ["split", "packed"])
+def test_loss_falls_and_resuming_equals_going_through(recipe: Path, projections: str) -> None:
+    output, backend = recipe.parent / "out", BACKEND % projections
+    assert main([str(recipe), backend]) == 0
     through = losses(output)
     assert len(through) == 6 and through[-1] < 0.9 * through[0]
     assert_loads_in_transformers(output)
 
     drop_all_but("checkpoint-3", output)
-    assert main([str(recipe), "--resume"]) == 0
+    assert main([str(recipe), backend, "--resume"]) == 0
     assert losses(output) == through
     assert_loads_in_transformers(output)
 
@@ -84,8 +88,9 @@ def single(recipe: Path) -> Sequence[float]:
 
 
 def test_two_sharded_processes_equal_one(recipe: Path, single: Sequence[float]) -> None:
-    output, halved = recipe.parent / "out", "trainer.per_device_train_batch_size=2"
-    torchrun(str(Path(__file__).with_name("sharded_run.py")), str(recipe), str(recipe.parent), halved)
+    output = recipe.parent / "out"
+    changed = ("trainer.per_device_train_batch_size=2", BACKEND % "packed")
+    torchrun(str(Path(__file__).with_name("sharded_run.py")), str(recipe), str(recipe.parent), *changed)
     for rank in (0, 1):
         report = json.loads((recipe.parent / f"rank{rank}.json").read_text())
         assert report["backend"] == ("nccl" if torch.cuda.is_available() else "gloo")
@@ -98,6 +103,6 @@ def test_two_sharded_processes_equal_one(recipe: Path, single: Sequence[float]) 
     drop_all_but("checkpoint-3", output)
     with pytest.raises(RecipeError, match="can only be resumed with torchrun"):
         finetune(load_recipe(recipe), resume=True)
-    torchrun("-m", "nemo_automodel.recipes.finetune", str(recipe), halved, "--resume")
+    torchrun("-m", "nemo_automodel.recipes.finetune", str(recipe), *changed, "--resume")
     assert losses(output) == pytest.approx(single, abs=1e-5)
     assert_loads_in_transformers(output)
