@@ -225,7 +225,7 @@ class CausalLM(Decoder, GenerationMixin):
         return self.output(outputs, logits, loss, attention_mask)
 
     def _loss(self, logits, labels, **kwargs):
-        """transformers' loss; where a gradient follows, ours, equal and leaner (the compiler fuses theirs by itself)."""
+        """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself)."""
         is_own = getattr(self, "_loss_function", None) is not None
         if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
             return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)

@@ -56,8 +56,8 @@ class _Loss(torch.autograd.Function):
 
 
 def scaled(grad, factor):
-    """grad times factor, in place; on a CPU a factor of 1 costs nothing (elsewhere asking would wait for the device)."""
-    return grad if factor.device.type == "cpu" and factor == 1 else grad.mul_(factor)
+    """grad times factor; on a CPU a factor of 1 costs nothing (elsewhere asking would wait for the device)."""
+    return grad if factor.device.type == "cpu" and factor == 1 else grad * factor
 
 
 def why_not_chunked(head):
