@@ -51,12 +51,13 @@ def apply(options: Options) -> Report:
         notes = recover(os.path.realpath(options.root), state)
         run = _Run(options, "apply")
         report = run.evaluate()
-        report.notes[:0] = notes
+        committed: dict[str, Fact] = {}
         if report.changes and not (report.problems or report.conflicts):
-            run.remember(commit(run.tree.root, state, report.changes))
+            committed = commit(run.tree.root, state, report.changes)
             report.written = True
-        elif report.clean:
-            run.remember({})
+        if (report.written or report.clean) and not report.notes:
+            run.remember(committed)
+        report.notes[:0] = notes
         return report
 
 

@@ -13,6 +13,7 @@ from codegen.markdown import escaped
 
 BEGIN = "<!-- codegen: rows begin -->"
 END = "<!-- codegen: rows end -->"
+_RULE = re.compile(r"\|[ :|-]+\|")
 _ROW = re.compile(r"\|\s*\[(?P<title>(?:\\.|[^\]\\])*)\]\((?P<page>[^)\s]*)\)")
 
 
@@ -31,7 +32,7 @@ def updated(data: bytes, path: str, rows: Iterable[IndexRow], is_gone: Callable[
     text = _decoded(data, path)
     lines = text.splitlines(keepends=True)
     begin, end = _marker(lines, path, BEGIN), _marker(lines, path, END)
-    if end < begin + 3 or not lines[begin + 1].lstrip().startswith("|"):
+    if end < begin + 3 or _RULE.fullmatch(lines[begin + 2].strip()) is None:
         raise _refusal(path, begin + 1, "no table head stands behind this marker", "write the head and its rule there")
     columns = lines[begin + 1].strip().strip("|").count("|") + 1
     newline = "\r\n" if lines[begin].endswith("\r\n") else "\n"

@@ -52,10 +52,11 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
     """
     for change in changes:
         check_target(root, change.path)
-        _check_unchanged(root, change)
     try:
         journal, signatures = _stage(root, state, changes)
         since = fastpath.now(root)
+        for change in changes:
+            _check_unchanged(root, change)
         journals.write(state, journal)
     except BaseException as error:
         _abandon(state)

@@ -68,8 +68,7 @@ def forward(root: str, state: str, operation: Operation, present: str | None) ->
     if operation.staged is None:
         os.unlink(target)
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.replace(os.path.join(state, STAGE, operation.staged), target)
+        _place(os.path.join(state, STAGE, operation.staged), target)
     return True
 
 
@@ -83,9 +82,15 @@ def backward(root: str, state: str, operation: Operation, present: str | None) -
     if operation.backup is None:
         os.unlink(target)
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.replace(os.path.join(state, STAGE, operation.backup), target)
+        _place(os.path.join(state, STAGE, operation.backup), target)
     return True
+
+
+def _place(source: str, target: str) -> None:
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+    os.replace(source, target)
 
 
 Step = Callable[[str, str, Operation, str | None], bool]

@@ -120,29 +120,30 @@ def contents(root: str) -> dict[str, bytes]:
     }
 
 
-def sweep(before: str, scratch: str, fault: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
-    """`codegen apply` once for each of its steps with `fault(step)`, then once more without.
+def sweep(
+    before: str, scratch: str, command: list[str], fault: Callable[[int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The command, an `apply`, once for each of its steps with `fault(step)`, then once more without.
 
     Returns one record a step: the step, both exit codes, the tree after each run (`old`, `new` or `mixed`), whether a
     journal or folders were left.
     """
     reference, log = f"{scratch}/reference", f"{scratch}/log"
     shutil.copytree(before, reference)
-    assert forked(reference, ["apply"], {"log": log}) == 0
+    assert forked(reference, command, {"log": log}) == 0
     old, new = contents(before), contents(reference)
     steps = Path(log).read_text().split("\n")
     records: list[dict[str, Any]] = []
     for number, name in enumerate(steps, 1):
         root = f"{scratch}/{number}"
         shutil.copytree(before, root)
-        record: dict[str, Any] = {"step": f"{number} {name}", "exit": forked(root, ["apply"], fault(number))}
+        record: dict[str, Any] = {"step": f"{number} {name}", "exit": forked(root, command, fault(number))}
         record["tree"] = _compare(contents(root), old, new)
         record["journal"] = any(os.path.exists(f"{root}/.codegen/{name}") for name in ("journal", "undo"))
         record["again"] = forked(root, ["apply"], {})
         record["tree again"] = _compare(contents(root), old, new)
         record["folders again"] = _folders(root) == _folders(reference)
-        record["left again"] = sorted(set(os.listdir(f"{root}/.codegen")) & {"journal", "undo", "stage", "journal.tmp"})
-        shutil.rmtree(root)
+        record["left again"] = sorted(set(os.listdir(f"{root}/.codegen")) & {"journal", "undo", "journal.tmp"})
         records.append(record)
     return records
 
@@ -164,7 +165,7 @@ def main() -> int:
         stub.install()
     if "sweep" in wanted:
         fault = wanted["fault"]
-        records = sweep(wanted["sweep"], wanted["scratch"], lambda number: _at(fault, number))
+        records = sweep(wanted["sweep"], wanted["scratch"], sys.argv[2:], lambda number: _at(fault, number))
         print(json.dumps(records))
         return 0
     if wanted.get("weak"):
