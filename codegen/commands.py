@@ -78,6 +78,7 @@ def _explain(options: Namespace) -> int:
 
 
 def _schema(options: Namespace) -> int:
+    from codegen.spec.reference import reference_page
     from codegen.spec.schema import schema_text
 
     if not options.write:
@@ -85,9 +86,9 @@ def _schema(options: Namespace) -> int:
         return 0
     from codegen.write.single import write_files
 
-    path = f"{SPECS}/spec.schema.json"
-    changed = write_files(_root(options), {path: schema_text().encode()})
-    print(f"{path}: {'updated' if changed else 'up to date'}")
+    files = {f"{SPECS}/spec.schema.json": schema_text(), "docs/spec-reference.md": reference_page()}
+    changed = write_files(_root(options), {path: text.encode() for path, text in files.items()})
+    print(f"{' and '.join(files)}: {'updated' if changed else 'up to date'}")
     return 0
 
 

@@ -26,7 +26,7 @@ FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-languag
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-CONFIG_KEYS = ("model_type", "class", "fields")
+CONFIG_KEYS = ("model_type", "class", "fields")  # and why
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -119,7 +119,7 @@ class FrameReader:
         return ConfigDeclaration(class_name, found.model_type if found else ""), found
 
     def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
-        entries = self.known(node, "config", CONFIG_KEYS)
+        entries = self.known(node, "config", (*CONFIG_KEYS, "why"))
         for name in CONFIG_KEYS:
             if name not in entries:
                 self.refuse(node, f"config.{name}", "is missing", f"write {name}: ...")
@@ -135,7 +135,11 @@ class FrameReader:
             self.constant(child, f"config.fields.{name}")
         values = fields.plain()
         config = ConfigClass.from_declaration(values, good["class"], good["model_type"])
-        return ConfigDeclaration(good["class"], good["model_type"], values), config
+        why = entries.get("why")
+        if why is not None and not isinstance(why.value, str):
+            self.refuse(why, "config.why", "must be text")
+        reason = why.value if why is not None else None
+        return ConfigDeclaration(good["class"], good["model_type"], values, reason), config
 
     def constant(self, node: Node, path: str) -> None:
         """Field values are plain data: `none` would be the text 'none'."""

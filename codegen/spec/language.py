@@ -141,6 +141,7 @@ class ConfigDeclaration:
     class_name: str
     model_type: str
     fields: Mapping[str, Any] | None = None  # None: the class exists in transformers
+    why: str | None = None
 
 
 WIRINGS: dict[str, tuple[str, ...]] = {

@@ -45,7 +45,7 @@ def opened(key: Key, node: Node) -> Node:
         return Node(None, node.at)
     if key.bare is None or (key.bare == "flag" and written is not True):
         return node
-    if written is True:
+    if written is True and key.bare != "kind":
         return Node({}, node.at)
     return Node({key.bare: node}, node.at)
 
