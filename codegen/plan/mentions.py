@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
@@ -30,6 +30,25 @@ def mentions(loaded: LoadedSpec, config: ConfigClass) -> list[Mention]:
     for spec in loaded.flat.values():
         found.update(dict.fromkeys(_of_section(spec, config)))
     return [Mention(config.field_name(mention.field), mention.role) for mention in found]
+
+
+def expressions(loaded: LoadedSpec) -> list[ast.expr]:
+    """Every expression that is written in a section of some flat spec, once."""
+    found: dict[str, ast.expr] = {}
+
+    def walk(value: Any) -> None:
+        if isinstance(value, Expression):
+            found.setdefault(value.text, value.tree)
+        elif isinstance(value, Section):
+            for item in fields(value):
+                walk(getattr(value, item.name))
+        elif isinstance(value, Mapping):
+            for entry in cast(Mapping[str, Any], value).values():
+                walk(entry)
+
+    for flat in loaded.flat.values():
+        walk(flat)
+    return list(found.values())
 
 
 def fields_of(tree: ast.AST) -> list[str]:

@@ -8,12 +8,12 @@ mixes its kinds, and both sides of every condition occur in some variant.
 import ast
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
-from codegen.plan.mentions import EQUATION, Mention, fields_of, mentions
+from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, mentions
 from codegen.plan.tiny_rope import rope_variants, small_rope
 from codegen.spec.attention import Gqa
 from codegen.spec.loaded import LoadedSpec, Split
@@ -35,8 +35,9 @@ NUMBERS: dict[str, tuple[float, ...]] = {
 }
 WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
 OPTIONAL = ("softcap", "window", "chunk", "clip")  # a number, or none: the thing is absent
+SWITCHES = ("bias", "normalize", "when", "weight", "scaled")  # flags that a config may leave open, as none
 OTHER_MODELS = ("classifier", "summary")  # dropouts of heads that a causal language model lacks
-DROPOUT = 0.2
+DROPOUTS = (0.2, 0.3, 0.4)  # one each: fields must not be mistaken for one another
 
 
 def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
@@ -53,9 +54,10 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
         tied = base.get("tie_word_embeddings", config.fields["tie_word_embeddings"])
         changes["untied" if tied else "tied"] = {"tie_word_embeddings": not tied}
     changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base))}
+    changes |= {f"value_{n + 1}": change for n, change in enumerate(_compared(spec, config, base))}
     changes |= rope_variants(spec, config, base)
     if dropouts := _dropouts(config):
-        changes["dropout"] = dict.fromkeys(dropouts, DROPOUT)
+        changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
     return {name: deepcopy(base | change) for name, change in changes.items()}
 
 
@@ -119,7 +121,8 @@ def _codes(flags: list[str]) -> list[list[str]]:
 
 def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[Mention]) -> Config:
     """Numbers that may be absent, the other way round: none, or a width where the default is derived."""
-    scheduled = len({flat.attention for flat in spec.flat.values()}) > 1
+    attentions = [flat.attention for flat in spec.flat.values()]
+    scheduled = any(attention != attentions[0] for attention in attentions)
     change: Config = {}
     for mention in found:
         if mention.role in ("window", "chunk") and scheduled:
@@ -128,6 +131,8 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
             change[mention.field] = None
         if mention.role == "width" and config.fields.get(mention.field, 0) is None:
             change[mention.field] = SIZES["intermediate_size"] + 3
+        if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:
+            change[mention.field] = True
     return change
 
 
@@ -188,6 +193,19 @@ def _other_outcomes(spec: LoadedSpec, config: ConfigClass, base: Config) -> list
                 change = _solve(split, config, base, lambda values, outcome=outcome: values[0] == outcome)
                 changes += [change] if change else []
     return changes
+
+
+def _compared(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Config]:
+    """Values that an expression compares a field with, outside of conditions: there the expression changes."""
+    found: list[Config] = []
+    for tree in expressions(spec):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
+                names, value = fields_of(node.left), node.comparators[0].value
+                change = {config.field_name(names[0]): value} if names else {}
+                if change and value is not None and base | change != base and change not in found:
+                    found.append(change)
+    return found
 
 
 def _solve(split: Split, config: ConfigClass, base: Config, wanted: Callable[[list[Any]], bool]) -> Config:

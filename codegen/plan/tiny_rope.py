@@ -72,6 +72,6 @@ def _width(base: Config, rope: Config) -> int:
 def _factors(count: int) -> Config:
     """Divisors of the frequencies, for short and for long sequences."""
     return {
-        "short_factor": [1.0 + 0.3 * i for i in range(count)],
-        "long_factor": [1.5 + 0.7 * i for i in range(count)],
+        "short_factor": [round(1.0 + 0.3 * i, 1) for i in range(count)],
+        "long_factor": [round(1.5 + 0.7 * i, 1) for i in range(count)],
     }

@@ -1,5 +1,6 @@
 """Named tensors of two implementations, held against the bounds."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -50,13 +51,6 @@ def distance(ours: torch.Tensor, reference: torch.Tensor) -> float:
     return difference / scale if scale else (0.0 if difference == 0 else float("inf"))
 
 
-def rms_distance(ours: torch.Tensor, reference: torch.Tensor) -> float:
-    """Root of the mean squared difference; infinite where shapes differ."""
-    if ours.shape != reference.shape:
-        return float("inf")
-    return (ours.double() - reference.double()).pow(2).mean().sqrt().item() if reference.numel() else 0.0
-
-
 def compare_fp32(level: str, ours: Measured, reference: Measured, in_fp64: Callable[[], Measured]) -> list[Check]:
     """One check a name. `in_fp64` measures the reference in fp64; it is called only where 1e-5 is exceeded."""
     checks = [_fp32_check(level, name, ours, reference) for name in reference]
@@ -82,16 +76,33 @@ def _conditioned(check: Check, reference: Measured, truth: Measured) -> Check:
 
 
 def compare_bf16(level: str, ours: Measured, reference: Measured, truth: Measured) -> list[Check]:
-    """One check a name: our distance to the fp32 truth beside the reference's own, both in bf16."""
-    checks = []
+    """Our distance to the fp32 truth beside the reference's own, both in bf16: one check for each kind of tensor.
+
+    The same tensor of all layers is pooled, and so are all vectors: the ratio of a few roundings says nothing.
+    """
+    groups: dict[str, list[str]] = {}
     for name, true in truth.items():
-        if name not in ours or name not in reference:
-            checks.append(Check(level, name, float("inf"), BF16_RATIO, "missing"))
-            continue
-        own, theirs = rms_distance(ours[name], true), rms_distance(reference[name], true)
+        kind = re.sub(r"\b\d+\b", "*", name) if true.dim() > 1 else "vectors" + name[name.find(": ") :] * (": " in name)
+        groups.setdefault(kind, []).append(name)
+    checks = []
+    for kind, names in groups.items():
+        own, theirs = (_pooled_distance(measured, truth, names) for measured in (ours, reference))
         ratio = own / theirs if theirs else (0.0 if own == 0 else float("inf"))
-        checks.append(Check(level, name, ratio, BF16_RATIO))
+        checks.append(Check(level, kind, ratio, BF16_RATIO))
     return checks
+
+
+def _pooled_distance(measured: Measured, truth: Measured, names: list[str]) -> float:
+    """Root mean square over all elements, each tensor in units of its truth's; infinite where one is missing."""
+    total, count = 0.0, 0
+    for name in names:
+        true = truth[name].double()
+        if name not in measured or measured[name].shape != true.shape:
+            return float("inf")
+        scale = true.pow(2).mean().item() or 1.0
+        total += (measured[name].double() - true).pow(2).sum().item() / scale
+        count += true.numel()
+    return (total / max(count, 1)) ** 0.5
 
 
 def _shapes(ours: torch.Tensor, reference: torch.Tensor) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures
-from nemo_automodel.parity.reference import Reference, disk_names
+from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
 from nemo_automodel.parity.tracing import Trace, align, traced
 
 LEVEL = "components"
@@ -26,7 +26,8 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
         _, mine = measure(ours, paths, batch, given)
 
         def in_fp64(paths: list[str] = paths, given: Trace = given) -> dict[str, torch.Tensor]:
-            return measure(reference.in_fp64, paths, batch, given)[1]
+            with softmax_in_fp64():
+                return measure(reference.in_fp64, paths, batch, given)[1]
 
         checks += compare_fp32(LEVEL, mine, theirs, in_fp64)
     return checks
@@ -44,7 +45,7 @@ def compare_in_bf16(reference: Reference, ours: nn.Module, batch: Batch) -> list
 
 
 def first_difference(checks: Iterable[Check], order: list[str]) -> str | None:
-    """The component that differs first: the innermost one, and the earliest in `order` (paths as the reference runs)."""
+    """The component that differs first: the innermost, and the earliest in `order` (paths as the reference runs)."""
     failed = {check.what.partition(": ")[0] for check in failures(checks)}
     failed = {path for path in order if any(_owns(path, name) for name in failed)}
     innermost = [path for path in order if path in failed and not any(o.startswith(path + ".") for o in failed)]
@@ -76,7 +77,9 @@ def measure(
     with torch.enable_grad(), traced(model, paths, given) as trace:
         model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
     layout = given or trace
-    outputs = {path: align(value, layout.outputs[path]) for path, value in trace.outputs.items() if path in layout.outputs}
+    outputs = {
+        path: align(value, layout.outputs[path]) for path, value in trace.outputs.items() if path in layout.outputs
+    }
     measured = {f"{path}: output": value.detach() for path, value in outputs.items()}
     parameters = dict(model.named_parameters())
     inputs, own = _gradients(outputs, trace.inputs, parameters)

@@ -1,4 +1,4 @@
-"""Level 3: whole models. Logits, hidden states, loss, gradients; cached and greedy generation; saving for transformers."""
+"""Level 3: whole models. Logits, hidden states, loss, gradients; cached and greedy generation; saved checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, distance, exact
-from nemo_automodel.parity.reference import Reference, disk_names
+from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "end to end"
@@ -45,7 +45,8 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
     for name, batch in batches.items():
 
         def in_fp64(batch: Batch = batch) -> dict[str, torch.Tensor]:
-            return measure(reference.in_fp64, batch)
+            with softmax_in_fp64():
+                return measure(reference.in_fp64, batch)
 
         checks += compare_fp32(f"{LEVEL}, {name}", measure(ours, batch), measure(reference.model, batch), in_fp64)
     return checks
@@ -62,7 +63,9 @@ def compare_in_bf16(reference: Reference, ours: nn.Module, batches: Mapping[str,
 
 
 def _tensors(measured: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in measured.items() if value.dim()}  # the loss is one number: no root mean square
+    return {
+        name: value for name, value in measured.items() if value.dim()
+    }  # the loss is one number: no root mean square
 
 
 def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
@@ -77,7 +80,11 @@ def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[s
     checks = []
     for name, batch in batches.items():
         theirs, mine = greedy(reference.model, batch), greedy(ours, batch)
-        rows = [f"row {i}: {a} instead of {b}" for i, (a, b) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True)) if a != b]
+        rows = [
+            f"row {i}: {a} instead of {b}"
+            for i, (a, b) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True))
+            if a != b
+        ]
         checks.append(exact(f"{LEVEL}, {name}", "greedy generation", rows))
     return checks
 
@@ -132,5 +139,7 @@ def compare_saved(reference: Reference, ours: PreTrainedModel, batch: Batch) -> 
 def load_elsewhere(reference: Reference, folder: Path) -> tuple[nn.Module, list[str]]:
     """A folder through the reference class, with the names of what was lost or left over."""
     model, info = reference.load(folder, output_loading_info=True)
-    problems = [f"{what.replace('_keys', '')}: {key}" for what in sorted(info) for key in sorted(map(str, info[what] or ()))]
+    problems = [
+        f"{what.replace('_keys', '')}: {key}" for what in sorted(info) for key in sorted(map(str, info[what] or ()))
+    ]
     return model.eval(), problems

@@ -1,4 +1,4 @@
-"""Weights under which mistakes show: default initialisation makes attention almost uniform and every norm's weight one."""
+"""Weights under which mistakes show: by default attention is almost uniform, and every norm has the weight one."""
 
 import torch
 from torch import nn

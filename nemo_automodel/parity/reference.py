@@ -1,7 +1,8 @@
 """A reference model of one config, randomised, with the checkpoint that it writes."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
@@ -69,6 +71,23 @@ class Reference:
         # config.json holds what differs from the config class's defaults, which a plain reference does not know
         choice = {"attn_implementation": "eager"} if issubclass(kind, PreTrainedModel) else {"config": self.config}
         return kind.from_pretrained(folder, dtype=dtype, **choice, **options)
+
+
+@contextmanager
+def softmax_in_fp64() -> Iterator[None]:
+    """Within, a softmax over fp64 scores stays fp64. References ask for fp32, in which fp64's mask value is infinite."""
+    original = functional.softmax
+
+    def softmax(scores: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        if scores.dtype == torch.float64:
+            options.pop("dtype", None)
+        return original(scores, *args, **options)
+
+    functional.softmax = softmax
+    try:
+        yield
+    finally:
+        functional.softmax = original
 
 
 def build(reference_class: type[nn.Module], config: Any) -> nn.Module:

@@ -40,7 +40,12 @@ def traced(model: nn.Module, paths: list[str], given: Trace | None = None) -> It
 
 
 def _enter(
-    trace: Trace, path: str, source: torch.Tensor | None, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    trace: Trace,
+    path: str,
+    source: torch.Tensor | None,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     if path in trace.inputs:
         return None
@@ -79,5 +84,9 @@ def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         return tensor.transpose(1, 2)
     if tensor.shape[:-1] == like.shape[:-1] and 2 * tensor.shape[-1] == like.shape[-1]:
         first, second = like.chunk(2, dim=-1)
-        return tensor.repeat(*[1] * (tensor.dim() - 1), 2) if torch.equal(first, second) else tensor.repeat_interleave(2, -1)
+        return (
+            tensor.repeat(*[1] * (tensor.dim() - 1), 2)
+            if torch.equal(first, second)
+            else tensor.repeat_interleave(2, -1)
+        )
     return tensor

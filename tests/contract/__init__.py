@@ -2,7 +2,17 @@
 
 import pytest
 
-PARTS = ("asserting", "checkpoint", "strictness", "numerics", "inputs", "generation", "training", "ecosystem", "interface")
+PARTS = (
+    "asserting",
+    "checkpoint",
+    "strictness",
+    "numerics",
+    "inputs",
+    "generation",
+    "training",
+    "ecosystem",
+    "interface",
+)
 for part in PARTS:
     pytest.register_assert_rewrite(f"tests.contract.{part}")
 

@@ -16,8 +16,9 @@ class Binding:
     """The attributes of a generated test class, and cached models. Tests that change a model ask for a `fresh` one.
 
     A test runs once for each value of the parameters it names: `variant` (every config), `stored` (configs that differ
-    in what is stored or wired, not only in how positions are scaled), `main` (the base and its inverted flags),
-    `dropout` (the config with dropout, where the family has any) and `backend` (split and packed).
+    in what is stored or wired, not only in how positions are scaled), `main` (the base, its inverted flags, and other
+    variants of the whole model), `value` (configs with a value that the spec compares with: sizes may be large),
+    `dropout` (the config with dropout, or the base where the family has none) and `backend` (split and packed).
     """
 
     spec: str
@@ -28,18 +29,20 @@ class Binding:
     configs: dict
 
     def pytest_generate_tests(self, metafunc):
-        variants = [name for name in self.configs if name != "dropout"]
+        values = [name for name in self.configs if name.startswith("value_")]
+        variants = [name for name in self.configs if name != "dropout" and name not in values]
         stored = [name for name in variants if not name.startswith("rope_")]
         choices = {
             "variant": variants,
             "stored": stored,
-            "main": [name for name in stored if name in ("base", "flags")],
-            "dropout": [name for name in self.configs if name == "dropout"],
+            "main": [name for name in stored if name in ("base", "flags") or name.startswith("variant_")],
+            "value": values or ["base"],
+            "dropout": ["dropout" if "dropout" in self.configs else "base"],
             "backend": BACKENDS,
         }
-        for parameter, values in choices.items():
+        for parameter, choice in choices.items():
             if parameter in metafunc.fixturenames:
-                metafunc.parametrize(parameter, values)
+                metafunc.parametrize(parameter, choice)
 
     @property
     def subject(self):

@@ -17,7 +17,9 @@ class GenerationContract(Binding):
         batches = self.batches("plain", "left")
         all_pass(end_to_end.compare_generation(self.given(main), self.fresh(main, backend), batches))
 
-    @pytest.mark.parametrize("options", [{"use_cache": False}, {"cache_implementation": "static"}], ids=["none", "static"])
+    @pytest.mark.parametrize(
+        "options", [{"use_cache": False}, {"cache_implementation": "static"}], ids=["none", "static"]
+    )
     def test_greedy_is_the_same_with_every_cache(self, main, backend, options):
         model, batch = self.fresh(main, backend), self.batch("left")
         assert torch.equal(end_to_end.greedy(model, batch, **options), end_to_end.greedy(model, batch))

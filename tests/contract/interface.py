@@ -20,7 +20,9 @@ class InterfaceContract(Binding):
         """`generate` and the Trainer look for these names; the annotation tells that attentions can be asked for."""
         for model in (self.ours(), self.ours().base_model):
             parameters = inspect.signature(model.forward).parameters
-            assert {"input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds"} <= set(parameters)
+            assert {"input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds"} <= set(
+                parameters
+            )
             assert "TransformersKwargs" in str(parameters["kwargs"].annotation)
         assert "logits_to_keep" in inspect.signature(self.ours().forward).parameters
 

@@ -1,4 +1,4 @@
-"""No weight is lost quietly: a tensor that nothing uses, or that the checkpoint lacks, is an error at the entry point."""
+"""No weight is lost quietly: a tensor that nothing uses, or that the checkpoint lacks, is an error on loading."""
 
 import pytest
 import torch

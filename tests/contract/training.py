@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from tests.contract.asserting import close
-from tests.contract.binding import Binding
 from nemo_automodel.parity.end_to_end import measure
 from nemo_automodel.parity.reference import disk_names
+from tests.contract.asserting import close
+from tests.contract.binding import Binding
 
 STEPS = 4
 
@@ -15,15 +15,15 @@ STEPS = 4
 class TrainingContract(Binding):
     def test_loss_falls(self, main, backend):
         model, batch = self.untrained(main, backend), self.batch()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
         losses = []
-        for _ in range(8):
+        for _ in range(12):
             loss = model(batch.ids, labels=batch.labels).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        assert losses[-1] < 0.8 * losses[0], losses
+        assert losses[-1] < 0.9 * losses[0], losses
 
     def test_every_parameter_learns(self, stored, backend):
         model, batch = self.untrained(stored, backend), self.batch()
@@ -32,8 +32,6 @@ class TrainingContract(Binding):
 
     def test_dropout_equals_the_reference(self, dropout, backend):
         """In train mode, from one seed: the same dropouts in the same places draw the same numbers."""
-        if not self.in_transformers:
-            pytest.skip("the plain reference has no dropout")
         reference, ours, batch = self.given(dropout), self.fresh(dropout, backend), self.batch()
         losses = []
         for model in (ours, reference.model):
@@ -44,7 +42,8 @@ class TrainingContract(Binding):
             model.eval()
         close(*losses)
         with torch.no_grad():
-            assert losses[1] != reference.model(batch.ids, labels=batch.labels).loss
+            at_rest = reference.model(batch.ids, labels=batch.labels).loss
+        assert (losses[1] != at_rest) == (dropout == "dropout")
 
     @pytest.mark.parametrize("reentrant", [False, True])
     def test_gradient_checkpointing(self, main, backend, reentrant):

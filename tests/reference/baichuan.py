@@ -81,7 +81,8 @@ class Attention(nn.Module):
         """x [B, S, H], positions [B, S], visible [B, 1, S, S] -> [B, S, H]."""
         batch, length, size = x.shape
         q, k, v = (
-            part.view(batch, length, self.heads, self.width).transpose(1, 2) for part in self.W_pack(x).split(size, dim=-1)
+            part.view(batch, length, self.heads, self.width).transpose(1, 2)
+            for part in self.W_pack(x).split(size, dim=-1)
         )
         if self.rotary:
             q, k = rotate(q, positions), rotate(k, positions)
@@ -90,7 +91,7 @@ class Attention(nn.Module):
             places = torch.arange(length, dtype=torch.float32)
             scores = scores + (slopes(self.heads)[:, None, None] * (places[None, :] - places[:, None])).to(scores.dtype)
         scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
-        y = scores.float().softmax(dim=-1).to(v.dtype) @ v
+        y = F.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype) @ v
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, size))
 
 
@@ -134,14 +135,14 @@ class BaichuanForCausalLM(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids, attention_mask=None, position_ids=None, labels=None, **_):
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, inputs_embeds=None, labels=None, **_):
         """loss (where there are labels), logits, and hidden_states: before each layer, and after the final norm."""
-        length = input_ids.shape[1]
+        x = self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        length = x.shape[1]
         visible = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
         if attention_mask is not None:
             visible = visible & attention_mask.bool()[:, None, None, :]
         positions = torch.arange(length)[None] if position_ids is None else position_ids
-        x = self.model.embed_tokens(input_ids)
         states = []
         for layer in self.model.layers:
             states.append(x)
@@ -178,7 +179,10 @@ class BaichuanForCausalLM(nn.Module):
         for file in sorted(Path(folder).glob("*.safetensors")):
             stored |= load_file(file)
         own = dict(model.named_parameters())
-        info = {"missing_keys": sorted(own.keys() - stored.keys()), "unexpected_keys": sorted(stored.keys() - own.keys())}
+        info = {
+            "missing_keys": sorted(own.keys() - stored.keys()),
+            "unexpected_keys": sorted(stored.keys() - own.keys()),
+        }
         with torch.no_grad():
             for name in own.keys() & stored.keys():
                 own[name].copy_(stored[name])
@@ -187,10 +191,10 @@ class BaichuanForCausalLM(nn.Module):
 
 
 def uses_rotary(config):
-    """Whether this is the 7B form."""
-    return config.position_embedding == "rope"
+    """Whether this is the 7B form: config.json of the 13B form has `model_max_length` in its place."""
+    return config.max_position_embeddings is not None
 
 
 def normalises_head(config):
-    """Whether this is Baichuan 2."""
-    return getattr(config, "normalize_head", False)
+    """Whether this is Baichuan 2, which its vocabulary tells where the config does not say."""
+    return config.vocab_size == 125696 if config.normalize_head is None else config.normalize_head
