@@ -129,7 +129,7 @@ class DecoderModel(Decoder):
 
     def _embedded_positions(self, position_ids, attention_mask):
         """Positions of a learned table; OPT's count the mask instead, and give padding -1."""
-        if not self._positions_from_mask or attention_mask is None or isinstance(attention_mask, dict):
+        if not self._positions_from_mask or getattr(attention_mask, "ndim", None) != 2:
             return position_ids
         counted = attention_mask.cumsum(-1) * attention_mask - 1
         return counted[:, -position_ids.shape[-1] :].long()
