@@ -1,0 +1,115 @@
+"""The eager specification, and what the other implementations owe to it."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+
+from nemo_automodel.components.models.common.alibi import Alibi, alibi_slopes
+from nemo_automodel.components.models.common.attention import Attention, attend, eager_attention, split_heads
+from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.functional import clip, head_size, per_layer, softcap, yarn_mscale
+
+
+def attention(implementation="eager", **attributes):
+    module = Attention(SimpleNamespace(_attn_implementation=implementation), 0, BackendConfig())
+    module.scale, module.num_key_value_groups = 0.3, 2
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    return module.eval()
+
+
+@pytest.fixture
+def qkv():
+    torch.manual_seed(0)
+    return torch.randn(2, 4, 6, 8), torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 5)
+
+
+def causal(length):
+    return torch.full((1, 1, length, length), -math.inf).triu(1)
+
+
+def naive(q, k, v, cap=None):
+    """One query at a time."""
+    out = torch.zeros(2, 6, 4, 5)
+    for row in range(2):
+        for head in range(4):
+            for i in range(6):
+                scores = 0.3 * (k[row, head // 2, : i + 1] @ q[row, head, i])
+                scores = scores if cap is None else cap * torch.tanh(scores / cap)
+                out[row, i, head] = scores.softmax(0) @ v[row, head // 2, : i + 1]
+    return out.flatten(-2)
+
+
+@pytest.mark.parametrize("cap", [None, 0.5])
+def test_eager_equals_one_query_at_a_time(qkv, cap):
+    y, weights = attend(attention(softcap=cap), *qkv, causal(6))
+    assert torch.allclose(y, naive(*qkv, cap), atol=1e-6)
+    assert torch.allclose(weights.sum(-1), torch.ones(2, 4, 6))
+
+
+def test_sdpa_equals_eager(qkv):
+    q, k, v = qkv
+    v = torch.cat((v, v[..., :3]), -1)
+    eager = attend(attention(), q, k, v, causal(6))[0]
+    assert torch.allclose(attend(attention("sdpa"), q, k, v, None)[0], eager, atol=1e-6)
+
+
+def test_scores_and_softmax_dtypes(qkv):
+    q, k, v = (t.bfloat16() for t in qkv)
+    exact = naive(q.float(), k.float(), v.float())
+    errors = {}
+    for name, attributes in {"model": {}, "float32": {"scores_dtype": torch.float32}}.items():
+        y = attend(attention(**attributes), q, k, v, causal(6).bfloat16())[0]
+        assert y.dtype == torch.bfloat16
+        errors[name] = (y.float() - exact).norm()
+    assert errors["float32"] < errors["model"]
+    rounded = attend(attention(softmax_dtype=None), q, k, v, causal(6).bfloat16())[1]
+    assert torch.equal(rounded, rounded.bfloat16())
+
+
+def test_dropout_only_in_training(qkv):
+    module = attention(dropout=0.9)
+    still = attend(module, *qkv, causal(6))[1]
+    assert not torch.equal(attend(module.train(), *qkv, causal(6))[1], still)
+    assert torch.equal(eager_attention(module, *qkv, causal(6), scaling=0.3)[1], still)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6, 8, 12])
+def test_alibi_equals_bloom(heads):
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    theirs = build_alibi_tensor(mask, heads, torch.float32).view(2, heads, 1, 5)
+    positions = (mask.cumsum(-1) - 1) * mask
+    assert torch.allclose(Alibi(heads)(positions), theirs, rtol=1e-6)
+    assert torch.allclose(Alibi(heads, scale=0.5)(positions), theirs / 2, rtol=1e-6)
+    assert len(alibi_slopes(heads)) == heads
+
+
+def test_alibi_in_bfloat16_rounds_the_products():
+    positions = torch.arange(300)[None]
+    rounded, exact = (Alibi(6, dtype=dtype)(positions) for dtype in (torch.bfloat16, torch.float32))
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert not torch.equal(rounded, exact)
+
+
+def test_functions_of_equations():
+    x = torch.tensor([-9.0, 0.5, 9.0])
+    assert softcap(x, None) is x
+    assert softcap(x, 0) is x
+    assert torch.equal(softcap(x, 2.0), 2 * torch.tanh(x / 2))
+    assert clip(x, None) is x
+    assert clip(x, 3.0).tolist() == [-3.0, 0.5, 3.0]
+    assert (per_layer([4, 5], 1), per_layer(7, 1)) == (5, 7)
+    assert head_size(SimpleNamespace(hidden_size=64, num_attention_heads=4)) == 16
+    assert head_size(SimpleNamespace(hidden_size=64, num_attention_heads=4, head_dim=24)) == 24
+    yarn = {"rope_type": "yarn", "factor": 4.0, "mscale_all_dim": 0.5}
+    assert yarn_mscale(yarn) == 0.05 * math.log(4.0) + 1
+    assert yarn_mscale({**yarn, "rope_type": "default"}) == 1.0
+
+
+def test_split_heads():
+    x = torch.arange(2 * 3 * 8).view(2, 3, 8)
+    assert torch.equal(split_heads(x, 4)[:, 1], x[..., 4:])
