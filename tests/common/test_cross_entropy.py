@@ -1,0 +1,144 @@
+"""Both losses against transformers': values, gradients, and what they leave in memory."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.loss.loss_utils import ForCausalLMLoss
+
+from nemo_automodel.components.models.common import cross_entropy as module
+from nemo_automodel.components.models.common.cross_entropy import chunked_cross_entropy, cross_entropy, why_not_chunked
+from tests.common.tiny import batch, tiny
+
+V, H = 301, 16
+OPTIONS = {"mean": {}, "by count": {"num_items_in_batch": 17}, "by tensor": {"num_items_in_batch": torch.tensor(17)}}
+
+
+def transform(logits):
+    return 3.0 * torch.tanh(logits / 3.0)
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(0)
+    labels = torch.randint(V, (2, 150))
+    labels[0, :40] = -100
+    return torch.randn(2, 150, H), labels
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(module, "ROW_BYTES", 4 * V * 7)
+    monkeypatch.setattr(module, "MIN_ROWS", 16)
+
+
+def close(a, b, bound=1e-5):
+    return (a - b).abs().max() <= bound * b.abs().max()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_chunks_equal_all_at_once(data, name, bias):
+    x, labels = data
+    head = nn.Linear(H, V, bias=bias)
+    results = []
+    for chunked in (True, False):
+        head.zero_grad()
+        leaf = x.clone().requires_grad_()
+        if chunked:
+            loss = chunked_cross_entropy(leaf, head, labels, transform, **OPTIONS[name])
+        else:
+            loss = ForCausalLMLoss(transform(head(leaf)), labels, V, **OPTIONS[name])
+        (2.0 * loss).backward()
+        results.append([loss.detach(), leaf.grad, *(p.grad.clone() for p in head.parameters())])
+    assert all(close(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loss_of_logits_equals_transformers(data, name, dtype):
+    labels, logits = data[1], torch.randn(2, 150, V).to(dtype)
+    results = []
+    for loss_of in (cross_entropy, lambda x, y, **kw: ForCausalLMLoss(x, y, V, **kw)):
+        leaf = logits.clone().requires_grad_()
+        loss = loss_of(leaf, labels, **OPTIONS[name])
+        (2.0 * loss).backward()
+        results.append((loss.detach(), leaf.grad))
+    assert results[0][1].dtype == dtype
+    assert close(results[0][0], results[1][0], 1e-6)
+    assert close(results[0][1], results[1][1], 1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_labels_that_are_shifted_already(data):
+    x, labels = data
+    head, shifted = nn.Linear(H, V), nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
+    expected = chunked_cross_entropy(x, head, labels, transform)
+    assert torch.equal(chunked_cross_entropy(x, head, None, transform, shift_labels=shifted), expected)
+    assert close(cross_entropy(transform(head(x)), None, shift_labels=shifted), expected, 1e-6)
+
+
+def test_frozen_head_gets_no_gradient(data):
+    head, x = nn.Linear(H, V).requires_grad_(False), data[0].requires_grad_()
+    chunked_cross_entropy(x, head, data[1], transform).backward()
+    assert head.weight.grad is None
+    assert x.grad.abs().sum() > 0
+
+
+def test_backward_twice(data):
+    x = data[0].requires_grad_()
+    loss = chunked_cross_entropy(x, nn.Linear(H, V), data[1], transform) * 3
+    loss.backward(retain_graph=True)
+    once = x.grad.clone()
+    loss.backward()
+    assert torch.allclose(x.grad, 2 * once)
+
+
+def test_the_models_loss_without_logits():
+    model, inputs = tiny(), batch()
+    full = model(**inputs, labels=inputs["input_ids"])
+    chunked = model(**inputs, labels=inputs["input_ids"], chunked_loss=True)
+    assert chunked.logits is None
+    assert close(chunked.loss, full.loss, 1e-6)
+
+
+def test_large_vocabularies_are_chunked_in_training_alone(monkeypatch):
+    monkeypatch.setattr("nemo_automodel.components.models.common.causal_lm.LARGE_VOCABULARY", 61)
+    model, inputs = tiny(), batch()
+    assert model(**inputs, labels=inputs["input_ids"]).logits is not None
+    assert model.train()(**inputs, labels=inputs["input_ids"]).logits is None
+    assert model(**inputs, labels=inputs["input_ids"], chunked_loss=False).logits is not None
+    assert model(**inputs).logits is not None
+
+
+def test_a_head_that_cannot_be_chunked_says_why():
+    model, inputs = tiny(), batch()
+    model.lm_head.register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="cannot be chunked: the head has hooks"):
+        model(**inputs, labels=inputs["input_ids"], chunked_loss=True)
+    assert "Bilinear" in why_not_chunked(nn.Bilinear(2, 2, 2))
+
+
+def test_a_loss_function_of_the_user_is_used():
+    model, inputs = tiny().train(), batch()
+    model.loss_function = lambda logits, labels, vocab_size, **_: logits.sum() * 0 + vocab_size
+    assert model(**inputs, labels=inputs["input_ids"]).loss == 61
+
+
+def test_peak_memory_is_half_of_all_at_once():
+    """Counts what autograd and the allocator hold, through torch's profiler."""
+    labels = torch.randint(20_000, (1, 1024))
+    head = nn.Linear(H, 20_000)
+    peaks = []
+    for chunked in (True, False):
+        x = torch.randn(1, 1024, H, requires_grad=True)
+        with torch.profiler.profile(profile_memory=True) as profile:
+            if chunked:
+                chunked_cross_entropy(x, head, labels, transform).backward()
+            else:
+                ForCausalLMLoss(transform(head(x)), labels, 20_000).backward()
+        held = peak = 0
+        for event in profile.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+        peaks.append(peak)
+    assert 0 < peaks[0] <= 0.5 * peaks[1]
