@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM
 from nemo_automodel.recipes.config import RecipeError, load_recipe
 from nemo_automodel.recipes.finetune import finetune, main
 
-
 BACKEND = "model.backend={_target_: nemo_automodel.components.models.common.BackendConfig, projections: %s}"
 
 
