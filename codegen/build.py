@@ -13,6 +13,8 @@ from codegen.cache import Store
 from codegen.discover import Found
 from codegen.errors import Location, Problem, SpecError
 from codegen.tree import Tree
+from codegen.write.journal import content_digest
+from codegen.write.ownership import text
 
 
 class Generator(Protocol):
@@ -57,11 +59,32 @@ class Memory:
         return sha256(b"\0".join([self.generator.encode(), path.encode(), content])).hexdigest()
 
 
+@dataclass(frozen=True)
+class Made:
+    """What one spec generates, as far as a run needs it that finds everything in place.
+
+    Attributes:
+        files: path -> digest of the whole file.
+        artifacts: the files themselves, still as JSON: reading it is most of a warm run.
+    """
+
+    name: str
+    spec: str
+    files: dict[str, str]
+    registry: RegistryEntry | None
+    index_row: IndexRow | None
+    artifacts: bytes
+
+    def artifact(self, path: str) -> Artifact:
+        """The file at `path`."""
+        return Artifact(**json.loads(self.artifacts)[path])
+
+
 @dataclass
 class Built:
     """What all specs amount to. `pending` is by path; `used` are the keys of the memory that are in use."""
 
-    generated: list[Generated] = field(default_factory=list[Generated])
+    made: list[Made] = field(default_factory=list[Made])
     pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
     problems: list[Problem] = field(default_factory=list[Problem])
     used: set[str] = field(default_factory=set[str])
@@ -77,30 +100,47 @@ def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progre
         key = memory.key(path, tree.read(path) or b"")
         built.used.add(key)
         known = memory.store.get(key)
-        make = generator.generate if path in found.active else generator.check
+        active = path in found.active
         if known is None:
             progress(number, len(found.all), path)
             try:
-                known = json.dumps(asdict(make(path, tree.root))).encode()
+                known = _made(path, tree.root, generator) if active else _checked(path, tree.root, generator)
             except SpecError as error:
                 built.problems += error.problems
                 continue
             memory.store.put(key, known)
-        if path in found.active:
-            built.generated.append(_generated(json.loads(known)))
+        if active:
+            built.made.append(_remembered(path, known))
         else:
             built.pending[path] = Checked(**_tuples(json.loads(known)))
-    built.problems += _clashes(built.generated)
+    built.problems += _clashes(built.made)
     return built
 
 
-def _generated(data: dict[str, Any]) -> Generated:
+def _checked(path: str, root: str, generator: Generator) -> bytes:
+    return json.dumps(asdict(generator.check(path, root))).encode()
+
+
+def _made(path: str, root: str, generator: Generator) -> bytes:
+    """The remembered form of what a spec generates: what every run needs on the first line, the files on the second."""
+    generated = generator.generate(path, root)
+    data = asdict(generated)
+    artifacts = {artifact["path"]: artifact for artifact in data.pop("artifacts")}
+    data["files"] = {artifact.path: content_digest(text(artifact)) for artifact in generated.artifacts}
+    return json.dumps(data).encode() + b"\n" + json.dumps(artifacts).encode()
+
+
+def _remembered(path: str, known: bytes) -> Made:
+    first, _, artifacts = known.partition(b"\n")
+    data = json.loads(first)
     entry, row = data["registry"], data["index_row"]
-    return Generated(
+    return Made(
         data["name"],
-        tuple(Artifact(**artifact) for artifact in data["artifacts"]),
+        path,
+        data["files"],
         None if entry is None else RegistryEntry(**_tuples(entry)),
         None if row is None else IndexRow(**_tuples(row)),
+        artifacts,
     )
 
 
@@ -108,22 +148,21 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(cast(list[Any], value)) if isinstance(value, list) else value for key, value in fields.items()}
 
 
-def _clashes(generated: Iterable[Generated]) -> list[Problem]:
+def _clashes(made: Iterable[Made]) -> list[Problem]:
     """Two specs that claim one file, one architecture or one model type."""
     owners: dict[str, str] = {}
     problems: list[Problem] = []
-    for item in generated:
-        spec = item.artifacts[0].spec if item.artifacts else f"specs/{item.name}.yaml"
+    for item in made:
         for claim in _claims(item):
-            owner = owners.setdefault(claim.casefold(), spec)
-            if owner != spec:
+            owner = owners.setdefault(claim.casefold(), item.spec)
+            if owner != item.spec:
                 cure = "give one of them another name, or remove one"
-                problems.append(Problem(Location(spec, 1, 1), "", f"{claim} belongs to {owner} already", cure))
+                problems.append(Problem(Location(item.spec, 1, 1), "", f"{claim} belongs to {owner} already", cure))
     return problems
 
 
-def _claims(item: Generated) -> list[str]:
-    claims = [artifact.path for artifact in item.artifacts]
+def _claims(item: Made) -> list[str]:
+    claims = list(item.files)
     if item.registry is not None:
         claims += [f"architecture {name}" for name in item.registry.architectures]
         claims += [f"model type {item.registry.config[0]}"] if item.registry.config else []

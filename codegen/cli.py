@@ -1,5 +1,6 @@
 """The `codegen` command. A run that has nothing to do ends here, before the parser of arguments is even imported."""
 
+import gc
 import sys
 
 from codegen import fastpath
@@ -9,6 +10,8 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     if fastpath.settled(sys.argv[1:]):
         return 0
+    # A run is short and what it builds stays until its end: collecting garbage would only cost time.
+    gc.set_threshold(100_000, 50, 50)
     from codegen.commands import run
 
     return run(sys.argv[1:])

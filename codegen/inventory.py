@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from codegen.artifacts import Checked, Generated
+from codegen.artifacts import Checked
+from codegen.build import Made
 from codegen.discover import discover
 from codegen.errors import SpecError
 from codegen.pipeline import Options, check
@@ -29,7 +30,7 @@ class Row:
 def rows(options: Options) -> list[Row]:
     """One row for each spec, by path; active ones first."""
     report = check(options, "list")
-    generated = {f"specs/{item.name}.yaml": item for item in report.generated}
+    generated = {item.spec: item for item in report.made}
     listed: list[Row] = []
     for path in discover(Tree(options.root, 0)).all:
         name = path.rpartition("/")[2].removesuffix(".yaml")
@@ -53,14 +54,13 @@ def _state(row: Row) -> str:
     return f"{row.state}: {', '.join(row.missing)}" if row.missing else row.state
 
 
-def _active(name: str, path: str, item: Generated, report: Report) -> Row:
-    paths = {artifact.path for artifact in item.artifacts}
+def _active(name: str, path: str, item: Made, report: Report) -> Row:
     state = "generated"
     if any(problem.location.file == path for problem in report.problems):
         state = "invalid"
-    elif any(conflict.path in paths for conflict in report.conflicts):
+    elif any(conflict.path in item.files for conflict in report.conflicts):
         state = "conflict"
-    elif any(change.path in paths for change in report.changes):
+    elif any(change.path in item.files for change in report.changes):
         state = "drift"
     return Row(name, path, item.registry.architectures if item.registry else (), state)
 

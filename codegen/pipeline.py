@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from codegen import fastpath, format_cache, sources
-from codegen.artifacts import Generated, IndexRow
-from codegen.build import Generator, Memory, RealGenerator, build, show_progress
+from codegen.artifacts import IndexRow
+from codegen.build import Generator, Made, Memory, RealGenerator, build, show_progress
 from codegen.cache import Store
 from codegen.discover import discover
 from codegen.edits import docs_index, registry
@@ -25,7 +25,7 @@ from codegen.report import Report
 from codegen.tree import Tree
 from codegen.write.changes import Change, Conflict
 from codegen.write.commit import commit, recover
-from codegen.write.journal import BACKWARD, FORWARD
+from codegen.write.journal import BACKWARD, FORWARD, content_digest
 from codegen.write.lock import locked, state_dir
 from codegen.write.ownership import settle, settle_orphan
 from codegen.write.paths import check_output, check_target
@@ -95,45 +95,43 @@ class _Run:
         built = build(self.tree, found, memory, self.options.generator, show_progress)
         formats.flush()
         memory.store.prune(built.used, spare=4 * len(found.all) + 64)
-        report.generated, report.pending, report.problems = built.generated, built.pending, built.problems
+        report.made, report.pending, report.problems = built.made, built.pending, built.problems
         if not report.problems:
-            self._compare(built.generated, report)
+            self._compare(built.made, report)
         return report
 
-    def _compare(self, generated: list[Generated], report: Report) -> None:
+    def _compare(self, made: list[Made], report: Report) -> None:
         """Fill in changes and conflicts."""
-        artifacts = [artifact for item in generated for artifact in item.artifacts]
-        planned = {artifact.path for artifact in artifacts}
-        outcomes: list[Change | Conflict | None] = []
-        for artifact in artifacts:
-            if unsafe := self._unsafe(artifact.path):
-                outcomes.append(unsafe)
-            else:
-                outcomes.append(settle(artifact, self.tree.read(artifact.path), self.tree.files[artifact.path]))
+        outcomes = [self._settle(item, path, digest) for item in made for path, digest in item.files.items()]
+        planned = {path for item in made for path in item.files}
         for path in self.tree.outputs():
             if path not in planned:
                 outcomes.append(settle_orphan(path, self.tree.read(path) or b"", self.tree.files[path]))
         deleted = {item.path for item in outcomes if isinstance(item, Change) and item.action == "delete"}
-        outcomes += self._edits(generated, planned, deleted, report)
+        outcomes += self._edits(made, planned, deleted, report)
         report.changes = [item for item in outcomes if isinstance(item, Change)]
         report.conflicts = [item for item in outcomes if isinstance(item, Conflict)]
 
-    def _unsafe(self, path: str) -> Conflict | None:
+    def _settle(self, made: Made, path: str, digest: str) -> Change | Conflict | None:
+        """What has to happen to one planned file."""
+        present = self.tree.read(path)
+        if content_digest(present) == digest:
+            return None
         try:
             check_output(path)
             check_target(self.tree.root, path)
         except ConflictError as error:
             return Conflict(path, str(error).removeprefix(f"{path}: "), "nothing was written")
-        return None
+        return settle(made.artifact(path), present, self.tree.files[path])
 
     def _edits(
-        self, generated: list[Generated], planned: set[str], deleted: set[str], report: Report
+        self, made: list[Made], planned: set[str], deleted: set[str], report: Report
     ) -> list[Change | Conflict | None]:
         def is_gone(path: str) -> bool:
             return path in deleted or (path not in planned and not self.tree.exists(path))
 
-        entries = [item.registry for item in generated if item.registry is not None]
-        rows = [item.index_row for item in generated if item.index_row is not None]
+        entries = [item.registry for item in made if item.registry is not None]
+        rows = [item.index_row for item in made if item.index_row is not None]
         edits: list[tuple[str, bool, Callable[[bytes], bytes]]] = [
             (REGISTRY, bool(entries), lambda data: registry.updated(data, entries, is_gone))
         ]

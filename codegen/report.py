@@ -13,7 +13,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from codegen.artifacts import Checked, Generated
+from codegen.artifacts import Checked
+from codegen.build import Made
 from codegen.errors import Problem
 from codegen.write.changes import Change, Conflict
 from codegen.write.ownership import unified
@@ -30,8 +31,8 @@ class Report:
     conflicts: list[Conflict] = field(default_factory=list[Conflict])
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
-    generated: list[Generated] = field(default_factory=list[Generated])
-    generated: list[Generated] = field(default_factory=list[Generated])
+    made: list[Made] = field(default_factory=list[Made])
+    made: list[Made] = field(default_factory=list[Made])
     pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
     written: bool = False
 
