@@ -199,14 +199,17 @@ class FrameReader:
         node = self.node("tests")
         if node is None:
             return {}
-        tiny = self.known(node, "tests", ("tiny",)).get("tiny")
+        entries = self.known(node, "tests", ("tiny", "reference"))
+        tiny, reference = entries.get("tiny"), entries.get("reference")
         for name in (tiny.mapping if tiny is not None else None) or {}:
             if config is not None and not config.has(str(name)):
                 remedy = cure(name, config.names())
                 self.report(Problem(_at(tiny, name), f"tests.tiny.{name}", f"{config.name} has no such field", remedy))
         if tiny is not None and tiny.mapping is None:
             self.refuse(tiny, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
-        return {} if tiny is None else {"tiny": tiny.plain()}
+        if reference is not None and not (isinstance(reference.value, str) and _CLASS_PATH.fullmatch(reference.value)):
+            self.refuse(reference, "tests.reference", f"{reference.value!r} names no class", "write package.module:Class")
+        return {str(name): entry.plain() for name, entry in entries.items()}
 
     def overrides(self) -> Mapping[str, str]:
         node = self.node("overrides")

@@ -95,7 +95,7 @@ def _frame() -> dict[str, Schema]:
         "config": _any({"type": "string", "pattern": r"^transformers:[A-Za-z][A-Za-z0-9_]*$"}, declared),
         "summary": {"type": "string", "pattern": r"\S"},
         "docs": _object(docs),
-        "tests": _object({"tiny": {"type": "object"}}),
+        "tests": _object({"tiny": {"type": "object"}, "reference": class_path}),
         "overrides": {"type": "object", "additionalProperties": class_path},
     }
     return {name: {**shapes[name], "description": doc} for name, doc in FRAME.items()}
