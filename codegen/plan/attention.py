@@ -3,8 +3,8 @@
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, groups_code, uniform_flags
-from codegen.plan.scope import ATTENTION, is_atom, product
+from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, uniform_flags
+from codegen.plan.scope import ATTENTION, Scope, is_atom, product
 from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan, RotationPlan
 from codegen.spec.attention import Gqa, QKNorm
 from codegen.spec.language import Spec
@@ -25,7 +25,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
     norm = part.qk_norm
     return (
         tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm")),
-        fused_of(spec, "attention", "q"),
+        fused_structure(spec, "attention", "q"),
         norm and (norm.over, norm.place, norm.weights),
         part.inner_norm,
         bool(part.multipliers) and tuple(sorted(part.multipliers)),
@@ -101,11 +101,7 @@ def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
     spec = context.base
     why = gqa(spec).why
 
-    def scale(s: Spec) -> str:
-        written = gqa(s).scale
-        return ATTENTION.code(written, head_dim=head_dim) if written else f"{head_dim} ** -0.5"
-
-    found = [Assign("scale", context.code(scale, ATTENTION), why)]
+    found = [Assign("scale", context.code(lambda s: scale_code(s, head_dim, ATTENTION), ATTENTION), why)]
     for name in ("softcap", "window", "chunk", "clip"):
         question = lambda s, name=name: context.value(gqa(s), name)  # noqa: E731
         code = context.code(question, ATTENTION)
@@ -124,6 +120,12 @@ def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
     if gqa(spec).scores_dtype == "float32":
         found.append(Assign("scores_dtype", "torch.float32"))
     return tuple(found)
+
+
+def scale_code(spec: Spec, head_dim: Code, scope: Scope) -> Code:
+    """The factor on the scores."""
+    written = gqa(spec).scale
+    return scope.code(written, head_dim=head_dim) if written else f"({head_dim}) ** -0.5"
 
 
 def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part: str) -> QKNormPlan | None:

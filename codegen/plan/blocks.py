@@ -113,14 +113,14 @@ def _field(condition: Expression) -> str:
 
 
 def _doc(context: Context, group: Context) -> str:
-    """Where the block is used: the outcomes that its combinations share."""
-    asked: list[str] = []
-    for index, split in enumerate(context.loaded.splits):
+    """Where the block is used: the last overlay that all its combinations share."""
+    for index, split in reversed(list(enumerate(context.loaded.splits))):
         outcomes = {key[index] for key in group.flat}
-        if len(outcomes) == 1 and len({key[index] for key in context.flat}) > 1:
-            (outcome,) = outcomes
-            asked.append(f"{split.condition.text} is {outcome}")
-    return f"One block where {' and '.join(asked)}" if asked else "One block"
+        if len(outcomes) == 1 and outcomes != {False} and len({key[index] for key in context.flat}) > 1:
+            kind = f" is {outcomes.pop()}" if split.by else ""
+            where = f"One block where {split.condition.text}{kind}"
+            return where if len(where) < 80 else "One block of another wiring"
+    return "One block"
 
 
 def _parts(

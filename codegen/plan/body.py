@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from codegen.plan.attention import gqa, head_dim_code
+from codegen.plan.attention import gqa, head_dim_code, scale_code
 from codegen.plan.blocks import Layers
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
@@ -116,7 +116,8 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     scale, equations = _take_scale(spec.input, token)
     padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
     inner = _embedding_width(context, token)
-    arguments = f"config.vocab_size, {inner}" + ("" if padding == "None" else f", {padding}")
+    rows = context.code(lambda s: context.value(s.embedding, "rows"), TOP)
+    arguments = f"{rows}, {inner}" + ("" if padding == "None" else f", {padding}")
     made = f"ScaledEmbedding({arguments}, scale={TOP.tree_code(scale)})" if scale else f"nn.Embedding({arguments})"
     inputs = [Assign(memory_name(token), made, spec.embedding.why)]
     tables: dict[str, str] = {}
@@ -290,7 +291,13 @@ def _alibi(context: Context) -> list[Assign]:
     def build(spec: Spec) -> str:
         if not isinstance(spec.attention, Gqa) or spec.attention.alibi is None:
             return "None"
-        return f"Alibi({TOP.code(context.value(gqa(spec), 'heads'))})"
+        alibi = spec.attention.alibi
+        options = TOP.code(context.value(gqa(spec), "heads"))
+        if context.value(alibi, "scaled").constant is not False:
+            options += f", scale={scale_code(spec, head_dim_code(context), TOP)}"
+        if context.word(alibi, "dtype") == "bfloat16":
+            options += ", dtype=torch.bfloat16"
+        return f"Alibi({options})"
 
     code = context.code(build, TOP, lazy=True)
     return [] if code == "None" else [Assign("alibi", code, context.why(build))]

@@ -105,7 +105,13 @@ class Context:
         """Whether every field that the expression reads is one of the config class, and (`filled`) not None there."""
         if candidate.is_none:
             return not filled
-        for node in ast.walk(candidate.tree):
+        if isinstance(candidate.tree, ast.BoolOp):  # `config.a or config.b`: a may be None until a config.json has it
+            first, last = candidate.tree.values[0], candidate.tree.values[-1]
+            return self._readable(first, filled=False) and self._readable(last, filled)
+        return self._readable(candidate.tree, filled)
+
+    def _readable(self, tree: ast.expr, filled: bool) -> bool:
+        for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id == "head_size" and not self._may_carry("head_dim"):
                 return False
             if isinstance(node, ast.Attribute):

@@ -3,7 +3,7 @@
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, groups_code, section_of, uniform_flags
+from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, section_of, uniform_flags
 from codegen.plan.scope import ATTENTION, is_atom
 from codegen.plan.types import Assign, Code, MlpPlan
 from codegen.spec.language import Spec
@@ -24,7 +24,7 @@ def signature(spec: Spec, part: str = "mlp") -> tuple[object, ...]:
     section = dense(spec, part)
     names = tuple(disk_name(spec, role, part) for role in (*ROLES, "activation"))
     numbers = tuple(sorted(section.multipliers or {})), section.glu is not None, section.inner_norm
-    return isinstance(section, Plain), names, fused_of(spec, part, "up"), numbers
+    return isinstance(section, Plain), names, fused_structure(spec, part, "up"), numbers
 
 
 def plan_mlp(context: Context, class_name: str, part: str = "mlp") -> MlpPlan:

@@ -45,6 +45,12 @@ def fused_of(spec: Spec, part: str, role: str) -> tuple[str, Fused] | None:
     return None
 
 
+def fused_structure(spec: Spec, part: str, role: str) -> tuple[str, tuple[str, ...]] | None:
+    """A fused tensor's name and parts: what makes a class; its number of groups is a value."""
+    found = fused_of(spec, part, role)
+    return (found[0], found[1].parts) if found else None
+
+
 def groups_code(context: Context, part: str, role: str, scope: Scope) -> Code:
     """The number of equal blocks of a fused tensor's rows."""
 

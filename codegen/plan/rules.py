@@ -24,14 +24,13 @@ DEFAULT = (
 
 def plan_rules(context: Context) -> tuple[Code, ...]:
     """Calls that construct the rules, in the order in which they are tried."""
-    found: list[Code] = []
+    found = _renames(context)
     if any("attention" in block_calls(spec) for spec in context.flat.values()):
         for group in _groups(context, attention.signature, "attention"):
             found += _attention(group)
     if any("mlp" in block_calls(spec) for spec in context.flat.values()):
         for group in _groups(context, mlp.signature, "mlp"):
             found += _mlp(group)
-    found += _renames(context)
     return tuple(dict.fromkeys(found))
 
 
@@ -53,18 +52,18 @@ def _attention(context: Context) -> list[Code]:
         name, layout = fused
         turned = is_transposed(spec, "attention", "q")
         groups = groups_code(context, "attention", "q", CONFIG)
-        whole = f"{path}.{name}"
+        whole = f"{path}.{memory_name(name)}"
         if groups == kv_heads and layout.parts == ("q", "k", "v"):
             found += [f"Transpose({whole!r})"] if turned else []
         else:
             extra = ", transposed=True" if turned else ""
             found.append(f"ReorderQKV({whole!r}, {layout.parts!r}, {groups}, {queries}, {head_dim}{extra})")
     elif attention.packable(context):
-        names = tuple(disk_name(spec, role, "attention") for role in attention.ROLES)
+        names = tuple(attribute(spec, role, "attention") for role in attention.ROLES)
         parts = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
         found.append(f"PackQKV({path!r}, {queries}, {head_dim}{parts})")
     if is_transposed(spec, "attention", "out"):
-        found.append(f"Transpose({path + '.' + disk_name(spec, 'out', 'attention')!r})")
+        found.append(f"Transpose({path + '.' + attribute(spec, 'out', 'attention')!r})")
     return found
 
 
@@ -76,25 +75,25 @@ def _mlp(context: Context) -> list[Code]:
     if isinstance(section, Plain):
         for role in ("up", "down"):
             if is_transposed(spec, "mlp", role):
-                found.append(f"Transpose({path + '.' + disk_name(spec, role, 'mlp')!r})")
+                found.append(f"Transpose({path + '.' + attribute(spec, role, 'mlp')!r})")
         return found
     fused = fused_of(spec, "mlp", "up")
     if fused:
         width = context.code(lambda s: context.value(mlp.dense(s), "width"), CONFIG)
         groups = groups_code(context, "mlp", "up", CONFIG)
         turned = is_transposed(spec, "mlp", "up")
-        whole = f"{path}.{fused[0]}"
+        whole = f"{path}.{memory_name(fused[0])}"
         if groups == width:
             found += [f"Transpose({whole!r})"] if turned else []
         else:
             extra = ", transposed=True" if turned else ""
             found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
     else:
-        names = tuple(disk_name(spec, role, "mlp") for role in ("gate", "up"))
+        names = tuple(attribute(spec, role, "mlp") for role in ("gate", "up"))
         parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"
         found.append(f"PackGateUp({path!r}{parts})")
     if is_transposed(spec, "mlp", "down"):
-        found.append(f"Transpose({path + '.' + disk_name(spec, 'down', 'mlp')!r})")
+        found.append(f"Transpose({path + '.' + attribute(spec, 'down', 'mlp')!r})")
     return found
 
 
@@ -110,10 +109,12 @@ def _renames(context: Context) -> list[Code]:
         for part, roles in (("attention", _attention_roles(spec)), ("mlp", _mlp_roles(spec))):
             if part in block_calls(spec):
                 disk, memory = disk_name(spec, part), attribute(spec, part)
-                pairs.append((disk, memory))
+                if disk:
+                    pairs.append((disk, memory))
                 for role in roles:
                     name = disk_name(spec, role, part)
-                    pairs.append((f"{disk}.{name}" if disk else name, f"{memory}.{memory_name(name)}"))
+                    before = f"{memory}." if disk else ""
+                    pairs.append((before + name, f"{memory}.{memory_name(name)}"))
         found += [f"Rename({disk!r}, {memory!r})" for disk, memory in pairs if disk != memory and disk]
     return list(dict.fromkeys(found))
 

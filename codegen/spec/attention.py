@@ -65,8 +65,8 @@ class Rope(Section):
 class Alibi(Section):
     """Linear position biases (Press et al. 2021) on the scores."""
 
-    scaled: Expression | None = expr("Whether the bias is divided by sqrt(head_dim) too.", "False", ready=False)
-    dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16", ready=False)
+    scaled: Expression | None = expr("Whether the bias is multiplied by the scale, as the scores are.", "False")
+    dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,10 @@ class Gqa(_Softmax):
     """Multi-head, grouped-query and multi-query attention."""
 
     kv_heads: Expression | None = expr(
-        "Number of key/value heads.", "config.num_key_value_heads", "config.num_attention_heads"
+        "Number of key/value heads.",
+        "config.num_key_value_heads",
+        "config.num_key_value_heads or config.num_attention_heads",
+        "config.num_attention_heads",
     )
     head_dim: Expression | None = expr("Width of a query/key head.", *HEAD_DIM)
     v_head_dim: Expression | None = expr("Width of a value head; default head_dim.", ready=False)

@@ -40,6 +40,7 @@ class Sinusoid(Section):
 class Embedding(Section):
     """The token embedding."""
 
+    rows: Expression | None = expr("Number of rows.", "config.vocab_size")
     padding_idx: Expression | None = expr(
         "Row that gets no gradient; none: every row learns.", "config.pad_token_id", "None"
     )

@@ -1,6 +1,6 @@
 """Which implementation of each primitive a model is built with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -8,25 +8,28 @@ CHOICES = {
     "attn": ("auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"),
     "linear": ("auto", "torch", "te"),
     "rms_norm": ("auto", "torch", "torch_fused", "te"),
-    "rope": ("auto", "torch"),
+    "rope": ("auto", "torch", "te"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
     "experts": ("auto", "torch", "te"),
     "dispatcher": ("auto", "torch", "deepep"),
     "gate_precision": (None, "float32", "float64"),
 }
+NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
+KERNELS = ("linear", "rms_norm", "rope", "experts", "dispatcher")
 
 
 @dataclass(frozen=True)
 class BackendConfig:
     """`auto` picks the best that is installed and applicable, once, when the model is built.
 
-    attn: attention implementation (auto: the `attn_implementation` of from_pretrained). linear, rms_norm, rope: kernels.
+    attn: attention implementation (auto: the `attn_implementation` of from_pretrained).
+    linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
     experts, dispatcher, gate_precision: of mixtures of experts.
     enable_hf_state_dict_adapter: whether disk names are translated at all.
-    Raises ValueError for a value that does not exist, and when the model is built for one that cannot run here.
+    Raises ValueError for a value that does not exist, and NotImplementedError from `resolved` for one that cannot run.
     """
 
     attn: str = "auto"
@@ -57,3 +60,15 @@ class BackendConfig:
     def packed(self):
         """A property of the machine, not of the model's device: models are built on `meta`."""
         return self.projections == "packed" or (self.projections == "auto" and torch.cuda.is_available())
+
+    def resolved(self):
+        """What a model is built with: every `auto` decided, but attn's and cross_entropy's, which follow the call."""
+        chosen = {"projections": "packed" if self.packed else "split"}
+        for field in KERNELS:
+            value = getattr(self, field)
+            if value in NOT_WIRED:
+                raise NotImplementedError(
+                    f"backend.{field}: {value!r}: generated models do not use {NOT_WIRED[value]} yet; use 'torch'"
+                )
+            chosen[field] = "torch" if value == "auto" else value
+        return replace(self, **chosen)

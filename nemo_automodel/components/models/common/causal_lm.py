@@ -1,5 +1,7 @@
 """What every decoder-only language model does alike: embedding, masks, layers, cache, outputs, loss."""
 
+from dataclasses import replace
+
 import torch
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StaticCache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -41,7 +43,7 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
     _can_record_outputs = {"hidden_states": DecoderLayer, "attentions": Attention}
 
     def __init__(self, config, backend=None):
-        backend = BackendConfig.of(backend)
+        backend = BackendConfig.of(backend).resolved()
         if backend.attn != "auto":
             config._attn_implementation = backend.attn
         super().__init__(config)
@@ -59,6 +61,28 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
         for module in self.modules():
             if hasattr(module, "bind"):
                 module.bind(self.backend)
+
+    @torch.no_grad()
+    def split_projections(self):
+        """Unpacks packed projections, in place: adapters attach to modules by their Hugging Face names. Drops hooks."""
+        backend = replace(self.backend, projections="split")
+        if backend == self.backend:
+            return
+        with torch.device("meta"):
+            split = type(self)(self.config, backend).train(self.training)
+        split.load_state_dict(self.state_dict_adapter.to_hf(self.state_dict()), strict=False, assign=True)
+        for name, child in split.named_children():
+            setattr(self, name, child)
+        self.backend = backend
+        self.tie_weights()
+
+    def add_adapter(self, *args, **kwargs):
+        self.split_projections()
+        return super().add_adapter(*args, **kwargs)
+
+    def load_adapter(self, *args, **kwargs):
+        self.split_projections()
+        return super().load_adapter(*args, **kwargs)
 
 
 class DecoderModel(Decoder):

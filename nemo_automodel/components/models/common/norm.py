@@ -25,10 +25,18 @@ def standardise(x, eps):
     return centred * torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + eps)
 
 
+def fused_rms_norm(x, weight, eps):
+    """PyTorch's kernel: fp32 inside, one rounding; a weight of several dimensions is multiplied outside of it."""
+    if weight.dim() == 1:
+        return F.rms_norm(x, weight.shape, weight, eps)
+    return F.rms_norm(x, weight.shape[-1:], None, eps) * weight
+
+
 class Norm(nn.Module):
     """Holds the weight, the optional bias and the epsilon; `start` is the weight's value before training."""
 
     start = 1.0
+    is_fused = False  # decided by the backend
 
     def __init__(self, dim, eps, *, bias=False):
         super().__init__()
@@ -44,6 +52,9 @@ class Norm(nn.Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
+    def bind(self, backend):
+        self.is_fused = backend.rms_norm == "torch_fused"
+
     def extra_repr(self):
         return f"{tuple(self.weight.shape)}, eps={self.eps}"
 
@@ -52,6 +63,8 @@ class RMSNorm(Norm):
     """Rounds to x's dtype, then multiplies by the weight (Llama)."""
 
     def forward(self, x):
+        if self.is_fused:
+            return fused_rms_norm(x, self.weight, self.eps)
         return self.weight * rms(x, self.eps).to(x.dtype)
 
 
@@ -59,6 +72,8 @@ class Float32RMSNorm(Norm):
     """Multiplies by the weight in fp32 and rounds once (OLMo 2)."""
 
     def forward(self, x):
+        if self.is_fused:
+            return fused_rms_norm(x, self.weight, self.eps)
         return (self.weight * rms(x, self.eps)).to(x.dtype)
 
 
@@ -77,6 +92,8 @@ class OffsetFloat32RMSNorm(Norm):
     start = 0.0
 
     def forward(self, x):
+        if self.is_fused:
+            return fused_rms_norm(x, 1.0 + self.weight, self.eps)
         return (rms(x, self.eps) * (1.0 + self.weight.float())).to(x.dtype)
 
 

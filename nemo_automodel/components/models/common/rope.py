@@ -18,6 +18,8 @@ class RotaryTable(nn.Module):
     Raises ValueError for an unknown `rope_type`.
     """
 
+    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq"]  # stood in checkpoints before transformers 4.32
+
     def __init__(self, parameters, head_dim, max_positions=None, *, width=None, dtype=None):
         super().__init__()
         parameters = dict(parameters) if hasattr(parameters, "keys") else {"rope_theta": parameters}

@@ -3,6 +3,7 @@
 import re
 
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.checkpoint.rules import Rename
 
 
 class StateDictAdapter:
@@ -11,8 +12,15 @@ class StateDictAdapter:
     def __init__(self, config, backend=None, tied=()):
         packed = BackendConfig.of(backend).packed
         rules = (rule.for_backend(packed) for rule in self.rules(config))
-        self.active = tuple(rule for rule in rules if rule is not None)
+        active = [rule for rule in rules if rule is not None]
+        self.renames = tuple(rule for rule in active if isinstance(rule, Rename))
+        self.conversions = tuple(rule for rule in active if not isinstance(rule, Rename))
         self.tied = frozenset(tied)
+
+    @property
+    def active(self):
+        """The rules that this backend needs, in the order in which they act on the way in."""
+        return (*self.renames, *self.conversions)
 
     def rules(self, config):
         """The table; most models need none."""
@@ -28,15 +36,15 @@ class StateDictAdapter:
 
     def convert_single_tensor_to_hf(self, name, tensor):
         """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows."""
-        for rule in self.active:
+        for rule in self.conversions:
             if match := re.fullmatch(_pattern(rule.memory), name):
                 head, tail = match.groups()
                 return [
-                    (head + disk.replace("*", str(i)) + tail, value.contiguous())
+                    (self._disk_name(head + disk.replace("*", str(i)) + tail), value.contiguous())
                     for disk, values in zip(rule.disk, rule.save(tensor), strict=True)
                     for i, value in enumerate(values)
                 ]
-        return [(name, tensor)]
+        return [(self._disk_name(name), tensor)]
 
     def from_hf(self, state_dict, memory_shapes=None):
         """Names and layouts of disk -> those of memory; names of memory pass through. Raises KeyError for a lone part.
@@ -45,6 +53,7 @@ class StateDictAdapter:
         whose tensors have them already.
         """
         out, groups = {}, {}
+        state_dict = {self._memory_name(name): tensor for name, tensor in state_dict.items()}
         converted = memory_shapes and self._has_memory_layout(state_dict, memory_shapes)
         for name, tensor in state_dict.items():
             place = self._place(name)
@@ -62,6 +71,16 @@ class StateDictAdapter:
             out[memory] = rule.load([[found[i] for i in sorted(found)] for found in parts])
         return out
 
+    def _memory_name(self, name):
+        for rename in self.renames:
+            name = rename.to_memory(name)
+        return name
+
+    def _disk_name(self, name):
+        for rename in reversed(self.renames):
+            name = rename.to_disk(name)
+        return name
+
     def _has_memory_layout(self, state_dict, memory_shapes):
         """Whether the oblong tensors of rules that keep a name have memory's shapes."""
         placed = ((name, tensor, self._place(name)) for name, tensor in state_dict.items())
@@ -73,7 +92,7 @@ class StateDictAdapter:
 
     def _place(self, name):
         """The rule that uses a disk tensor, the tensor in memory that it becomes part of, which part, and its index."""
-        for rule in self.active:
+        for rule in self.conversions:
             for part, disk in enumerate(rule.disk):
                 if match := re.fullmatch(_pattern(disk), name):
                     head, *index, tail = match.groups()

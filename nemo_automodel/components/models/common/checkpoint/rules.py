@@ -6,6 +6,7 @@ rows or experts from the config, so shards convert like whole tensors. `*` in a 
 `save(tensor)` is its exact inverse.
 """
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -86,20 +87,33 @@ class PackGateUp(Rule):
 
 @dataclass(frozen=True)
 class Rename(Rule):
-    """Another name, the same tensor."""
+    """A path on disk that is no attribute name, and its path in memory; what stands before and behind it carries over.
 
-    disk_name: str
+    Renames act on the way in before every other rule, which so speak of names in memory alone.
+    """
+
+    disk_path: str
     memory: str
 
     @property
     def disk(self):
-        return (self.disk_name,)
+        return (self.disk_path,)
 
-    def load(self, parts):
-        return parts[0][0]
+    @property
+    def disk_pattern(self):
+        """Finds the path on disk at whole dotted names, but not where it is the end of the path in memory already."""
+        kept = self.memory.removesuffix(self.disk_path) if self.memory.endswith("." + self.disk_path) else ""
+        return rf"{f'(?<!{re.escape(kept)})' if kept else ''}(?<![^.]){re.escape(self.disk_path)}(?![^.])"
 
-    def save(self, tensor):
-        return [[tensor]]
+    @property
+    def memory_pattern(self):
+        return rf"(?<![^.]){re.escape(self.memory)}(?![^.])"
+
+    def to_memory(self, name):
+        return re.sub(self.disk_pattern, self.memory, name, count=1)
+
+    def to_disk(self, name):
+        return re.sub(self.memory_pattern, self.disk_path, name, count=1)
 
 
 @dataclass(frozen=True)
