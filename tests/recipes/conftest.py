@@ -8,6 +8,9 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from nemo_automodel.recipes.config import load_recipe
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "llm_finetune"
 WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(30))]
 
 
@@ -34,24 +37,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, checkpoint: Path) -> Path:
-    """A recipe file whose output goes to `out` beside it."""
-    sections = {
-        "model": {
-            "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
-            "pretrained_model_name_or_path": str(checkpoint),
-        },
-        "dataset": {"_target_": "nemo_automodel.recipes.data.MockDataset", "samples": 64, "sequence_length": 16},
-        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1.0e-2, "weight_decay": 0.01},
-        "trainer": {
-            "output_dir": str(tmp_path / "out"),
-            "max_steps": 6,
-            "save_steps": 3,
-            "logging_steps": 1,
-            "per_device_train_batch_size": 4,
-            "gradient_accumulation_steps": 2,
-            "disable_tqdm": True,
-        },
-    }
+    """llama's generated example, cut down to seconds; its output goes to `out` beside it."""
+    overrides = [
+        f"model.pretrained_model_name_or_path={checkpoint}",
+        f"trainer.output_dir={tmp_path / 'out'}",
+        "trainer.max_steps=6",
+        "trainer.save_steps=3",
+        "trainer.per_device_train_batch_size=4",
+        "trainer.gradient_accumulation_steps=2",
+        "trainer.warmup_steps=0",
+        "dataset.samples=64",
+        "dataset.sequence_length=16",
+        "optimizer.lr=1e-2",
+    ]
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(sections, sort_keys=False))
+    path.write_text(yaml.safe_dump(load_recipe(EXAMPLES / "llama" / "llama.yaml", overrides), sort_keys=False))
     return path

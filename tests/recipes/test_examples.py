@@ -1,0 +1,18 @@
+"""The generated examples are recipes; `test_finetune` runs one of them."""
+
+from pathlib import Path
+
+import pytest
+
+from nemo_automodel.recipes.config import load_recipe, resolve_target
+from nemo_automodel.recipes.finetune import training_arguments
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "llm_finetune").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_a_recipe(example: Path) -> None:
+    recipe = load_recipe(example)
+    for section in ("model", "dataset", "optimizer"):
+        assert callable(resolve_target(recipe[section], section))
+    assert training_arguments(recipe).output_dir.endswith(example.stem)
