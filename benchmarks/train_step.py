@@ -1,6 +1,6 @@
 """Training step of a llama-shaped model of about 100 million parameters, against transformers' own class with sdpa.
 
-Both are built with the same weights and step by turns on the same batch, so that a slow minute of the machine hits both.
+Both are built with the same weights and step by turns on the same batch, so that a slow minute hits both.
 Prints the median step time of each, its spread, and the ratio theirs / ours (1.0 or more: ours is at least as fast).
 
     python benchmarks/train_step.py [--dtype float32 bfloat16] [--mode eager compiled] [--steps 9] [--json]

@@ -1,4 +1,4 @@
-"""Checkpoints of packed, fused and transposed storage: disk names and layouts, losses that are refused, fresh weights."""
+"""Checkpoints of packed, fused and transposed storage: disk names and layouts, refused losses, fresh weights."""
 
 import copy
 import pickle

@@ -50,6 +50,7 @@ class TinyConfig(PreTrainedConfig):
     bos_token_id: int | None = 1
     eos_token_id: int | None = None
     tie_word_embeddings: bool = False
+    use_cache: bool = True
 
 
 class TinyAdapter(StateDictAdapter):

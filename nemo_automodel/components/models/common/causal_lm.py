@@ -210,6 +210,8 @@ class CausalLM(Decoder, GenerationMixin):
         return getattr(self, self._output_embed_layer)
 
     def set_output_embeddings(self, new_embeddings):
+        if type(new_embeddings) is torch.nn.Linear:  # resizing makes a plain one
+            new_embeddings.__class__ = type(self.get_output_embeddings())
         setattr(self, self._output_embed_layer, new_embeddings)
 
     def transform_logits(self, logits):

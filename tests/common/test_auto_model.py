@@ -1,0 +1,118 @@
+"""Which class the entry points choose, and what they refuse."""
+
+import json
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
+from nemo_automodel._transformers import registry
+from tests.common.tiny import TinyConfig, TinyForCausalLM, batch, tiny
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    place = ("tests.common.tiny", "TinyForCausalLM")
+    monkeypatch.setitem(registry.MODEL_ARCH_MAPPING, "TinyForCausalLM", place)
+    monkeypatch.setitem(registry._CUSTOM_CONFIG_REGISTRATIONS, TinyConfig.model_type, (place[0], "TinyConfig"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def edit_config(folder, **fields):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_options_reach_the_model(folder):
+    model = NeMoAutoModelForCausalLM.from_pretrained(
+        folder, dtype="bfloat16", attn_implementation="eager", backend={"projections": "packed"}, use_cache=False
+    )
+    assert type(model) is TinyForCausalLM
+    assert model.dtype == torch.bfloat16
+    assert model.config._attn_implementation == "eager"
+    assert model.backend.projections == "packed"
+    assert model.config.use_cache is False
+
+
+def test_config_fields_are_overridden_by_name(folder):
+    model = NeMoAutoModelForCausalLM.from_pretrained(folder, softcap=0.5, windows=[3, None])
+    assert model.model.blocks[0].self_attn.softcap == 0.5
+    assert model.model.blocks[0].mask_kind == "sliding_attention"
+    with pytest.raises(TypeError, match="sofcap"):
+        NeMoAutoModelForCausalLM.from_pretrained(folder, sofcap=0.5)
+
+
+def test_loading_info_is_given_where_asked(folder):
+    _, info = NeMoAutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+
+
+@pytest.mark.parametrize("architectures", [None, [], ["SomethingElse", "TinyForCausalLM"]])
+def test_architectures_may_be_absent_or_several(folder, architectures):
+    if architectures:
+        edit_config(folder, architectures=architectures)
+        assert type(NeMoAutoModelForCausalLM.from_pretrained(folder)) is TinyForCausalLM
+    config = TinyConfig(architectures=architectures)
+    assert type(NeMoAutoModelForCausalLM.from_config(config)) is TinyForCausalLM
+
+
+def test_from_config_takes_a_path_and_overrides(folder):
+    model = NeMoAutoModelForCausalLM.from_config(folder, num_hidden_layers=1)
+    assert type(model) is TinyForCausalLM
+    assert len(model.model.blocks) == 1
+
+
+def test_a_broken_entry_raises(folder, monkeypatch):
+    monkeypatch.setitem(registry.MODEL_ARCH_MAPPING, "TinyForCausalLM", ("tests.common.no_such_module", "Tiny"))
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        NeMoAutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_modules_are_imported_when_they_are_needed():
+    assert registry.resolve("NoSuchForCausalLM") is None
+    assert registry.resolve("TinyForCausalLM") is TinyForCausalLM
+
+
+def test_a_text_model_is_no_vision_language_model(folder):
+    edit_config(folder, architectures=["NoSuchForCausalLM"], model_type="llama")
+    with pytest.raises(ValueError, match="AutoModelForImageTextToText"):
+        NeMoAutoModelForImageTextToText.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("backend", [None, {"projections": "auto"}, {"projections": "split"}])
+def test_adapters_attach_to_hugging_face_names(folder, backend, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # auto would pack
+    lora = LoraConfig(target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    model = NeMoAutoModelForCausalLM.from_pretrained(folder, backend=backend, peft_config=lora)
+    names = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert any("blocks.1.self_attn.q_proj.lora_A" in name for name in names)
+    inputs = batch()
+    model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    merged = model.eval()(**inputs).logits
+    assert torch.allclose(model.merge_and_unload()(**inputs).logits, merged, atol=1e-4)
+
+
+def test_adapters_and_packed_projections_exclude_each_other(folder):
+    lora = LoraConfig(target_modules=["q_proj"])
+    with pytest.raises(ValueError, match="use backend.projections 'split' or 'auto'"):
+        NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": "packed"}, peft_config=lora)
+
+
+def test_a_packed_model_can_be_split_for_adapters():
+    model, inputs = tiny("packed"), batch()
+    expected = model(**inputs).logits
+    model.split_projections()
+    assert torch.allclose(model(**inputs).logits, expected, atol=1e-5)
+    assert model.backend.projections == model.model.backend.projections == "split"
+    assert set(model.state_dict()) == set(tiny("split").state_dict())
+    model.add_adapter(LoraConfig(target_modules=["q_proj", "gate_proj"]))
+    packed = tiny("packed")
+    packed.add_adapter(LoraConfig(target_modules=["q_proj", "gate_proj"]))
+    assert any("q_proj.lora_A" in name for name in packed.state_dict())
