@@ -44,4 +44,5 @@ def _padded(ids: torch.Tensor, pads: tuple[int, ...], *, left: bool) -> Batch:
     places = torch.arange(ids.shape[1])
     count = torch.tensor(pads)[:, None]
     mask = (places >= count if left else places < ids.shape[1] - count).long()
-    return Batch(ids.masked_fill(mask == 0, PAD), mask, ids.masked_fill(mask == 0, -100))
+    before = torch.cat((mask[:, :1], mask[:, :-1]), dim=1)  # what padding would predict is no label either
+    return Batch(ids.masked_fill(mask == 0, PAD), mask, ids.masked_fill(mask * before == 0, -100))

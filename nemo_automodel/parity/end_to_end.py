@@ -69,10 +69,13 @@ def _tensors(measured: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
-    """[B, 8]: what the model writes after the batch, the end-of-text token left out of play."""
+    """[B, 8]: what the model writes after the batch, the end-of-text token left out of play.
+
+    The mask is always given: without one, `generate` takes every padding token in the text for padding.
+    """
     arguments = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, **options}
     with torch.no_grad():
-        return model.generate(batch.ids, attention_mask=batch.mask, **arguments)[:, batch.ids.shape[1] :]
+        return model.generate(batch.ids, attention_mask=batch.real.long(), **arguments)[:, batch.ids.shape[1] :]
 
 
 def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:

@@ -75,7 +75,7 @@ class Reference:
 
 @contextmanager
 def softmax_in_fp64() -> Iterator[None]:
-    """Within, a softmax over fp64 scores stays fp64. References ask for fp32, in which fp64's mask value is infinite."""
+    """Within, a softmax over fp64 scores stays fp64: references ask for fp32, where fp64's mask value is infinite."""
     original = functional.softmax
 
     def softmax(scores: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
