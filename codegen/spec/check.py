@@ -1,6 +1,7 @@
 """Spec files in, checked specs out: every problem of every file at once, each with its place and its cure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from codegen.configs import ConfigTable
@@ -14,6 +15,7 @@ from codegen.spec.ready import unready
 from codegen.spec.resolve import Resolved, Resolver
 from codegen.spec.splits import SECTIONS
 from codegen.spec.summary import sentence
+from codegen.spec.values import NOWHERE
 
 
 def read_spec(path: Path, root: Path, table: ConfigTable | None = None) -> LoadedSpec:
@@ -51,8 +53,13 @@ def read_text(text: str | bytes, shown: str, table: ConfigTable | None = None) -
         for problem in rules.problems(resolved, frame.config):
             report(problem)
     if found or resolved is None:
-        raise SpecError(list(found))
+        raise SpecError([_placed(problem, root.at) for problem in found])
     return _loaded(root, shown, frame, resolved)
+
+
+def _placed(problem: Problem, otherwise: Location) -> Problem:
+    """What is wrong with a default of the language is shown at the start of the file that does not suit it."""
+    return replace(problem, location=otherwise) if problem.location.file == NOWHERE.file else problem
 
 
 def _loaded(root: Node, shown: str, frame: Frame, resolved: Resolved) -> LoadedSpec:

@@ -153,6 +153,9 @@ def problems(group: Group, equations: Sequence[Equation], parts: Collection[str]
         yield from _unbound(equation, bound, group)
         yield from _near_misses(equation, {*parts, head} if group.name == "output" else parts)
         bound.append(equation.target)
+    yield from _unused(equations)
+    if group.name == "block":
+        yield from _second_attention(equations)
     if equations and equations[-1].target != group.result:
         message = f"the last equation binds '{equations[-1].target}', not '{group.result}'"
         yield Refusal(equations[-1], message, f"end with `{group.result} = ...`")
@@ -181,6 +184,24 @@ def _outside_config(tree: ast.expr, functions: set[int]) -> Iterator[ast.Name]:
                 yield node
         else:
             pending.extend(child for child in ast.iter_child_nodes(node) if id(child) not in functions)
+
+
+def _unused(equations: Sequence[Equation]) -> Iterator[Refusal]:
+    """Names that are bound and neither read nor bound last: the equation does nothing."""
+    for index, equation in enumerate(equations[:-1]):
+        for later in equations[index + 1 :]:
+            if any(isinstance(node, ast.Name) and node.id == equation.target for node in ast.walk(later.value)):
+                break
+            if later.target == equation.target or later is equations[-1]:
+                yield Refusal(equation, f"'{equation.target}' is never used", "use it, or remove the equation")
+                break
+
+
+def _second_attention(equations: Sequence[Equation]) -> Iterator[Refusal]:
+    """A layer has one cache, so one call of the token mixer."""
+    found = [equation for equation in equations for call in calls(equation.value) if called(call) == "attention"]
+    for equation in found[1:]:
+        yield Refusal(equation, "'attention' is called twice", "bind its result to a name, or declare a further part")
 
 
 def _near_misses(equation: Equation, parts: Collection[str]) -> Iterator[Refusal]:

@@ -208,7 +208,9 @@ class FrameReader:
         if tiny is not None and tiny.mapping is None:
             self.refuse(tiny, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
         if reference is not None and not (isinstance(reference.value, str) and _CLASS_PATH.fullmatch(reference.value)):
-            self.refuse(reference, "tests.reference", f"{reference.value!r} names no class", "write package.module:Class")
+            self.refuse(
+                reference, "tests.reference", f"{reference.value!r} names no class", "write package.module:Class"
+            )
         return {str(name): entry.plain() for name, entry in entries.items()}
 
     def overrides(self) -> Mapping[str, str]:

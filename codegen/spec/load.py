@@ -120,7 +120,7 @@ class _Reader:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         at = self.at(mark) if mark is not None else Location(self.file, 1, 1)
         problem = getattr(error, "problem", None) or "no valid YAML"
-        line = self.text.splitlines()[at.line - 1] if at.line <= self.text.count("\n") + 1 and self.text else ""
+        line = "".join(self.text.split("\n")[at.line - 1 : at.line])
         if (found := _unquoted(line)) is not None:
             start, expression = found
             _refuse(Location(self.file, at.line, start + 1), QUOTE, f'write "{expression}"')

@@ -47,7 +47,7 @@ class Resolver:
     def resolve(self, root: Node) -> Resolved | None:
         """Everything, or None where there are problems."""
         base = self.overlaid(DEFAULTS, root, "")
-        found = Reader(self.config, self.report).entries(root)
+        found = Reader(self.config, _mixer(base), self.report).entries(root)
         count = 1
         for entry in found:
             count *= len(entry.outcomes)
@@ -124,9 +124,9 @@ class Resolver:
             message = "must be a mapping with a kind" if opened.mapping is None else "needs a kind"
             self.report(Problem(node.at, path, message, f"kinds: {', '.join(key.kinds)}"))
             return None
-        if written.value not in key.kinds:
-            known = cure(written.value, key.kinds, "kinds")
-            self.report(Problem(written.at, f"{path}.kind", f"{written.value!r} is not known", known))
+        if not isinstance(written.value, str) or written.value not in key.kinds:
+            known = cure(written.plain(), key.kinds, "kinds")
+            self.report(Problem(written.at, f"{path}.kind", f"{written.plain()!r} is not known", known))
             return None
         cls = key.kinds[written.value]
         own = self.checked(cls, opened, path, True)
@@ -211,6 +211,13 @@ class Resolver:
         outcomes = (False, True) if key.truth else key.words
         split = Split(condition, outcomes, not key.truth, condition.mentions("layer"))
         self.choices.setdefault((condition.text, key.words), split)
+
+
+def _mixer(base: Top) -> type[Section]:
+    """The class of the token mixer below all overlays."""
+    kinds = keys(Spec)["attention"].kinds
+    assert kinds is not None and base["attention"].mapping is not None
+    return kinds[base["attention"].mapping["kind"].value]
 
 
 def keys_optional(name: str) -> bool:

@@ -13,7 +13,7 @@ from codegen.spec.language import FUNCTIONS, Spec
 from codegen.spec.load import Node
 from codegen.spec.mlp import Gated, Moe, Plain
 from codegen.spec.resolve import Resolved
-from codegen.spec.values import NOWHERE, Expression
+from codegen.spec.values import Expression
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]  # path inside the flat spec, message, cure
 MODEL_WIDE = ("head", "embedding")  # sections that exist once, so `layer` means nothing there
@@ -42,9 +42,7 @@ class _Look:
     def at(self, rule: Callable[[Spec, ConfigClass], Found]) -> Iterator[Problem]:
         """The rule's findings, with places."""
         for path, message, remedy in rule(self.spec, self.config):
-            place = self.node.find(path)
-            at = self.node.at if place.file == NOWHERE.file else place
-            yield Problem(at, ".".join(map(str, path)), message, remedy)
+            yield Problem(self.node.find(path), ".".join(map(str, path)), message, remedy)
 
     def equations(self) -> Iterator[Problem]:
         """The equations of each group as a whole."""

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
-from codegen.errors import Problem
+from codegen.errors import Location, Problem
 from codegen.spec import expressions
 from codegen.spec.fields import missing
+from codegen.spec.keys import Section, keys
 from codegen.spec.language import ATTENTION_KINDS, MLP_KINDS, USUAL_KINDS
 from codegen.spec.load import Node
 from codegen.spec.loaded import Split
 from codegen.spec.suggest import cure
-from codegen.spec.values import NOWHERE, Expression
+from codegen.spec.values import Expression
 
 OVERLAY_KEYS = ("by", "kinds", "when", "why")
 SECTIONS = ("variants", "layers")
@@ -37,6 +38,7 @@ class Reader:
     """Reads the entries of one file; what is wrong goes to `report`."""
 
     config: ConfigClass | None
+    attention: type[Section]  # the class of the token mixer below all overlays
     report: Report
 
     def entries(self, root: Node) -> list[Entry]:
@@ -111,8 +113,8 @@ class Reader:
             if overlay.mapping is None:
                 self.refuse(overlay, f"{path}.kinds.{name}", "must be a mapping of sections", "{} changes nothing")
             overlays[name] = overlay if overlay.mapping else None
-        for name in usual(condition, tuple(written), self.config):
-            overlays.setdefault(name, _USUAL[name])
+        for name in usual(condition, tuple(written), self.config, self.attention):
+            overlays.setdefault(name, _node(USUAL_KINDS[name], node.at) if USUAL_KINDS[name] else None)
         if not overlays:
             self.refuse(node, f"{path}.kinds", "no kind is known for this schedule", "list the values under kinds")
         return overlays
@@ -126,7 +128,9 @@ def _listed(section: str, node: Node | None) -> list[tuple[str, Node]]:
     return [(f"{section}.{index}", item) for index, item in enumerate(node.items)]
 
 
-def usual(condition: Expression, listed: tuple[Any, ...], config: ConfigClass | None) -> tuple[str, ...]:
+def usual(
+    condition: Expression, listed: tuple[Any, ...], config: ConfigClass | None, attention: type[Section]
+) -> tuple[str, ...]:
     """The kinds with a usual meaning that may occur besides the listed ones.
 
     Which they are follows from what the field holds on a default instance, else from the listed kinds.
@@ -138,7 +142,7 @@ def usual(condition: Expression, listed: tuple[Any, ...], config: ConfigClass | 
         category = ATTENTION_KINDS
     else:
         return ()
-    return tuple(name for name in category if config is None or _possible(name, config))
+    return tuple(name for name in category if _possible(name, config, attention))
 
 
 def _default_values(condition: Expression, config: ConfigClass | None) -> tuple[Any, ...]:
@@ -150,16 +154,16 @@ def _default_values(condition: Expression, config: ConfigClass | None) -> tuple[
     return tuple(found)
 
 
-def _possible(name: str, config: ConfigClass) -> bool:
-    """Whether the class has the fields that the usual meaning reads."""
+def _possible(name: str, config: ConfigClass | None, attention: type[Section]) -> bool:
+    """Whether the config class has the fields that the usual meaning reads, and the mixer the keys that it writes."""
     overlay: Mapping[str, str] = USUAL_KINDS[name].get("attention", {})
-    return all(config.has(text.removeprefix("config.")) for text in overlay.values())
+    fields = (text.removeprefix("config.") for text in overlay.values())
+    return overlay.keys() <= keys(attention).keys() and (config is None or all(map(config.has, fields)))
 
 
-def _node(value: Any) -> Node:
+def _node(value: Any, at: Location) -> Node:
+    """A usual meaning as if it were written at the schedule."""
     if not isinstance(value, dict):
-        return Node(value, NOWHERE)
-    return Node({name: _node(child) for name, child in cast("dict[str, Any]", value).items()}, NOWHERE)
-
-
-_USUAL: dict[str, Node | None] = {name: _node(overlay) if overlay else None for name, overlay in USUAL_KINDS.items()}
+        return Node(value, at)
+    entries = cast("dict[str, Any]", value)
+    return Node({name: _node(child, at) for name, child in entries.items()}, at, key_at=dict.fromkeys(entries, at))
