@@ -23,6 +23,7 @@ from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, sh
 
 WEIGHTS = "pretrained_model_name_or_path"
 DATASETS = ("dataset", "eval_dataset")
+SHARDING_OPTIONS = ("reshard_after_forward", "cpu_offload")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,10 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in trainer.output_dir")
     arguments = parser.parse_args(argv)
     try:
-        finetune(load_recipe(arguments.recipe, arguments.overrides), resume=arguments.resume)
+        trainer = finetune(load_recipe(arguments.recipe, arguments.overrides), resume=arguments.resume)
     except RecipeError as error:
         print("\n".join(f"{arguments.recipe}: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+    trainer.accelerator.end_training()
     return 0
 
 
@@ -79,7 +81,7 @@ def _defaults() -> dict[str, Any]:
 
 def build_trainer(recipe: dict[str, Any], arguments: TrainingArguments, checkpoint: str | None = None) -> Trainer:
     """A Trainer over the recipe's parts; under `torchrun` one over a sharded model."""
-    sharded = arguments.world_size > 1
+    sharded, sharding = arguments.world_size > 1, _sharding_options(recipe, arguments)
     model = _build_model(recipe["model"], checkpoint if sharded else None)
     tokenizer = _load_tokenizer(recipe)
     datasets = {
@@ -88,7 +90,7 @@ def build_trainer(recipe: dict[str, Any], arguments: TrainingArguments, checkpoi
         if name in recipe
     }
     if sharded:
-        _shard(model, arguments, recipe.get("fsdp", {}))
+        shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **sharding)
     optimizer = {key: value for key, value in recipe["optimizer"].items() if key not in (TARGET, "weight_decay")}
     return (ShardedTrainer if sharded else Trainer)(
         model,
@@ -110,14 +112,14 @@ def _build_model(section: dict[str, Any], checkpoint: str | None) -> PreTrainedM
     return build({**section, WEIGHTS: checkpoint}, "model")
 
 
-def _shard(model: PreTrainedModel, arguments: TrainingArguments, options: dict[str, Any]) -> None:
-    if arguments.torch_compile:
+def _sharding_options(recipe: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
+    options: dict[str, Any] = recipe.get("fsdp", {})
+    for name in options:
+        if name not in SHARDING_OPTIONS:
+            raise RecipeError(f"fsdp.{name}: not known{close_match(name, SHARDING_OPTIONS)}")
+    if arguments.world_size > 1 and arguments.torch_compile:
         raise RecipeError("trainer.torch_compile: does not work on a sharded model; leave it out under torchrun")
-    try:
-        signature(shard).bind(model, "", **options)
-    except TypeError as error:
-        raise RecipeError(f"fsdp: {error}") from error
-    shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
+    return options
 
 
 def _load_tokenizer(recipe: dict[str, Any]) -> Any:

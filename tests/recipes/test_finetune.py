@@ -78,6 +78,11 @@ def test_nothing_to_resume_from_is_an_error(recipe: Path) -> None:
         finetune(load_recipe(recipe), resume=True)
 
 
+def test_an_unknown_sharding_option_is_an_error(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="fsdp.cpu_ofload: not known; did you mean 'cpu_offload'"):
+        finetune(load_recipe(recipe, ["fsdp.cpu_ofload=true"]))
+
+
 @pytest.fixture
 def single(recipe: Path) -> Sequence[float]:
     """The losses of one process with the whole batch."""
