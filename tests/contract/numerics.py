@@ -38,6 +38,20 @@ class NumericsContract(Binding):
         ours = self.ours(variant, backend, torch.bfloat16)
         all_pass(end_to_end.compare_in_bf16(self.given(variant), ours, self.batches("plain", "left")))
 
+    def test_bf16_equals_the_reference_bit_for_bit(self, main):
+        """With the projections apart and eager attention: every dtype and every order of additions is the reference's."""
+        ours, reference, batch = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16, self.batch()
+        assert torch.equal(self.logits(ours, batch), self.logits(reference, batch)), self.first_other_bits(main)
+
+    def first_other_bits(self, main):
+        """Components whose outputs differ in bf16, given the same inputs."""
+        ours, reference, names = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16, []
+        for paths in components.counterparts(ours, reference):
+            given, theirs = components.measure(reference, paths, self.batch())
+            _, mine = components.measure(ours, paths, self.batch(), given)
+            names += [name for name in theirs if "output" in name and not torch.equal(mine[name], theirs[name])]
+        return names
+
     def test_default_attention_equals_the_reference(self, main, backend):
         """What a caller gets who names no implementation: sdpa, unless the model soft-caps its scores."""
         reference = self.given(main)

@@ -35,7 +35,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x):
         variance = x.float().square().mean(dim=-1, keepdim=True)
-        return self.weight * (x.float() / (variance + self.eps).sqrt()).type_as(x)
+        return self.weight * (x.float() * torch.rsqrt(variance + self.eps)).type_as(x)
 
 
 class MLP(nn.Module):
@@ -51,14 +51,13 @@ class MLP(nn.Module):
 
 
 def rotate(x, positions):
-    """x [B, N, S, D] with dimensions i and i + D/2 turned by position / 10000^(2i/D)."""
+    """x [B, N, S, D] with dimensions i and i + D/2 turned by position / 10000^(2i/D), in fp32."""
     half = x.shape[-1] // 2
-    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
-    angle = positions[:, None, :, None].float() * frequency
-    turned = torch.view_as_complex(torch.stack((x[..., :half].float(), x[..., half:].float()), dim=-1)) * torch.polar(
-        torch.ones_like(angle), angle
-    )
-    return torch.cat((turned.real, turned.imag), dim=-1).to(x.dtype)
+    inverse = 1.0 / 10000.0 ** (torch.arange(half, dtype=torch.float32) * 2 / x.shape[-1])
+    angle = positions[:, None, :, None].float() * inverse
+    cos, sin = angle.cos(), angle.sin()
+    first, second = x[..., :half].float(), x[..., half:].float()
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).type_as(x)
 
 
 def slopes(heads):
@@ -86,11 +85,12 @@ class Attention(nn.Module):
         )
         if self.rotary:
             q, k = rotate(q, positions), rotate(k, positions)
-        scores = q @ k.transpose(-1, -2) / math.sqrt(self.width)
-        if not self.rotary:
-            places = torch.arange(length, dtype=torch.float32)
-            scores = scores + (slopes(self.heads)[:, None, None] * (places[None, :] - places[:, None])).to(scores.dtype)
-        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+        scores = q @ k.transpose(-1, -2) * self.width**-0.5
+        bias = torch.zeros(1, 1, 1, length)
+        if not self.rotary:  # the bias grows with the key's place: softmax sees differences only
+            bias = slopes(self.heads)[:, None, None] * torch.arange(length, dtype=torch.float32)
+        lowest = torch.finfo(scores.dtype).min
+        scores = scores + bias.expand(batch, -1, length, -1).masked_fill(~visible, lowest).to(scores.dtype)
         y = F.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype) @ v
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, size))
 
