@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from codegen.plan import attention, mlp
 from codegen.plan.context import Context
@@ -18,6 +19,7 @@ from codegen.spec.language import FUNCTIONS, NormPart, Spec
 from codegen.spec.values import Expression
 
 MIXED = ("attention", "mlp")
+T = TypeVar("T", AttentionPlan, MlpPlan)
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,11 @@ def block_calls(spec: Spec) -> list[str]:
 
 def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> Layers:
     """All classes that some layer needs."""
-    users = context.where(lambda s: "attention" in block_calls(s), True) if _uses(context, "attention") else None
-    attentions = _classes(users, attention.signature, f"{prefix}Attention") if users else []
-    dense = context.where(lambda s: "mlp" in block_calls(s), True) if _uses(context, "mlp") else None
-    mlps = _classes(dense, mlp.signature, f"{prefix}MLP") if dense else []
-    attention_plans = tuple(attention.plan_attention(group, name) for name, group in attentions)
-    mlp_plans = tuple(mlp.plan_mlp(group, name) for name, group in mlps)
+    attentions = _planned(context, "attention", f"{prefix}Attention", attention.signature, attention.plan_attention)
+    mlps = _planned(context, "mlp", f"{prefix}MLP", mlp.signature, mlp.plan_mlp)
     owners = {
-        "attention": _owners(
-            [(plan.class_name, group) for plan, (_, group) in zip(attention_plans, attentions, strict=True)]
-        ),
-        "mlp": _owners([(plan.construction, group) for plan, (_, group) in zip(mlp_plans, mlps, strict=True)]),
+        "attention": _owners([(plan.class_name, group) for plan, group in attentions]),
+        "mlp": _owners([(plan.construction, group) for plan, group in mlps]),
     }
     groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
     order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
@@ -59,8 +55,20 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
         plans.append(LayerPlan(name, doc, parts, block, base))
     class_of = _owners([(name, group) for name, group in groups])
     keys = {id(spec): key for key, spec in context.flat.items()}
-    choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}), lazy=False)
-    return Layers(attention_plans, mlp_plans, tuple(plans), choice, rope_kind)
+    choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))
+    return Layers(
+        tuple(plan for plan, _ in attentions), tuple(plan for plan, _ in mlps), tuple(plans), choice, rope_kind
+    )
+
+
+def _planned(
+    context: Context, part: str, class_name: str, signature: Callable[[Spec], object], plan: Callable[[Context, str], T]
+) -> list[tuple[T, Context]]:
+    """A plan for each structure that the layers which call the part have; none where a class stands in for it."""
+    if part in context.loaded.overrides or not _uses(context, part):
+        return []
+    using = context.where(lambda s: part in block_calls(s), True)
+    return [(plan(group, name), group) for name, group in _classes(using, signature, class_name)]
 
 
 def _uses(context: Context, part: str) -> bool:
@@ -133,14 +141,14 @@ def _parts(
     if rope_kind is not None:
         parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))
     if "attention" in names:
-        chosen = context.code(lambda s: owners["attention"][keys[id(s)]], ATTENTION)
+        chosen = context.overriding("attention") or context.code(lambda s: owners["attention"][keys[id(s)]], ATTENTION)
         parts.append(Assign(attribute(spec, "attention"), _construct(chosen, "config, layer_idx, backend")))
     if "mlp" in names:
-        built = context.code(lambda s: owners["mlp"][keys[id(s)]], ATTENTION, lazy=True)
-        parts.append(Assign(attribute(spec, "mlp"), built, getattr(spec.mlp, "why", None)))
-    for name in names:
-        if name not in MIXED:
-            parts.append(_named(context, name))
+        stand_in = context.overriding("mlp")
+        built = context.code(lambda s: owners["mlp"][keys[id(s)]], ATTENTION, lazy=True) if not stand_in else ""
+        built = built or f"{stand_in}(config, backend)"
+        parts.append(Assign(attribute(spec, "mlp"), built, spec.mlp.why))
+    parts += [_named(context, name) for name in names if name not in MIXED]
     numbers: dict[str, Code] = {}
     rewriter = Rewriter(lambda name, args: _call(spec, name, args), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
@@ -159,6 +167,8 @@ def _named(context: Context, name: str) -> Assign:
     """A further part of the block, else a norm under that name."""
     section = (context.base.parts or {}).get(name)
     why = section.why if section is not None else None
+    if stand_in := context.overriding(name):
+        return Assign(memory_name(name), f"{stand_in}(config)", why)
 
     def build(spec: Spec) -> str:
         own: Section | None = (spec.parts or {}).get(name)

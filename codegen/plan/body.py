@@ -68,39 +68,37 @@ def _words(code: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
 
 
-def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Code, ...]:
+def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Assign, ...]:
     spec = context.base
-    flags = shared_flags(context)
-    embedding = memory_name(embedding_name(context))
-    if embedding != "embed_tokens":
-        flags.append(f"_input_embed_layer = {embedding!r}")
+    found = shared_flags(context)
     layers = attribute(spec, "layers")
     if layers != "layers":
-        flags.append(f"_layers_name = {layers!r}")
+        found.append(Assign("_layers_name", repr(layers)))
     if spec.positions == "from_mask":
-        flags.append("_positions_from_mask = True")
-    flags.append(f"_no_split_modules = {list(layer_classes)!r}")
-    return tuple(flags)
+        found.append(Assign("_positions_from_mask", "True"))
+    found.append(Assign("_no_split_modules", repr(list(layer_classes))))
+    return tuple(found)
 
 
-def shared_flags(context: Context) -> list[Code]:
+def shared_flags(context: Context) -> list[Assign]:
     """Flags that the base model and the model with a head both carry."""
     spec = context.base
-    flags: list[Code] = []
-    prefix = attribute(spec, "model")
+    found: list[Assign] = []
+    prefix, embedding = attribute(spec, "model"), memory_name(embedding_name(context))
     if prefix != "model":
-        flags.append(f"base_model_prefix = {prefix!r}")
+        found.append(Assign("base_model_prefix", repr(prefix)))
+    if embedding != "embed_tokens":
+        found.append(Assign("_input_embed_layer", repr(embedding)))
     attentions = [s.attention for s in context.flat.values() if isinstance(s.attention, Gqa)]
     if any(part.softcap is not None for part in attentions):
-        flags.append("_supports_sdpa = False")
-    if any(part.scores_dtype == "float32" or part.softmax_dtype == "model" for part in attentions):
-        flags += ["_supports_sdpa = False", "_supports_flash_attn = False", "_supports_flex_attn = False"]
+        found.append(Assign("_supports_sdpa", "False"))
     if any(part.alibi is not None for part in attentions):
-        flags += ["_supports_flash_attn = False", "_supports_flex_attn = False"]
-    if spec.checkpoint.drop:
-        patterns = [glob_regex(drop.match) for drop in spec.checkpoint.drop]
-        flags.append(f"_keys_to_ignore_on_load_unexpected = {patterns!r}")
-    return list(dict.fromkeys(flags))
+        found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
+    if drops := spec.checkpoint.drop:
+        reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)
+        patterns = [glob_regex(drop.match) for drop in drops]
+        found.append(Assign("_keys_to_ignore_on_load_unexpected", repr(patterns), reasons))
+    return found
 
 
 def glob_regex(pattern: str) -> str:

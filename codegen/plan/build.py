@@ -28,8 +28,9 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         SpecError: where the spec asks for something that has no template yet.
     """
     context = Context(loaded, config, loaded.flat)
-    if loaded.unready:
-        raise context.unready(f"no template yet for {', '.join(loaded.unready)}")
+    waiting = [what for what in loaded.unready if what.partition(".")[0] not in loaded.overrides]
+    if waiting:
+        raise context.unready(f"no template yet for {', '.join(waiting)}")
     prefix = class_prefix(loaded.architectures[0])
     kind = rope_kind(context)
     layers = plan_layers(context, prefix, kind)
@@ -48,6 +49,9 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         head=plan_head(context),
         rules=rules,
         default_rules=_is_default(rules),
+        overrides=tuple(
+            (module, name) for module, _, name in (path.partition(":") for path in loaded.overrides.values())
+        ),
         rules_why=context.base.checkpoint.why,
     )
 

@@ -37,6 +37,11 @@ class Context:
         """The first flat spec: enough where all agree."""
         return next(iter(self.flat.values()))
 
+    @property
+    def whole(self) -> "Context":
+        """All combinations again."""
+        return replace(self, flat=self.loaded.flat)
+
     def where(self, question: Question, answer: Any) -> "Context":
         """Only the combinations that give this answer."""
         return replace(self, flat={key: spec for key, spec in self.flat.items() if question(spec) == answer})
@@ -128,6 +133,11 @@ class Context:
         """What the spec says for a choice, else its first word."""
         written = getattr(section, name)
         return key_of(type(section), name).words[0] if written is None else written
+
+    def overriding(self, part: str) -> str | None:
+        """The class that the spec puts in place of a part."""
+        target = self.loaded.overrides.get(part)
+        return target.partition(":")[2] if target else None
 
     def unready(self, message: str) -> SpecError:
         return SpecError([Problem(Location(self.loaded.path, 1, 1), "", message, "plug in a class with `overrides`")])

@@ -8,7 +8,7 @@ from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, parse
 from codegen.plan.names import attribute, memory_name
 from codegen.plan.scope import METHOD, Scope
-from codegen.plan.types import Code, HeadPlan
+from codegen.plan.types import Assign, Code, HeadPlan
 from codegen.spec.language import Linear, Spec
 
 TOP = Scope(names={})
@@ -19,14 +19,12 @@ def plan_head(context: Context) -> HeadPlan:
     spec = context.base
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
     flags = shared_flags(context)
-    if embedding != "embed_tokens":
-        flags.append(f"_input_embed_layer = {embedding!r}")
     if head != "lm_head":
-        flags.append(f"_output_embed_layer = {head!r}")
+        flags.append(Assign("_output_embed_layer", repr(head)))
     if (model, embedding, head) != ("model", "embed_tokens", "lm_head"):
-        flags.append(f"_tied_weights_keys = {{'{head}.weight': '{model}.{embedding}.weight'}}")
+        flags.append(Assign("_tied_weights_keys", f"{{'{head}.weight': '{model}.{embedding}.weight'}}"))
     if head != "lm_head":
-        flags.append(f"_tp_plan = {{'{head}': 'colwise_gather_output'}}")
+        flags.append(Assign("_tp_plan", f"{{'{head}': 'colwise_gather_output'}}"))
     logits = context.code(lambda s: _logits(s), METHOD, lazy=True)
     return HeadPlan(
         flags=tuple(flags),

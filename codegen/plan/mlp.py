@@ -36,6 +36,12 @@ def plan_mlp(context: Context, class_name: str, part: str = "mlp") -> MlpPlan:
     )
 
 
+def packable(context: Context, part: str = "mlp") -> bool:
+    """Whether gate and up may become one matrix: not where some layers have a plain MLP under the same path."""
+    kinds = {isinstance(section_of(spec, part), Plain) for spec in context.flat.values()}
+    return len(kinds) == 1 or fused_of(context.base, part, "up") is not None
+
+
 def activation_code(context: Context, spec: Spec, part: str) -> Code:
     """The name of the activation: a word of the catalog, or an expression over the config."""
     written = dense(spec, part).activation
@@ -65,6 +71,8 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
         "names": repr(names) if names != DEFAULT_NAMES else None,
         "fused": repr(attribute(spec, fused[0], part)) if fused else None,
         "groups": None if groups == "1" else groups,
+        "order": repr(fused[1].parts) if fused and fused[1].parts != ("gate", "up") else None,
+        "packed": None if packable(context.whole, part) else "False",
     }
     arguments += [f"{name}={code}" for name, code in options.items() if code is not None]
     if section.inner_norm is None and section.glu is None and not section.multipliers:
@@ -80,6 +88,8 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
         names=options["names"],
         fused=options["fused"],
         groups=options["groups"],
+        order=options["order"],
+        packed=options["packed"],
         attributes=(*_numbers(context, part), *_inner_norm(context, part, width)),
         multiply=_multiply(section, ("gate", "up")),
         hidden=_product(section),

@@ -25,10 +25,10 @@ DEFAULT = (
 def plan_rules(context: Context) -> tuple[Code, ...]:
     """Calls that construct the rules, in the order in which they are tried."""
     found = _renames(context)
-    if any("attention" in block_calls(spec) for spec in context.flat.values()):
+    if any("attention" in block_calls(spec) and isinstance(spec.attention, Gqa) for spec in context.flat.values()):
         for group in _groups(context, attention.signature, "attention"):
             found += _attention(group)
-    if any("mlp" in block_calls(spec) for spec in context.flat.values()):
+    if any("mlp" in block_calls(spec) and isinstance(spec.mlp, Gated) for spec in context.flat.values()):
         for group in _groups(context, mlp.signature, "mlp"):
             found += _mlp(group)
     return tuple(dict.fromkeys(found))
@@ -83,12 +83,13 @@ def _mlp(context: Context) -> list[Code]:
         groups = groups_code(context, "mlp", "up", CONFIG)
         turned = is_transposed(spec, "mlp", "up")
         whole = f"{path}.{memory_name(fused[0])}"
-        if groups == width:
+        if groups == width and fused[1].parts == ("gate", "up"):
             found += [f"Transpose({whole!r})"] if turned else []
         else:
             extra = ", transposed=True" if turned else ""
+            extra += f", order={fused[1].parts!r}" if fused[1].parts != ("gate", "up") else ""
             found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
-    else:
+    elif mlp.packable(context.whole):
         names = tuple(attribute(spec, role, "mlp") for role in ("gate", "up"))
         parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"
         found.append(f"PackGateUp({path!r}{parts})")

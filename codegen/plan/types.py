@@ -7,7 +7,7 @@ Code = str  # Python source of one expression or statement, from `ast.unparse`
 
 @dataclass(frozen=True)
 class Assign:
-    """`self.<name> = <code>`, under a comment where the spec says why."""
+    """An attribute of an object, or of a class, under a comment where the spec says why."""
 
     name: str
     code: Code
@@ -78,6 +78,8 @@ class MlpPlan:
     names: Code | None = None
     fused: Code | None = None
     groups: Code | None = None
+    order: Code | None = None
+    packed: Code | None = None
     attributes: tuple[Assign, ...] = ()
     multiply: tuple[Code, ...] = ()
     hidden: Code = ""  # what the down projection reads
@@ -105,7 +107,7 @@ class LayerPlan:
 class BodyPlan:
     """The model without its head."""
 
-    flags: tuple[Code, ...]
+    flags: tuple[Assign, ...]
     inputs: tuple[Assign, ...]
     outputs: tuple[Assign, ...]
     layers_name: str
@@ -121,7 +123,7 @@ class BodyPlan:
 class HeadPlan:
     """The language model head."""
 
-    flags: tuple[Code, ...]
+    flags: tuple[Assign, ...]
     model_name: str
     head_name: str
     head: Code

@@ -47,6 +47,10 @@ def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
     return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
 
 
+def flags(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
+    return [statement(f"{item.name} = {item.code}", item.why) for item in items]
+
+
 def _attention(plan: AttentionPlan) -> cst.BaseStatement:
     norm, rotation = plan.qk_norm, plan.rotation
     place = norm.place if norm else None
@@ -121,6 +125,8 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
             "names": code(plan.names),
             "fused": code(plan.fused),
             "groups": code(plan.groups),
+            "order": code(plan.order),
+            "packed": code(plan.packed),
             "product": code(plan.hidden),
             "hidden": code(plan.hidden),
             "down": code(plan.down),
@@ -159,7 +165,7 @@ def _body(plan: ModelPlan) -> cst.BaseStatement:
         },
         exprs={"layer_class": code(body.layer_class), "embedded": code(body.embedded), "finish": code(body.finish)},
         stmts={
-            "flags": [statement(flag) for flag in body.flags],
+            "flags": flags(body.flags),
             "inputs": assigns(body.inputs),
             "outputs": assigns(body.outputs),
             "embed": [statement(line) for line in body.embed],
@@ -178,7 +184,7 @@ def _head(plan: ModelPlan) -> cst.BaseStatement:
         when={"transform_logits": head.logits is not None},
         exprs={"logits": code(head.logits)},
         stmts={
-            "head_flags": [statement(flag) for flag in head.flags],
+            "head_flags": flags(head.flags),
             "head": assigns((Assign(head.head_name, head.head, head.why),)),
         },
         roles={"model": head.model_name},

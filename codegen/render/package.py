@@ -24,7 +24,9 @@ def render_init(plan: ModelPlan, format_one: Format) -> str:
 def render_config(plan: ModelPlan, format_one: Format) -> str:
     """The text of `config.py`."""
     source = template("config")
-    fields = [statement(f"{name}: {_annotation(value)} = {value}") for name, value in plan.config.fields or ()]
+    fields = [
+        statement(f"{name}: {_annotation(value)} = {_default(value)}") for name, value in plan.config.fields or ()
+    ]
     holes = Holes(
         names={"TemplateConfig": plan.config.class_name},
         docs={"summary": f"Config of {plan.title} checkpoints; fields and defaults as published."},
@@ -39,3 +41,8 @@ def _annotation(value: str) -> str:
     """The annotation of a field, from its default."""
     kind = type(ast.literal_eval(value)).__name__
     return "Any" if kind == "NoneType" else kind
+
+
+def _default(value: str) -> str:
+    """The default of a field: config classes are dataclasses, which share no list and no dict."""
+    return f"field(default_factory=lambda: {value})" if value.startswith(("[", "{")) else value

@@ -1,5 +1,6 @@
 """Template of `config.py`, for architectures that transformers has no config class for."""
 
+from dataclasses import field
 from typing import Any
 
 from transformers import PreTrainedConfig

@@ -85,6 +85,8 @@ class TemplateMLP(CombinedGateUpMLP):
             names=hole.names,
             fused=hole.fused,
             groups=hole.groups,
+            order=hole.order,
+            packed=hole.packed,
         )
         stmts.attributes
 

@@ -15,6 +15,17 @@ def clip(x, limit):
     return x if limit is None else x.clamp(-limit, limit)
 
 
+def clamped_glu(gate, up, activation, *, limit=None, alpha=None, up_offset=0):
+    """`activation(gate) * (up + up_offset)` (gpt-oss, DeepSeek-V4); gate and up have the same shape.
+
+    `limit` cuts gate from above and up on both sides; `alpha` replaces the activation by `x * sigmoid(alpha * x)`.
+    """
+    if limit is not None:
+        gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    shaped = activation(gate) if alpha is None else gate * torch.sigmoid(gate * alpha)
+    return shaped * (up + up_offset) if up_offset else shaped * up
+
+
 def cast(value, weight):
     """A number, rounded to the dtype of a weight: a scalar tensor on its device."""
     return torch.full((), value, dtype=weight.dtype, device=weight.device)

@@ -199,17 +199,23 @@ class ReorderQKV(Reorder):
 
 @dataclass(frozen=True)
 class ReorderGateUp(Reorder):
-    """Rows in `groups` equal blocks [gate | up] on disk, interleaved in memory."""
+    """Rows in `groups` equal blocks of `order` on disk, interleaved [g_0 u_0 g_1 u_1 ...] in memory."""
 
     path: str
     groups: int = 1
     transposed: bool = False
+    order: tuple = ("gate", "up")
 
     def pack(self, rows):
-        return rows.unflatten(0, (self.groups, 2, -1)).transpose(1, 2).flatten(0, 2)
+        blocks = rows.unflatten(0, (self.groups, 2, -1))
+        return self._in_order(blocks, 1).transpose(1, 2).flatten(0, 2)
 
     def unpack(self, rows):
-        return rows.unflatten(0, (self.groups, -1, 2)).transpose(1, 2).flatten(0, 2)
+        blocks = rows.unflatten(0, (self.groups, -1, 2)).transpose(1, 2)
+        return self._in_order(blocks, 1).flatten(0, 2)
+
+    def _in_order(self, blocks, dim):
+        return blocks if self.order == ("gate", "up") else blocks.flip(dim)
 
 
 def packed_name(fused):

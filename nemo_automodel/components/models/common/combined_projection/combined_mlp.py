@@ -12,8 +12,8 @@ class CombinedGateUpMLP(nn.Module):
 
     width, activation, bias: `config.intermediate_size`, `config.hidden_act` and `config.mlp_bias` (if it has one) where
     they are not given. biases: flags for gate, up, down in place of `bias`; where gate's and up's differ nothing is
-    packed. names: of gate, up and down. fused: the name of one matrix that checkpoints store, its rows `groups` equal
-    blocks [gate | up]; it stays one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under
+    packed; nor where `packed` is False (other layers have an MLP of another kind under the same names). names: of gate,
+    up and down. fused: the name of one matrix that checkpoints store, its rows `groups` equal blocks in that `order`; it stays one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under
     the name `<fused>_packed`.
     """
 
@@ -29,12 +29,15 @@ class CombinedGateUpMLP(nn.Module):
         names=("gate_proj", "up_proj", "down_proj"),
         fused=None,
         groups=1,
+        order=("gate", "up"),
+        packed=None,
     ):
         super().__init__()
         width = config.intermediate_size if width is None else width
         bias = getattr(config, "mlp_bias", False) if bias is None else bias
         gate, up, down = map(bool, biases or (bias, bias, bias))
-        self.packed = BackendConfig.of(backend).packed and gate == up
+        self.packed = BackendConfig.of(backend).packed and packed is not False and gate == up
+        self._order = ("gate", "up") if self.packed else order
         self._names = tuple(names)
         if fused:
             self._gate_up_name = packed_name(fused) if self.packed else fused
@@ -56,8 +59,9 @@ class CombinedGateUpMLP(nn.Module):
         y = self.get_submodule(self._gate_up_name)(x)
         if self.packed:
             return y.unflatten(-1, (-1, 2)).unbind(-1)
-        gate, up = y.unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
-        return gate.flatten(-2), up.flatten(-2)
+        parts = y.unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
+        gate, up = (parts[self._order.index(part)].flatten(-2) for part in ("gate", "up"))
+        return gate, up
 
     def forward(self, x):
         gate, up = self.compute_gate_up(x)
