@@ -54,9 +54,9 @@ class Memory:
     store: Store
     generator: str
 
-    def key(self, path: str, content: bytes) -> str:
-        """The key of one spec."""
-        return sha256(b"\0".join([self.generator.encode(), path.encode(), content])).hexdigest()
+    def key(self, path: str, digest: str | None) -> str:
+        """The key of one spec, by the digest of its content."""
+        return sha256(f"{self.generator}\n{path}\n{digest}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progre
     """Generate from every active spec, check every pending one, and collect every problem of each."""
     built = Built(problems=list(found.problems))
     for number, path in enumerate(found.all):
-        key = memory.key(path, tree.read(path) or b"")
+        key = memory.key(path, tree.digest(path))
         built.used.add(key)
         known = memory.store.get(key)
         active = path in found.active

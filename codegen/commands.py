@@ -10,7 +10,6 @@ explain (as `fields`), eject and new; and `error` (lines) and `problems` if the 
 
 import json
 import os
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -108,6 +107,8 @@ def _eject(options: Namespace) -> int:
 
 def _parity(options: Namespace) -> int:
     """In a process of its own: the generator imports neither torch nor the models that it wrote."""
+    import subprocess
+
     command = [sys.executable, "-m", "nemo_automodel.parity", options.name]
     command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
     command += ["--sensitivity"] if options.sensitivity else []

@@ -41,7 +41,7 @@ def _specs(tree: Tree, folder: str, problems: list[Problem]) -> tuple[str, ...]:
         if entry.name.endswith(".yml"):
             problems.append(_problem(path, "is not read as a spec", f"rename it to {path[:-4]}.yaml"))
         elif entry.name.endswith(".yaml") and not entry.name.startswith("."):
-            if entry.is_file(follow_symlinks=False):
+            if entry.is_file:
                 found.append(path)
             else:
                 problems.append(_problem(path, "is not a regular file", "replace it by a copy of the spec"))

@@ -1,8 +1,8 @@
 """The state of the last clean run: if nothing has changed since, a run is over before it imports anything.
 
 The state file is text, one fact a line, because reading it must cost less than importing a parser:
-`f mtime size inode path` a file as it was read, `h sha256 path` one that changed too recently for its times to be
-trusted, `d mtime path` a folder's listing, `x path` something that did not exist. Imports nothing but `os` and `sys`.
+`f mtime size inode sha256 path` a file as it was read, `h sha256 path` one that changed too recently for its times to
+be trusted, `d mtime path` a listing of a folder, `x path` something that did not exist. Imports only `os` and `sys`.
 """
 
 import os
@@ -18,8 +18,11 @@ _CLEAN = '{"command": "%s", "exit_code": 0, "clean": true, "changes": [], "confl
 Signature = tuple[int, int, int]
 """(mtime_ns, size, inode) of a file, taken before its content was read."""
 
-Fact = Signature | str | None
-"""A signature; or a content's digest, where a change could share the signature's time stamp; or None for no file."""
+Known = tuple[int, int, int, str]
+"""A signature and the digest of the content that belongs to it."""
+
+Fact = Known | str | None
+"""What is known; or only the digest, where a change could share the signature's time stamp; or None for no file."""
 
 
 def settled(arguments: list[str]) -> bool:
@@ -50,15 +53,24 @@ def in_ci() -> bool:
 
 def unchanged(root: str) -> bool:
     """Whether every fact of the state file still holds. A missing or damaged file says no."""
-    state = os.path.join(root, STATE_DIR, _STATE)
     try:
-        with open(state, encoding="utf-8") as file:
-            lines = file.read().split("\n")
-        if lines[:2] != [_FORMAT, _interpreter()] or lines[-2:] != ["end", ""]:
-            return False
-        return all(_holds(root, line) for line in lines[2:-2])
+        lines = _lines(root)
+        return bool(lines) and all(_holds(root, line) for line in lines)
     except (OSError, ValueError):
         return False
+
+
+def known(root: str) -> dict[str, Known]:
+    """What the last clean run knew of every file; it holds for those whose signature is still the same."""
+    found: dict[str, Known] = {}
+    try:
+        for line in _lines(root):
+            if line.startswith("f "):
+                _, mtime, size, inode, digest, path = line.split(" ", 5)
+                found[path] = (int(mtime), int(size), int(inode), digest)
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def save(root: str, files: dict[str, Fact], folders: dict[str, int | None]) -> None:
@@ -76,7 +88,7 @@ def save(root: str, files: dict[str, Fact], folders: dict[str, int | None]) -> N
         elif isinstance(fact, str):
             lines.append(f"h {fact} {path}")
         else:
-            lines.append("f {} {} {} {}".format(*fact, path))
+            lines.append("f {} {} {} {} {}".format(*fact, path))
     lines += [f"x {path}" if mtime is None else f"d {mtime} {path}" for path, mtime in folders.items()]
     if any("\n" in line for line in lines):
         return
@@ -95,6 +107,14 @@ def now(root: str) -> int:
     return mtime
 
 
+def _lines(root: str) -> list[str]:
+    """The facts of the state file; none if it is damaged or another interpreter's."""
+    with open(os.path.join(root, STATE_DIR, _STATE), encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    whole = lines[:2] == [_FORMAT, _interpreter()] and lines[-2:] == ["end", ""]
+    return lines[2:-2] if whole else []
+
+
 def _interpreter() -> str:
     return f"{sys.prefix} {sys.hexversion}"
 
@@ -102,7 +122,7 @@ def _interpreter() -> str:
 def _holds(root: str, line: str) -> bool:
     kind, rest = line[:1], line[2:]
     if kind == "f":
-        mtime, size, inode, path = rest.split(" ", 3)
+        mtime, size, inode, _, path = rest.split(" ", 4)
         stat = os.stat(os.path.join(root, path))
         return stat.st_mtime_ns == int(mtime) and stat.st_size == int(size) and stat.st_ino == int(inode)
     if kind == "d":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from codegen.cache import Store
+from codegen.formatter import Formatter, black_format
 
 
 class FormatCache:
@@ -19,18 +20,28 @@ class FormatCache:
         self._store = store
         self._shards: dict[str, dict[str, str]] = {}
         self._learned: dict[str, dict[str, str]] = {}
-        self._formatter = _formatter()
+        self._identity = _identity()
+        self._child: Formatter | None = None
+
+    def start(self) -> None:
+        """Let black be imported in a child from now on, if there is a second processor for it."""
+        if self._child is None and (os.cpu_count() or 1) > 1:
+            self._child = Formatter()
 
     def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
         """`format(source)`, remembered."""
-        key = sha256(f"{self._formatter}\n{mode}\n{source}".encode()).hexdigest()
+        key = sha256(f"{self._identity}\n{mode}\n{source}".encode()).hexdigest()
         shard = self._shard(key[:2])
         if key not in shard:
-            shard[key] = self._learned.setdefault(key[:2], {})[key] = format(source)
+            chosen = self._child if self._child is not None and format is black_format else format
+            shard[key] = self._learned.setdefault(key[:2], {})[key] = chosen(source)
         return shard[key]
 
     def flush(self) -> None:
-        """Bring what was learned to the disk, beside what other runs brought there meanwhile."""
+        """End the child, and bring what was learned to the disk, beside what other runs brought there meanwhile."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
         for name, learned in self._learned.items():
             self._store.put(name, json.dumps(self._read(name) | learned).encode())
         self._learned.clear()
@@ -45,7 +56,7 @@ class FormatCache:
         return {} if content is None else json.loads(content)
 
 
-def _formatter() -> str:
+def _identity() -> str:
     """What identifies the installed black, without importing it."""
     spec = importlib.util.find_spec("black")
     if spec is None or spec.origin is None:
@@ -60,6 +71,11 @@ _active = [FormatCache(Store(None))]
 def use(store: Store) -> FormatCache:
     """Make `store` the memory that `cached_format` uses from here on."""
     _active[0] = FormatCache(store)
+    return _active[0]
+
+
+def active() -> FormatCache:
+    """The memory that `cached_format` uses."""
     return _active[0]
 
 

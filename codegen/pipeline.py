@@ -25,7 +25,7 @@ from codegen.report import Report
 from codegen.tree import Tree
 from codegen.write.changes import Change, Conflict
 from codegen.write.commit import commit, recover
-from codegen.write.journal import BACKWARD, FORWARD, content_digest
+from codegen.write.journal import BACKWARD, FORWARD
 from codegen.write.lock import locked, state_dir
 from codegen.write.ownership import settle, settle_orphan
 from codegen.write.paths import check_output, check_target
@@ -81,7 +81,7 @@ class _Run:
         root = os.path.realpath(options.root)
         since = _clock(root) if options.cache and not fastpath.in_ci() else None
         self.cache = since is not None
-        self.tree = Tree(root, sys.maxsize if since is None else since)
+        self.tree = Tree(root, since, fastpath.known(root)) if since is not None else Tree(root, sys.maxsize)
         self.sources = sources.generator_files() if self.cache else {}
 
     def evaluate(self) -> Report:
@@ -114,9 +114,9 @@ class _Run:
 
     def _settle(self, made: Made, path: str, digest: str) -> Change | Conflict | None:
         """What has to happen to one planned file."""
-        present = self.tree.read(path)
-        if content_digest(present) == digest:
+        if self.tree.digest(path) == digest:
             return None
+        present = self.tree.read(path)
         try:
             check_output(path)
             check_target(self.tree.root, path)
@@ -168,26 +168,26 @@ class _Run:
     def _remember(self, committed: dict[str, Fact]) -> None:
         root, files, listed = self.tree.root, self.tree.facts | committed, self.tree
         if committed:
-            listed = _settled_listing(root)
+            listed = _settled_listing(self.tree)
             known = {path for path, fact in files.items() if fact is not None}
-            if not known.issuperset(listed.outputs()):
+            if not known.issuperset(listed.outputs(listed)):
                 return
         folders = {path: self.tree.folders.get(path) for path in (SPECS, PENDING)} | listed.folders
         sources_settled = all(signature[0] < self.tree.since for signature in self.sources.values())
         if self.tree.settled and listed.settled and sources_settled:
-            ours: dict[str, Fact] = dict(self.sources)
+            ours: dict[str, Fact] = {path: (*signature, "-") for path, signature in self.sources.items()}
             fastpath.save(root, ours | files, folders)
 
 
-def _settled_listing(root: str) -> Tree:
+def _settled_listing(before: Tree) -> Tree:
     """The output folders after a commit, listed in a later tick of the file system's clock than they changed in."""
     for attempt in range(20):
         time.sleep(0.001 * (attempt > 0))
-        listed = Tree(root, fastpath.now(root))
-        list(listed.outputs())
+        listed = Tree(before.root, fastpath.now(before.root))
+        list(listed.outputs(before))
         if listed.settled:
             return listed
-    return Tree(root, 0)
+    return Tree(before.root, 0)
 
 
 def _row_edit(path: str, rows: list[IndexRow], is_gone: Callable[[str], bool]) -> Callable[[bytes], bytes]:

@@ -1,14 +1,24 @@
 """The tree as one run sees it: every read is noted, so that the next run may see that nothing changed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 
-from codegen.fastpath import Fact, Signature
+from codegen.fastpath import Fact, Known, Signature
 from codegen.layout import OUTPUT_ROOTS
 from codegen.write.changes import signature
 
 _SUFFIXES = (".py", ".yaml", ".md")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name in a folder; a symbolic link is neither a file nor a folder."""
+
+    name: str
+    is_file: bool
+    is_folder: bool
 
 
 class Tree:
@@ -22,12 +32,14 @@ class Tree:
         folders: path -> mtime_ns of the listing, or None if there was no folder.
     """
 
-    def __init__(self, root: str, since: int) -> None:
+    def __init__(self, root: str, since: int, known: Mapping[str, Known] | None = None) -> None:
         self.root = os.path.realpath(root)
         self.since = since
         self.files: dict[str, Signature | None] = {}
         self.facts: dict[str, Fact] = {}
         self.folders: dict[str, int | None] = {}
+        self._known: Mapping[str, Known] = known or {}
+        self._listings: dict[str, list[Entry]] = {}
 
     def absolute(self, path: str) -> str:
         """The absolute form of a path relative to the root."""
@@ -42,19 +54,34 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             self.files[path] = self.facts[path] = None
             return None
-        self.facts[path] = seen if seen[0] < self.since else sha256(content).hexdigest()
+        digest = sha256(content).hexdigest()
+        self.facts[path] = (*seen, digest) if seen[0] < self.since else digest
         return content
+
+    def digest(self, path: str) -> str | None:
+        """The digest of a file's content, without reading it if its signature is a known one; None if there is none."""
+        known = self._known.get(path)
+        if known is not None and os.path.isfile(self.absolute(path)):
+            seen = signature(os.stat(self.absolute(path)))
+            if seen == known[:3]:
+                self.files[path], self.facts[path] = seen, known
+                return known[3]
+        content = self.read(path)
+        return None if content is None else sha256(content).hexdigest()
 
     def exists(self, path: str) -> bool:
         """Whether there is a file at `path`."""
         return os.path.isfile(self.absolute(path))
 
-    def list(self, path: str) -> list[os.DirEntry[str]]:
-        """The entries of a folder by name; none if there is no folder."""
+    def list(self, path: str, before: "Tree | None" = None) -> list[Entry]:
+        """The entries of a folder by name, as `before` saw them if its time is the same; none if there is no folder."""
         try:
-            self.folders[path] = os.stat(self.absolute(path)).st_mtime_ns
-            with os.scandir(self.absolute(path)) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+            mtime = self.folders[path] = os.stat(self.absolute(path)).st_mtime_ns
+            if before is not None and before.folders.get(path) == mtime < before.since:
+                self._listings[path] = before._listings[path]
+            else:
+                self._listings[path] = _listed(self.absolute(path))
+            return self._listings[path]
         except (FileNotFoundError, NotADirectoryError):
             self.folders[path] = None
             return []
@@ -64,13 +91,22 @@ class Tree:
         """Whether no folder that was listed could change once more without a new time stamp."""
         return all(mtime is None or mtime < self.since for mtime in self.folders.values())
 
-    def outputs(self) -> Iterator[str]:
+    def outputs(self, before: "Tree | None" = None) -> Iterator[str]:
         """Paths of all files in the output folders that might be generated ones."""
-        pending = list(OUTPUT_ROOTS)
+        pending: list[str] = [*OUTPUT_ROOTS]
         while pending:
             folder = pending.pop()
-            for entry in self.list(folder):
-                if entry.is_dir(follow_symlinks=False):
-                    pending += [f"{folder}/{entry.name}"] if entry.name != "__pycache__" else []
-                elif entry.is_file(follow_symlinks=False) and entry.name.endswith(_SUFFIXES):
+            for entry in self.list(folder, before):
+                if entry.is_folder and entry.name != "__pycache__":
+                    pending.append(f"{folder}/{entry.name}")
+                elif entry.is_file and entry.name.endswith(_SUFFIXES):
                     yield f"{folder}/{entry.name}"
+
+
+def _listed(folder: str) -> list[Entry]:
+    with os.scandir(folder) as entries:
+        found = [
+            Entry(entry.name, entry.is_file(follow_symlinks=False), entry.is_dir(follow_symlinks=False))
+            for entry in entries
+        ]
+    return sorted(found, key=lambda entry: entry.name)

@@ -52,7 +52,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
         doc = _doc(context, group) if plans else "One block"
         parts, block = _parts(group, owners, rope_kind, order)
         base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
-        plans.append(LayerPlan(name, doc, parts, block, base))
+        plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base))
     class_of = _owners([(name, group) for name, group in groups])
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))

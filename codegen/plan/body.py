@@ -76,6 +76,10 @@ def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Assign, ..
         found.append(Assign("_layers_name", repr(layers)))
     if spec.positions == "from_mask":
         found.append(Assign("_positions_from_mask", "True"))
+    if drops := spec.checkpoint.drop:
+        reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)
+        patterns = [glob_regex(drop.match) for drop in drops]
+        found.append(Assign("_keys_to_ignore_on_load_unexpected", repr(patterns), reasons))
     found.append(Assign("_no_split_modules", repr(list(layer_classes))))
     return tuple(found)
 
@@ -94,10 +98,6 @@ def shared_flags(context: Context) -> list[Assign]:
         found.append(Assign("_supports_sdpa", "False"))
     if any(part.alibi is not None for part in attentions):
         found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
-    if drops := spec.checkpoint.drop:
-        reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)
-        patterns = [glob_regex(drop.match) for drop in drops]
-        found.append(Assign("_keys_to_ignore_on_load_unexpected", repr(patterns), reasons))
     return found
 
 

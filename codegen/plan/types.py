@@ -99,7 +99,8 @@ class LayerPlan:
     class_name: str
     doc: str
     parts: tuple[Assign, ...]
-    block: tuple[Code, ...]
+    block: tuple[Code, ...]  # statements before the last equation
+    returned: Code  # the right-hand side of the last one
     base: str | None = None
 
 

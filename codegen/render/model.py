@@ -144,6 +144,7 @@ def _layer(plan: LayerPlan) -> cst.BaseStatement:
     holes = Holes(
         names={name: plan.class_name, **({"TemplateDecoderLayer": plan.base} if plan.base else {})},
         docs={"layer": plan.doc},
+        exprs={"block": code(plan.returned)},
         stmts={"parts": assigns(plan.parts), "block": [statement(line) for line in plan.block]},
     )
     return template("model").fill(name, holes)

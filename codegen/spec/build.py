@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from codegen.spec import equations, expressions
-from codegen.spec.keys import Key, Section, keys
+from codegen.spec.keys import Key, Section, element, keys
 from codegen.spec.language import Drop, Fused
 from codegen.spec.load import Node
 from codegen.spec.structure import is_word
@@ -50,7 +50,7 @@ def expression(key: Key, node: Node) -> Expression:
 def _mapping(key: Key, node: Node) -> Mapping[str, Any]:
     entries = node.mapping or {}
     if key.words:
-        return {name: expression(key, child) for name, child in entries.items()}
+        return {name: expression(element(key), child) for name, child in entries.items()}
     return {name: _stored(child) for name, child in entries.items()}
 
 

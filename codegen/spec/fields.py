@@ -7,7 +7,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.errors import Problem
 from codegen.spec import equations, expressions
-from codegen.spec.keys import Key
+from codegen.spec.keys import Key, element
 from codegen.spec.load import Node
 from codegen.spec.suggest import cure
 from codegen.spec.values import Expression
@@ -24,7 +24,7 @@ def trees(key: Key, node: Node) -> Iterator[tuple[ast.expr, Node]]:
                 yield _tree(Key("expression", ""), stored.mapping["groups"]), stored.mapping["groups"]
     elif key.type == "mapping" and key.words:
         for child in (node.mapping or {}).values():
-            yield _tree(key, child), child
+            yield _tree(element(key), child), child
     elif key.type == "expression" or (key.type == "choice" and _is_expression(node.value)):
         yield _tree(key, node), node
 

@@ -128,11 +128,13 @@ class FrameReader:
         fields = entries.get("fields")
         if fields is not None and fields.mapping is None:
             self.refuse(fields, "config.fields", "must be a mapping", "write {hidden_size: 4096, ...}")
-        if fields is None or fields.mapping is None or len(good) != 2:
+        if fields is None or fields.mapping is None:
             return ConfigDeclaration("", ""), None
         for name, child in fields.mapping.items():
             self.identifier(Node(name, fields.key_at[name]), f"config.fields.{name}")
             self.constant(child, f"config.fields.{name}")
+        if len(good) != 2:
+            return ConfigDeclaration("", ""), None
         values = fields.plain()
         config = ConfigClass.from_declaration(values, good["class"], good["model_type"])
         why = entries.get("why")

@@ -6,7 +6,7 @@ then takes the key's `chain`, the first field that the config class has, or its 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -44,6 +44,11 @@ class Key:
     truth: bool = False  # a choice of two words that may be given as a truth value: true is the second word
     ready: bool = True
     unready_words: tuple[Any, ...] = ()
+
+
+def element(key: Key) -> Key:
+    """What each role of a mapping holds: an expression, of which the roles are no words."""
+    return replace(key, type="expression", words=())
 
 
 def key(type_: str, doc: str, **options: Any) -> Any:

@@ -10,6 +10,7 @@ from codegen.errors import Problem
 from codegen.spec import build, normalize, structure
 from codegen.spec.defaults import DEFAULTS
 from codegen.spec.fields import lacking
+from codegen.spec.frame import FUTURE
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.language import Spec
 from codegen.spec.load import Node
@@ -97,9 +98,16 @@ class Resolver:
                 if not isinstance(node.value, str):
                     self.report(Problem(node.at, f"{path}why", "must be text"))
             elif name not in (OVERLAY_KEYS if path else self.frame):
-                known = [*keys(Spec), *(OVERLAY_KEYS if path else self.frame)]
-                self.report(Problem(overlay.key_at[name], f"{path}{name}", "is not a key here", cure(name, known)))
+                self.report(self.unknown(name, overlay, path))
         return above
+
+    def unknown(self, name: Any, overlay: Node, path: str) -> Problem:
+        """A key that neither the language nor the frame has."""
+        if not path and name in FUTURE:
+            message = "belongs to vision-language models, which have no template yet"
+            return Problem(overlay.key_at[name], name, message, "write the spec of the language model")
+        known = [*keys(Spec), *(OVERLAY_KEYS if path else sorted(self.frame))]
+        return Problem(overlay.key_at[name], f"{path}{name}", "is not a key here", cure(name, known))
 
     def section(self, name: str, key: Key, below: Node | None, node: Node, path: str) -> Node | None:
         """One section of the spec laid over the one below."""

@@ -17,11 +17,13 @@ Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 ID = "https://github.com/automodel-codegen/spec.schema.json"
 WORD = r"^[A-Za-z][A-Za-z0-9_]*$"
+EQUATION: Schema = {"$ref": "#/$defs/equation"}
 TEXT: Schema = {"type": "string", "minLength": 1}
 WHY: Schema = {"type": "string", "description": "Becomes the comment at this place of the generated code."}
 SCALAR: Schema = {"$ref": "#/$defs/expression"}
 CHOICE_EXPRESSION: Schema = {"$ref": "#/$defs/choice expression"}
 SHARED: dict[str, Schema] = {
+    "equation": {"type": "string", "pattern": "="},
     "expression": {"type": ["string", "number", "boolean", "null"]},
     # A choice that the config makes: an expression, not a bare word.
     "choice expression": {"type": "string", "pattern": r"^(?=.*(config\.|layer)).*[^A-Za-z0-9_]"},
@@ -82,10 +84,8 @@ def _entries(overlay: Mapping[str, Schema]) -> Schema:
 def _frame() -> dict[str, Schema]:
     """The keys around the language."""
     word: Schema = {"type": "string", "pattern": WORD}
-    declared = _object(
-        {"model_type": word, "class": word, "fields": {"type": "object", "propertyNames": word}, "why": WHY},
-        CONFIG_KEYS,
-    )
+    fields: Schema = {"type": "object", "propertyNames": word, "additionalProperties": {"not": {"const": "none"}}}
+    declared = _object({"model_type": word, "class": word, "fields": fields, "why": WHY}, CONFIG_KEYS)
     docs = {name: {"type": "string"} for name in DOCS_KEYS}
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
@@ -191,11 +191,11 @@ def _fused(_: Key) -> Schema:
 
 
 _SHAPES: dict[str, Callable[[Key], Schema]] = {
-    "expression": lambda _: SCALAR,
+    "expression": lambda key: _choice(key) if key.words else SCALAR,
     "choice": _choice,
     "text": lambda key: _listed(TEXT) if key.many else TEXT,
     "mapping": _mapping,
-    "equations": lambda key: _any({"type": "string", "examples": list(WIRINGS)}, _listed({"type": "string"})),
+    "equations": lambda _: _any({"enum": list(WIRINGS)}, EQUATION, _listed(EQUATION)),
     "fused": _fused,
     "drops": lambda _: _listed(_object({"match": TEXT, "why": TEXT}, ("match", "why"))),
 }

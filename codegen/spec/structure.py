@@ -9,7 +9,7 @@ import cerberus.errors  # pyright: ignore[reportMissingTypeStubs]
 
 from codegen.errors import Problem
 from codegen.spec import equations, expressions
-from codegen.spec.keys import Key, Section, keys
+from codegen.spec.keys import Key, Section, element, keys
 from codegen.spec.load import Node
 from codegen.spec.normalize import EVERY_ROLE
 from codegen.spec.suggest import cure
@@ -72,6 +72,8 @@ def _rule(key: Key) -> dict[str, Any]:
 
 
 def _expression(key: Key) -> dict[str, Any]:
+    if key.words:
+        return _choice(key)
     return {"nullable": True, "check_with": _checker(lambda value, report: check_expression(key, value, report))}
 
 
@@ -95,7 +97,7 @@ def _mapping(key: Key) -> dict[str, Any]:
         "type": "dict",
         "minlength": 1,
         "keysrules": allowed,
-        "valuesrules": _expression(key),
+        "valuesrules": _expression(element(key)),
         "check_with": _checker(_one_flag),
     }
 
@@ -160,6 +162,8 @@ def check_choice(key: Key, value: Any, report: Report) -> None:
         return None
     if isinstance(value, str) and ("config." in value or "layer" in value) and not value.isidentifier():
         return check_expression(key, value, report)
+    if isinstance(value, dict | list):
+        return report(f"must be a word, not {_shown(value)}", cure("", key.words))
     return report(f"{value!r} is not known", cure(value, key.words))
 
 
@@ -266,7 +270,7 @@ def _known(cls: type[Section], path: tuple[Any, ...]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
-    return "a list" if isinstance(value, list) else repr(value)
+    return "a list" if isinstance(value, list) else "none" if value is None else repr(value)
 
 
 def _examples(cls: type[Section]) -> str:

@@ -130,7 +130,7 @@ class TemplateDecoderLayer(DecoderLayer):
 
     def forward(self, x, **context):
         stmts.block
-        return x
+        return hole.block
 
 
 class TemplateWiredDecoderLayer(TemplateDecoderLayer):
@@ -138,7 +138,7 @@ class TemplateWiredDecoderLayer(TemplateDecoderLayer):
 
     def forward(self, x, **context):
         stmts.block
-        return x
+        return hole.block
 
 
 class TemplateModel(DecoderModel):

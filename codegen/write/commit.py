@@ -6,6 +6,7 @@ disk (full, read-only) undoes what was done and leaves the old tree.
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 
 from codegen import fastpath
@@ -54,7 +55,7 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
         check_target(root, change.path)
     try:
         journal, signatures = _stage(root, state, changes)
-        since = fastpath.now(root)
+        since = _later(root, signatures)
         for change in changes:
             _check_unchanged(root, change)
         journals.write(state, journal)
@@ -76,6 +77,17 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
     return {operation.path: _fact(operation, signatures, since) for operation in journal.operations}
 
 
+def _later(root: str, signatures: dict[str, Signature]) -> int:
+    """A time after the staged files were written, so that a change of them from now on has another time."""
+    newest = max((mtime for mtime, _, _ in signatures.values()), default=0)
+    for _ in range(20):
+        stamp = fastpath.now(root)
+        if stamp > newest:
+            return stamp
+        time.sleep(0.001)
+    return newest
+
+
 def _abandon(state: str) -> None:
     """Forget what was staged; nothing of it is in place."""
     if os.path.exists(os.path.join(state, FORWARD)):
@@ -85,7 +97,9 @@ def _abandon(state: str) -> None:
 
 def _fact(operation: Operation, signatures: dict[str, Signature], since: int) -> Fact:
     written = signatures.get(operation.path)
-    return operation.new if written is None or written[0] >= since else written
+    if written is None or operation.new is None or written[0] >= since:
+        return operation.new
+    return (*written, operation.new)
 
 
 def _check_unchanged(root: str, change: Change) -> None:

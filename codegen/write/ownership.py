@@ -4,7 +4,6 @@ A generated file starts with two comment lines: where it comes from, and a diges
 unedited file, which may be rewritten, from one that a person changed, which may not.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -111,6 +110,8 @@ def _diff(path: str, planned: bytes, present: bytes) -> str:
 
 def unified(old: bytes | None, new: bytes | None, old_name: str, new_name: str) -> str:
     """A unified diff of two contents; an absent one counts as empty."""
+    import difflib
+
     before, after = ((data or b"").decode(errors="replace").splitlines(keepends=True) for data in (old, new))
     lines = difflib.unified_diff(before, after, old_name, new_name)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

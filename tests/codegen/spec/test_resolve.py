@@ -54,6 +54,8 @@ def test_shorthands() -> None:
     assert spec.norm.kind == "layernorm" and spec.rope is None
     assert spec.attention.qk_norm == QKNorm(over="head") and spec.attention.alibi == Alibi()
     assert {role: flag.text for role, flag in spec.attention.bias.items()} == {"*": "config.attention_bias"}
+    with pytest.raises(SpecError, match="'q' is not known"):  # a role is no value
+        only("attention: {bias: {out: q}}")
     assert only("attention: {qk_norm: none, alibi: false}").attention == Gqa()
     router = only("mlp: {kind: moe, router: {renormalize: config.use_cache, score: sigmoid}}", "mixtral").mlp.router
     assert router.renormalize.when.text == "config.use_cache" and router.score == "sigmoid"
@@ -71,16 +73,14 @@ def test_named_wirings_expand() -> None:
 
 
 def test_overlays_merge_mappings_and_replace_the_rest() -> None:
-    loaded = read(
-        """
+    loaded = read("""
 attention: {window: 4, qk_norm: {over: head, eps: 1e-5}, bias: {q: true}}
 checkpoint: {names: {out: dense}, fused: {qkv: [q, k, v]}, float32: ["a*"]}
 variants:
   when: config.use_cache
   attention: {qk_norm: {eps: 1e-6}, bias: {k: true}}
   checkpoint: {names: {q: query}, fused: {qkv: {groups: 2}}, float32: ["b*"]}
-"""
-    )
+""")
     base, laid = loaded.flat[(False,)], loaded.flat[(True,)]
     assert base.checkpoint.float32 == ("a*",) and base.checkpoint.fused["qkv"].groups is None
     assert laid.attention.window.text == "4" and laid.attention.qk_norm.over == "head"
@@ -119,12 +119,10 @@ def test_none_and_back() -> None:
 
 
 def test_order_is_base_variants_layers() -> None:
-    loaded = read(
-        """
+    loaded = read("""
 layers: [{when: layer > 0, attention: {window: 2}}, {when: layer > 1, attention: {window: 3}}]
 variants: {when: config.use_cache, attention: {window: 1}}
-"""
-    )
+""")
     assert [split.condition.text for split in loaded.splits] == ["config.use_cache", "layer > 0", "layer > 1"]
     assert [split.per_layer for split in loaded.splits] == [False, True, True]
     windows = {key: getattr(spec.attention.window, "text", None) for key, spec in loaded.flat.items()}
@@ -177,14 +175,12 @@ def test_a_choice_given_by_the_config_is_a_split() -> None:
 
 
 def test_reasons_survive() -> None:
-    loaded = read(
-        """
+    loaded = read("""
 why: of the model
 attention: {window: 3, why: of the attention, qk_norm: {over: head, why: of the norm}}
 variants: {when: config.use_cache, mlp: plain, why: of the variant}
 checkpoint: {drop: [{match: "mtp.*", why: of the drop}]}
-"""
-    )
+""")
     spec = loaded.flat[(False,)]
     assert (spec.why, spec.attention.why, spec.attention.qk_norm.why) == (
         "of the model",

@@ -1,0 +1,98 @@
+"""What stands in the tree: that it is what the specs say, and reads as generated code should."""
+
+import ast
+import difflib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codegen.configs import ConfigTable
+from codegen.cst.format import black_format
+from codegen.generate import config_class, model_files
+from codegen.plan.build import build
+from codegen.spec.check import read_spec, read_text
+
+ROOT = Path(__file__).parents[2]
+SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+MODELS = ROOT / "nemo_automodel/components/models"
+GENERATED = [path for spec in SPECS for path in sorted((MODELS / spec.stem).glob("*.py"))]
+GENERATED += [path for spec in SPECS for path in sorted((ROOT / "tests/unit_tests/models" / spec.stem).glob("*.py"))]
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=relative)
+def test_a_generated_file_is_a_fixpoint_of_black(path):
+    text = path.read_text()
+    assert black_format(text) == text
+
+
+def test_ruff_finds_nothing_in_generated_files():
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", *map(relative, GENERATED)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_spec_and_model_are_short(spec):
+    assert len(spec.read_text().splitlines()) <= 30
+    assert len((MODELS / spec.stem / "model.py").read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_a_model_asks_the_config_for_no_default_and_has_short_functions(spec):
+    tree = ast.parse((MODELS / spec.stem / "model.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr")]
+    lengths = {node.name: node.end_lineno - node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert max(lengths.values()) < 40, lengths
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_a_model_has_no_dead_branch(spec):
+    """Every question that the code asks is one about the config, the layer, or an attribute that depends on them."""
+    tree = ast.parse((MODELS / spec.stem / "model.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp):
+            assert any(isinstance(child, ast.Attribute | ast.Name) for child in ast.walk(node.test)), ast.unparse(node)
+        assert not isinstance(node, ast.If) or ast.unparse(node.test) == "self.rotary", ast.unparse(node)
+
+
+def model_of(text, name="llama"):
+    spec = read_text(text, f"specs/{name}.yaml")
+    return model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
+
+
+LLAMA = "name: llama\nsummary: The same.\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attention: {scale: config.head_dim ** -1}",
+        "attention: {window: 7}",
+        "mlp: {width: 3 * config.hidden_size}",
+        "mlp: {activation: relu}",
+        "rope: {width: config.head_dim // 2}",
+        "embedding: {padding_idx: none}",
+        "head: {bias: true}",
+        "block: [x = x + attention(input_layernorm(x)), x = mlp(post_attention_layernorm(x)) + x]",
+        "output: logits = lm_head(norm(x)) * 2.0",
+    ],
+)
+def test_one_changed_line_of_a_spec_changes_one_hunk_of_the_model(line):
+    before, after = model_of(LLAMA), model_of(LLAMA + line + "\n")
+    hunks = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm=""))
+    assert sum(text.startswith("@@") for text in hunks) == 1, "\n".join(hunks)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_the_tree_holds_what_the_spec_says(spec):
+    loaded = read_spec(spec, ROOT)
+    for name, text in model_files(build(loaded, config_class(loaded, ConfigTable()))).items():
+        written = (MODELS / spec.stem / name).read_text()
+        assert written.split("\n", 2)[2] == text, f"{spec.stem}/{name}: run codegen apply"
