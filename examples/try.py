@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 
@@ -20,6 +21,7 @@ LINE = "attention: {qk_norm: head}  # normalise every head's queries and keys\n"
 
 
 def main() -> None:
+    disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         regenerate(Path(folder, "tree"))
         checkpoint = Path(folder, "checkpoint")
