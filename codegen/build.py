@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from codegen import format_cache, second
 from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
 from codegen.cache import Store
 from codegen.discover import Found
@@ -28,6 +29,10 @@ class Generator(Protocol):
         """Load a spec and generate from it."""
         ...
 
+    def prepare(self) -> None:
+        """Called before a few specs are generated in this process."""
+        ...
+
 
 class RealGenerator:
     """The spec front-end and the renderer, imported when a spec has to be loaded at all."""
@@ -45,6 +50,10 @@ class RealGenerator:
         from codegen.spec.check import read_spec
 
         return generate(read_spec(Path(root, path), Path(root)), Path(root))
+
+    def prepare(self) -> None:
+        """Let black be imported in a second process."""
+        format_cache.active().start()
 
 
 @dataclass(frozen=True)
@@ -90,31 +99,64 @@ class Built:
     used: set[str] = field(default_factory=set[str])
 
 
+_MANY = 4  # with fewer specs, two processes that each import everything are slower than one
+
 Progress = Callable[[int, int, str], None]
 
 
 def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> Built:
     """Generate from every active spec, check every pending one, and collect every problem of each."""
-    built = Built(problems=list(found.problems))
-    for number, path in enumerate(found.all):
-        key = memory.key(path, tree.digest(path))
-        built.used.add(key)
-        known = memory.store.get(key)
-        active = path in found.active
-        if known is None:
-            progress(number, len(found.all), path)
-            try:
-                known = _made(path, tree.root, generator) if active else _checked(path, tree.root, generator)
-            except SpecError as error:
-                built.problems += error.problems
-                continue
-            memory.store.put(key, known)
-        if active:
-            built.made.append(_remembered(path, known))
-        else:
-            built.pending[path] = Checked(**_tuples(json.loads(known)))
+    making = _Making(tree, found, memory, generator, progress)
+    making.make_all([path for path in found.all if not making.recall(path)])
+    known = making.known
+    built = Built(problems=[*found.problems, *making.problems], used=set(making.keys.values()))
+    built.made = [_remembered(path, known[path]) for path in found.active if path in known]
+    built.pending = {path: Checked(**_tuples(json.loads(known[path]))) for path in found.pending if path in known}
     built.problems += _clashes(built.made)
     return built
+
+
+class _Making:
+    """The remembered form of every spec, recalled or made; `problems` are those of specs that cannot be made."""
+
+    def __init__(self, tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> None:
+        self.root, self.store, self.generator, self.progress = tree.root, memory.store, generator, progress
+        self.keys = {path: memory.key(path, tree.digest(path)) for path in found.all}
+        self.makers = dict.fromkeys(found.pending, _checked) | dict.fromkeys(found.active, _made)
+        self.known: dict[str, bytes] = {}
+        self.problems: list[Problem] = []
+
+    def recall(self, path: str) -> bool:
+        """Whether an earlier run, or another process, has made this one."""
+        content = self.store.get(self.keys[path])
+        if content is not None:
+            self.known[path] = content
+        return content is not None
+
+    def make(self, paths: Sequence[str]) -> None:
+        """Make these."""
+        for number, path in enumerate(paths):
+            self.progress(number, len(paths), path)
+            try:
+                self.known[path] = self.makers[path](path, self.root, self.generator)
+                self.store.put(self.keys[path], self.known[path])
+            except SpecError as error:
+                self.problems += error.problems
+
+    def make_all(self, paths: Sequence[str]) -> None:
+        """Make few with a second process that formats; make many in two processes, each its half."""
+        theirs = paths[1::2] if len(paths) >= _MANY and self.store.remembers and second.processors() > 1 else []
+        if paths and not theirs:
+            self.generator.prepare()
+        with second.meanwhile((lambda: self.make_silently(theirs)) if theirs else None):
+            self.make(paths[::2] if theirs else paths)
+        self.make([path for path in theirs if not self.recall(path)])
+
+    def make_silently(self, paths: Sequence[str]) -> None:
+        """Make these for another process, which will recall them."""
+        self.progress = _no_progress
+        self.make(paths)
+        format_cache.active().flush()
 
 
 def _checked(path: str, root: str, generator: Generator) -> bytes:
@@ -167,6 +209,10 @@ def _claims(item: Made) -> list[str]:
         claims += [f"architecture {name}" for name in item.registry.architectures]
         claims += [f"model type {item.registry.config[0]}"] if item.registry.config else []
     return claims
+
+
+def _no_progress(number: int, count: int, path: str) -> None:
+    return None
 
 
 def show_progress(number: int, count: int, path: str) -> None:

@@ -14,6 +14,11 @@ class Store:
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what is put can be got again."""
+        return self._folder is not None
+
     def get(self, key: str) -> bytes | None:
         """The content stored under `key`; None if there is none or it is damaged."""
         if self._folder is None:

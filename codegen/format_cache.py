@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from codegen.cache import Store
 from codegen.formatter import Formatter, black_format
+from codegen.second import processors
 
 
 class FormatCache:
@@ -25,7 +26,7 @@ class FormatCache:
 
     def start(self) -> None:
         """Let black be imported in a child from now on, if there is a second processor for it."""
-        if self._child is None and (os.cpu_count() or 1) > 1:
+        if self._child is None and processors() > 1:
             self._child = Formatter()
 
     def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:

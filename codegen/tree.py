@@ -43,7 +43,7 @@ class Tree:
 
     def absolute(self, path: str) -> str:
         """The absolute form of a path relative to the root."""
-        return os.path.join(self.root, path)
+        return f"{self.root}/{path}"
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None if there is none."""
@@ -61,13 +61,17 @@ class Tree:
     def digest(self, path: str) -> str | None:
         """The digest of a file's content, without reading it if its signature is a known one; None if there is none."""
         known = self._known.get(path)
-        if known is not None and os.path.isfile(self.absolute(path)):
-            seen = signature(os.stat(self.absolute(path)))
-            if seen == known[:3]:
-                self.files[path], self.facts[path] = seen, known
-                return known[3]
+        if known is not None and self._signature(path) == known[:3]:
+            self.files[path], self.facts[path] = known[:3], known
+            return known[3]
         content = self.read(path)
         return None if content is None else sha256(content).hexdigest()
+
+    def _signature(self, path: str) -> Signature | None:
+        try:
+            return signature(os.stat(self.absolute(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def exists(self, path: str) -> bool:
         """Whether there is a file at `path`."""

@@ -8,18 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import libcst as cst
 
-from codegen.cst.holes import LINE_LENGTH, HoleError
+from codegen.cst.holes import HoleError
 from codegen.cst.imports import Import, import_block, used
+from codegen.formatter import black_format
 
 Format = Callable[[str, Callable[[str], str]], str]
 _EMPTY = cst.Module([])
-
-
-def black_format(source: str) -> str:
-    """What black makes of the source."""
-    from black import Mode, format_str  # 90 ms, needed only where something new is formatted
-
-    return format_str(source, mode=Mode(line_length=LINE_LENGTH))
 
 
 def statement_code(node: cst.BaseStatement) -> str:
