@@ -102,11 +102,7 @@ def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
     why = gqa(spec).why
 
     found = [Assign("scale", context.code(lambda s: scale_code(s, head_dim, ATTENTION), ATTENTION), why)]
-    for name in ("softcap", "window", "chunk", "clip"):
-        question = lambda s, name=name: context.value(gqa(s), name)  # noqa: E731
-        code = context.code(question, ATTENTION)
-        if code != "None":
-            found.append(Assign(name, code, context.why(question)))
+    found += [one for name in ("softcap", "window", "chunk", "clip") if (one := _optional(context, name))]
     dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)
     if dropout != "0.0":
         found.append(Assign("dropout", dropout, spec.dropout.why))
@@ -120,6 +116,16 @@ def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
     if gqa(spec).scores_dtype == "float32":
         found.append(Assign("scores_dtype", "torch.float32"))
     return tuple(found)
+
+
+def _optional(context: Context, name: str) -> Assign | None:
+    """A number that may be absent; None where it always is."""
+
+    def question(spec: Spec) -> Expression:
+        return context.value(gqa(spec), name)
+
+    code = context.code(question, ATTENTION)
+    return None if code == "None" else Assign(name, code, context.why(question))
 
 
 def scale_code(spec: Spec, head_dim: Code, scope: Scope) -> Code:

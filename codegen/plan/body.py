@@ -144,7 +144,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
 
 
 def _take_scale(equations: tuple[Equation, ...], token: str) -> tuple[ast.expr | None, tuple[Equation, ...]]:
-    """`embed(ids) * cast(s, weight)` is the embedding's own product: what comes as inputs_embeds is not scaled again."""
+    """`embed(ids) * cast(s, weight)` is the embedding's own product: inputs_embeds come scaled."""
     first = equations[0].value
     if isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult):
         for embedded, factor in ((first.left, first.right), (first.right, first.left)):

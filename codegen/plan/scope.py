@@ -64,10 +64,12 @@ class _NegativeExponents(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
         self.generic_visit(node)
-        exponent = node.right
-        negated_power = isinstance(node.op, ast.Pow) and isinstance(exponent, ast.UnaryOp)
-        if negated_power and isinstance(exponent.op, ast.USub) and isinstance(exponent.operand, ast.Constant):
-            node.right = ast.Constant(-exponent.operand.value)  # type: ignore[operator]
+        if isinstance(node.op, ast.Pow):
+            match node.right:
+                case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                    node.right = ast.Constant(-number)
+                case _:
+                    pass
         return node
 
 

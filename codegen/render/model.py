@@ -114,6 +114,7 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
         when={
             "inner_norm": plan.inner_norm is not None,
             "single_expression": simple,
+            "steps": not simple,
             "width_is_local": plan.width_value is not None,
         },
         exprs={

@@ -1,1 +1,1 @@
-"""Real modules with typed holes; `codegen/cst/fill.py` says how they are filled. The generator reads them, never imports."""
+"""Real modules with typed holes (`codegen/cst/fill.py` says how they are filled); the generator never imports them."""

@@ -114,7 +114,7 @@ class TemplatePlainMLP(nn.Module):
     def forward(self, x):
         if when.single_expression:
             return self.role_down(self.role_activation(self.role_up(x)))
-        else:
+        if when.steps:
             y = hole.hidden
             if when.inner_norm:
                 y = self.role_inner_norm(y)

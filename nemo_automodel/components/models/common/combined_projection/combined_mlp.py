@@ -12,9 +12,9 @@ class CombinedGateUpMLP(nn.Module):
 
     width, activation, bias: `config.intermediate_size`, `config.hidden_act` and `config.mlp_bias` (if it has one) where
     they are not given. biases: flags for gate, up, down in place of `bias`; where gate's and up's differ nothing is
-    packed; nor where `packed` is False (other layers have an MLP of another kind under the same names). names: of gate,
-    up and down. fused: the name of one matrix that checkpoints store, its rows `groups` equal blocks in that `order`; it stays one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under
-    the name `<fused>_packed`.
+    packed, nor where `packed` is False (other layers have a plain MLP under the same names). names: of gate, up and
+    down. fused: the name of one matrix that checkpoints store, its rows `groups` equal blocks in that `order`; it stays
+    one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under the name `<fused>_packed`.
     """
 
     def __init__(
