@@ -1,0 +1,76 @@
+"""Work in a second process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codegen.cache import Store
+from codegen.format_cache import FormatCache
+from codegen.formatter import Formatter, black_format
+from codegen.second import meanwhile
+from tests.codegen.scratch.project import REPOSITORY, environment
+
+SOURCE = "x = {  'größe':1 }\n"
+
+
+def test_the_second_process_formats_as_black_does() -> None:
+    formatter = Formatter()
+    assert [formatter(SOURCE), formatter("y=1")] == [black_format(SOURCE), "y = 1\n"]
+    formatter.close()
+
+
+def test_errors_of_black_and_of_the_process_are_met_here() -> None:
+    formatter = Formatter()
+    with pytest.raises(ValueError, match="(?i)cannot parse"):
+        formatter("x = (")
+    assert formatter("y=1") == "y = 1\n", "its child is gone by now"
+    formatter.close()
+
+
+def test_memory_asks_the_second_process_only_for_black(tmp_path: Path) -> None:
+    cache = FormatCache(Store(str(tmp_path)))
+    cache.start()
+    assert cache.formatted("y=1", black_format, "m") == "y = 1\n"
+    assert cache.formatted("y=2", str.upper, "m") == "Y=2"
+    cache.flush()
+
+
+def test_the_second_process_ends_with_the_first() -> None:
+    code = "from codegen.formatter import Formatter; f = Formatter(); print(f._child, flush=True); input()"
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), **pipes) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(600):
+        if _ended(child):
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    raise AssertionError("the child outlived its parent")
+
+
+def _ended(process: int) -> bool:
+    """Whether a process is gone, or waits for nothing but to be collected."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def test_meanwhile_waits_for_its_child_and_survives_its_errors(tmp_path: Path) -> None:
+    def work() -> None:
+        (tmp_path / str(os.getpid())).touch()
+        raise RuntimeError
+
+    with meanwhile(work):
+        pass
+    (made,) = os.listdir(tmp_path)
+    assert made != str(os.getpid())
+    with meanwhile(None):
+        pass
