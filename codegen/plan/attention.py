@@ -1,14 +1,15 @@
 """Plans attention classes: one for each structure that some layer or variant has."""
 
+from codegen.plan import softmax
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, uniform_flags
-from codegen.plan.scope import ATTENTION, Scope, is_atom, product
-from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan, RotationPlan
+from codegen.plan.scope import ATTENTION, is_atom, product
+from codegen.plan.softmax import attributes, multiply, rotation
+from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan
 from codegen.spec.attention import Gqa, QKNorm
 from codegen.spec.language import Spec
-from codegen.spec.values import Expression
 
 ROLES = ("q", "k", "v")
 DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
@@ -28,8 +29,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
         fused_structure(spec, "attention", "q"),
         norm and (norm.over, norm.place, norm.weights),
         part.inner_norm,
-        bool(part.multipliers) and tuple(sorted(part.multipliers)),
-        part.scores_dtype,
+        softmax.signature(spec),
         part.clip is not None,
     )
 
@@ -48,7 +48,7 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         doc=_doc(spec, heads == kv_heads),
         head_dim=head_dim,
         head_dim_value=head_dim_value,
-        attributes=_attributes(context, head_dim),
+        attributes=attributes(context, head_dim),
         heads=heads,
         kv_heads=kv_heads,
         bias=None if bias == "False" else bias,
@@ -58,9 +58,9 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         layout=_layout(context, part, kv_heads) if fused else None,
         packed="False" if not fused and not packable(context) else None,
         qk_norm=_qk_norm(context, head_dim, heads, kv_heads, part),
-        rotation=_rotation(context),
+        rotation=rotation(context),
         clip=gqa(spec).clip is not None,
-        multiply=_multiply(context),
+        multiply=multiply(context),
         inner_norm=_inner_norm(context, heads, head_dim),
         out_name=attribute(spec, "out", part),
         out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
@@ -96,44 +96,6 @@ def _head_dim(context: Context) -> tuple[Code, Code | None]:
     return (value, None) if is_atom(value) else ("head_dim", value)
 
 
-def _attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
-    """What `attend` reads from the module, where it is not the library's default."""
-    spec = context.base
-    why = gqa(spec).why
-
-    found = [Assign("scale", context.code(lambda s: scale_code(s, head_dim, ATTENTION), ATTENTION), why)]
-    found += [one for name in ("softcap", "window", "chunk", "clip") if (one := _optional(context, name))]
-    dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)
-    if dropout != "0.0":
-        found.append(Assign("dropout", dropout, spec.dropout.why))
-    if len(context.answers(lambda s: s.rope is None)) > 1:
-        rotates = context.code(lambda s: s.rope is not None, ATTENTION)
-        found.append(Assign("rotary", rotates, context.why(lambda s: s.rope is not None)))
-    for role, expression in (gqa(spec).multipliers or {}).items():
-        if not expression.mentions("position"):
-            code = context.code(lambda s, role=role: (gqa(s).multipliers or {})[role], ATTENTION)
-            found.append(Assign(f"{role}_multiplier", code))
-    if gqa(spec).scores_dtype == "float32":
-        found.append(Assign("scores_dtype", "torch.float32"))
-    return tuple(found)
-
-
-def _optional(context: Context, name: str) -> Assign | None:
-    """A number that may be absent; None where it always is."""
-
-    def question(spec: Spec) -> Expression:
-        return context.value(gqa(spec), name)
-
-    code = context.code(question, ATTENTION)
-    return None if code == "None" else Assign(name, code, context.why(question))
-
-
-def scale_code(spec: Spec, head_dim: Code, scope: Scope) -> Code:
-    """The factor on the scores."""
-    written = gqa(spec).scale
-    return scope.code(written, head_dim=head_dim) if written else f"({head_dim}) ** -0.5"
-
-
 def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part: str) -> QKNormPlan | None:
     spec = context.base
     norm = gqa(spec).qk_norm
@@ -158,46 +120,6 @@ def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part
     place = "projection" if over == "projection" else context.word(norm, "place")
     names = attribute(spec, "q_norm", part), attribute(spec, "k_norm", part)
     return QKNormPlan(*names, build(heads), build(kv_heads), place, rows=weights == "per_head")
-
-
-def _rotation(context: Context) -> RotationPlan | None:
-    rotated = context.answers(lambda s: s.rope is not None)
-    if rotated == [False]:
-        return None
-    turning = context.where(lambda s: s.rope is not None, True)
-    rotate = turning.code(lambda s: layout_function(context, s), ATTENTION)
-    rope = turning.base.rope
-    assert rope is not None
-    wide = context.word(rope, "apply_dtype") == "float32" and context.word(rope, "table_dtype") == "model"
-    return RotationPlan(
-        some_layers=len(rotated) > 1,
-        rotate=None if rotate == "rotate_halves" else rotate,
-        dtype="torch.float32" if wide else None,
-        sign="-1" if context.word(rope, "sign") == -1 else None,
-    )
-
-
-def layout_function(context: Context, spec: Spec) -> str:
-    """The library's function for a layout; an expression chooses when the model is built."""
-    assert spec.rope is not None
-    layout = context.word(spec.rope, "layout")
-    if isinstance(layout, Expression):
-        return f"rotate_pairs if ({ATTENTION.code(layout)}) else rotate_halves"
-    return "rotate_pairs" if layout == "interleaved" else "rotate_halves"
-
-
-def _multiply(context: Context) -> tuple[Code, ...]:
-    """Statements on q, k, v just before the scores."""
-    found: list[Code] = []
-    for role, expression in (gqa(context.base).multipliers or {}).items():
-        if expression.mentions("position"):
-            code = ATTENTION.code(expression, position="position", log="torch.log", floor="torch.floor")
-            code = code.replace("config.", "self.config.")
-            found.append('position = kwargs["position_ids"][:, None, :, None].float()')
-            found.append(f"{role} = ({role} * ({code})).to({role}.dtype)")
-        else:
-            found.append(f"{role} = {role} * self.{role}_multiplier")
-    return tuple(dict.fromkeys(found))
 
 
 def _inner_norm(context: Context, heads: Code, head_dim: Code) -> Assign | None:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from codegen.plan.attention import gqa, head_dim_code, scale_code
+from codegen.plan.attention import gqa, head_dim_code
 from codegen.plan.blocks import Layers
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
@@ -12,6 +12,7 @@ from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import METHOD, MODEL, Scope
+from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
 from codegen.spec.attention import Gqa, Rope
 from codegen.spec.language import FUNCTIONS, Linear, NormPart, Spec

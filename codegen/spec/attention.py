@@ -79,7 +79,7 @@ class Gate(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Softmax(Section):
+class Softmax(Section):
     """What every softmax attention shares."""
 
     heads: Expression | None = expr("Number of query heads.", "config.num_attention_heads")
@@ -90,7 +90,7 @@ class _Softmax(Section):
     sinks: Expression | None = expr("A learned extra column of the softmax.", "False", ready=False)
     sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32", ready=False)
     scores_dtype: str | None = choice(f"Dtype of the scores ({DTYPE}).", "model", "float32")
-    softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model", ready=False)
+    softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model")
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on q, k, v, just before the scores.", words=("q", "k", "v"), names=("position",)
     )
@@ -98,7 +98,7 @@ class _Softmax(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gqa(_Softmax):
+class Gqa(Softmax):
     """Multi-head, grouped-query and multi-query attention."""
 
     kv_heads: Expression | None = expr(
@@ -122,7 +122,7 @@ class Gqa(_Softmax):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mla(_Softmax):
+class Mla(Softmax):
     """Multi-head latent attention (DeepSeek-V2)."""
 
     q_rank: Expression | None = expr("Rank of the query's latent; none: plain q.", "config.q_lora_rank")
