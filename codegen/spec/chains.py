@@ -38,6 +38,7 @@ def unresolved(spec: Spec, config: ConfigClass) -> Found:
     called = {name for group in equations.GROUPS for name in equations.called_names(getattr(spec, group))}
     yield from _missing(("norm",), spec.norm, config)
     yield from _missing(("head",), spec.head, config)
+    yield from _missing(("embedding",), spec.embedding, config)
     for name in ("attention", "mlp"):
         if name in called:
             yield from _missing((name,), getattr(spec, name), config)

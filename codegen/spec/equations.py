@@ -154,8 +154,7 @@ def problems(group: Group, equations: Sequence[Equation], parts: Collection[str]
         yield from _near_misses(equation, {*parts, head} if group.name == "output" else parts)
         bound.append(equation.target)
     yield from _unused(equations)
-    if group.name == "block":
-        yield from _second_attention(equations)
+    yield from _second_attention(equations) if group.name == "block" else _outside_layers(equations)
     if equations and equations[-1].target != group.result:
         message = f"the last equation binds '{equations[-1].target}', not '{group.result}'"
         yield Refusal(equations[-1], message, f"end with `{group.result} = ...`")
@@ -202,6 +201,13 @@ def _second_attention(equations: Sequence[Equation]) -> Iterator[Refusal]:
     found = [equation for equation in equations for call in calls(equation.value) if called(call) == "attention"]
     for equation in found[1:]:
         yield Refusal(equation, "'attention' is called twice", "bind its result to a name, or declare a further part")
+
+
+def _outside_layers(equations: Sequence[Equation]) -> Iterator[Refusal]:
+    """The token mixer and the channel mixer live in the layers."""
+    for equation in equations:
+        for name in {"attention", "mlp"} & set(called_names([equation])):
+            yield Refusal(equation, f"'{name}' is a part of the layers", "call it in block, or declare a further part")
 
 
 def _near_misses(equation: Equation, parts: Collection[str]) -> Iterator[Refusal]:

@@ -19,7 +19,7 @@ FRAME: dict[str, str] = {
     "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate. Default: by name.",
     "summary": "First sentence of the generated docstring. Default: derived.",
     "docs": "What the docs page links to: {hub, paper}.",
-    "tests": "Settings of the generated tests: {tiny: {<config field>: <value>}}.",
+    "tests": "{tiny: {<config field>: <value>}}, and `reference`: a class, where transformers has none.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
 FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet

@@ -112,7 +112,7 @@ def _equations(_: Key) -> dict[str, Any]:
 
 
 def _fused(_: Key) -> dict[str, Any]:
-    groups = {"check_with": _checker(lambda value, report: check_expression(Key("expression", ""), value, report))}
+    groups = _expression(Key("expression", ""))
     stored = {"parts": {"type": "list", "minlength": 2, "schema": _string()}, "groups": groups}
     return {"type": "dict", "keysrules": _string(), "valuesrules": {"type": "dict", "schema": stored}}
 

@@ -156,6 +156,7 @@ def test_groups_of_equations(group: str, texts: list[str]) -> None:
         ("block", ["h = norm_1(x)", "x = x + attention(norm_2(x))"], "'h' is never used"),
         ("input", ["x = 2 * config.a"], "nothing is called on `ids`"),
         ("input", ["x = embed(ids) * layer"], "'layer' is not bound here"),
+        ("output", ["logits = lm_head(mlp(x))"], "'mlp' is a part of the layers"),
         ("output", ["logits = norm(x)"], "the head 'lm_head' is not called"),
         ("output", ["logits = lm_head(x) + lm_head(norm(x))"], "the head 'lm_head' is called more than once"),
         ("output", ["h = lm_head(x)", "logits = 2 * h"], "is called before the last equation"),

@@ -9,7 +9,7 @@ from codegen.spec.check import read_text
 from codegen.spec.language import Checkpoint, Dropout, Embedding, Head, Linear
 from codegen.spec.loaded import LoadedSpec
 from codegen.spec.mixers import Mamba2
-from codegen.spec.mlp import Gated, Moe, Plain, Renormalize
+from codegen.spec.mlp import Gated, Plain, Renormalize
 
 
 def read(text: str, name: str = "llama") -> LoadedSpec:
@@ -207,7 +207,7 @@ def test_declared_config() -> None:
         """
 name: mine
 architecture: [MineForCausalLM, OldMineForCausalLM]
-config: {model_type: mine, class: MineConfig, fields: {hidden_size: 8, num_attention_heads: 2, rms_norm_eps: 1e-6,
+config: {model_type: mine, class: MineConfig, fields: {hidden_size: 8, vocab_size: 9, num_attention_heads: 2, rms_norm_eps: 1e-6,
   hidden_act: silu, intermediate_size: 16, window: null}, why: published files carry these}
 rope: {theta: 10000.0}
 attention: {window: config.window}

@@ -1,0 +1,63 @@
+"""The committed specs: they load and check, the framed ones are short and have templates, and schemas accept them."""
+
+from pathlib import Path
+
+import pytest
+
+from codegen.spec.check import read_all
+from codegen.spec.language import READY_KINDS
+from codegen.spec.loaded import LoadedSpec
+
+ROOT = Path(__file__).parents[3]
+FRAMED = sorted((ROOT / "specs").glob("*.yaml"))
+PENDING = sorted((ROOT / "specs" / "pending").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, LoadedSpec]:
+    return {spec.name: spec for spec in read_all([*FRAMED, *PENDING], ROOT)}
+
+
+def test_all_specs_load(loaded: dict[str, LoadedSpec]) -> None:
+    assert len(loaded) == len(FRAMED) + len(PENDING) >= 77
+    assert {"modernbert_decoder", "openai_gpt", "emu3_text", "falcon", "kimi_linear"} <= loaded.keys()
+
+
+@pytest.mark.parametrize("path", FRAMED, ids=lambda path: path.stem)
+def test_framed_specs(path: Path, loaded: dict[str, LoadedSpec]) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30 and max(map(len, lines)) <= 130
+    assert lines[0] == "# yaml-language-server: $schema=spec.schema.json"
+    spec = loaded[path.stem]
+    assert spec.unready == () and spec.docs["hub"] and spec.path == f"specs/{path.name}"
+    assert any(line.startswith("summary: ") for line in lines)
+
+
+@pytest.mark.parametrize("path", PENDING, ids=lambda path: path.stem)
+def test_pending_specs_name_their_schema(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=../spec.schema.json\nname: ")
+
+
+def test_every_spec_has_a_sentence_about_it(loaded: dict[str, LoadedSpec]) -> None:
+    for spec in loaded.values():
+        assert spec.summary.endswith(".") and "\n" not in spec.summary, spec.name
+    assert (
+        loaded["deepseek_v3"].summary == "Decoder with latent attention, gated MLP or mixture of experts and rmsnorm."
+    )
+
+
+def test_what_is_pending_is_said(loaded: dict[str, LoadedSpec]) -> None:
+    """Whoever uses a kind without a template is reported as such, and nobody else for that kind."""
+    assert loaded["glm"].unready == ()
+    for kind, name in (("attention.kind: mamba2", "bamba"), ("mlp.kind: moe", "mixtral")):
+        slot, _, word = kind.partition(".kind: ")
+        assert (kind in loaded[name].unready) == (word not in READY_KINDS[slot])
+
+
+def test_baichuan_decides_by_what_its_files_hold(loaded: dict[str, LoadedSpec]) -> None:
+    spec = loaded["baichuan"]
+    assert spec.architectures == ("BaichuanForCausalLM", "BaiChuanForCausalLM")
+    (split,) = spec.splits
+    assert split.condition.text == "config.max_position_embeddings is None" and split.why
+    assert spec.flat[(True,)].rope is None and spec.flat[(True,)].attention.alibi is not None
+    assert spec.flat[(False,)].rope.theta.text == "10000.0" and spec.flat[(False,)].attention.alibi is None
