@@ -12,6 +12,7 @@ from codegen.plan.types import ModelPlan
 from codegen.render.adapter import render_adapter
 from codegen.render.docs import index_row, render_page
 from codegen.render.example import render_example
+from codegen.render.layers import has_layers, render_layers
 from codegen.render.model import render_model
 from codegen.render.package import render_config, render_init
 from codegen.render.test import render_test
@@ -38,6 +39,8 @@ def model_files(plan: ModelPlan, format_one: Format = cached_format) -> dict[str
         "model.py": render_model(plan, format_one),
         "state_dict_adapter.py": render_adapter(plan, format_one),
     }
+    if has_layers(plan):
+        files["layers.py"] = render_layers(plan, format_one)
     if plan.config.fields is not None:
         files["config.py"] = render_config(plan, format_one)
     return files

@@ -6,7 +6,7 @@ from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, uniform_flags
 from codegen.plan.scope import ATTENTION, is_atom, product
-from codegen.plan.softmax import attributes, multiply, rotation
+from codegen.plan.softmax import attributes, multiply, rotation, scale_code
 from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan
 from codegen.spec.attention import Gqa, QKNorm
 from codegen.spec.language import Spec
@@ -48,7 +48,7 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         doc=_doc(spec, heads == kv_heads),
         head_dim=head_dim,
         head_dim_value=head_dim_value,
-        attributes=attributes(context, head_dim),
+        attributes=attributes(context, head_dim, scale_code),
         heads=heads,
         kv_heads=kv_heads,
         bias=None if bias == "False" else bias,

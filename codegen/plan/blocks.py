@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from codegen.plan import attention, mlp
+from codegen.plan import attention, latent, mlp
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.names import attribute, camel, memory_name
@@ -13,20 +13,21 @@ from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import ATTENTION, Scope
 from codegen.plan.trees import Combination
-from codegen.plan.types import Assign, AttentionPlan, Code, LayerPlan, MlpPlan
+from codegen.plan.types import Assign, AttentionPlan, Code, LatentPlan, LayerPlan, MlpPlan
+from codegen.spec.attention import Mla
 from codegen.spec.keys import Section
 from codegen.spec.language import FUNCTIONS, NormPart, Spec
 from codegen.spec.values import Expression
 
 MIXED = ("attention", "mlp")
-T = TypeVar("T", AttentionPlan, MlpPlan)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Layers:
     """Every class of the layers, and the expression that picks a layer's class."""
 
-    attentions: tuple[AttentionPlan, ...]
+    attentions: tuple[AttentionPlan | LatentPlan, ...]
     mlps: tuple[MlpPlan, ...]
     layers: tuple[LayerPlan, ...]
     choice: Code
@@ -39,7 +40,7 @@ def block_calls(spec: Spec) -> list[str]:
 
 def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> Layers:
     """All classes that some layer needs."""
-    attentions = _planned(context, "attention", f"{prefix}Attention", attention.signature, attention.plan_attention)
+    attentions = _planned(context, "attention", f"{prefix}Attention", attention_signature, _plan_attention)
     mlps = _planned(context, "mlp", f"{prefix}MLP", mlp.signature, mlp.plan_mlp)
     owners = {
         "attention": _owners([(plan.class_name, group) for plan, group in attentions]),
@@ -59,6 +60,16 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     return Layers(
         tuple(plan for plan, _ in attentions), tuple(plan for plan, _ in mlps), tuple(plans), choice, rope_kind
     )
+
+
+def attention_signature(spec: Spec) -> tuple[object, ...]:
+    """What makes two layers need two attention classes."""
+    return latent.signature(spec) if isinstance(spec.attention, Mla) else attention.signature(spec)
+
+
+def _plan_attention(context: Context, class_name: str) -> AttentionPlan | LatentPlan:
+    plan = latent.plan_latent if isinstance(context.base.attention, Mla) else attention.plan_attention
+    return plan(context, class_name)
 
 
 def _planned(

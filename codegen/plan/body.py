@@ -8,13 +8,14 @@ from codegen.plan.attention import gqa, head_dim_code
 from codegen.plan.blocks import Layers
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
+from codegen.plan.latent import mla
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import METHOD, MODEL, Scope
 from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
-from codegen.spec.attention import Gqa, Rope
+from codegen.spec.attention import Gqa, Mla, Rope
 from codegen.spec.language import FUNCTIONS, Linear, NormPart, Spec
 from codegen.spec.values import Equation, Expression
 
@@ -97,6 +98,8 @@ def shared_flags(context: Context) -> list[Assign]:
     attentions = [s.attention for s in context.flat.values() if isinstance(s.attention, Gqa)]
     if any(part.softcap is not None for part in attentions):
         found.append(Assign("_supports_sdpa", "False"))
+    if any(isinstance(s.attention, Mla) for s in context.flat.values()):
+        found.append(Assign("_supports_flash_attn", "False"))  # values are narrower than keys
     if any(part.alibi is not None for part in attentions):
         found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
     return found
@@ -271,7 +274,7 @@ def _any_rope(context: Context) -> bool:
 def _table(context: Context, spec: Spec, kind: str | None) -> Code:
     rope = spec.rope
     assert isinstance(rope, Rope)
-    head_dim = head_dim_code(context)
+    head_dim, width = _widths(context, spec)
     if rope.theta is not None:
         parameters = TOP.code(rope.theta)
     else:
@@ -280,10 +283,19 @@ def _table(context: Context, spec: Spec, kind: str | None) -> Code:
             f"{TOP.tree_code(tree.value)}[{kind}]" if kind and isinstance(tree, ast.Subscript) else TOP.tree_code(tree)
         )
     limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
-    options = f", width={TOP.code(rope.width)}" if rope.width is not None else ""
+    options = f", width={width}" if width else ""
     if context.word(rope, "table_dtype") == "float32":
         options += ", dtype=torch.float32"
     return f"RotaryTable({parameters}, {head_dim}{limit}{options})"
+
+
+def _widths(context: Context, spec: Spec) -> tuple[Code, Code | None]:
+    """The head's width, and how much of it turns where that is not its rotary factor's share."""
+    rope = spec.rope
+    if isinstance(spec.attention, Mla):
+        turned = context.code(lambda s: context.value(mla(s), "rope"), TOP)
+        return turned, turned
+    return head_dim_code(context), TOP.code(rope.width) if rope and rope.width is not None else None
 
 
 def _alibi(context: Context) -> list[Assign]:

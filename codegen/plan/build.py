@@ -7,7 +7,7 @@ from codegen.plan.context import Context
 from codegen.plan.head import plan_head
 from codegen.plan.rules import DEFAULT, plan_rules
 from codegen.plan.scope import normal
-from codegen.plan.types import ConfigPlan, ModelPlan
+from codegen.plan.types import AttentionPlan, ConfigPlan, LatentPlan, ModelPlan
 from codegen.spec.loaded import LoadedSpec
 
 HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -42,7 +42,8 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         title=prefix,
         summary=loaded.summary,
         config=_config(loaded),
-        attentions=layers.attentions,
+        attentions=tuple(plan for plan in layers.attentions if isinstance(plan, AttentionPlan)),
+        latents=tuple(plan for plan in layers.attentions if isinstance(plan, LatentPlan)),
         mlps=tuple(plan for plan in layers.mlps if plan.class_name),
         layers=layers.layers,
         body=plan_body(context, prefix, layers, tuple(plan.class_name for plan in layers.layers)),

@@ -8,6 +8,7 @@ ROTATIONS = {"rotate_pairs": "interleaved RoPE", None: "RoPE"}
 def features(plan: ModelPlan) -> tuple[str, ...]:
     """Short phrases, attention first."""
     found: list[str] = []
+    found += ["multi-head latent attention"] if plan.latents else []
     for one in plan.attentions:
         found.append("multi-head attention" if one.heads == one.kv_heads else "grouped-query attention")
         names = {item.name for item in one.attributes}

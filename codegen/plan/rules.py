@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from codegen.plan import attention, mlp
-from codegen.plan.blocks import block_calls
+from codegen.plan import attention, latent, mlp
+from codegen.plan.blocks import attention_signature, block_calls
 from codegen.plan.body import finish_parts
 from codegen.plan.context import Context
 from codegen.plan.equations import called
@@ -11,7 +11,7 @@ from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.projections import fused_of, groups_code, is_transposed
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
-from codegen.spec.attention import Gqa
+from codegen.spec.attention import Gqa, Mla
 from codegen.spec.language import Spec
 from codegen.spec.mlp import Gated, Plain
 
@@ -26,8 +26,8 @@ def plan_rules(context: Context) -> tuple[Code, ...]:
     """Calls that construct the rules, in the order in which they are tried."""
     found = _renames(context)
     if any("attention" in block_calls(spec) and isinstance(spec.attention, Gqa) for spec in context.flat.values()):
-        for group in _groups(context, attention.signature, "attention"):
-            found += _attention(group)
+        for group in _groups(context, attention_signature, "attention"):
+            found += _attention(group) if isinstance(group.base.attention, Gqa) else []
     if any("mlp" in block_calls(spec) and isinstance(spec.mlp, Gated) for spec in context.flat.values()):
         for group in _groups(context, mlp.signature, "mlp"):
             found += _mlp(group)
@@ -121,6 +121,8 @@ def _renames(context: Context) -> list[Code]:
 
 
 def _attention_roles(spec: Spec) -> tuple[str, ...]:
+    if isinstance(spec.attention, Mla):
+        return latent.ROLES
     if not isinstance(spec.attention, Gqa):
         return ()
     fused = fused_of(spec, "attention", "q")

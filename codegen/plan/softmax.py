@@ -1,5 +1,7 @@
 """What every softmax attention has: the numbers that `attend` reads, the rotation, factors before the scores."""
 
+from collections.abc import Callable
+
 from codegen.plan.context import Context
 from codegen.plan.scope import ATTENTION, Scope
 from codegen.plan.types import Assign, Code, RotationPlan
@@ -23,12 +25,12 @@ def signature(spec: Spec) -> tuple[object, ...]:
     return type(part), factors, part.scores_dtype, part.softmax_dtype
 
 
-def attributes(context: Context, head_dim: Code) -> tuple[Assign, ...]:
+def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Scope], Code]) -> tuple[Assign, ...]:
     """What `attend` reads from the module, where it is not the library's default."""
     spec = context.base
     why = softmax(spec).why
 
-    found = [Assign("scale", context.code(lambda s: scale_code(s, head_dim, ATTENTION), ATTENTION), why)]
+    found = [Assign("scale", context.code(lambda s: scale(s, head_dim, ATTENTION), ATTENTION), why)]
     known = keys(type(softmax(spec)))
     found += [one for name in OPTIONAL if name in known and (one := _optional(context, name))]
     dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)

@@ -1,5 +1,6 @@
 """The plan: everything that a renderer writes, as names and code. Renderers look nothing up and decide nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Code = str  # Python source of one expression or statement, from `ast.unparse`
@@ -60,6 +61,26 @@ class AttentionPlan:
     inner_norm: Assign | None
     out_name: str
     out_bias: Code
+
+
+@dataclass(frozen=True)
+class LatentPlan:
+    """One class of multi-head latent attention; `names`, `biases`, `norms` are by role."""
+
+    class_name: str
+    doc: str
+    heads: Code
+    nope: Code
+    rope: Code
+    v: Code
+    q_rank: Code
+    kv_rank: Code
+    attributes: tuple[Assign, ...]
+    names: Mapping[str, str]
+    biases: Mapping[str, Code]
+    norms: Mapping[str, Code]
+    rotation: RotationPlan | None
+    multiply: tuple[Code, ...]
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,7 @@ class ModelPlan:
     summary: str
     config: ConfigPlan
     attentions: tuple[AttentionPlan, ...]
+    latents: tuple[LatentPlan, ...]
     mlps: tuple[MlpPlan, ...]
     layers: tuple[LayerPlan, ...]
     body: BodyPlan

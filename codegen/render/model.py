@@ -4,9 +4,11 @@ import libcst as cst
 
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
-from codegen.cst.holes import OMIT, Hole, Holes, docstring, expression, statement
+from codegen.cst.holes import Holes, docstring, statement
 from codegen.cst.imports import Import, imports_of
 from codegen.plan.types import Assign, AttentionPlan, LayerPlan, MlpPlan, ModelPlan
+from codegen.render.code import assigns, code, flags, unless_true
+from codegen.render.layers import layer_names
 
 MODELS = "nemo_automodel.components.models"
 LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."
@@ -28,27 +30,10 @@ def _imports(plan: ModelPlan) -> list[Import]:
     own = [
         Import(plan.config.module, plan.config.class_name),
         Import(f"{MODELS}.{plan.name}.state_dict_adapter", adapter),
+        *(Import(f"{MODELS}.{plan.name}.layers", name) for name in layer_names(plan)),
         *(Import(module, name) for module, name in plan.overrides),
     ]
     return [*known, *own]
-
-
-def code(text: str | None) -> Hole:
-    """The expression, or nothing."""
-    return OMIT if text is None else expression(text)
-
-
-def unless_true(text: str) -> Hole:
-    """The flag of an `nn.Linear`, which has a bias unless told otherwise."""
-    return OMIT if text == "True" else expression(text)
-
-
-def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
-    return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
-
-
-def flags(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
-    return [statement(f"{item.name} = {item.code}", item.why) for item in items]
 
 
 def _attention(plan: AttentionPlan) -> cst.BaseStatement:

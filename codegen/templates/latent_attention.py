@@ -9,7 +9,7 @@ from nemo_automodel.components.models.common.rope import apply_rope
 
 
 class TemplateLatentAttention(Attention):
-    """{attention}: [B, S, H] -> [B, S, H]. Queries and keys have an unrotated and a rotated part."""
+    """{attention}, of whose heads a part turns: [B, S, H] -> [B, S, H]."""
 
     def __init__(self, config, layer_idx, backend):
         super().__init__(config, layer_idx, backend)

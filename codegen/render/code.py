@@ -1,0 +1,24 @@
+"""Code of a plan as syntax nodes."""
+
+import libcst as cst
+
+from codegen.cst.holes import OMIT, Hole, expression, statement
+from codegen.plan.types import Assign
+
+
+def code(text: str | None) -> Hole:
+    """The expression, or nothing."""
+    return OMIT if text is None else expression(text)
+
+
+def unless_true(text: str) -> Hole:
+    """The flag of an `nn.Linear`, which has a bias unless told otherwise."""
+    return OMIT if text == "True" else expression(text)
+
+
+def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
+    return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
+
+
+def flags(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
+    return [statement(f"{item.name} = {item.code}", item.why) for item in items]
