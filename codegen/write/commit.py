@@ -127,12 +127,14 @@ def _stage(root: str, state: str, changes: Sequence[Change]) -> tuple[Journal, d
             _back_up(target, os.path.join(stage, backup))
         old, new = journals.content_digest(change.old), journals.content_digest(change.new)
         operations.append(Operation(change.path, old, new, staged, backup))
-    journals.sync_folder(stage)
+    journals.sync_all([os.path.join(stage, operation.staged) for operation in operations if operation.staged])
+    journals.sync(stage)
     return Journal(tuple(operations), _missing_folders(root, changes)), signatures
 
 
 def _stage_file(staged: str, data: bytes, target: str) -> Signature:
-    journals.write_durably(staged, data)
+    with open(staged, "wb") as file:
+        file.write(data)
     if os.path.exists(target):
         shutil.copymode(target, staged)
     return signature(os.stat(staged))
@@ -183,11 +185,9 @@ def _finish(root: str, state: str, journal: Journal, name: str) -> None:
         for folder in reversed(journal.folders):
             _drop_folder(os.path.join(root, folder))
     touched = {os.path.dirname(os.path.join(root, operation.path)) for operation in journal.operations}
-    for folder in sorted(touched):
-        if os.path.isdir(folder):
-            journals.sync_folder(folder)
+    journals.sync_all([folder for folder in sorted(touched) if os.path.isdir(folder)])
     os.unlink(os.path.join(state, name))
-    journals.sync_folder(state)
+    journals.sync(state)
     shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
 
 
