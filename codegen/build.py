@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from codegen import format_cache, second
 from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
@@ -16,6 +16,9 @@ from codegen.errors import Location, Problem, SpecError
 from codegen.tree import Tree
 from codegen.write.journal import content_digest
 from codegen.write.ownership import text
+
+if TYPE_CHECKING:
+    from codegen.spec.loaded import LoadedSpec  # at run time only where a spec is loaded
 
 
 class Generator(Protocol):
@@ -29,13 +32,16 @@ class Generator(Protocol):
         """Load a spec and generate from it."""
         ...
 
-    def prepare(self) -> None:
-        """Called before a few specs are generated in this process."""
+    def prepare(self, paths: Sequence[str], root: str) -> None:
+        """Called before these few specs, and no others, are generated in this process."""
         ...
 
 
 class RealGenerator:
     """The spec front-end and the renderer, imported when a spec has to be loaded at all."""
+
+    def __init__(self) -> None:
+        self._read: Callable[[], Any] = lambda: None
 
     def check(self, path: str, root: str) -> Checked:
         """Load a spec."""
@@ -47,13 +53,31 @@ class RealGenerator:
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
         from codegen.generate import generate
+
+        return generate(self._spec(path, root), Path(root))
+
+    def prepare(self, paths: Sequence[str], root: str) -> None:
+        """Read the specs in a second process, which then formats, while this one imports what plans and renders."""
+        self._read = format_cache.active().start(lambda: {path: _read_early(path, root) for path in paths})
+
+    def _spec(self, path: str, root: str) -> "LoadedSpec":
+        early = self._read() or {}
+        self._read = lambda: early
+        if early.get(path) is not None:
+            return early[path]
         from codegen.spec.check import read_spec
 
-        return generate(read_spec(Path(root, path), Path(root)), Path(root))
+        return read_spec(Path(root, path), Path(root))
 
-    def prepare(self) -> None:
-        """Let black be imported in a second process."""
-        format_cache.active().start()
+
+def _read_early(path: str, root: str) -> "LoadedSpec | None":
+    """A spec; None for an invalid one, which is read again where its problems are told."""
+    from codegen.spec.check import read_spec
+
+    try:
+        return read_spec(Path(root, path), Path(root))
+    except SpecError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -121,6 +145,7 @@ class _Making:
 
     def __init__(self, tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> None:
         self.root, self.store, self.generator, self.progress = tree.root, memory.store, generator, progress
+        self.is_unchanged = tree.is_unchanged
         self.keys = {path: memory.key(path, tree.digest(path)) for path in found.all}
         self.makers = dict.fromkeys(found.pending, _checked) | dict.fromkeys(found.active, _made)
         self.known: dict[str, bytes] = {}
@@ -139,15 +164,17 @@ class _Making:
             self.progress(number, len(paths), path)
             try:
                 self.known[path] = self.makers[path](path, self.root, self.generator)
-                self.store.put(self.keys[path], self.known[path])
+                if self.is_unchanged(path):  # else it is the result of another content than the key says
+                    self.store.put(self.keys[path], self.known[path])
             except SpecError as error:
                 self.problems += error.problems
 
     def make_all(self, paths: Sequence[str]) -> None:
         """Make few with a second process that formats; make many in two processes, each its half."""
         theirs = paths[1::2] if len(paths) >= _MANY and self.store.remembers and second.processors() > 1 else []
-        if paths and not theirs:
-            self.generator.prepare()
+        active = [path for path in paths if self.makers[path] is _made]
+        if active and not theirs:
+            self.generator.prepare(active[:_MANY], self.root)
         with second.meanwhile((lambda: self.make_silently(theirs)) if theirs else None):
             self.make(paths[::2] if theirs else paths)
         self.make([path for path in theirs if not self.recall(path)])

@@ -1,8 +1,10 @@
-"""black, in a process of its own: it is imported there while this process imports what renders."""
+"""black, in a second process: it is imported there while this process imports what renders."""
 
 import os
+import pickle
 import signal
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from codegen.second import let_go
 
@@ -17,27 +19,40 @@ def black_format(source: str) -> str:
 
 
 class Formatter:
-    """A child that answers `black_format`; messages are a length of four bytes and a text."""
+    """A child that does one piece of work first and then answers `black_format`.
 
-    def __init__(self) -> None:
+    Messages are pickles, of what this program made itself: both ends are the same process, forked.
+    """
+
+    def __init__(self, first: Callable[[], Any] | None = None) -> None:
         theirs, self._requests = _pipe()
         self._answers, ours = _pipe()
         self._child = os.fork()
         if self._child == 0:
             self._requests.close()  # so that the death of the parent ends the child's input
             self._answers.close()
-            _serve(theirs, ours)
+            _serve(first, theirs, ours)
         theirs.close()
         ours.close()
+        self._owes_first = first is not None
+
+    def first(self) -> Any:
+        """The result of the first piece of work; None if the child could not do it."""
+        self._owes_first = False
+        try:
+            return pickle.load(self._answers)
+        except EOFError:
+            return None
 
     def __call__(self, source: str) -> str:
         """Format in the child; here, if the child cannot (then the error, too, is raised here)."""
+        if self._owes_first:
+            self.first()
         try:
             _send(self._requests, source)
-            answer = _receive(self._answers)
-        except OSError:
-            answer = None
-        return black_format(source) if answer is None else answer
+            return pickle.load(self._answers)
+        except (BrokenPipeError, EOFError):
+            return black_format(source)
 
     def close(self) -> None:
         """End the child, whatever it is doing."""
@@ -50,14 +65,16 @@ class Formatter:
             return  # the child was gone before its last request was
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """The child's life: it keeps no stream of the parent open, formats until its input ends, and never returns."""
+def _serve(first: Callable[[], Any] | None, requests: BinaryIO, answers: BinaryIO) -> None:
+    """The child's life: it keeps no stream of the parent open, works until its input ends, and never returns."""
     try:
         let_go()
+        if first is not None:
+            _send(answers, first())
         import black as black  # early: the first request comes when the parent has rendered something
 
-        while (source := _receive(requests)) is not None:
-            _send(answers, black_format(source))
+        while True:
+            _send(answers, black_format(pickle.load(requests)))
     finally:
         os._exit(0)
 
@@ -67,14 +84,6 @@ def _pipe() -> tuple[BinaryIO, BinaryIO]:
     return os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
 
 
-def _send(stream: BinaryIO, text: str) -> None:
-    data = text.encode()
-    stream.write(len(data).to_bytes(4, "big") + data)
+def _send(stream: BinaryIO, message: Any) -> None:
+    pickle.dump(message, stream)
     stream.flush()
-
-
-def _receive(stream: BinaryIO) -> str | None:
-    """The next message; None at the end of the stream."""
-    head = stream.read(4)
-    data = stream.read(int.from_bytes(head, "big"))
-    return data.decode() if len(head) == 4 else None

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from codegen import fastpath, format_cache, sources
 from codegen.artifacts import IndexRow
@@ -37,7 +37,7 @@ class Options:
 
     root: str
     cache: bool = True
-    generator: Generator = RealGenerator()
+    generator: Generator = field(default_factory=RealGenerator)
 
 
 def apply(options: Options) -> Report:

@@ -67,6 +67,10 @@ class Tree:
         content = self.read(path)
         return None if content is None else sha256(content).hexdigest()
 
+    def is_unchanged(self, path: str) -> bool:
+        """Whether a file that was read is still the same."""
+        return self._signature(path) == self.files[path]
+
     def _signature(self, path: str) -> Signature | None:
         try:
             return signature(os.stat(self.absolute(path)))

@@ -12,6 +12,7 @@ from codegen.cst.holes import HoleError
 from codegen.cst.imports import Import, import_block, used
 from codegen.formatter import black_format
 
+HOLES = ("hole", "when", "stmts")
 Format = Callable[[str, Callable[[str], str]], str]
 _EMPTY = cst.Module([])
 
@@ -52,7 +53,7 @@ def _joined(pieces: Sequence[str], definitions: Sequence[bool]) -> str:
 
 def _verify(names: set[str], tree: ast.Module, statements: Sequence[cst.BaseStatement]) -> None:
     """No hole is left, and the text says what the syntax tree said."""
-    left = {name for name in names if name in ("hole", "when", "stmts") or name.startswith(("Template", "role_"))}
+    left = {name for name in names if name in HOLES or name.startswith(("Template", "template_", "role_"))}
     if left:
         raise HoleError(f"holes are left: {sorted(left)}")
     expected = [_skeleton(node) for node in statements]

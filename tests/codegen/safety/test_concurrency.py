@@ -65,3 +65,18 @@ def test_journal_of_a_killed_run_does_not_overwrite_a_later_edit(tmp_path: Path)
     assert result.code == 3 and "left as it is" in result.err
     assert project.read(MODEL) == "mine = True\n"
     assert "changed" in project.read("docs/model-coverage/llm/llama.md")
+
+
+def test_spec_that_changes_while_it_is_read_is_not_remembered_wrongly(tmp_path: Path) -> None:
+    project, gate = Project(tmp_path / "tree"), tmp_path / "gate"
+    spec = project.spec("llama", "first")
+    # The clock is read when the run starts; the listing and the digests of specs come after it.
+    run = project.start("apply", pause=["mkdir", ".codegen/cache/specs", str(gate)])
+    wait_for(tmp_path / "gate.reached")
+    project.spec("llama", "second")
+    gate.touch()
+    run.communicate(timeout=60)
+    spec.write_text("name: llama\nsecond\n")
+    assert project.run("apply").code == 0
+    assert "second" in project.read(MODEL)
+    assert project.run("check", "--no-cache").code == 0

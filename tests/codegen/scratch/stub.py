@@ -43,4 +43,4 @@ def architecture(name: str) -> str:
 def install() -> None:
     """Put this generator in place of the real one."""
     RealGenerator.check, RealGenerator.generate = check, generate  # type: ignore[method-assign]
-    RealGenerator.prepare = lambda self: None  # type: ignore[method-assign]
+    RealGenerator.prepare = lambda self, paths, root: None  # type: ignore[method-assign]
