@@ -12,11 +12,15 @@ from codegen.plan.types import Assign, Code, HeadPlan
 from codegen.spec.language import Linear, Spec
 
 TOP = Scope(names={})
+TIE = "config.tie_word_embeddings"
 
 
 def plan_head(context: Context) -> HeadPlan:
     """The class with a head."""
     spec = context.base
+    tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie")
+    if tie != TIE:  # transformers ties by this field alone
+        raise context.unready(f"head.tie: no template yet for {tie}, only for {TIE}")
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
     flags = shared_flags(context)
     if head != "lm_head":

@@ -77,6 +77,8 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
     for name in {mention.field for mention in found}:
         if f"use_{name}" in config.fields:
             base[f"use_{name}"] = True
+    if _overrides_head_dim(spec, config):  # what config.json carries there must not matter
+        base["head_dim"] = SIZES["hidden_size"] // SIZES["num_attention_heads"] + 1
     base |= _numbers(config, found, base)
     base |= _schedules(spec, config, base)
     return base | dict(spec.tests.get("tiny", {}))
@@ -84,8 +86,15 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
 
 def _carries(spec: LoadedSpec, config: ConfigClass, name: str) -> bool:
     if name == "head_dim" and name in config.published:
-        return any(isinstance(flat.attention, Gqa) and flat.attention.head_dim is None for flat in spec.flat.values())
+        return not _overrides_head_dim(spec, config)
     return config.field_name(name) in config.fields
+
+
+def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
+    """Whether published config.json files may carry a head_dim that this spec does not read."""
+    attentions = [flat.attention for flat in spec.flat.values()]
+    written = [one.head_dim for one in attentions if isinstance(one, Gqa) and one.head_dim is not None]
+    return "head_dim" in config.published and any("head_dim" not in fields_of(value.tree) for value in written)
 
 
 def _numbers(config: ConfigClass, found: list[Mention], base: Config) -> Config:

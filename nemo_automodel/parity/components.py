@@ -45,15 +45,35 @@ def compare_in_bf16(reference: Reference, ours: nn.Module, batch: Batch) -> list
 
 
 def first_difference(checks: Iterable[Check], order: list[str]) -> str | None:
-    """The component that differs first: the innermost, and the earliest in `order` (paths as the reference runs)."""
-    failed = {check.what.partition(": ")[0] for check in failures(checks)}
-    failed = {path for path in order if any(_owns(path, name) for name in failed)}
-    innermost = [path for path in order if path in failed and not any(o.startswith(path + ".") for o in failed)]
-    return innermost[0] if innermost else None
+    """The component that differs first: the innermost, and the earliest in `order` (paths as the reference runs).
+
+    Outputs decide, then gradients of inputs, then those of parameters: a wrong scale of the scores shows in the
+    gradients of every projection, but in the output of the attention alone.
+    """
+    failed = [check.what for check in failures(checks) if check.level == LEVEL]
+    for kind in (": output", ": input gradient", ": gradient"):
+        paths = {what.removesuffix(kind) for what in failed if what.endswith(kind)}
+        if kind == ": gradient":
+            paths = {name.rpartition(".")[0] for name in paths}
+        innermost = [path for path in order if path in paths and not any(o.startswith(path + ".") for o in paths)]
+        if innermost:
+            return innermost[0] + kind
+    return None
 
 
-def _owns(path: str, name: str) -> bool:
-    return name == path or name.rpartition(".")[0] == path
+def order_of(model: nn.Module, batch: Batch) -> list[str]:
+    """Paths of the modules, in the order in which a forward starts them."""
+    started: dict[str, None] = {}
+    handles = [
+        module.register_forward_pre_hook(lambda module, args, path=path: started.setdefault(path))
+        for path, module in model.named_modules()
+        if path
+    ]
+    with torch.no_grad():
+        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return list(started)
 
 
 def counterparts(ours: nn.Module, reference: nn.Module) -> list[list[str]]:

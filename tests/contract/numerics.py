@@ -39,7 +39,7 @@ class NumericsContract(Binding):
         all_pass(end_to_end.compare_in_bf16(self.given(variant), ours, self.batches("plain", "left")))
 
     def test_bf16_equals_the_reference_bit_for_bit(self, main):
-        """With the projections apart and eager attention: every dtype and every order of additions is the reference's."""
+        """Projections apart, eager attention: every dtype and every order of additions is the reference's."""
         ours, reference, batch = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16, self.batch()
         assert torch.equal(self.logits(ours, batch), self.logits(reference, batch)), self.first_other_bits(main)
 

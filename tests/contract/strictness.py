@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity.leftovers import left_out
 from tests.contract.binding import Binding
 
 
@@ -28,6 +29,12 @@ class StrictnessContract(Binding):
         self.write(tmp_path, self.given().disk | {"model.layers.0.extra.weight": torch.ones(3)})
         with pytest.raises(ValueError, match="extra"):
             NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+
+    def test_what_the_reference_leaves_out(self, backend, tmp_path):
+        """Buffers that published checkpoints hold and transformers ignores are no error."""
+        reference = self.given()
+        self.write(tmp_path, reference.disk | {name: torch.ones(2) for name in left_out(reference)})
+        NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
 
     def test_another_shape_is_an_error(self, backend, tmp_path):
         victim = self.first_parts(backend)[0]

@@ -1,0 +1,87 @@
+"""`python -m nemo_automodel.parity NAME`: does a generated model equal its reference?
+
+Exit codes: 0 everything within its bounds (every mutation caught, refused or excused), 1 something differs, 2 the
+spec is invalid or the command is.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from codegen.errors import CodegenError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return _sensitivity(options) if options.sensitivity else _proof(options)
+    except (CodegenError, OSError, LookupError, ImportError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="codegen parity", description="Compare a generated model with its reference.")
+    parser.add_argument("name", help="name of the spec: specs/<name>.yaml")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="weights to compare with, in place of random ones"
+    )
+    parser.add_argument("--sensitivity", action="store_true", help="mutate the spec: is every mutation noticed?")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
+    return parser
+
+
+def _proof(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from nemo_automodel.parity import proof, report
+    from nemo_automodel.parity.project import open_project
+
+    _quiet()
+    project = open_project(options.name, options.root)
+    if options.checkpoint:
+        results = list(proof.prove_checkpoint(project, options.checkpoint, _progress))
+    else:
+        results = list(proof.prove(project, _progress))
+    _progress("")
+    if options.json:
+        print(report.proof_json(options.name, results))
+    else:
+        report.print_proof(options.name, results, Console())
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _sensitivity(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from nemo_automodel.parity import report, sensitivity
+    from nemo_automodel.parity.project import open_project
+
+    _quiet()
+    verdicts = list(sensitivity.judge_all(open_project(options.name, options.root), _progress))
+    _progress("")
+    if options.json:
+        print(report.sensitivity_json(options.name, verdicts))
+    else:
+        report.print_sensitivity(options.name, verdicts, Console())
+    return 1 if report.unexplained(verdicts) else 0
+
+
+def _progress(step: str) -> None:
+    """One line on a terminal's stderr, rewritten with each step."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{step}", end="", file=sys.stderr, flush=True)
+
+
+def _quiet() -> None:
+    """transformers' own progress bars and advice would bury the table."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

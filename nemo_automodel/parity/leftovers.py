@@ -1,0 +1,23 @@
+"""Tensors that published checkpoints hold and the reference leaves out on purpose: buffers of masks, mostly."""
+
+import re
+
+from torch import nn
+
+from nemo_automodel.parity.reference import Reference
+
+
+def left_out(reference: Reference) -> list[str]:
+    """Names on disk, in the first layer, that the reference class ignores without a word."""
+    patterns = getattr(reference.model, "_keys_to_ignore_on_load_unexpected", None) or ()
+    numbered = (re.match(r".*?\.\d+\.", name) for name in reference.disk)
+    layer = next(match[0] for match in numbered if match)
+    names = [layer + pattern for pattern in patterns if re.fullmatch(r"[\w.]+", pattern)]
+    parents = {name.rpartition(".")[0].rpartition(".")[0] for name in reference.disk}
+    return [name for name in names if name.rpartition(".")[0] in parents]
+
+
+def not_left_out(model: nn.Module, reference: Reference) -> list[str]:
+    """Those of them that our class would refuse."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
+    return [name for name in left_out(reference) if not any(re.search(pattern, name) for pattern in patterns)]

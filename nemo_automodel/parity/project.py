@@ -1,0 +1,51 @@
+"""Finds what a spec names: its generated class, its config class, its reference, its tiny configs."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nemo_automodel.components.models
+from codegen.configs import table
+from codegen.plan.tiny import configs
+from codegen.spec.check import read_spec
+from codegen.spec.loaded import LoadedSpec
+from nemo_automodel.parity.subject import Subject, subject
+
+MODELS = "nemo_automodel.components.models"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One spec of a tree, read. `configs` are its strong tiny configs by name."""
+
+    root: Path
+    spec: LoadedSpec
+    configs: dict[str, dict[str, Any]]
+
+    @property
+    def config_path(self) -> str:
+        """Dotted name of the config class."""
+        declared = self.spec.config
+        if declared.fields is None:
+            return f"transformers:{declared.class_name}"
+        return f"{MODELS}.{self.spec.name}.config:{declared.class_name}"
+
+    def subject(self) -> Subject:
+        """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
+        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
+        return subject(model, self.config_path, self.spec.tests.get("reference"))
+
+
+def open_project(name: str, root: Path) -> Project:
+    """The spec `specs/<name>.yaml` of a tree, whose packages become importable.
+
+    Raises SpecError for an invalid spec, OSError for one that cannot be read.
+    """
+    root = root.resolve()
+    spec = read_spec(root / "specs" / f"{name}.yaml", root)
+    sys.path.insert(0, str(root))
+    models = str(root / "nemo_automodel" / "components" / "models")
+    if models not in nemo_automodel.components.models.__path__:
+        nemo_automodel.components.models.__path__.insert(0, models)
+    return Project(root, spec, configs(spec, table()))

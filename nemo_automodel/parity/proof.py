@@ -1,0 +1,89 @@
+"""All levels on all variants of one model."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nemo_automodel.parity import components, end_to_end, state_dict
+from nemo_automodel.parity.batches import Batch, batches
+from nemo_automodel.parity.compare import Check, failures
+from nemo_automodel.parity.ours import BACKENDS, build_ours
+from nemo_automodel.parity.project import Project
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.subject import Subject
+
+LENGTH_DEPENDENT = ("dynamic", "longrope")  # tables that change with the length, while cached keys do not
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The checks of one variant on one backend, and the component that differs first."""
+
+    variant: str
+    backend: str
+    checks: tuple[Check, ...]
+    first_difference: str | None
+
+    @property
+    def passed(self) -> bool:
+        return not failures(self.checks)
+
+
+def prove(project: Project, progress: Progress) -> Iterator[Result]:
+    """The tiny configs of a spec, each with random weights."""
+    subject = project.subject()
+    for variant, values in project.configs.items():
+        if variant == "dropout":  # concerns training, which the generated tests compare
+            continue
+        reference = Reference(subject, values)
+        for backend in BACKENDS:
+            progress(f"{variant}, {backend}")
+            yield compare(subject, reference, variant, backend)
+
+
+def prove_checkpoint(project: Project, folder: Path, progress: Progress) -> Iterator[Result]:
+    """The weights of a checkpoint folder."""
+    subject = project.subject()
+    reference = Reference.from_checkpoint(subject, folder)
+    for backend in BACKENDS:
+        progress(f"{folder}, {backend}")
+        yield compare(subject, reference, "checkpoint", backend)
+
+
+def compare(subject: Subject, reference: Reference, variant: str, backend: str) -> Result:
+    """Every level for one variant on one backend."""
+    found = batches(reference.config.vocab_size)
+    if variant.startswith("value_"):  # sizes may be large there
+        found = {"short": found["short"]}
+    checks: list[Check] = []
+    try:
+        checks = _levels(subject, reference, backend, found)
+    except Exception as error:  # a model that cannot be built or run differs, and says how
+        checks.append(Check("build", f"{type(error).__name__}: {error}".split("\n")[0], float("inf"), 0.0))
+    batch = next(iter(found.values()))
+    order = components.order_of(reference.model, batch) if failures(checks) else []
+    return Result(variant, backend, tuple(checks), components.first_difference(checks, order))
+
+
+def _levels(subject: Subject, reference: Reference, backend: str, found: dict[str, Batch]) -> list[Check]:
+    ours = build_ours(subject.model_class, reference.config, reference.disk, backend=backend)
+    batch = next(iter(found.values()))
+    checks = state_dict.compare(ours, reference.disk)
+    checks += components.compare(reference, ours, batch)
+    checks += end_to_end.compare(reference, ours, found)
+    generating = {name: found[name] for name in ("plain", "left") if name in found}
+    checks += end_to_end.compare_generation(reference, ours, generating)
+    if (getattr(reference.config, "rope_parameters", None) or {}).get("rope_type") not in LENGTH_DEPENDENT:
+        checks += end_to_end.compare_cache(ours, generating)
+    checks += end_to_end.compare_saved(reference, ours, batch)
+    half = build_ours(subject.model_class, reference.config, reference.disk, backend=backend, dtype=torch.bfloat16)
+    checks += components.compare_in_bf16(reference, half, batch)
+    return checks + end_to_end.compare_in_bf16(reference, half, found)
+
+
+def first_difference(results: Iterable[Result]) -> str | None:
+    """Over all variants."""
+    return next((f"{r.first_difference} ({r.variant}, {r.backend})" for r in results if r.first_difference), None)

@@ -1,0 +1,223 @@
+"""Is every mutation of a spec noticed? A check that cannot fail is a defect.
+
+Each mutant is generated in memory, run, and compared on the strong tiny configs as the generated tests would: weights
+that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way back to disk.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from codegen.configs import table
+from codegen.errors import CodegenError
+from codegen.generate import config_class, model_files
+from codegen.plan.build import build
+from codegen.spec.check import read_text
+from nemo_automodel.parity import end_to_end, state_dict
+from nemo_automodel.parity.batches import Batch, batches
+from nemo_automodel.parity.compare import compare_fp32, distance, failures
+from nemo_automodel.parity.leftovers import not_left_out
+from nemo_automodel.parity.mutations import Mutation, mutations
+from nemo_automodel.parity.ours import build_ours
+from nemo_automodel.parity.project import Project
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.sandbox import installed
+from nemo_automodel.parity.subject import Subject
+from nemo_automodel.parity.tolerances import FP32
+
+CAUGHT, REFUSED, SURVIVED = "caught", "refused", "survived"
+SEED = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutation. `excused`: it survived for a reason that no test could change."""
+
+    mutation: str
+    outcome: str
+    reason: str
+    excused: bool = False
+
+
+class Noticed(Exception):
+    """A mutant differs; the message says where."""
+
+
+def judge_all(project: Project, progress: Callable[[str], None]) -> Iterator[Verdict]:
+    """A verdict for each mutation of a spec."""
+    bench = Bench(project)
+    text = (project.root / project.spec.path).read_text()
+    config = config_class(project.spec, table())
+    for mutation in mutations(text, project.spec, config, project.configs["base"]):
+        progress(mutation.name)
+        if verdict := judge(bench, mutation):
+            yield verdict
+
+
+def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
+    """None for a mutation that spells a default out."""
+    try:
+        files = generated(mutation.text, bench.project.spec.path)
+    except CodegenError as error:
+        return Verdict(mutation.name, REFUSED, str(error).split("\n")[0])
+    if files == bench.files:
+        return same_code(mutation)
+    try:
+        with installed(bench.project.spec.name, files) as modules:
+            bench.examine(modules)
+    except Noticed as found:
+        return Verdict(mutation.name, CAUGHT, str(found))
+    except Exception as error:
+        return Verdict(mutation.name, CAUGHT, f"{type(error).__name__}: {error}".split("\n")[0])
+    if is_dtype_key(mutation.key):
+        return Verdict(mutation.name, SURVIVED, "dtype only: no bit differs on these inputs", excused=True)
+    if "checkpoint.drop." in mutation.name:
+        return Verdict(mutation.name, SURVIVED, "the reference knows no such tensor", excused=True)
+    return Verdict(mutation.name, SURVIVED, "other code, the same outputs, gradients and bits")
+
+
+def same_code(mutation: Mutation) -> Verdict | None:
+    """A mutant whose code is the original's: a key that says what its default says, or one that is not heeded."""
+    if mutation.derived:
+        return None
+    if not mutation.from_default:
+        return Verdict(mutation.name, SURVIVED, "says what the default says: the same code is generated", excused=True)
+    if is_dtype_key(mutation.key):
+        return Verdict(mutation.name, SURVIVED, "dtype only: another key implies it", excused=True)
+    return Verdict(mutation.name, SURVIVED, "the key is not heeded: the same code is generated")
+
+
+def is_dtype_key(name: str) -> bool:
+    """Whether a key's meaning is a dtype alone, by what the language says of it; or the rounding of a norm."""
+    return name == "cast" or name.endswith("_dtype") or name == "dtype"
+
+
+def generated(text: str, path: str) -> dict[str, str]:
+    """The model's files for the text of a spec, without comments, unformatted."""
+    spec = read_text(text, path)
+    return model_files(build(spec, config_class(spec, table())), lambda source, _: source)
+
+
+class Bench:
+    """References of all variants, measured once, and the questions that each mutant is asked, cheapest first."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.subject = project.subject()
+        text = (project.root / project.spec.path).read_text()
+        self.files = generated(text, project.spec.path)
+        names = [name for name in project.configs if name != "dropout"]
+        self.variants = {
+            name: Measured(self.subject, project.configs[name], small=name.startswith("value_")) for name in names
+        }
+        self.training = {
+            name: Measured(self.subject, project.configs[name])
+            for name in ("base", "dropout")
+            if name in project.configs
+        }
+
+    def examine(self, modules: Mapping[str, ModuleType]) -> None:
+        """Raises Noticed, or whatever the mutant raises, where it is not what the reference is."""
+        for name, measured in self.variants.items():
+            self._logits(modules, name, measured)
+        for name, measured in self.variants.items():
+            if not name.startswith(("rope_", "value_")):
+                self._bits(modules, name, measured)
+                self._gradients(modules, name, measured)
+                self._packed(modules, name, measured)
+        for name, measured in self.training.items():
+            self._training(modules, name, measured)
+
+    def build(self, modules: Mapping[str, ModuleType], measured: "Measured", **options: Any) -> nn.Module:
+        """The mutant with the weights of a reference."""
+        model_class = getattr(modules["model"], self.subject.architecture)
+        config_class = getattr(modules["config"], self.subject.config_class.__name__) if "config" in modules else None
+        subject = Subject(model_class, config_class or self.subject.config_class, self.subject.reference_class)
+        reference = measured.reference
+        return build_ours(model_class, subject.config(measured.values), reference.disk, **options)
+
+    def _logits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        model = self.build(modules, measured)
+        for batch, wanted in measured.logits.items():
+            error = distance(measured.run(model, batch), wanted)
+            if not error <= FP32:
+                raise Noticed(f"{name}, {batch}: logits {error:.1e}")
+
+    def _bits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        model = self.build(modules, measured, dtype=torch.bfloat16)
+        if not torch.equal(measured.run(model, "plain"), measured.bits):
+            raise Noticed(f"{name}: bits in bf16")
+
+    def _gradients(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        mine = end_to_end.measure(self.build(modules, measured), measured.batches["plain"])
+        checks = compare_fp32("gradients", mine, measured.gradients, measured.gradients_in_fp64)
+        if failed := failures(checks):
+            raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
+
+    def _packed(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        model = self.build(modules, measured, backend="packed")
+        if not distance(measured.run(model, "plain"), measured.logits["plain"]) <= FP32:
+            raise Noticed(f"{name}, packed: logits")
+        if failed := failures(state_dict.compare(model, measured.reference.disk)):
+            raise Noticed(f"{name}, packed: {failed[0].what}: {failed[0].note}")
+
+    def _training(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        """Dropout draws the same numbers in the same places; and what the reference leaves out of a file, so do we."""
+        model = self.build(modules, measured).train()
+        if not distance(measured.train_loss(model), measured.loss_in_training) <= FP32:
+            raise Noticed(f"{name}: loss in training")
+        if lost := not_left_out(model, measured.reference):
+            raise Noticed(f"{name}: {lost[0]} would be refused")
+
+
+class Measured:
+    """One variant's reference and its answers."""
+
+    def __init__(self, subject: Subject, values: Mapping[str, Any], *, small: bool = False) -> None:
+        self.values = values
+        self.reference = Reference(subject, values)
+        found = batches(self.reference.config.vocab_size)
+        names = ("short",) if small else ("plain", "short", "left")
+        self.batches: dict[str, Batch] = {name: found[name] for name in names}
+
+    def run(self, model: nn.Module, batch: str) -> torch.Tensor:
+        given = self.batches[batch]
+        with torch.no_grad():
+            return model(input_ids=given.ids, attention_mask=given.mask, use_cache=False).logits[given.real]
+
+    def train_loss(self, model: nn.Module) -> torch.Tensor:
+        given = self.batches["plain"]
+        torch.manual_seed(SEED)
+        with torch.no_grad():
+            return model(input_ids=given.ids, labels=given.labels, use_cache=False).loss
+
+    @cached_property
+    def logits(self) -> dict[str, torch.Tensor]:
+        return {name: self.run(self.reference.model, name) for name in self.batches}
+
+    @cached_property
+    def bits(self) -> torch.Tensor:
+        return self.run(self.reference.in_bf16, "plain")
+
+    @cached_property
+    def gradients(self) -> dict[str, torch.Tensor]:
+        return end_to_end.measure(self.reference.model, self.batches["plain"])
+
+    def gradients_in_fp64(self) -> dict[str, torch.Tensor]:
+        return self._in_fp64
+
+    @cached_property
+    def _in_fp64(self) -> dict[str, torch.Tensor]:
+        return end_to_end.measure(self.reference.in_fp64, self.batches["plain"])
+
+    @cached_property
+    def loss_in_training(self) -> torch.Tensor:
+        try:
+            return self.train_loss(self.reference.model.train())
+        finally:
+            self.reference.model.eval()
