@@ -101,7 +101,7 @@ def measure(
         path: align(value, layout.outputs[path]) for path, value in trace.outputs.items() if path in layout.outputs
     }
     measured = {f"{path}: output": value.detach() for path, value in outputs.items()}
-    parameters = dict(model.named_parameters())
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     inputs, own = _gradients(outputs, trace.inputs, parameters)
     for path, gradient in inputs.items():
         measured[f"{path}: input gradient"] = align(gradient, layout.inputs[path])

@@ -4,6 +4,7 @@ Each mutant is generated in memory, run, and compared on the strong tiny configs
 that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way back to disk.
 """
 
+import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,9 +99,18 @@ def is_dtype_key(name: str) -> bool:
 
 
 def generated(text: str, path: str) -> dict[str, str]:
-    """The model's files for the text of a spec, without comments, unformatted."""
+    """The model's files for the text of a spec: code alone, without what is said about it."""
     spec = read_text(text, path)
-    return model_files(build(spec, config_class(spec, table())), lambda source, _: source)
+    files = model_files(build(spec, config_class(spec, table())), lambda source, _: source)
+    return {name: _without_docstrings(source) for name, source in files.items()}
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 class Bench:

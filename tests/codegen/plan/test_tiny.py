@@ -1,0 +1,129 @@
+"""Strong tiny configs: every field that a spec reads takes values at which it matters."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from codegen.configs import table
+from codegen.generate import config_class
+from codegen.plan.evaluate import evaluate
+from codegen.plan.mentions import mentions
+from codegen.plan.tiny import configs
+from codegen.spec.check import read_spec, read_text
+from codegen.spec.values import expression
+
+ROOT = Path(__file__).parents[3]
+SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+
+
+def made(text):
+    return configs(read_text(text, "specs/x.yaml"), table())
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_spec(path):
+    spec = read_spec(path, ROOT)
+    config = config_class(spec, table())
+    found = configs(spec, table())
+    base = found["base"]
+    for mention in mentions(spec, config):
+        default = config.fields.get(mention.field)
+        if isinstance(default, bool):
+            assert {variant.get(mention.field, default) for variant in found.values()} == {True, False}, mention
+        elif isinstance(default, int | float):
+            others = {variant.get(mention.field, default) for variant in found.values()} - {default}
+            assert others or mention.role in ("kv_heads", "padding_idx"), mention  # published values are small there
+    size = base.get("hidden_size", base.get("n_embd"))
+    assert math.isqrt(size) ** 2 != size
+    for name in base:
+        assert name in config.fields or name in config.published, name
+    for index, split in enumerate(spec.splits):
+        assert {key[index] for key in spec.flat} == outcomes(split, config, found)
+
+
+def outcomes(split, config, found):
+    """Which outcomes of a split occur in some variant, on some layer."""
+    seen = set()
+    for variant in found.values():
+        values = {**config.fields, **variant}
+        for layer in range(4):
+            value = evaluate(split.condition.tree, values, layer=layer)
+            seen.add(value if split.by else bool(value))
+    return seen
+
+
+def test_any_two_flags_differ_somewhere():
+    found = made("name: llama\n")
+    pairs = {(variant["attention_bias"], variant["mlp_bias"]) for variant in found.values()}
+    assert pairs == {(False, False), (True, True), (True, False), (False, True)}
+
+
+def test_numbers_bite():
+    base = made("name: gemma2\nattention: {softcap: config.attn_logit_softcapping, window: config.sliding_window}\n")[
+        "base"
+    ]
+    assert 0.5 <= base["attn_logit_softcapping"] <= 2
+    assert base["sliding_window"] == 5
+    assert 1e-3 <= base["rms_norm_eps"] <= 1e-2
+    assert base["head_dim"] != base["hidden_size"] / base["num_attention_heads"]
+    assert base["attention_dropout"] == 0
+
+
+def test_optional_numbers_are_absent_once():
+    found = made("name: mistral\nattention: {window: config.sliding_window}\n")
+    assert found["base"]["sliding_window"] == 5
+    assert found["flags"]["sliding_window"] is None
+
+
+def test_schedules_mix_their_kinds():
+    found = made('name: qwen2\nlayers: {by: "config.layer_types[layer]"}\n')
+    assert set(found["base"]["layer_types"]) == {"full_attention", "sliding_attention"}
+    assert found["base"]["use_sliding_window"] is True  # else the class drops the window
+
+
+def test_conditions_are_met_both_ways():
+    declared = "config: {model_type: x, class: XConfig, fields: {vocab_size: 9, hidden_size: 8, intermediate_size: 8, "
+    declared += (
+        "num_hidden_layers: 2, num_attention_heads: 2, hidden_act: silu, rms_norm_eps: 1e-6, depth: 3, kind: null}}"
+    )
+    text = f"name: x\narchitecture: XForCausalLM\n{declared}\nrope: {{theta: 10.0}}\n"
+    found = made(text + "variants: {when: config.depth > 4, block: parallel}\n")
+    assert {variant["depth"] > 4 for variant in found.values() if "depth" in variant} | {False} == {True, False}
+    found = made(text + "variants: {when: config.kind is None, block: parallel}\n")
+    assert {variant.get("kind") is None for variant in found.values()} == {True, False}
+    found = made(text + "layers: {when: layer < config.depth, norm: layernorm}\n")
+    assert 0 < found["base"]["depth"] < 4
+
+
+def test_every_scaling_of_rotary_tables():
+    kinds = {name for name in made("name: llama\n") if name.startswith("rope_")}
+    assert kinds == {"rope_linear", "rope_dynamic", "rope_llama3", "rope_yarn", "rope_longrope"}
+    assert {name for name in made("name: phi3\n") if name.startswith("rope_")} == {"rope_longrope"}
+    assert not [name for name in made("name: llama\nrope: none\n") if name.startswith("rope_")]
+
+
+def test_the_spec_has_the_last_word():
+    assert made("name: llama\ntests: {tiny: {hidden_size: 84}}\n")["tied"]["hidden_size"] == 84
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("config.a // 2 ** 2 - 1", 1),
+        ("config.b if config.a > 7 and not config.c else 0", [4, 5]),
+        ("config.b[layer] in [4, 6]", False),
+        ("config.c or config.a", 8),
+        ("per_layer(config.b, layer) + max(1, 2)", 7),
+        ("config.c is None", True),
+        ("-int(sqrt(config.a + 1))", -3),
+    ],
+)
+def test_evaluate(text, value):
+    assert evaluate(expression(text).tree, {"a": 8, "b": [4, 5], "c": None}, layer=1) == value
+
+
+def test_evaluate_knows_nothing_else():
+    for text in ("open('x')", "config.missing", "other", "[x for x in config.b]"):
+        with pytest.raises(LookupError):
+            evaluate(expression(text).tree, {"b": [1]})

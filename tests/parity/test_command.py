@@ -1,0 +1,61 @@
+"""`python -m nemo_automodel.parity`: its exit codes and its JSON."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from nemo_automodel.parity.__main__ import main
+from tests.parity.conftest import ROOT
+
+
+@pytest.fixture
+def checkpoint(reference, tmp_path):
+    reference.save(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    code = main(["llama", "--root", str(ROOT), *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_a_checkpoint_is_proven(capsys, checkpoint):
+    code, output = run(capsys, "--checkpoint", checkpoint, "--json")
+    document = json.loads(output.out)
+    assert code == 0
+    assert document["passed"]
+    assert document["first_difference"] is None
+    assert {result["backend"] for result in document["results"]} == {"split", "packed"}
+    levels = {check["level"].partition(",")[0] for result in document["results"] for check in result["checks"]}
+    assert levels == {"state dict", "components", "end to end", "components in bf16", "bf16"}
+
+
+def test_the_table_names_what_differs(capsys, checkpoint, monkeypatch):
+    from nemo_automodel.components.models.llama import model
+
+    build = model.LlamaAttention.__init__
+
+    def broken(self, *arguments):
+        build(self, *arguments)
+        self.scale *= 1.01
+
+    monkeypatch.setattr(model.LlamaAttention, "__init__", broken)
+    code, output = run(capsys, "--checkpoint", checkpoint)
+    assert code == 1
+    assert "differs first: model.layers.0.self_attn: output" in " ".join(output.out.split())
+
+
+def test_a_lost_tensor_is_a_difference(capsys, checkpoint):
+    file = checkpoint / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.norm.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    code, output = run(capsys, "--checkpoint", checkpoint, "--json")
+    assert code == 1
+    assert "model.norm.weight" in output.out
+
+
+def test_an_unknown_spec_is_a_usage_error(capsys):
+    assert main(["nothing", "--root", str(ROOT)]) == 2
+    assert "nothing.yaml" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Mutations reach every place of a spec, and each verdict is given for its reason."""
+
+import sys
+
+import pytest
+import yaml
+
+from codegen.configs import table
+from codegen.generate import config_class
+from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
+from nemo_automodel.parity.mutations import Mutation, mutations
+from nemo_automodel.parity.sandbox import installed
+from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, judge
+
+
+def texts(found):
+    return {text for _, text in found}
+
+
+def test_equations_lose_calls_and_terms():
+    assert texts(equation_mutants("x = x + attention(norm(x))")) == {
+        "x = attention(norm(x))",
+        "x = x",
+        "x = x - attention(norm(x))",
+        "x = x + norm(x)",
+        "x = x + attention(x)",
+    }
+
+
+def test_the_order_of_additions_is_part_of_an_equation():
+    assert "x = x + (mlp(h) + attention(h))" in texts(equation_mutants("x = x + mlp(h) + attention(h)"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "mutant"),
+    [
+        ("config.a ** -0.5", "config.a ** (-0.75)"),
+        ("config.a or 4 * config.b", "4 * config.b"),
+        ("config.a if config.b else 1", "config.a"),
+        ("config.a is None", "config.a is not None"),
+        ("config.v == 125696", "config.v == 125697"),
+        ("2 * config.a", "2 / config.a"),
+    ],
+)
+def test_expressions_change_in_one_place(expression, mutant):
+    assert mutant in texts(expression_mutants(expression))
+
+
+@pytest.fixture(scope="module")
+def bench(project):
+    return Bench(project)
+
+
+def spec(**sections):
+    return yaml.safe_dump({"name": "llama", **sections}, sort_keys=False)
+
+
+def test_every_key_of_the_language_is_offered(project):
+    text = (project.root / project.spec.path).read_text()
+    config = config_class(project.spec, table())
+    found = list(mutations(text, project.spec, config, project.configs["base"]))
+    assert len({mutation.text for mutation in found}) == len(found)
+    assert text not in {mutation.text for mutation in found}
+    names = "\n".join(mutation.name for mutation in found)
+    for key in ("norm.offset", "rope.layout", "attention.qk_norm", "attention.bias", "mlp.activation", "head.bias"):
+        assert key in names
+    for key in ("embedding.padding_idx", "dropout.attention", "block: drop the call mlp", "rope: none"):
+        assert key in names
+
+
+@pytest.mark.parametrize(
+    ("sections", "outcome", "reason"),
+    [
+        ({"norm": {"offset": 1}}, CAUGHT, "base, plain: logits"),
+        ({"norm": {"cast": "after_weight"}}, CAUGHT, "bits in bf16"),
+        ({"embedding": {"padding_idx": "none"}}, CAUGHT, "gradient of model.embed_tokens.weight"),
+        ({"dropout": {"attention": 0.3}}, CAUGHT, "loss in training"),
+        ({"attention": {"qk_norm": "head"}}, CAUGHT, "missing in the checkpoint"),
+        ({"attention": {"bias": "config.mlp_bias"}}, CAUGHT, "missing in the checkpoint"),
+        ({"attention": {"scale": "config.nothing"}}, REFUSED, "nothing"),
+        ({"mlp": "moe"}, REFUSED, "num_experts"),
+    ],
+)
+def test_verdicts(bench, sections, outcome, reason):
+    verdict = judge(bench, Mutation("mutant", spec(**sections), "key"))
+    assert verdict is not None
+    assert (verdict.outcome, verdict.excused) == (outcome, False)
+    assert reason in verdict.reason
+
+
+def test_equal_code_is_a_survivor_unless_it_follows_from_other_keys(bench):
+    same = spec(norm={"offset": 0})
+    assert judge(bench, Mutation("m", same, "offset")).outcome == SURVIVED
+    assert judge(bench, Mutation("m", same, "offset")).excused
+    assert not judge(bench, Mutation("m", same, "offset", from_default=True)).excused
+    assert judge(bench, Mutation("m", same, "bias", from_default=True, derived=True)) is None
+
+
+def test_the_sandbox_puts_the_real_package_back():
+    import nemo_automodel.components.models.llama.model as real
+
+    with installed("llama", {"model.py": "ANSWER = 42\n"}) as modules:
+        assert modules["model"].ANSWER == 42
+        assert sys.modules[real.__name__] is modules["model"]
+    assert sys.modules[real.__name__] is real
