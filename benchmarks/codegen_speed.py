@@ -173,9 +173,8 @@ def main() -> int:
         low, median, high = min(walls), statistics.median(walls), max(walls)
         computed = 1000 * statistics.median(processor for _, processor in times)
         verdict = "FAIL" if name in missed else "PASS"
-        print(
-            f"{verdict}  {name:50}  {median:8.1f} ms  ({low:.1f} to {high:.1f}; computing {computed:.1f})  bound {1000 * bound:.0f} ms"
-        )
+        spread = f"({low:.1f} to {high:.1f}; computing {computed:.1f})"
+        print(f"{verdict}  {name:50}  {median:8.1f} ms  {spread}  bound {1000 * bound:.0f} ms")
     return 1 if missed else 0
 
 
