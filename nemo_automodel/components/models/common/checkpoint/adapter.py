@@ -1,9 +1,11 @@
 """Between the names and layouts of a checkpoint and those of a model in memory."""
 
 import re
+from functools import lru_cache
 
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.rules import Rename
+from nemo_automodel.components.models.common.checkpoint.sources import Source
 
 
 class StateDictAdapter:
@@ -11,7 +13,7 @@ class StateDictAdapter:
 
     def __init__(self, config, backend=None, tied=()):
         packed = BackendConfig.of(backend).packed
-        rules = (rule.for_backend(packed) for rule in self.rules(config))
+        rules = (rule.for_backend(packed) for entry in self.rules(config) for rule in entry.expanded())
         active = [rule for rule in rules if rule is not None]
         self.renames = tuple(rule for rule in active if isinstance(rule, Rename))
         self.conversions = tuple(rule for rule in active if not isinstance(rule, Rename))
@@ -37,7 +39,7 @@ class StateDictAdapter:
     def convert_single_tensor_to_hf(self, name, tensor):
         """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows."""
         for rule in self.conversions:
-            if match := re.fullmatch(_pattern(rule.memory), name):
+            if match := _pattern(rule.memory).fullmatch(name):
                 head, tail = match.groups()
                 return [
                     (self._disk_name(head + disk.replace("*", str(i)) + tail), value.contiguous())
@@ -47,29 +49,33 @@ class StateDictAdapter:
         return [(self._disk_name(name), tensor)]
 
     def from_hf(self, state_dict, memory_shapes=None):
-        """Names and layouts of disk -> those of memory; names of memory pass through. Raises KeyError for a lone part.
+        """Names and layouts of disk -> those of memory; names of memory pass through.
 
         Rules that keep a name cannot tell by it: given the model's shapes {name: shape}, they pass a state dict through
-        whose tensors have them already.
+        whose tensors have them already. Raises KeyError for a lone part; ValueError, listing them, for experts that are
+        missing, there twice or (by the shapes) too many, and for rules that keep a name where no shape tells the side.
         """
-        out, groups = {}, {}
-        state_dict = {self._memory_name(name): tensor for name, tensor in state_dict.items()}
-        converted = memory_shapes and self._has_memory_layout(state_dict, memory_shapes)
-        for name, tensor in state_dict.items():
-            place = self._place(name)
-            if place and converted and place[0].keeps_name:
-                place = None
-            if place is None:
-                out[name] = tensor
+        shapes = memory_shapes or {}
+        passing = shapes and self._has_memory_layout(state_dict, shapes)
+        out = {}
+        for memory, source in self.sources(state_dict).items():
+            source.refuse_faults(memory, shapes.get(memory))
+            if source.rule is None or (passing and source.rule.keeps_name):
+                out[memory] = state_dict[source.name]
             else:
-                rule, memory, part, index = place
-                groups.setdefault(memory, (rule, [{} for _ in rule.disk]))[1][part][index] = tensor
-        for memory, (rule, parts) in groups.items():
-            missing = [disk for disk, found in zip(rule.disk, parts, strict=True) if not found]
-            if missing:
-                raise KeyError(f"{memory} needs {', '.join(missing)}, which the checkpoint lacks")
-            out[memory] = rule.load([[found[i] for i in sorted(found)] for found in parts])
+                out[memory] = source.rule.load([[state_dict[name] for name in part] for part in source.names])
         return out
+
+    def sources(self, names):
+        """{name in memory: Source}: which of these tensors on disk make which in memory, in their order."""
+        found = {}
+        for name in names:
+            rule, memory, part, index = self._place(self._memory_name(name))
+            source = found.setdefault(memory, Source(rule))
+            if source.rule is not rule:
+                raise ValueError(f"{name}: {memory} is there twice, as it is in memory and as it is on disk")
+            source.add(name, part, index)
+        return found
 
     def _memory_name(self, name):
         for rename in self.renames:
@@ -82,24 +88,29 @@ class StateDictAdapter:
         return name
 
     def _has_memory_layout(self, state_dict, memory_shapes):
-        """Whether the oblong tensors of rules that keep a name have memory's shapes."""
-        placed = ((name, tensor, self._place(name)) for name, tensor in state_dict.items())
-        return any(
-            tensor.shape == memory_shapes[name] and tensor.dim() == 2 and tensor.shape[0] != tensor.shape[1]
-            for name, tensor, place in placed
-            if place and place[0].keeps_name and name in memory_shapes
-        )
+        """Whether the oblong tensors of rules that keep a name and turn it have memory's shapes."""
+        names = {self._memory_name(name): name for name in state_dict}
+        kept = {name: rule for name in names for rule in [self._place(name)[0]] if rule and rule.keeps_name}
+        seen = {name: state_dict[names[name]].shape for name in kept if name in memory_shapes}
+        oblong = [name for name, shape in seen.items() if kept[name].turns and len({*shape[-2:]}) == 2]
+        if undecided := [name for name in seen if not kept[name].turns and not oblong]:
+            raise ValueError(
+                f"{undecided[0]}: names and shapes do not tell disk from memory, where its rows are reordered"
+            )
+        return any(seen[name] == memory_shapes[name] for name in oblong)
 
     def _place(self, name):
-        """The rule that uses a disk tensor, the tensor in memory that it becomes part of, which part, and its index."""
+        """The rule that uses a disk tensor (or None), the tensor in memory that it becomes part of, which part, and its
+        index."""
         for rule in self.conversions:
             for part, disk in enumerate(rule.disk):
-                if match := re.fullmatch(_pattern(disk), name):
+                if match := _pattern(disk).fullmatch(name):
                     head, *index, tail = match.groups()
                     return rule, head + rule.memory + tail, part, int(index[0]) if index else 0
-        return None
+        return None, name, 0, 0
 
 
+@lru_cache(maxsize=1024)
 def _pattern(name):
     """A whole dotted name before `.weight`, `.bias` or nothing; `*` counts."""
-    return r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\.weight|\.bias)"
+    return re.compile(r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\.weight|\.bias)")

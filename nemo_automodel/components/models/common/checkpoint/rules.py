@@ -13,15 +13,23 @@ import torch
 
 
 class Rule:
-    """`disk`: names on disk; `memory`: the one name in memory; `counted`: each disk name stands for many tensors."""
+    """`disk`: names on disk; `memory`: the one name in memory; `counted`: each disk name stands for many tensors.
+
+    `turns`: the last two dimensions change places, so that an oblong shape tells the side.
+    """
 
     needs_packing = False
     counted = False
+    turns = False
 
     @property
     def keeps_name(self):
         """Whether a name alone does not tell on which side a tensor is."""
         return self.disk == (self.memory,)
+
+    def expanded(self):
+        """The rules, each of one tensor in memory, that this entry of a table stands for."""
+        return (self,)
 
     def for_backend(self, packed):
         """What remains of the rule where the backend packs projections, or does not; None: nothing."""
@@ -121,6 +129,7 @@ class Transpose(Rule):
     """Stored [in, out] (GPT-2's Conv1D), used [out, in]; vectors stay."""
 
     path: str
+    turns = True
 
     @property
     def disk(self):
