@@ -156,7 +156,7 @@ def _name(node: cst.Name) -> Fill | None:
     if node.value.startswith("role_"):
         role = node.value.removeprefix("role_")
         return lambda holes: node.with_changes(value=ident(_lookup(holes.roles, role, "roles")))
-    if node.value.startswith("Template"):
+    if node.value.startswith(("Template", "template_")):
         whole, rest = node.value, node.value.removeprefix("Template")
         return lambda holes: node.with_changes(value=ident(holes.names.get(whole, holes.prefix + rest)))
     return None

@@ -57,6 +57,7 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         fused=repr(attribute(spec, fused[0], part)) if fused else None,
         layout=_layout(context, part, kv_heads) if fused else None,
         packed="False" if not fused and not packable(context) else None,
+        sinks=_sinks(context),
         qk_norm=_qk_norm(context, head_dim, heads, kv_heads, part),
         rotation=rotation(context),
         clip=gqa(spec).clip is not None,
@@ -65,6 +66,11 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         out_name=attribute(spec, "out", part),
         out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
     )
+
+
+def _sinks(context: Context) -> Code | None:
+    code = context.code(lambda s: context.value(gqa(s), "sinks"), ATTENTION)
+    return None if code == "False" else code
 
 
 def _layout(context: Context, part: str, kv_heads: Code) -> Code | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from codegen.plan import attention, latent, mlp
+from codegen.plan import attention, latent, mlp, moe
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.names import attribute, camel, memory_name
@@ -17,6 +17,7 @@ from codegen.plan.types import Assign, AttentionPlan, Code, LatentPlan, LayerPla
 from codegen.spec.attention import Mla
 from codegen.spec.keys import Section
 from codegen.spec.language import FUNCTIONS, NormPart, Spec
+from codegen.spec.mlp import Moe
 from codegen.spec.values import Expression
 
 MIXED = ("attention", "mlp")
@@ -41,7 +42,7 @@ def block_calls(spec: Spec) -> list[str]:
 def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> Layers:
     """All classes that some layer needs."""
     attentions = _planned(context, "attention", f"{prefix}Attention", attention_signature, _plan_attention)
-    mlps = _planned(context, "mlp", f"{prefix}MLP", mlp.signature, mlp.plan_mlp)
+    mlps = _planned(context, "mlp", f"{prefix}MLP", mlp_signature, _plan_mlp)
     owners = {
         "attention": _owners([(plan.class_name, group) for plan, group in attentions]),
         "mlp": _owners([(plan.construction, group) for plan, group in mlps]),
@@ -70,6 +71,17 @@ def attention_signature(spec: Spec) -> tuple[object, ...]:
 def _plan_attention(context: Context, class_name: str) -> AttentionPlan | LatentPlan:
     plan = latent.plan_latent if isinstance(context.base.attention, Mla) else attention.plan_attention
     return plan(context, class_name)
+
+
+def mlp_signature(spec: Spec) -> tuple[object, ...]:
+    """What makes two layers need two MLPs."""
+    return moe.signature(spec) if isinstance(spec.mlp, Moe) else mlp.signature(spec)
+
+
+def _plan_mlp(context: Context, class_name: str) -> MlpPlan:
+    return (
+        moe.plan_moe(context, "moe_config") if isinstance(context.base.mlp, Moe) else mlp.plan_mlp(context, class_name)
+    )
 
 
 def _planned(

@@ -96,7 +96,7 @@ def shared_flags(context: Context) -> list[Assign]:
     if embedding != "embed_tokens":
         found.append(Assign("_input_embed_layer", repr(embedding)))
     attentions = [s.attention for s in context.flat.values() if isinstance(s.attention, Gqa)]
-    if any(part.softcap is not None for part in attentions):
+    if any(part.softcap is not None or part.sinks is not None for part in attentions):
         found.append(Assign("_supports_sdpa", "False"))
     if any(isinstance(s.attention, Mla) for s in context.flat.values()):
         found.append(Assign("_supports_flash_attn", "False"))  # values are narrower than keys

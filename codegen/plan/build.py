@@ -45,6 +45,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         attentions=tuple(plan for plan in layers.attentions if isinstance(plan, AttentionPlan)),
         latents=tuple(plan for plan in layers.attentions if isinstance(plan, LatentPlan)),
         mlps=tuple(plan for plan in layers.mlps if plan.class_name),
+        moes=tuple(plan.moe for plan in layers.mlps if plan.moe),
         layers=layers.layers,
         body=plan_body(context, prefix, layers, tuple(plan.class_name for plan in layers.layers)),
         head=plan_head(context),
@@ -69,4 +70,5 @@ def _config(loaded: LoadedSpec) -> ConfigPlan:
         return ConfigPlan("transformers", declared.class_name, declared.model_type)
     module = f"nemo_automodel.components.models.{loaded.name}.config"
     fields = tuple((name, repr(value)) for name, value in declared.fields.items())
-    return ConfigPlan(module, declared.class_name, declared.model_type, fields)
+    names = repr(dict(declared.attribute_map)) if declared.attribute_map else None
+    return ConfigPlan(module, declared.class_name, declared.model_type, fields, names)

@@ -38,7 +38,8 @@ def plan_mlp(context: Context, class_name: str, part: str = "mlp") -> MlpPlan:
 
 def packable(context: Context, part: str = "mlp") -> bool:
     """Whether gate and up may become one matrix: not where some layers have a plain MLP under the same path."""
-    kinds = {isinstance(section_of(spec, part), Plain) for spec in context.flat.values()}
+    sections = [section_of(spec, part) for spec in context.flat.values()]
+    kinds = {isinstance(section, Plain) for section in sections if isinstance(section, Gated)}
     return len(kinds) == 1 or fused_of(context.base, part, "up") is not None
 
 

@@ -37,11 +37,12 @@ def uniform_flags(context: Context, part: str, roles: tuple[str, ...], scope: Sc
     return None, f"({', '.join(codes)})"
 
 
-def fused_of(spec: Spec, part: str, role: str) -> tuple[str, Fused] | None:
-    """The stored tensor that holds a role among others, relative to the part."""
+def fused_of(spec: Spec, part: str, role: str, within: str = "") -> tuple[str, Fused] | None:
+    """The stored tensor that holds a role among others: its name, relative to `within` the part."""
     for name, fused in (spec.checkpoint.fused or {}).items():
-        if role in fused.parts and not name.startswith("experts."):
-            return name, fused
+        before, _, leaf = name.rpartition(".")
+        if role in fused.parts and before == within:
+            return leaf, fused
     return None
 
 
@@ -65,3 +66,8 @@ def is_transposed(spec: Spec, part: str, role: str) -> bool:
     """Whether a role's matrix, or the fused one that holds it, is stored [in, out]."""
     fused = fused_of(spec, part, role)
     return (fused[0] if fused else disk_name(spec, role, part)) in (spec.checkpoint.transposed or ())
+
+
+def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
+    """One flag for every projection of a part that has no flags by role; None: not written."""
+    return (written or {}).get("*")

@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 from codegen.plan import attention, latent, mlp
-from codegen.plan.blocks import attention_signature, block_calls
+from codegen.plan.blocks import attention_signature, block_calls, mlp_signature
 from codegen.plan.body import finish_parts
 from codegen.plan.context import Context
 from codegen.plan.equations import called
+from codegen.plan.expert_rules import plan_expert_rules, renames
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.projections import fused_of, groups_code, is_transposed
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 from codegen.spec.attention import Gqa, Mla
 from codegen.spec.language import Spec
-from codegen.spec.mlp import Gated, Plain
+from codegen.spec.mlp import Gated, Moe, Plain
 
 CONFIG = Scope(names={})
 DEFAULT = (
@@ -28,9 +29,9 @@ def plan_rules(context: Context) -> tuple[Code, ...]:
     if any("attention" in block_calls(spec) and isinstance(spec.attention, Gqa) for spec in context.flat.values()):
         for group in _groups(context, attention_signature, "attention"):
             found += _attention(group) if isinstance(group.base.attention, Gqa) else []
-    if any("mlp" in block_calls(spec) and isinstance(spec.mlp, Gated) for spec in context.flat.values()):
-        for group in _groups(context, mlp.signature, "mlp"):
-            found += _mlp(group)
+    if any("mlp" in block_calls(spec) for spec in context.flat.values()) and "mlp" not in context.loaded.overrides:
+        for group in _groups(context, mlp_signature, "mlp"):
+            found += plan_expert_rules(group) if isinstance(group.base.mlp, Moe) else _mlp(group)
     return tuple(dict.fromkeys(found))
 
 
@@ -114,8 +115,13 @@ def _renames(context: Context) -> list[Code]:
                     pairs.append((disk, memory))
                 for role in roles:
                     name = disk_name(spec, role, part)
+                    memory_role = "sinks" if role == "sinks" else memory_name(name)
                     before = f"{memory}." if disk else ""
-                    pairs.append((before + name, f"{memory}.{memory_name(name)}"))
+                    pairs.append((before + name, f"{memory}.{memory_role}"))
+                    if bias := (spec.checkpoint.names or {}).get(f"{role}_bias"):
+                        pairs.append((f"{before}{bias}", f"{memory}.{memory_role}.bias"))
+        if isinstance(spec.mlp, Moe) and "mlp" in block_calls(spec):
+            pairs += renames(spec)
         found += [f"Rename({disk!r}, {memory!r})" for disk, memory in pairs if disk != memory and disk]
     return list(dict.fromkeys(found))
 
@@ -126,7 +132,8 @@ def _attention_roles(spec: Spec) -> tuple[str, ...]:
     if not isinstance(spec.attention, Gqa):
         return ()
     fused = fused_of(spec, "attention", "q")
-    return ("out",) if fused else ("q", "k", "v", "out")
+    sinks = ("sinks",) if spec.attention.sinks is not None else ()
+    return ("out", *sinks) if fused else ("q", "k", "v", "out", *sinks)
 
 
 def _mlp_roles(spec: Spec) -> tuple[str, ...]:

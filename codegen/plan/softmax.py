@@ -22,7 +22,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two classes, whichever softmax attention they have."""
     part = softmax(spec)
     factors = tuple(sorted((role, one.mentions("position")) for role, one in (part.multipliers or {}).items()))
-    return type(part), factors, part.scores_dtype, part.softmax_dtype
+    return type(part), factors, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
 
 
 def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Scope], Code]) -> tuple[Assign, ...]:
@@ -45,6 +45,8 @@ def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Sc
             found.append(Assign(f"{role}_multiplier", code))
     if softmax(spec).scores_dtype == "float32":
         found.append(Assign("scores_dtype", "torch.float32"))
+    if softmax(spec).sinks_dtype == "float32":
+        found.append(Assign("sinks_are_factors", "True"))
     if softmax(spec).softmax_dtype == "model":
         found.append(Assign("softmax_dtype", "None"))
     rotate = rotate_code(context)

@@ -63,7 +63,9 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
 
 def _config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
     if spec.config.fields is not None:
-        return ConfigClass.from_declaration(spec.config.fields, spec.config.class_name, spec.config.model_type)
+        declared = spec.config
+        names = declared.attribute_map
+        return ConfigClass.from_declaration(spec.config.fields, declared.class_name, declared.model_type, names)
     config = table.get(spec.config.class_name)
     if config is None:
         raise LookupError(f"{spec.path}: config: there is no table of the fields of {spec.config.class_name}")

@@ -54,6 +54,7 @@ class AttentionPlan:
     fused: Code | None
     layout: Code | None
     packed: Code | None
+    sinks: Code | None  # when a layer has them: True, or a condition
     qk_norm: QKNormPlan | None
     rotation: RotationPlan | None
     clip: bool
@@ -84,10 +85,21 @@ class LatentPlan:
 
 
 @dataclass(frozen=True)
+class MoePlan:
+    """The function in `layers.py` that makes a layer's MoEConfig."""
+
+    function: str
+    arguments: Code
+    fields: tuple[tuple[str, Code], ...]
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class MlpPlan:
-    """One MLP: a construction from the library, or a class of its own."""
+    """One MLP: a construction from the library, or a class of its own; or experts."""
 
     construction: Code  # how the layer builds it
+    moe: MoePlan | None = None
     class_name: str | None = None  # None: the library's class does
     kind: str = "gated"
     doc: str = ""
@@ -161,6 +173,7 @@ class ConfigPlan:
     class_name: str
     model_type: str
     fields: tuple[tuple[str, Code], ...] | None = None
+    attribute_map: Code | None = None  # names that stand for other fields
 
 
 @dataclass(frozen=True)
@@ -176,6 +189,7 @@ class ModelPlan:
     attentions: tuple[AttentionPlan, ...]
     latents: tuple[LatentPlan, ...]
     mlps: tuple[MlpPlan, ...]
+    moes: tuple[MoePlan, ...]
     layers: tuple[LayerPlan, ...]
     body: BodyPlan
     head: HeadPlan

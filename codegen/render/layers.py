@@ -4,30 +4,30 @@ import libcst as cst
 
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
-from codegen.cst.holes import Holes, docstring, statement
+from codegen.cst.holes import Holes, comment_lines, docstring, expression, statement
 from codegen.cst.imports import Import, imports_of
-from codegen.plan.types import LatentPlan, ModelPlan
+from codegen.plan.types import LatentPlan, ModelPlan, MoePlan
 from codegen.render.code import assigns, code, unless_true
 
 
 def has_layers(plan: ModelPlan) -> bool:
     """Whether the model needs the file."""
-    return bool(plan.latents)
+    return bool(plan.latents or plan.moes)
 
 
 def layer_names(plan: ModelPlan) -> list[str]:
     """What `model.py` imports from it."""
-    return [one.class_name for one in plan.latents]
+    return [*(one.class_name for one in plan.latents), *(one.function for one in plan.moes)]
 
 
 def render_layers(plan: ModelPlan, format_one: Format) -> str:
     """The text of `layers.py`, without its header."""
-    statements = [_latent(one) for one in plan.latents]
+    statements = [*(_latent(one) for one in plan.latents), *(_moe(one) for one in plan.moes)]
     return module_text(docstring(f"Layers of {plan.title}."), _imports(), statements, format_one)
 
 
 def _imports() -> list[Import]:
-    names = ("library", "latent_attention")
+    names = ("library", "latent_attention", "moe")
     return [item for name in names for item in imports_of(template(name).imports())]
 
 
@@ -49,3 +49,11 @@ def _latent(plan: LatentPlan) -> cst.BaseStatement:
         roles=plan.names,
     )
     return template("latent_attention").fill("TemplateLatentAttention", holes)
+
+
+def _moe(plan: MoePlan) -> cst.BaseStatement:
+    name = "template_layer_moe_config" if "layer_idx" in plan.arguments else "template_moe_config"
+    fields = ", ".join(f"{field}={value}" for field, value in plan.fields)
+    holes = Holes(names={name: plan.function}, exprs={"moe_config": expression(f"MoEConfig({fields})")})
+    function = template("moe").fill(name, holes)
+    return function.with_changes(leading_lines=comment_lines(plan.why)) if plan.why else function

@@ -45,6 +45,8 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
         docs={"attention": plan.doc},
         when={
             "head_dim_is_local": plan.head_dim_value is not None,
+            "sinks": plan.sinks == "True",
+            "sinks_in_some_layers": plan.sinks not in (None, "True"),
             "qk_norm": norm is not None,
             "inner_norm": plan.inner_norm is not None,
             "whole_projections": plan.clip or place == "projection",
@@ -68,6 +70,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "fused": code(plan.fused),
             "layout": code(plan.layout),
             "packed": code(plan.packed),
+            "sinks": code(plan.sinks),
             "q_norm": code(norm.q_code if norm else None),
             "k_norm": code(norm.k_code if norm else None),
             "inner_norm": code(plan.inner_norm.code if plan.inner_norm else None),
@@ -137,7 +140,13 @@ def _layer(plan: LayerPlan) -> cst.BaseStatement:
 
 
 def _names(plan: ModelPlan) -> dict[str, str]:
-    return {"TemplateConfig": plan.config.class_name, "TemplateForCausalLM": plan.architectures[0]}
+    experts = "MoE" if plan.moes else ""
+    return {
+        "TemplateConfig": plan.config.class_name,
+        "TemplateForCausalLM": plan.architectures[0],
+        "TemplateDecoderModel": f"{experts}DecoderModel",
+        "TemplateCausalLM": f"{experts}CausalLM",
+    }
 
 
 def _body(plan: ModelPlan) -> cst.BaseStatement:

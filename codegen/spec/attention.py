@@ -87,8 +87,8 @@ class Softmax(Section):
     softcap: Expression | None = expr("Tanh cap on the scores; none or 0: absent.", "None")
     window: Expression | None = expr("Keys that a query sees, itself included; none: all.", "None")
     chunk: Expression | None = expr("Chunk of block-diagonal attention; none: one chunk.", "None")
-    sinks: Expression | None = expr("A learned extra column of the softmax.", "False", ready=False)
-    sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32", ready=False)
+    sinks: Expression | None = expr("A learned extra column of the softmax.", "False")
+    sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32")
     scores_dtype: str | None = choice(f"Dtype of the scores ({DTYPE}).", "model", "float32")
     softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model")
     multipliers: Mapping[str, Expression] | None = mapping(

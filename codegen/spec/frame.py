@@ -16,7 +16,8 @@ from codegen.spec.suggest import cure, nearest
 FRAME: dict[str, str] = {
     "name": "Name of the package, the tests, the docs and the example; the file's name.",
     "architecture": "Class name and registry key; a list registers aliases. Default: that of the config class.",
-    "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate. Default: by name.",
+    "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate, where {attribute_map: {hidden_size: "
+    "n_embd}} names the fields that the library calls otherwise. Default: by name.",
     "summary": "First sentence of the generated docstring. Default: derived.",
     "docs": "What the docs page links to: {hub, paper}.",
     "tests": "{tiny: {<config field>: <value>}}, and `reference`: a class, where transformers has none.",
@@ -26,7 +27,7 @@ FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-languag
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-CONFIG_KEYS = ("model_type", "class", "fields")  # and why
+CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -119,7 +120,7 @@ class FrameReader:
         return ConfigDeclaration(class_name, found.model_type if found else ""), found
 
     def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
-        entries = self.known(node, "config", (*CONFIG_KEYS, "why"))
+        entries = self.known(node, "config", (*CONFIG_KEYS, "attribute_map", "why"))
         for name in CONFIG_KEYS:
             if name not in entries:
                 self.refuse(node, f"config.{name}", "is missing", f"write {name}: ...")
@@ -136,12 +137,28 @@ class FrameReader:
         if len(good) != 2:
             return ConfigDeclaration("", ""), None
         values = fields.plain()
-        config = ConfigClass.from_declaration(values, good["class"], good["model_type"])
+        names = self.attribute_map(entries.get("attribute_map"), values)
+        config = ConfigClass.from_declaration(values, good["class"], good["model_type"], names)
         why = entries.get("why")
         if why is not None and not isinstance(why.value, str):
             self.refuse(why, "config.why", "must be text")
         reason = why.value if why is not None else None
-        return ConfigDeclaration(good["class"], good["model_type"], values, reason), config
+        return ConfigDeclaration(good["class"], good["model_type"], values, reason, names), config
+
+    def attribute_map(self, node: Node | None, fields: Mapping[str, Any]) -> Mapping[str, str]:
+        """Other names of declared fields."""
+        if node is None:
+            return {}
+        if node.mapping is None:
+            self.refuse(node, "config.attribute_map", "must be a mapping", "write {hidden_size: n_embd}")
+            return {}
+        for name, child in node.mapping.items():
+            path = f"config.attribute_map.{name}"
+            self.identifier(Node(name, node.key_at[name]), path)
+            if child.value not in fields or name in fields:
+                message = f"{child.plain()!r} is no declared field" if name not in fields else f"'{name}' is a field"
+                self.refuse(child, path, message, cure(child.plain(), fields) if name not in fields else "remove it")
+        return {str(name): str(child.value) for name, child in node.mapping.items()}
 
     def constant(self, node: Node, path: str) -> None:
         """Field values are plain data: `none` would be the text 'none'."""

@@ -1,7 +1,7 @@
 """A whole spec: equations, parts, disk layout, and the words that have a meaning of their own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.spec.attention import Gqa, Mla, Norm, Rope
@@ -113,7 +113,7 @@ PARTS: dict[str, type[Section]] = {
     "norm": NormPart,
     "sinusoid": Sinusoid,
 }
-READY_KINDS = {"attention": ("gqa", "mla"), "mlp": ("gated", "plain"), "parts": ("linear", "norm", "gated", "plain")}
+READY_KINDS = {"attention": ("gqa", "mla"), "mlp": ("gated", "plain", "moe"), "parts": ("linear", "norm", "gated", "plain")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,7 @@ class ConfigDeclaration:
     model_type: str
     fields: Mapping[str, Any] | None = None  # None: the class exists in transformers
     why: str | None = None
+    attribute_map: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 WIRINGS: dict[str, tuple[str, ...]] = {

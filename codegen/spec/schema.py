@@ -85,14 +85,15 @@ def _frame() -> dict[str, Schema]:
     """The keys around the language."""
     word: Schema = {"type": "string", "pattern": WORD}
     fields: Schema = {"type": "object", "propertyNames": word, "additionalProperties": {"not": {"const": "none"}}}
-    declared = _object({"model_type": word, "class": word, "fields": fields, "why": WHY}, CONFIG_KEYS)
+    names: Schema = {"type": "object", "propertyNames": word, "additionalProperties": word}
+    declared = {"model_type": word, "class": word, "fields": fields, "attribute_map": names, "why": WHY}
     docs = {name: {"type": "string"} for name in DOCS_KEYS}
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
     shapes: dict[str, Schema] = {
         "name": word,
         "architecture": _any(word, {**_listed(word), "uniqueItems": True}),
-        "config": _any({"type": "string", "pattern": r"^transformers:[A-Za-z][A-Za-z0-9_]*$"}, declared),
+        "config": _any({"type": "string", "pattern": r"^transformers:[A-Za-z][A-Za-z0-9_]*$"}, _object(declared, CONFIG_KEYS)),
         "summary": {"type": "string", "pattern": r"\S"},
         "docs": _object(docs),
         "tests": _object({"tiny": {"type": "object"}, "reference": class_path}),

@@ -3,11 +3,14 @@
 from math import floor, log, sqrt
 
 import torch
+from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
+from nemo_automodel.components.moe.layers import MoE
 from torch import nn
 from torch.nn.functional import gelu, silu
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.alibi import Alibi
+from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
 from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
 from nemo_automodel.components.models.common.combined_projection.combined_qkv import QKVLayout
 from nemo_automodel.components.models.common.embedding import ScaledEmbedding

@@ -6,7 +6,9 @@ from transformers import PreTrainedConfig as TemplateConfig
 from codegen.templates.holes import hole, stmts, when
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.attention import Attention, attend, split_heads
-from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderLayer, DecoderModel
+from nemo_automodel.components.models.common.causal_lm import CausalLM as TemplateCausalLM
+from nemo_automodel.components.models.common.causal_lm import DecoderLayer
+from nemo_automodel.components.models.common.causal_lm import DecoderModel as TemplateDecoderModel
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter as TemplateStateDictAdapter
 from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
 from nemo_automodel.components.models.common.combined_projection.combined_qkv import CombinedQKVAttentionMixin
@@ -34,6 +36,11 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             layout=hole.layout,
             packed=hole.packed,
         )
+        if when.sinks:
+            self.setup_sinks(hole.heads)
+        if when.sinks_in_some_layers:
+            if hole.sinks:
+                self.setup_sinks(hole.heads)
         if when.qk_norm:
             self.role_q_norm = hole.q_norm
             self.role_k_norm = hole.k_norm
@@ -141,7 +148,7 @@ class TemplateWiredDecoderLayer(TemplateDecoderLayer):
         return hole.block
 
 
-class TemplateModel(DecoderModel):
+class TemplateModel(TemplateDecoderModel):
     """ids [B, S] -> x [B, S, H]."""
 
     config_class = TemplateConfig
@@ -175,7 +182,7 @@ class TemplateModel(DecoderModel):
             return hole.finish
 
 
-class TemplateForCausalLM(CausalLM):
+class TemplateForCausalLM(TemplateCausalLM):
     """ids [B, S] -> logits [B, S, V]."""
 
     config_class = TemplateConfig

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nemo_automodel.components.models.common.functional import softcap as cap
@@ -13,11 +14,12 @@ class Attention(nn.Module):
     scale: factor of the scores. softcap: bound of the scores. window: how many keys a query sees, itself included.
     chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
     scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
-    scores is the model's dtype, and None for the softmax too.
+    scores is the model's dtype, and None for the softmax too. sinks: learned scores [N] that take their share.
     """
 
     is_causal = True
-    scale = softcap = window = chunk = None
+    scale = softcap = window = chunk = sinks = None
+    sinks_are_factors = False
     dropout = 0.0
     rotary = True
     scores_dtype, softmax_dtype = None, torch.float32
@@ -26,6 +28,14 @@ class Attention(nn.Module):
     def __init__(self, config, layer_idx, backend):
         super().__init__()
         self.config, self.layer_idx, self.backend = config, layer_idx, backend
+
+    def setup_sinks(self, heads):
+        """One learned score a head [N], to which attention may go without reading anything (gpt-oss)."""
+        self.sinks = nn.Parameter(torch.empty(heads))
+
+    def initialize(self, std):
+        if self.sinks is not None:
+            init.normal_(self.sinks, mean=0.0, std=std)
 
 
 def split_heads(x, head_dim):
@@ -51,6 +61,7 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
         dropout=module.dropout if module.training else 0.0,
         sliding_window=module.window,
         softcap=module.softcap,
+        **({} if module.sinks is None else {"s_aux": module.sinks}),
         **kwargs,
     )
     return y.flatten(-2), weights
@@ -63,6 +74,22 @@ def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None
     scores = cap(q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling, softcap)
     if mask is not None:
         scores = scores + mask
-    weights = torch.softmax(scores, dim=-1, dtype=module.softmax_dtype).to(v.dtype)
+    weights = attention_weights(module, scores).to(v.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ v).transpose(1, 2).contiguous(), weights
+
+
+def attention_weights(module, scores):
+    """The softmax of scores [B, N, S, T], of which a sink takes its share.
+
+    A sink is one more column (gpt-oss), or in fp32 the factor sigmoid(logsumexp - sink), equal in exact arithmetic.
+    """
+    if module.sinks is None:
+        return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype)
+    sinks = module.sinks.to(scores.dtype).view(1, -1, 1, 1)
+    if module.sinks_are_factors:
+        share = torch.sigmoid(torch.logsumexp(scores.float(), dim=-1, keepdim=True) - sinks.float())
+        return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype) * share
+    scores = torch.cat((scores, sinks.expand(*scores.shape[:-1], 1)), dim=-1)
+    scores = scores - scores.amax(dim=-1, keepdim=True)  # bfloat16 overflows otherwise
+    return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype)[..., :-1]

@@ -1,0 +1,15 @@
+"""Template of the experts' config in `layers.py`."""
+
+from nemo_automodel.components.moe.config import MoEConfig
+
+from codegen.templates.holes import hole
+
+
+def template_moe_config(config):
+    """The experts of a layer, from the model's config."""
+    return hole.moe_config
+
+
+def template_layer_moe_config(config, layer_idx):
+    """The experts of one layer, from the model's config."""
+    return hole.moe_config
