@@ -30,10 +30,16 @@ class ConfigClass:
     published: frozenset[str] = frozenset()
 
     @classmethod
-    def from_declaration(cls, fields: Mapping[str, Any], name: str = "", model_type: str = "") -> "ConfigClass":
+    def from_declaration(
+        cls,
+        fields: Mapping[str, Any],
+        name: str = "",
+        model_type: str = "",
+        attribute_map: Mapping[str, str] | None = None,
+    ) -> "ConfigClass":
         """The class that a spec declares itself; what the library gives every config is added."""
         common = {"tie_word_embeddings": False, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
-        return cls(name, model_type, (), {**common, **fields})
+        return cls(name, model_type, (), {**common, **fields}, attribute_map or {})
 
     def has(self, path: str) -> bool:
         """Whether `config.<path>` can be read; any key of an open mapping can."""

@@ -29,7 +29,8 @@ def config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
         if found is None:
             raise CodegenError(f"{spec.path}: config: {declared.class_name} is not in the table of config classes")
         return found
-    return ConfigClass.from_declaration(declared.fields, declared.class_name, declared.model_type)
+    names = declared.attribute_map
+    return ConfigClass.from_declaration(declared.fields, declared.class_name, declared.model_type, names)
 
 
 def model_files(plan: ModelPlan, format_one: Format = cached_format) -> dict[str, str]:
