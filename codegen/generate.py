@@ -59,7 +59,7 @@ def generate(spec: LoadedSpec, root: Path) -> Generated:
     tests = f"tests/unit_tests/models/{spec.name}"
     files[f"{tests}/__init__.py"] = ""
     files[f"{tests}/test_{spec.name}.py"] = render_test(plan, spec, table, cached_format)
-    files[f"examples/llm_finetune/{spec.name}/{spec.name}.yaml"] = render_example(plan, spec)
+    files[f"examples/llm_finetune/{spec.name}/{spec.name}.yaml"] = render_example(plan, spec, cached_format)
     artifacts = [Artifact(path, text, spec.path) for path, text in files.items()]
     page = f"docs/model-coverage/llm/{spec.name}.md"
     artifacts.append(Artifact(page, render_page(plan, spec), spec.path, "<!--"))

@@ -37,13 +37,14 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self.module = cst.parse_module(source)
+        definitions = (item for item in self.module.body if isinstance(item, cst.ClassDef | cst.FunctionDef))
+        self.definitions = {item.name.value: item for item in definitions}
         self._fills: dict[str, Fill] = {}
-        for item in self.module.body:
-            if isinstance(item, cst.ClassDef | cst.FunctionDef):
-                self._fills[item.name.value] = _compile(item) or _constant(item)
 
     def fill(self, name: str, holes: Holes) -> cst.BaseStatement:
         """One top-level class or function with its holes filled."""
+        if name not in self._fills:
+            self._fills[name] = _compile(self.definitions[name]) or _constant(self.definitions[name])
         return cast(cst.BaseStatement, self._fills[name](holes))
 
     def imports(self) -> list[cst.ImportFrom | cst.Import]:

@@ -80,16 +80,11 @@ def _mlp(context: Context) -> list[Code]:
         return found
     fused = fused_of(spec, "mlp", "up")
     if fused:
-        width = context.code(lambda s: context.value(mlp.dense(s), "width"), CONFIG)
         groups = groups_code(context, "mlp", "up", CONFIG)
-        turned = is_transposed(spec, "mlp", "up")
+        extra = ", transposed=True" if is_transposed(spec, "mlp", "up") else ""
+        extra += f", order={fused[1].parts!r}" if fused[1].parts != ("gate", "up") else ""
         whole = f"{path}.{memory_name(fused[0])}"
-        if groups == width and fused[1].parts == ("gate", "up"):
-            found += [f"Transpose({whole!r})"] if turned else []
-        else:
-            extra = ", transposed=True" if turned else ""
-            extra += f", order={fused[1].parts!r}" if fused[1].parts != ("gate", "up") else ""
-            found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
+        found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
     elif mlp.packable(context.whole):
         names = tuple(attribute(spec, role, "mlp") for role in ("gate", "up"))
         parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"

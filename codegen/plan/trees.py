@@ -78,6 +78,8 @@ def code(node: Tree, scope: Scope, leaf: Callable[[Any], str], lazy: bool = Fals
     asked = scope.code(node.split.condition)
     if not node.split.by:
         return _conditional(asked, negated(asked), dict(answers))
+    if all(answer == repr(outcome) for outcome, answer in answers):
+        return asked  # the config names the answer itself
     if not lazy:
         entries = ", ".join(f"{outcome!r}: {answer}" for outcome, answer in answers)
         return f"{{{entries}}}[{asked}]"

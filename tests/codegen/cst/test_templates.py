@@ -16,4 +16,4 @@ def test_a_template_imports(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("holes", "library")])
 def test_a_template_has_something_to_fill(name):
-    assert template(name)._fills
+    assert template(name).definitions
