@@ -85,7 +85,7 @@ def code(node: Tree, scope: Scope, leaf: Callable[[Any], str], lazy: bool = Fals
         return f"{{{entries}}}[{asked}]"
     chain = answers[-1][1]
     for outcome, answer in reversed(answers[:-1]):
-        chain = f"{answer} if {asked} == {outcome!r} else {chain}"
+        chain = f"({answer}) if ({asked}) == {outcome!r} else ({chain})"
     return chain
 
 
