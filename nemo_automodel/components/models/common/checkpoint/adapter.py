@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.checkpoint.codecs import as_plain
 from nemo_automodel.components.models.common.checkpoint.rules import Rename
 from nemo_automodel.components.models.common.checkpoint.sources import Source
 
@@ -49,13 +50,13 @@ class StateDictAdapter:
         return [(self._disk_name(name), tensor)]
 
     def from_hf(self, state_dict, memory_shapes=None):
-        """Names and layouts of disk -> those of memory; names of memory pass through.
+        """Names and layouts of disk -> those of memory; names of memory pass through. Quantised tensors are decoded.
 
         Rules that keep a name cannot tell by it: given the model's shapes {name: shape}, they pass a state dict through
         whose tensors have them already. Raises KeyError for a lone part; ValueError, listing them, for experts that are
         missing, there twice or (by the shapes) too many, and for rules that keep a name where no shape tells the side.
         """
-        shapes = memory_shapes or {}
+        shapes, state_dict = memory_shapes or {}, as_plain(state_dict)
         passing = shapes and self._has_memory_layout(state_dict, shapes)
         out = {}
         for memory, source in self.sources(state_dict).items():

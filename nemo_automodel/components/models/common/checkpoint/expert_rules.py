@@ -5,12 +5,33 @@ Rules know no counts of experts (`flat` apart), so shards of dimension 0 convert
 whole tensors that they stand for, on every rank alike.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch.distributed.tensor import DTensor, Replicate
 
 from nemo_automodel.components.models.common.checkpoint.rules import Rule, join
+
+
+@dataclass(frozen=True)
+class Read:
+    """One piece of a parameter, and the tensors of a file that fill it by way of `convert` (None: as they are)."""
+
+    out: torch.Tensor
+    tensors: list
+    convert: Callable | None = None
+
+    @property
+    def place(self):
+        """Sorts reads into the order of the disk."""
+        return self.tensors[0].place
+
+    def run(self):
+        if self.convert is None:
+            self.tensors[0].read_into(self.out)
+        else:
+            self.out.copy_(self.convert([[tensor[...]] for tensor in self.tensors]))
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,11 @@ class StackExperts(Rule):
     def save(self, tensor):
         experts = with_all_experts(tensor)
         return [list(part.unbind(0)) for part in experts.chunk(len(self.parts), dim=1)]
+
+    def reads(self, storage, parts):
+        """What fills the parameter, expert by expert and part by part, from stored tensors."""
+        pieces = zip(self.save(storage), parts, strict=True)
+        return [Read(out, [tensor]) for outs, part in pieces for out, tensor in zip(outs, part, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -92,6 +118,15 @@ class StoredExperts(Rule):
     def save(self, tensor):
         rows = self._regroup(tensor, (2, self.groups), 1)
         return [[self._as_stored(part)] for part in rows.chunk(len(self.disk), dim=1)]
+
+    def reads(self, storage, parts):
+        """What fills the parameter, expert by expert, from stored tensors."""
+        one = self if self.flat is None else replace(self, flat=1)
+        shares = [(tensor, tensor.shape[0] // len(storage)) for (tensor,) in parts]
+        return [
+            Read(out, [tensor.rows(e * share, (e + 1) * share) for tensor, share in shares], one.load)
+            for e, out in enumerate(storage.split(1))
+        ]
 
     def _by_expert(self, tensor):
         experts = tensor if self.flat is None else tensor.unflatten(0, (self.flat, -1))

@@ -1,0 +1,158 @@
+"""Block-quantised checkpoints, read as plain ones: each quantised tensor and its scales become one decoded tensor."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # and the same below zero: the 4-bit floats of the OCP MX formats
+
+
+class BlockFloat8:
+    """`x` in float8_e4m3fn with `x_scale_inv`, one factor for each block of rows and columns (DeepSeek-V3)."""
+
+    values, scales = "", "_scale_inv"
+
+    @staticmethod
+    def shape(values, scales):
+        return values
+
+    @staticmethod
+    def decode(values, scales):
+        """values [..., R, C] float8, scales [..., ceil(R / B), ceil(C / B)] or one for all -> [..., R, C] float32.
+
+        B is a power of two, or all there is. Raises ValueError where the grids do not fit.
+        """
+        factors = scales.float()
+        for dim in (-2, -1) if scales.dim() > 1 else ():
+            size, count = values.shape[dim], scales.shape[dim]
+            factors = factors.repeat_interleave(block_size(size, count), dim).narrow(dim, 0, size)
+        return values.float().mul_(factors)
+
+
+class MXFloat4:
+    """`x_blocks` [E, R, C / 32, 16] with two e2m1 values to a byte, `x_scales` [E, R, C / 32] exponents (e8m0).
+
+    They stand for x [E, C, R], the layout in which the same experts are stored unquantised (gpt_oss).
+    """
+
+    values, scales = "_blocks", "_scales"
+
+    @staticmethod
+    def shape(values, scales):
+        *experts, rows, groups, pairs = values
+        return (*experts, groups * pairs * 2, rows)
+
+    @staticmethod
+    def decode(values, scales):
+        """blocks [E, R, G, 16] and scales [E, R, G], both uint8 -> [E, 32 G, R] bfloat16, which holds them exactly."""
+        if values.shape[:-1] != scales.shape:
+            raise ValueError(f"blocks {tuple(values.shape)} need scales of their first dimensions, not {scales.shape}")
+        numbers = torch.tensor([*E2M1, *(-number for number in E2M1)], dtype=torch.bfloat16, device=values.device)
+        bytes_ = torch.arange(256, device=values.device)
+        pairs = torch.stack([numbers[bytes_ & 15], numbers[bytes_ >> 4]], dim=-1)  # the lower half comes first
+        mantissas = pairs[values.int()].flatten(-2)
+        exponents = scales.view(torch.uint8).int().sub_(127).unsqueeze(-1)
+        return torch.ldexp(mantissas, exponents).flatten(-2).transpose(-1, -2).contiguous()
+
+
+METHODS = ("fp8", "mxfp4")  # config.json's quantization_config.quant_method of what is decoded here
+
+
+def block_size(size, count):
+    """The power of two of which `count` blocks cover `size`; `size` where one block is all. Raises ValueError."""
+    if count == 1:
+        return size
+    block = 1 << max(0, -(-size // count) - 1).bit_length()
+    if -(-size // block) != count:
+        raise ValueError(f"{count} scales do not cover {size} values in blocks of a power of two")
+    return block
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A quantised tensor and its scales (tensors or slices of a file) that reads as one plain tensor."""
+
+    codec: type
+    values: object
+    scales: object
+
+    @property
+    def shape(self):
+        return torch.Size(self.codec.shape(self.values.shape, self.scales.shape))
+
+    def get_shape(self):
+        return list(self.shape)
+
+    def get_dtype(self):
+        return "BF16"
+
+    def __getitem__(self, index):
+        return self.codec.decode(self.values[...], self.scales[...])[index]
+
+    @property
+    def place(self):
+        return self.values.place
+
+    def read_into(self, out):
+        out.copy_(self[...])
+
+    def rows(self, start, stop):
+        """Some of the leading experts, still to be decoded."""
+        return Decoded(self.codec, self.values.rows(start, stop), self.scales.rows(start, stop))
+
+
+def decoded(tensors):
+    """{name: tensor} of a checkpoint with each quantised one decoded when it is read, and its scales gone.
+
+    The tensors may be slices of files. Raises ValueError where a float8 matrix has no scales.
+    """
+    out = dict(tensors)
+    for name, values in tensors.items():
+        codec = _codec_of(name, values)
+        if codec is None:
+            continue
+        stem = name.removesuffix(codec.values)
+        scales = stem + codec.scales
+        if scales in tensors:
+            del out[name], out[scales]
+            out.pop(f"{stem.removesuffix('.weight')}.activation_scale", None)  # was for products in float8
+            out[stem] = Decoded(codec, values, tensors[scales])
+        elif codec is BlockFloat8:
+            raise ValueError(f"{name} is float8 and the checkpoint has no {scales}: its values mean nothing alone")
+    return out
+
+
+def as_plain(state_dict):
+    """A state dict with its quantised tensors decoded to bfloat16; others are handed on."""
+    tensors = decoded(state_dict)
+    return {name: t[...].to(torch.bfloat16) if isinstance(t, Decoded) else t for name, t in tensors.items()}
+
+
+def without_quantization(config):
+    """The config itself, or a copy that describes the decoded checkpoint: bfloat16, no `quantization_config`."""
+    holders = [holder for holder in (config, config.get_text_config()) if _is_decoded_here(holder)]
+    if not holders:
+        return config
+    plain = deepcopy(config)
+    for holder in {id(one): one for one in (plain, plain.get_text_config())}.values():
+        if _is_decoded_here(holder):
+            del holder.quantization_config
+            holder.dtype = holder.dtype or torch.bfloat16
+    return plain
+
+
+def _is_decoded_here(config):
+    quantization = getattr(config, "quantization_config", None)
+    method = (
+        quantization.get("quant_method")
+        if isinstance(quantization, dict)
+        else getattr(quantization, "quant_method", None)
+    )
+    return getattr(method, "value", method) in METHODS
+
+
+def _codec_of(name, values):
+    if values.dtype == torch.float8_e4m3fn:
+        return BlockFloat8
+    return MXFloat4 if values.dtype == torch.uint8 and name.endswith(MXFloat4.values) else None

@@ -1,0 +1,147 @@
+"""Loads checkpoints: routed experts from the files right into their final storage, all else by transformers' loader.
+
+transformers reads every expert, stacks them and joins gate and up: two copies more than needed. Here each expert is
+read into its place in the parameter. Other tensors go transformers' way with our rules (`loading.py`), quantised ones
+decoded on the way (`codecs.py`). It is the experts' way too where more is asked than files read into one device:
+tensor-parallel and other sharded models, pipeline stages, maps of several devices or the disk, quantizers, key mappings
+of the caller, DeepSpeed's ZeRO-3, checkpoints that are no safetensors.
+"""
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
+from torch.distributed.tensor import DTensor
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils.logging import tqdm
+
+from nemo_automodel.components.models.common.checkpoint.codecs import decoded
+from nemo_automodel.components.models.common.checkpoint.expert_rules import Read, StackExperts, StoredExperts
+from nemo_automodel.components.models.common.checkpoint.files import StoredTensor, stored_tensors
+from nemo_automodel.components.models.common.checkpoint.loading import conversions, refuse_conversion_errors
+
+THREADS = min(4, os.cpu_count() or 1)  # reading is bound by memory, as in transformers' loader
+
+
+def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwargs):
+    """What `PreTrainedModel._load_pretrained_model` (`load`) returns, for a model whose rules `adapter` has, or None.
+
+    Raises ValueError where a file is broken, a tensor cannot be made from its parts, or experts are missing, there
+    twice or too many.
+    """
+    rules = adapter.active if adapter else ()
+    load_config = replace(load_config, weight_mapping=conversions(rules) + (load_config.weight_mapping or []))
+    with ExitStack() as stack:
+        is_stored = state_dict is None and bool(files) and all(str(file).endswith(".safetensors") for file in files)
+        found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict
+        if found is None:  # pickled files, or none
+            return _checked(load(model, state_dict, files, load_config, **kwargs))
+        tensors = decoded(found)
+        experts = expert_sources(model, adapter, tensors) if adapter else {}
+        in_place = experts if is_stored and _fills_in_place(model, load_config, len(rules)) else {}
+        if is_stored and not in_place and tensors == found:
+            return _checked(load(model, None, files, load_config, **kwargs))
+        taken = {name for source in in_place.values() for part in source.names for name in part}
+        rest = {name: _readable(tensor) for name, tensor in tensors.items() if name not in taken}
+        info, offloaded = _checked(load(model, rest, files, load_config, **kwargs))
+        fill_experts(model, in_place, tensors, load_config, info)
+        return info, offloaded
+
+
+def _checked(loaded):
+    refuse_conversion_errors(loaded[0])
+    return loaded
+
+
+def _readable(tensor):
+    return tensor.mapped() if isinstance(tensor, StoredTensor) else tensor
+
+
+def expert_sources(model, adapter, names):
+    """{parameter: Source} of the model's routed experts. Raises ValueError, listing them, for experts out of count."""
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    found = {}
+    for memory, source in adapter.sources(names).items():
+        if isinstance(source.rule, (StackExperts, StoredExperts)):
+            name = _name_in_model(memory, model.base_model_prefix, shapes)
+            if name is not None:
+                source.refuse_faults(name, shapes[name])
+                found[name] = source
+    return found
+
+
+def _name_in_model(memory, prefix, shapes):
+    """A base model loads from the checkpoint of one with a head, and the reverse."""
+    for name in (memory, f"{prefix}.{memory}", memory.removeprefix(f"{prefix}.")):
+        if name in shapes:
+            return name
+    return None
+
+
+def _fills_in_place(model, load_config, own_rules):
+    """Whether all that is asked is to read files into the memory of one device."""
+    devices = set(map(str, (load_config.device_map or {"": "cpu"}).values()))
+    return (
+        len(devices) == 1
+        and not devices & {"disk", "mps"}
+        and load_config.hf_quantizer is None
+        and load_config.device_mesh is None
+        and len(load_config.weight_mapping) == own_rules
+        and getattr(model, "_pp_stage", None) is None
+        and not is_deepspeed_zero3_enabled()
+        and not any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    )
+
+
+def fill_experts(model, sources, tensors, load_config, info):
+    """Gives each parameter its storage and reads its experts into it, in the order of the disk.
+
+    info: transformers' LoadStateDictInfo, as it stands after all other tensors were loaded.
+    """
+    reads = []
+    for name, source in sources.items():
+        parts = [[tensors[one] for one in part] for part in source.names]
+        parameter = model.get_parameter(name)
+        stored = _shape_in_memory(name, source.rule, parts)
+        info.missing_keys.discard(name)
+        if stored != parameter.shape:
+            info.mismatched_keys.add((name, stored, parameter.shape))
+            continue
+        storage = _storage(name, parameter, load_config)
+        _set_parameter(model, name, storage)
+        reads += source.rule.reads(storage, parts)
+    reads.sort(key=lambda read: read.place)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in tqdm(pool.map(Read.run, reads), total=len(reads), desc="Loading experts"):
+            pass
+
+
+def _shape_in_memory(name, rule, parts):
+    """The shape that the tensors on disk make. Raises ValueError where they do not fit together."""
+    for disk, part in zip(rule.disk, parts, strict=True):
+        if len(shapes := {tuple(tensor.shape) for tensor in part}) > 1:
+            raise ValueError(f"{name}: experts differ in shape, {disk} is of {', '.join(map(str, sorted(shapes)))}")
+    firsts = [[torch.empty(part[0].shape, device="meta")] for part in parts]
+    try:
+        return torch.Size([len(parts[0]), *rule.load(firsts).shape[1:]]) if rule.counted else rule.load(firsts).shape
+    except (RuntimeError, IndexError) as error:
+        shapes = ", ".join(str(tuple(first.shape)) for (first,) in firsts)
+        raise ValueError(f"{name} cannot be made of {', '.join(rule.disk)} of {shapes}: {error}") from None
+
+
+def _storage(name, parameter, load_config):
+    """Uninitialised memory of the dtype and on the device that transformers' loader would choose."""
+    plan = (load_config.dtype_plan or {}).items()
+    planned = [dtype for pattern, dtype in plan if re.search(pattern.replace("*", ".*"), name)]
+    (device,) = {*(load_config.device_map or {"": "cpu"}).values()}
+    return torch.empty(parameter.shape, dtype=(planned or [parameter.dtype])[0], device=device)
+
+
+def _set_parameter(model, name, storage):
+    path, _, attribute = name.rpartition(".")
+    parameter = torch.nn.Parameter(storage, requires_grad=storage.is_floating_point())
+    parameter._is_hf_initialized = True  # else transformers starts it afresh
+    setattr(model.get_submodule(path), attribute, parameter)
