@@ -3,9 +3,11 @@
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 from codegen.plan.context import Context
+from codegen.plan.names import disk_name
 from codegen.plan.projections import plain_flag
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Code, MlpPlan, MoePlan
@@ -158,8 +160,8 @@ FIELDS = (
     Field("router_bias", "False", _value(router, "bias")),
     Field("router_softcap", "None", _value(router, "softcap")),
     Field("correction_bias", "False", _value(router, "correction_bias")),
-    Field("n_expert_groups", "0", _guarded(_groups, "count", "0")),
-    Field("n_limited_groups", "0", _written(_groups, "keep")),
+    Field("n_expert_groups", "1", _guarded(_groups, "count", "1")),
+    Field("n_limited_groups", "1", _written(_groups, "keep")),
     Field("group_score", "'top2_sum'", _chosen(_groups, "score")),
     Field("group_masked", "'-inf'", _chosen(_groups, "masked")),
     Field("norm_topk_prob", "False", _renormalizes),
@@ -168,6 +170,7 @@ FIELDS = (
     Field("norm_topk_order", "None", _written(_renormalize, "norm")),
     Field("route_scale", "1.0", _value(router, "scale")),
     Field("gate_dtype", "'score'", _word(router, "dtype")),
+    Field("gate_pinned", "False", lambda c, s: str(_pinned(s))),
     Field("weights_dtype", "'model'", _word(router, "weights_dtype")),
     Field("expert_kind", "'gated'", _word(experts, "kind")),
     Field("expert_bias", "False", lambda c, s: plain_flag(experts(s).bias)),
@@ -186,6 +189,12 @@ FIELDS = (
     Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
     Field("aux_loss_coeff", "0.0", lambda c, s: _aux_loss(c)),
 )
+
+
+def _pinned(spec: Spec) -> bool:
+    """Whether the router's weight is one of those that stay fp32."""
+    path = f"model.layers.0.{disk_name(spec, 'mlp')}.{disk_name(spec, 'router')}.weight"
+    return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
 
 
 def _aux_loss(context: Context) -> Answer:
