@@ -37,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
     schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
     new = command("new", "Draft a spec from a checkpoint's config.json.", "--json")
     new.add_argument("path", help="a config.json, or the folder of a checkpoint")
+    new.add_argument("--name", help="name of the spec (default: the checkpoint's model type)")
+    new.add_argument("--stdout", action="store_true", help="print the draft, write nothing")
     eject = command("eject", "Hand the generated files of a model over to you.", "--json")
     eject.add_argument("name", help="name of a spec")
     parity = command("parity", "Prove a generated model equal to its reference.", "--json")

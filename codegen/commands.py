@@ -94,8 +94,12 @@ def _schema(options: Namespace) -> int:
 def _new(options: Namespace) -> int:
     from codegen.new import draft
 
-    outcome = draft(Path(options.path), Path(_root(options)))
-    return _answer(options, asdict(outcome), f"{outcome}\n")
+    outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout)
+    if not options.stdout or options.as_json:
+        return _answer(options, asdict(outcome), f"{outcome}\n")
+    sys.stdout.write(outcome.text)
+    print(outcome, file=sys.stderr)
+    return 0
 
 
 def _eject(options: Namespace) -> int:

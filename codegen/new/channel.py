@@ -1,0 +1,189 @@
+"""The channel mixer of a draft, dense or experts, from the tensors of a layer."""
+
+from collections.abc import Mapping
+
+from codegen.new import modules
+from codegen.new.body import Body
+from codegen.new.mixing import FUSED, forget_names, name_role
+from codegen.new.modules import Layer, Module
+from codegen.new.values import Values
+
+FLAGS = ("mlp_bias", "use_bias", "use_mlp_bias", "enable_bias", "bias")
+DENSE = ("mlp", "gate", "up", "down")
+EXPERTS = (*DENSE, "router", "experts", "shared", "shared_gate", "correction_bias")
+QUALIFIED = tuple(f"{part}.{role}" for part in ("experts", "shared") for role in ("gate", "up", "down"))
+
+
+def draft_dense(body: Body, layer: Layer, values: Values) -> None:
+    """Write what the tensors of a dense MLP say in place of what the nearest spec does."""
+    kept = body.get("mlp")
+    if (kept.get("kind") if isinstance(kept, dict) else kept) == "moe":
+        body.drop("mlp")
+    forget_names(body, EXPERTS)
+    name_role(body, "mlp", layer.mlp or "")
+    found = _projections(body, layer.channel, "")
+    plain = "gate" not in found and "gate_up" not in found
+    written = body.get("mlp")
+    rest = {name: value for name, value in written.items() if name != "kind"} if isinstance(written, dict) else {}
+    rest.pop("bias", None)
+    rest.pop("inner_norm", None)
+    body.drop("mlp")
+    if plain:
+        body.put("plain", "mlp", "kind")
+    for name, value in rest.items():
+        body.put(value, "mlp", name, doubt="as in the nearest spec")
+    _bias(body, found, values)
+    _width(body, found, values)
+    inner = next((path for path, one in layer.channel.items() if one.is_norm and "." not in path), None)
+    if inner is not None:
+        body.put(inner, "mlp", "inner_norm")
+    if set(body.get("mlp") or {}) == {"kind"}:
+        body.put("plain", "mlp")
+
+
+def draft_experts(body: Body, layer: Layer, values: Values) -> None:
+    """The same for a mixture of experts: names of router, experts and shared expert; how they are stored."""
+    kept = body.get("mlp")
+    if not isinstance(kept, dict) or kept.get("kind") != "moe":
+        body.drop("mlp")
+        body.put("moe", "mlp", "kind")
+    forget_names(body, (*EXPERTS, *QUALIFIED))
+    for stored in list(body.get("checkpoint", "fused") or {}):
+        if "expert" in stored or stored.endswith(".weight"):
+            body.drop("checkpoint", "fused", stored)
+    body.drop("checkpoint", "experts")
+    name_role(body, "mlp", layer.mlp or "")
+    _router(body, layer, values)
+    _routed(body, layer)
+    _shared(body, layer)
+
+
+def _router(body: Body, layer: Layer, values: Values) -> None:
+    outside = {path: one for path, one in layer.channel.items() if "expert" not in path or one.bare}
+    number = _number(values)
+    router = next((one for one in outside.values() if one.weight and _first(one) == number), None)
+    if router is None:
+        router = next((one for one in outside.values() if one.weight and one.name in ("gate", "router", "wg")), None)
+    if router is not None:
+        name_role(body, "router", router.path)
+        if router.bias:
+            body.put(True, "mlp", "router", "bias")
+    else:
+        body.drop("mlp", "router", "bias")
+    correction = next((one for one in outside.values() if one.bare and one.name.endswith("bias")), None)
+    if correction is None:
+        body.drop("mlp", "router", "correction_bias")
+    else:
+        body.put(True, "mlp", "router", "correction_bias")
+        name_role(body, "correction_bias", correction.path)
+        name = "gate.e_score_correction_bias"
+        if correction.path == name:
+            body.drop("checkpoint", "names", "correction_bias")
+
+
+def _routed(body: Body, layer: Layer) -> None:
+    """One module per expert, or all experts in one tensor."""
+    routed = {path: one for path, one in layer.channel.items() if "experts" in path.split(".") and "shared" not in path}
+    single = next((path for path in routed if "*" in path.split(".")), None)
+    if single is not None:
+        before = single.split(".*.")[0]
+        inner = {path.split(".*.", 1)[1]: one for path, one in routed.items() if ".*." in path}
+        if before != "experts":
+            body.put(before, "checkpoint", "names", "experts")
+        _projections(body, {path: _at(one, path) for path, one in inner.items()}, "experts.")
+    elif routed:
+        body.put("stacked", "checkpoint", "experts")
+        for path, one in routed.items():
+            if any(one.name.startswith(name) for name in modules.GATE_UP):
+                body.put(["gate", "up"], "checkpoint", "fused", path, doubt=FUSED)
+
+
+def _shared(body: Body, layer: Layer) -> None:
+    shared = {path: one for path, one in layer.channel.items() if "shared" in path}
+    gate = next((one for one in shared.values() if "gate" in one.name and _first(one) == 1), None)
+    experts = {path: one for path, one in shared.items() if gate is None or path != gate.path}
+    if not experts:
+        body.drop("mlp", "shared")
+        return
+    first = next(iter(experts)).rpartition(".")[0]
+    name_role(body, "shared", first)
+    if body.get("mlp", "shared") is None:
+        width = "config.moe_intermediate_size * config.n_shared_experts"
+        body.put({"width": width}, "mlp", "shared", doubt="the width of the shared experts is a guess")
+    if gate is not None:
+        body.put("sigmoid", "mlp", "shared", "gate", doubt="its activation leaves no trace")
+        name_role(body, "shared_gate", gate.path)
+
+
+def _projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[str, Module]:
+    """Gate, up and down by name, checked by shape: up has rows of the inner width, down reads them."""
+    matrices = {path: one for path, one in channel.items() if one.weight and not one.is_norm}
+    found: dict[str, Module] = {}
+    down = modules.named(matrices, modules.DOWN)
+    whole = modules.named(matrices, modules.GATE_UP) or _doubled(matrices, down)
+    if whole is not None:
+        body.put(["gate", "up"], "checkpoint", "fused", whole.path, doubt=FUSED)
+        found["gate_up"] = whole
+    rest = {path: one for path, one in matrices.items() if one not in (down, whole)}
+    if whole is None:
+        up = modules.named(rest, modules.UP) or (next(iter(rest.values())) if len(rest) == 1 else None)
+        gate = modules.named({path: one for path, one in rest.items() if one is not up}, modules.GATE)
+        found |= {role: one for role, one in (("gate", gate), ("up", up)) if one is not None}
+    found |= {"down": down} if down is not None else {}
+    for role, one in found.items():
+        if role != "gate_up":
+            name_role(body, f"{part}{role}", one.path)
+    return found
+
+
+def _doubled(matrices: Mapping[str, Module], down: Module | None) -> Module | None:
+    """The one other matrix, if it has twice the rows that the down projection reads."""
+    others = [one for one in matrices.values() if one is not down]
+    if down is None or len(others) != 1 or down.shape is None or others[0].shape is None:
+        return None
+    return others[0] if others[0].shape[0] == 2 * down.shape[-1] else None
+
+
+def _bias(body: Body, found: Mapping[str, Module], values: Values) -> None:
+    has = [one.bias for one in found.values()]
+    default = bool(values.get("mlp_bias")) if values.has("mlp_bias") else False
+    if not has or all(there == default for there in has):
+        return
+    flag = next((name for name in FLAGS if values.has(name) and values.get(name) is True), None)
+    if all(has) and flag is not None:
+        doubt = None if flag == "mlp_bias" else f"config.{flag} is true here and may be what switches it"
+        body.put(f"config.{flag}", "mlp", "bias", doubt=doubt)
+    elif len(set(has)) == 1:
+        body.put(has[0], "mlp", "bias")
+    else:
+        body.put({role: one.bias for role, one in found.items() if role != "gate_up"}, "mlp", "bias")
+
+
+def _width(body: Body, found: Mapping[str, Module], values: Values) -> None:
+    """The field that holds the inner width, where it is not `intermediate_size`."""
+    down = found.get("down")
+    if down is None or down.shape is None or len(down.shape) != 2:
+        return
+    hidden = values.get("hidden_size")
+    width = down.shape[0] if down.shape[1] == hidden and down.shape[0] != hidden else down.shape[1]
+    if values.has("intermediate_size") and values.get("intermediate_size") == width:
+        body.drop("mlp", "width")
+        return
+    field = next((name for name in sorted(values.fields) if values.get(name) == width and name != "vocab_size"), None)
+    if field is not None:
+        body.put(f"config.{field}", "mlp", "width", doubt=f"config.{field} holds the same number")
+    elif isinstance(hidden, int) and hidden and width % hidden == 0:
+        body.put(f"{width // hidden} * config.hidden_size", "mlp", "width", doubt="no field holds the number")
+
+
+def _at(module: Module, path: str) -> Module:
+    return Module(path, module.shape, module.weight, module.bias, module.bare)
+
+
+def _first(module: Module) -> int | None:
+    return module.shape[0] if module.shape else None
+
+
+def _number(values: Values) -> int | None:
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    return next((values.get(name) for name in names if isinstance(values.get(name), int)), None)

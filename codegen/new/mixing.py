@@ -1,0 +1,133 @@
+"""The token mixer of a draft, from the tensors of a layer."""
+
+from codegen.new import modules
+from codegen.new.body import Body
+from codegen.new.modules import Layer, Module
+from codegen.new.values import Values
+from codegen.spec.language import ROLE_NAMES
+
+FLAGS = ("attention_bias", "use_bias", "use_qkv_bias", "qkv_bias", "add_qkv_bias", "enable_bias", "bias", "attn_bias")
+ROLES = ("attention", "q", "k", "v", "out", "q_norm", "k_norm", "sinks", "out_gate")
+FUSED = "a shape tells neither the order nor the grouping of fused rows; per head: {parts: [...], groups: ...}"
+
+
+def draft_mixer(body: Body, layer: Layer, values: Values) -> None:
+    """Write what the tensors of the token mixer say in place of what the nearest spec does."""
+    if layer.attention is None:
+        return
+    latent = modules.named(layer.mixing, modules.LATENT) is not None
+    section = body.get("attention")
+    kind = section.get("kind", "gqa") if isinstance(section, dict) else section or "gqa"
+    if kind != ("mla" if latent else "gqa"):
+        body.drop("attention")
+        if latent:
+            body.put("mla", "attention")
+    forget_names(body, ROLES)
+    name_role(body, "attention", layer.attention)
+    if latent:
+        return
+    for key in ("bias", "inner_norm", "sinks", "gate"):
+        body.drop("attention", key)
+    _biases(body, _projections(body, layer), values)
+    _norms(body, layer, values)
+
+
+def forget_names(body: Body, roles: tuple[str, ...]) -> None:
+    """Take out the disk names, fused tensors and transpositions of these roles."""
+    for role in roles:
+        for name in (role, f"{role}_bias"):
+            body.drop("checkpoint", "names", name)
+    for stored, fused in list((body.get("checkpoint", "fused") or {}).items()):
+        parts = fused.get("parts", ()) if isinstance(fused, dict) else fused
+        if set(parts) & set(roles):
+            body.drop("checkpoint", "fused", stored)
+
+
+def name_role(body: Body, role: str, stored: str) -> None:
+    """Write the disk name of a role where it is not Llama's."""
+    if ROLE_NAMES.get(role.rpartition(".")[2]) != stored:
+        body.put(stored, "checkpoint", "names", role)
+
+
+def _projections(body: Body, layer: Layer) -> dict[str, Module]:
+    """Names of the projections, apart or fused; the modules by role."""
+    found: dict[str, Module] = {}
+    for role, names in (("q", modules.QUERY), ("k", modules.KEY), ("v", modules.VALUE)):
+        module = modules.named(layer.mixing, names)
+        if module is not None:
+            found[role] = module
+            name_role(body, role, module.path)
+    whole = modules.named(layer.mixing, modules.QKV)
+    if whole is not None and not found:
+        body.put(["q", "k", "v"], "checkpoint", "fused", whole.path, doubt=FUSED)
+        found["qkv"] = whole
+    used = {module.path for module in found.values()}
+    rest = {path: one for path, one in layer.mixing.items() if path not in used and one.weight and not one.is_norm}
+    out = modules.named(rest, modules.OUT) or (next(iter(rest.values())) if len(rest) == 1 else None)
+    if out is not None:
+        found["out"] = out
+        name_role(body, "out", out.path)
+    return found
+
+
+def _biases(body: Body, found: dict[str, Module], values: Values) -> None:
+    """Flags by role, unless the config's own flag says the same."""
+    has = {role: found[role].bias for role in ("qkv", "q", "k", "v", "out") if role in found}
+    inner = {role: there for role, there in has.items() if role != "out"}
+    if not inner:
+        return
+    default = bool(values.get("attention_bias")) if values.has("attention_bias") else False
+    if all(there == default for there in has.values()):
+        return
+    flag = next((name for name in FLAGS if values.has(name) and values.get(name) is True), None)
+    same = len(set(inner.values())) == 1
+    value = f"config.{flag}" if flag is not None else True
+    doubt = f"config.{flag} is true here and may be what switches it" if flag is not None else None
+    if same and has.get("out") == has[next(iter(inner))]:
+        body.put(value, "attention", "bias", doubt=doubt)
+    elif same:
+        qkv = next(iter(inner.values()))
+        body.put({"qkv": value if qkv else False, "out": False if qkv else value}, "attention", "bias", doubt=doubt)
+    else:
+        body.put({role: value if there else False for role, there in has.items()}, "attention", "bias", doubt=doubt)
+
+
+def _norms(body: Body, layer: Layer, values: Values) -> None:
+    """QK-norm, the norm before the output projection, and sinks."""
+    norms = {path: one for path, one in layer.mixing.items() if one.is_norm and not one.bare}
+    query = next((path for path in norms if path.split(".")[0].startswith("q")), None)
+    key = next((path for path in norms if path.split(".")[0].startswith("k")), None)
+    if query is None or key is None:
+        body.drop("attention", "qk_norm")
+    else:
+        name_role(body, "q_norm", query.split(".")[0])
+        name_role(body, "k_norm", key.split(".")[0])
+        _qk_norm(body, norms[query], values)
+    for path in norms:
+        if path not in (query, key) and "." not in path:
+            body.put(path, "attention", "inner_norm")
+    for path, one in layer.mixing.items():
+        if one.bare and one.shape is not None and one.shape == (values.get("num_attention_heads"),):
+            body.put(True, "attention", "sinks")
+            name_role(body, "sinks", path)
+
+
+def _qk_norm(body: Body, norm: Module, values: Values) -> None:
+    """Over a head or the whole projection, as the width says."""
+    over, weights, doubt = "head", None, None
+    heads, width = values.get("num_attention_heads"), values.head_dim
+    if "*" in norm.path:
+        weights = "modules"
+    elif norm.shape is not None and len(norm.shape) == 2:
+        weights = "per_head"
+    elif norm.shape is None or not isinstance(heads, int) or width is None:
+        doubt = "head or projection: the norm's width is not known"
+    elif norm.shape == (heads * width,) and heads != 1:
+        over = "projection"
+    elif norm.shape != (width,):
+        doubt = f"its width is {norm.shape[0]}, that of neither a head ({width}) nor the projection ({heads * width})"
+    inherited = body.get("attention", "qk_norm")
+    kept = dict(inherited) if isinstance(inherited, dict) else {}
+    kept.pop("weights", None)
+    value = {**kept, "over": over} | ({"weights": weights} if weights else {})
+    body.put(over if set(value) == {"over"} else value, "attention", "qk_norm", doubt=doubt)

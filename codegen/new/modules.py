@@ -1,0 +1,137 @@
+"""The modules of one layer by what their names say: token mixer, channel mixer, norms."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from codegen.new.headers import Shape
+
+# Names that published checkpoints give to projections, the most common first.
+QUERY = ("q_proj", "query", "q", "wq", "Wq", "q_lin", "query_proj")
+KEY = ("k_proj", "key", "k", "wk", "Wk", "k_lin", "key_proj")
+VALUE = ("v_proj", "value", "v", "wv", "Wv", "v_lin", "value_proj")
+QKV = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "qkv", "wqkv", "in_proj_qkv", "attn_qkv", "to_qkv")
+LATENT = ("kv_a_proj_with_mqa",)
+OUT = ("o_proj", "out_proj", "c_proj", "dense", "Wo", "wo", "out", "o", "proj", "out_lin", "linear_out", "attn_out")
+GATE = ("gate_proj", "w1", "gate", "wg", "wi_0")
+UP = ("up_proj", "w3", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "up", "v1", "wi", "wi_1", "linear_in", "lin1")
+GATE_UP = ("gate_up_proj", "Wi", "gate_up", "w13", "up_gate_proj", "input_linear")
+DOWN = ("down_proj", "w2", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "down", "wo", "Wo", "linear_out", "lin2", "proj")
+_NORM = re.compile(r"norm|(^|_)ln(_|\d|$)|layer_?norm", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Module:
+    """Parameters of one module: whether they are there, and their shapes where known."""
+
+    path: str
+    shape: Shape = None
+    weight: bool = False
+    bias: bool = False
+    bare: bool = False  # a parameter without a module (`sinks`)
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def is_norm(self) -> bool:
+        return _NORM.search(self.name) is not None or self.weight and self.shape is not None and len(self.shape) == 1
+
+
+def modules(tensors: Mapping[str, Shape] | Iterable[str]) -> dict[str, Module]:
+    """Tensor names as modules, by path."""
+    shapes = tensors if isinstance(tensors, Mapping) else dict[str, Shape].fromkeys(tensors)
+    found: dict[str, Module] = {}
+    for name, shape in shapes.items():
+        path, _, parameter = name.rpartition(".")
+        if parameter not in ("weight", "bias"):
+            found[name] = Module(name, shape, bare=True)
+            continue
+        old = found.get(path, Module(path))
+        weight, bias = old.weight or parameter == "weight", old.bias or parameter == "bias"
+        found[path] = Module(path, shape if parameter == "weight" else old.shape, weight, bias)
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The modules of a layer, by path; those of a mixer by path inside it, which is None where none was recognised."""
+
+    attention: str | None
+    mlp: str | None
+    mixing: Mapping[str, Module]  # the token mixer's
+    channel: Mapping[str, Module]  # the channel mixer's
+    norms: Mapping[str, Module]
+
+
+def layer(tensors: Mapping[str, Shape] | Iterable[str]) -> Layer:
+    """Sort a layer's modules."""
+    found = modules(tensors)
+    mixer = _mixer(found)
+    mixing = {} if mixer is None else _inside(found, mixer)
+    rest = {path: module for path, module in found.items() if path not in mixing}
+    norms = {path: module for path, module in rest.items() if module.is_norm and "expert" not in path}
+    channel = {path: module for path, module in rest.items() if path not in norms}
+    paths = list(channel)
+    common = _common(paths)
+    inner = {path: module for path, module in norms.items() if common and path.startswith(f"{common}.")}
+    channel |= inner
+    norms = {path: module for path, module in norms.items() if path not in inner}
+    return Layer(mixer, common if channel else None, _relative(mixing, mixer), _relative(channel, common), norms)
+
+
+def split_at(path: str, names: tuple[str, ...]) -> tuple[str, str] | None:
+    """A path cut before the first component that is one of the names."""
+    components = path.split(".")
+    for index, component in enumerate(components):
+        if component in names:
+            return ".".join(components[:index]), ".".join(components[index:])
+    return None
+
+
+def named(found: Mapping[str, Module], names: tuple[str, ...]) -> Module | None:
+    """The matrix whose path starts with the first of the names that there is."""
+    for name in names:
+        for path, module in found.items():
+            if path.split(".")[0] == name and module.weight and not _is_vector(module):
+                return module
+    return None
+
+
+def _mixer(found: Mapping[str, Module]) -> str | None:
+    for names in (LATENT, QUERY, QKV):
+        for path in found:
+            cut = split_at(path, names)
+            if cut is not None and "expert" not in path:
+                return cut[0]
+    return None
+
+
+def _inside(found: Mapping[str, Module], mixer: str) -> dict[str, Module]:
+    if not mixer:
+        known = {*QUERY, *KEY, *VALUE, *QKV, *LATENT, *OUT}
+        return {path: module for path, module in found.items() if path.split(".")[0] in known}
+    return {path: module for path, module in found.items() if path.startswith(f"{mixer}.")}
+
+
+def _relative(found: Mapping[str, Module], base: str | None) -> dict[str, Module]:
+    cut = len(base) + 1 if base else 0
+    return {path[cut:]: replace(module, path=path[cut:]) for path, module in sorted(found.items())}
+
+
+def _common(paths: list[str]) -> str:
+    """The deepest module that holds all of these; experts are below it."""
+    if not paths:
+        return ""
+    parts = [path.split(".")[:-1] for path in paths]
+    shared: list[str] = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1 or level[0] in ("experts", "*"):
+            break
+        shared.append(level[0])
+    return ".".join(shared)
+
+
+def _is_vector(module: Module) -> bool:
+    return module.shape is not None and len(module.shape) < 2

@@ -1,0 +1,118 @@
+"""Which existing spec a checkpoint resembles most, and how it differs from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.configs import ConfigTable
+from codegen.errors import SpecError
+from codegen.generate import config_class
+from codegen.layout import PENDING, SPECS
+from codegen.new.expected import Expected, expect
+from codegen.new.kind import MOE
+from codegen.new.values import GENERIC, PLAIN, Values
+from codegen.new.weights import Weights
+from codegen.spec.check import read_text
+from codegen.spec.load import load
+from codegen.spec.loaded import LoadedSpec
+from codegen.spec.mlp import Moe
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An existing spec: as written, as loaded, what it expects here, and how alike it is (0 to 1)."""
+
+    path: str
+    written: dict[str, Any]
+    loaded: LoadedSpec
+    expected: Expected
+    fields: frozenset[str]
+    alike: float
+
+    @property
+    def name(self) -> str:
+        return self.loaded.name
+
+
+def rank(weights: Weights, values: Values, kind: str, root: Path, table: ConfigTable) -> list[Candidate]:
+    """The existing specs of the same kind, most alike first; specs that do not load are left out."""
+    found = [one for path in _paths(root) if (one := _candidate(path, weights, values, root, table)) is not None]
+    same = [one for one in found if _has_experts(one.loaded) == (kind == MOE)]
+    return sorted(same or found, key=lambda one: (-round(one.alike, 6), one.path.startswith(PENDING), one.name))
+
+
+def differences(candidate: Candidate, weights: Weights, values: Values) -> list[str]:
+    """What the checkpoint has and the spec does not expect, and the reverse."""
+    lines: list[str] = []
+    expected = candidate.expected
+    if weights.inside:
+        for where, here, there in (
+            ("in a layer", weights.inside, expected.inside),
+            ("around the layers", weights.around, expected.around),
+            ("beside the model", weights.top, expected.top),
+        ):
+            only, lacks = unexplained(here, there), missing(here, there) - expected.tied
+            lines += [f"tensors {where} only here: {', '.join(only)}"] if only else []
+            lines += [f"tensors {where} only in {candidate.name}: {', '.join(sorted(lacks))}"] if lacks else []
+        if not weights.headless and (weights.model, weights.layers) != (expected.model, expected.layers):
+            there = f"{expected.model}.{expected.layers}"
+            lines.append(f"layers are {weights.model}.{weights.layers} here, {there} in {candidate.name}")
+    only_here = sorted(values.fields - candidate.fields)
+    only_there = sorted(candidate.fields - values.fields)
+    lines += [f"config fields only here: {', '.join(only_here)}"] if only_here else []
+    lines += [f"config fields only in {candidate.name}: {', '.join(only_there)}"] if only_there else []
+    return lines
+
+
+def unexplained(here: Iterable[str], expected: Iterable[str]) -> list[str]:
+    """Names that nothing expects; an expectation that ends with a dot covers all below it."""
+    prefixes = tuple(name for name in expected if name.endswith("."))
+    return sorted(name for name in here if name not in set(expected) and not name.startswith(prefixes or "\0"))
+
+
+def missing(here: Iterable[str], expected: Iterable[str]) -> set[str]:
+    """Expected names that are not here."""
+    return {name for name in expected if not name.endswith(".")} - set(here)
+
+
+def _paths(root: Path) -> list[Path]:
+    return [path for folder in (SPECS, PENDING) for path in sorted((root / folder).glob("*.yaml")) if path.is_file()]
+
+
+def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
+    shown = path.relative_to(root).as_posix()
+    text = path.read_bytes()
+    try:
+        loaded = read_text(text, shown, table)
+        expected = expect(loaded, values)
+    except SpecError:
+        return None
+    known = config_class(loaded, table)
+    fields = (frozenset(known.fields) | known.published & values.held.keys()) - GENERIC - PLAIN
+    alike = _jaccard(values.fields, fields)
+    if weights.inside:
+        alike = 0.6 * _shared(weights, expected) + 0.4 * alike
+    return Candidate(shown, load(text, shown).plain(), loaded, expected, fields, alike)
+
+
+def _has_experts(loaded: LoadedSpec) -> bool:
+    return any(isinstance(flat.mlp, Moe) for flat in loaded.flat.values())
+
+
+def _shared(weights: Weights, expected: Expected) -> float:
+    """How much of both sets of names is common; the layers' names count as much as everything around them."""
+    around = set(weights.around) | set(weights.top)
+    expected_around = (expected.around | expected.top) - (expected.tied - around)
+    model = (weights.headless or weights.model == expected.model) + (weights.layers == expected.layers)
+    return 0.7 * _alike(weights.inside, expected.inside) + 0.2 * _alike(around, expected_around) + 0.05 * model
+
+
+def _alike(here: Iterable[str], expected: Iterable[str]) -> float:
+    strange, lacking = len(unexplained(here, expected)), len(missing(here, expected))
+    common = len(set(here)) - strange
+    return common / (common + strange + lacking) if common else 0.0
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other) if one | other else 0.0

@@ -1,0 +1,124 @@
+"""What single fields of a config say about the structure, where the draft does not read them yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.new.body import Body
+from codegen.new.values import Values
+from codegen.spec.equations import GROUPS
+from codegen.spec.language import USUAL_KINDS
+
+SCHEDULE = "config.layer_types[layer]"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A field, when it matters, and the key that it fills."""
+
+    field: str
+    matters: Callable[[Any], bool]
+    path: tuple[str, ...]
+    value: Any
+    doubt: str | None = None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+
+
+def _factor(value: Any) -> bool:
+    return _number(value) and value != 1
+
+
+def _yes(value: Any) -> bool:
+    return value is True
+
+
+SIGNS = (
+    Sign("attn_logit_softcapping", _number, ("attention", "softcap"), "config.attn_logit_softcapping"),
+    Sign("query_pre_attn_scalar", _number, ("attention", "scale"), "config.query_pre_attn_scalar ** -0.5"),
+    Sign("attention_multiplier", _number, ("attention", "scale"), "config.attention_multiplier", "taken as the scale"),
+    Sign("clip_qkv", _number, ("attention", "clip"), "config.clip_qkv"),
+    Sign("use_qk_norm", _yes, ("attention", "qk_norm", "when"), "config.use_qk_norm"),
+    Sign("qk_layernorm", _yes, ("attention", "qk_norm", "when"), "config.qk_layernorm"),
+    Sign("rope_interleave", _yes, ("rope", "layout"), "config.rope_interleave"),
+    Sign("resid_pdrop", _number, ("dropout", "residual"), "config.resid_pdrop", "where it acts is a guess"),
+    Sign("embd_pdrop", _number, ("dropout", "embedding"), "config.embd_pdrop", "where it acts is a guess"),
+    Sign("hidden_dropout", _number, ("dropout", "residual"), "config.hidden_dropout", "where it acts is a guess"),
+)
+# Factors and caps in the equations before and after the layers.
+INPUT = (("embedding_multiplier", "{0} * config.embedding_multiplier"), ("scale_emb", "{0} * config.scale_emb"))
+OUTPUT = (
+    ("final_logit_softcapping", "softcap({0}, config.final_logit_softcapping)"),
+    ("logits_soft_cap", "softcap({0}, config.logits_soft_cap)"),
+    ("logit_scale", "{0} * config.logit_scale"),
+    ("logits_scaling", "{0} / config.logits_scaling"),
+)
+_ALIBI = ("alibi", "use_alibi", "position_embedding_type")
+
+
+def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
+    """Write what the config's fields say; `reads` says whether the draft mentions a field already."""
+    for sign in SIGNS:
+        value = values.get(sign.field)
+        if not sign.matters(value) or reads(sign.field) or body.get(*sign.path) is not None:
+            continue
+        if sign.path[:2] == ("attention", "qk_norm") and body.get("attention", "qk_norm") is None:
+            continue
+        if sign.path[:2] == ("attention", "qk_norm") and isinstance(body.get("attention", "qk_norm"), str):
+            body.put({"over": body.get("attention", "qk_norm")}, "attention", "qk_norm")
+        body.put(sign.value, *sign.path, doubt=sign.doubt)
+    _ends(body, values, reads, "input", INPUT, "x = embed_tokens(ids)")
+    _ends(body, values, reads, "output", OUTPUT, "logits = lm_head(norm(x))")
+    _layers(body, values)
+    _window(body, values, reads)
+    if any(values.get(name) in (True, "alibi") for name in _ALIBI) and body.get("attention", "alibi") is None:
+        body.put("none", "rope", doubt="the config asks for ALiBi")
+        body.put(True, "attention", "alibi", doubt="the config asks for ALiBi")
+
+
+def _ends(
+    body: Body,
+    values: Values,
+    reads: Callable[[str], bool],
+    group: str,
+    factors: tuple[tuple[str, str], ...],
+    default: str,
+) -> None:
+    """Wrap the right-hand side of the group's last equation."""
+    for field, form in factors:
+        if not _factor(values.get(field)) or reads(field):
+            continue
+        written = body.get(group) or default
+        *others, last = written if isinstance(written, list) else [written]
+        target, right = str(last).split("=", 1)
+        assert target.strip() == GROUPS[group].result
+        equation = f"{target.strip()} = {form.format(right.strip())}"
+        body.put([*others, equation] if others else equation, group, doubt=f"config.{field} is taken to act here")
+
+
+def _layers(body: Body, values: Values) -> None:
+    """A schedule by `layer_types`."""
+    kinds = values.get("layer_types")
+    entries: Any = body.get("layers") or []
+    listed: list[Any] = list(entries) if isinstance(entries, list) else [entries]
+    if not isinstance(kinds, list) or any(entry.get("by") == SCHEDULE for entry in listed):
+        return
+    strange = sorted({str(kind) for kind in kinds} - set(USUAL_KINDS))
+    entry: dict[str, Any] = {"by": SCHEDULE}
+    doubt = None
+    if strange:
+        entry["kinds"] = {kind: {} for kind in strange}
+        doubt = f"no meaning is known for {', '.join(strange)}"
+    body.put([entry, *listed] if listed else entry, "layers", doubt=doubt)
+
+
+def _window(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
+    """A sliding window without a schedule: in every layer."""
+    if not _number(values.get("sliding_window")) or values.get("layer_types") or reads("sliding_window"):
+        return
+    if values.get("use_sliding_window") is False:
+        return
+    doubt = "the config has a window and no layer_types: taken for every layer"
+    body.put("config.sliding_window", "attention", "window", doubt=doubt)

@@ -1,0 +1,66 @@
+"""What a draft is made from: a config.json, and the tensors beside it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from codegen.errors import CodegenError
+from codegen.new.headers import Shape, read_shapes
+
+MAX_CONFIG = 4_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published model. `tensors` is empty where only a config.json was given."""
+
+    shown: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Shape]
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Source:
+    """Read a config.json, or a checkpoint folder with one.
+
+    Raises:
+        CodegenError: where something is missing or broken.
+    """
+    if not path.exists():
+        raise CodegenError(f"{path}: there is no such file or folder; name a config.json or the folder of a checkpoint")
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        raise CodegenError(f"{file}: there is no config.json; save or download the checkpoint with it")
+    config = _config(file)
+    tensors, notes = read_shapes(path) if path.is_dir() else ({}, [])
+    if not tensors:
+        notes.append("no tensor names were seen: what only they tell is taken from the nearest spec")
+    if config.get("auto_map") or (path.is_dir() and any(path.glob("*.py"))):
+        notes.append("the checkpoint carries code of its own: nothing of it was run; read it beside the draft")
+    return Source(str(path), config, tensors, tuple(notes))
+
+
+def _config(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > MAX_CONFIG:
+        raise CodegenError(f"{file}: is larger than {MAX_CONFIG} bytes; a config.json has a few thousand")
+    try:
+        content: Any = json.loads(file.read_bytes(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise CodegenError(f"{file}: is no valid JSON ({error}); download it again") from None
+    if not isinstance(content, dict):
+        raise CodegenError(f"{file}: holds no JSON object; name the config.json of a model")
+    config = cast("dict[str, Any]", content)
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
+        raise CodegenError(f"{file}: has no model_type; add it, e.g. \"model_type\": \"llama\"")
+    architectures = config.get("architectures")
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(name, str) for name in cast("list[Any]", architectures))
+    ):
+        raise CodegenError(f"{file}: architectures must be a list of class names")
+    return config
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

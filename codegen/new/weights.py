@@ -1,0 +1,74 @@
+"""Tensor names as patterns: what one layer holds, what stands around the layers."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from codegen.new.headers import Shape
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint's tensors by place. Indices inside a layer (experts) are `*`.
+
+    model, layers: the paths `transformer` and `h` of `transformer.h.0.ln_1.weight`.
+    inside: by name in a layer; of several shapes the most frequent one. sometimes: names that some layers lack.
+    around: by name inside the base model (`wte.weight`). top: by name beside it (`lm_head.weight`).
+    """
+
+    model: str = "model"
+    layers: str = "layers"
+    inside: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    sometimes: frozenset[str] = frozenset()
+    around: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    top: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    headless: bool = False  # names start inside the base model
+
+
+def arrange(tensors: Mapping[str, Shape]) -> Weights:
+    """Sort tensors into their places; the longest list of modules is that of the layers."""
+    stacks = Counter(stack for name in tensors if (stack := _stack(name)))
+    if not stacks:
+        return Weights(top=dict(tensors))
+    stack = max(sorted(stacks), key=lambda one: stacks[one])
+    model, _, layers = stack.rpartition(".")
+    shapes: dict[str, Counter[Shape]] = {}
+    places: dict[str, set[str]] = {}
+    outside: dict[str, Shape] = {}
+    for name, shape in tensors.items():
+        if _stack(name) != stack:
+            outside[starred(name)] = shape
+            continue
+        index, _, inner = name[len(stack) + 1 :].partition(".")
+        shapes.setdefault(starred(inner), Counter())[shape] += 1
+        places.setdefault(starred(inner), set()).add(index)
+    number = len(set[str]().union(*places.values()))
+    return Weights(
+        model=model or "model",
+        layers=layers,
+        inside={name: max(found, key=lambda one: (found[one], one or ())) for name, found in sorted(shapes.items())},
+        sometimes=frozenset(name for name, found in places.items() if len(found) < number),
+        around={_below(name, model): shape for name, shape in outside.items() if _is_below(name, model)},
+        top={name: shape for name, shape in outside.items() if not _is_below(name, model)},
+        headless=not model,
+    )
+
+
+def starred(name: str) -> str:
+    """A name with `*` in place of indices."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+
+
+def _stack(name: str) -> str:
+    """What stands before the first index."""
+    parts = name.split(".")
+    at = next((index for index, part in enumerate(parts) if part.isdigit()), 0)
+    return ".".join(parts[:at])
+
+
+def _is_below(name: str, model: str) -> bool:
+    return not model or name.startswith(f"{model}.")
+
+
+def _below(name: str, model: str) -> str:
+    return name[len(model) + 1 :] if model else name

@@ -1,0 +1,122 @@
+"""The equations of a draft: how the layer's norms wire it, what stands before and after the layers."""
+
+from codegen.new.body import Body
+from codegen.new.modules import Layer, Module, modules
+from codegen.new.values import Values
+from codegen.new.weights import Weights
+from codegen.spec.language import WIRINGS
+
+WIRING = "the wiring is read off the norms' names; the order of additions leaves no trace"
+_NAMED = {
+    frozenset(("input_layernorm", "post_attention_layernorm")): "pre_norm",
+    frozenset(("post_attention_layernorm", "post_feedforward_layernorm")): "post_norm",
+    frozenset(("input_layernorm",)): "parallel",
+    frozenset(
+        (
+            *("input_layernorm", "post_attention_layernorm"),
+            *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+        )
+    ): "sandwich",
+}
+_POSITIONS = ("wpe", "position_embeddings", "embed_positions", "positions_embed", "pos_emb", "pos_embed")
+
+
+def draft_block(body: Body, layer: Layer) -> None:
+    """The equations of a layer."""
+    names = list(layer.norms)
+    wiring = _NAMED.get(frozenset(names))
+    if wiring == "pre_norm":
+        body.drop("block")
+    elif wiring is not None:
+        body.put(wiring, "block", doubt=WIRING)
+    elif (equations := _equations(names)) is not None:
+        body.put(equations, "block", doubt=WIRING)
+    else:
+        listed = ", ".join(names) or "none"
+        body.put(list(WIRINGS["pre_norm"]), "block", doubt=f"no wiring is known for these norms: {listed}")
+
+
+def _equations(names: list[str]) -> list[str] | None:
+    """One norm: parallel. Two: before attention and before the MLP, told apart by name. Four: around both."""
+    if len(names) == 1:
+        return [f"h = {names[0]}(x)", "x = x + attention(h) + mlp(h)"]
+    mixing = [name for name in names if any(word in name for word in ("attn", "attention", "mixer", "operator"))]
+    channel = [name for name in names if any(word in name for word in ("mlp", "ffn", "ff_", "feed"))]
+    if len(names) == 2:
+        first, second = sorted(names) if len(mixing) != 1 else (mixing[0], *(set(names) - {mixing[0]}))
+        if len(mixing) != 1 and len(channel) == 1:
+            first, second = next(name for name in names if name != channel[0]), channel[0]
+        return [f"x = x + attention({first}(x))", f"x = x + mlp({second}(x))"]
+    if len(names) == 4 and len(channel) == 2:
+        mixing = [name for name in names if name not in channel]
+        before, after = _around(mixing), _around(channel)
+        return [
+            f"x = x + {before[1]}(attention({before[0]}(x)))",
+            f"x = x + {after[1]}(mlp({after[0]}(x)))",
+        ]
+    return None
+
+
+def _around(names: list[str]) -> tuple[str, str]:
+    """The one before and the one after."""
+    post = next((name for name in names if "post" in name), names[-1])
+    return next(name for name in names if name != post), post
+
+
+def draft_ends(body: Body, weights: Weights) -> None:
+    """The embedding, position tables, the final norm and the head."""
+    around = {path: one for path, one in modules(weights.around).items() if one.weight and "*" not in path}
+    top = {path: one for path, one in modules(weights.top).items() if one.weight and "*" not in path}
+    norms = [path for path, one in around.items() if one.is_norm]
+    tables = [path for path, one in around.items() if not one.is_norm]
+    places = [path for path in tables if path.rpartition(".")[2] in _POSITIONS]
+    tokens = [path for path in tables if path not in places]
+    embedding, doubt = _embedding(tokens, around)
+    before = [name for name in norms if "emb" in name]
+    equation = embedding + "(ids)" + "".join(f" + {place}(positions)" for place in places)
+    for name in before:
+        equation = f"{name}({equation})"
+    if equation == "embed_tokens(ids)":
+        body.drop("input")
+    else:
+        body.put(f"x = {equation}", "input", doubt=doubt)
+    head = next((path for path in top if "head" in path or path == "embed_out"), next(iter(top), "lm_head"))
+    body.drop("checkpoint", "names", "head")
+    if head != "lm_head":
+        body.put(head, "checkpoint", "names", "head")
+    if top.get(head, Module(head)).bias:
+        body.put(True, "head", "bias")
+    last = next((name for name in norms if name not in before), None)
+    inner = f"{last}(x)" if last else "x"
+    if (head, inner) == ("lm_head", "norm(x)"):
+        body.drop("output")
+    else:
+        body.put(f"logits = {head}({inner})", "output")
+
+
+def _embedding(tokens: list[str], around: dict[str, Module]) -> tuple[str, str | None]:
+    if len(tokens) == 1:
+        return tokens[0], None
+    largest = max(tokens, key=lambda path: (around[path].shape or (0,))[0], default="embed_tokens")
+    others = ", ".join(path for path in tokens if path != largest)
+    return largest, f"what else stands around the layers has no place yet: {others}" if others else "no embedding seen"
+
+
+def draft_norm(body: Body, layer: Layer, weights: Weights, values: Values) -> None:
+    """The kind of the norms: with a bias a LayerNorm, else what the name of the epsilon says."""
+    norms = [*layer.norms.values(), *(one for one in modules(weights.around).values() if one.is_norm)]
+    if not norms:
+        return
+    if any(one.bias for one in norms):
+        kind, bias, doubt = "layernorm", None, None
+    elif values.has("rms_norm_eps") or not (values.has("layer_norm_eps") or values.has("layer_norm_epsilon")):
+        kind, bias, doubt = "rmsnorm", None, None
+    else:
+        kind, bias, doubt = "layernorm", False, "a norm without bias, and an epsilon with the name of a LayerNorm's"
+    written = body.get("norm")
+    old = written.get("kind", "rmsnorm") if isinstance(written, dict) else written or "rmsnorm"
+    if old == kind:
+        return
+    body.drop("norm")
+    if kind == "layernorm":
+        body.put("layernorm" if bias is None else {"kind": kind, "bias": bias}, "norm", doubt=doubt)
