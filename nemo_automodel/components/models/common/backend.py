@@ -11,7 +11,7 @@ CHOICES = {
     "rope": ("auto", "torch", "te"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
-    "experts": ("auto", "torch", "te"),
+    "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "te"),
     "dispatcher": ("auto", "torch", "deepep"),
     "gate_precision": (None, "float32", "float64"),
 }

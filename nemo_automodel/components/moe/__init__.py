@@ -1,0 +1,1 @@
+"""Mixtures of experts: routers, experts, their balance, and how they spread over processes."""

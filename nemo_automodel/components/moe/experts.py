@@ -1,0 +1,172 @@
+"""Routed experts, stacked along the first dimension of their weights."""
+
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.nn import functional as F
+from transformers import initialization as init
+
+from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.functional import clamped_glu
+from nemo_automodel.components.moe.blockwise import blockwise
+from nemo_automodel.components.moe.grouping import sort_choices
+
+
+class GroupedExperts(nn.Module):
+    """E experts of which each token gets k: x [T, D], indices [T, k], weights [T, k] -> [T, D].
+
+    Weights are `gate_up_proj` [E, 2I, D] (rows of gate, then up; plain experts: `up_proj` [E, I, D]) and `down_proj`
+    [E, D, I]; biases carry the suffix `_bias`. Ids from the number of experts that are here on belong to others, and
+    add nothing. A subclass or `backend.experts` chooses the implementation; `loop` is the specification of all.
+    """
+
+    def __init__(self, config, backend=None):
+        super().__init__()
+        self.config = config
+        self.num_experts, width = config.n_routed_experts, config.moe_inter_dim
+        self.up_name, rows = ("gate_up_proj", 2 * width) if config.expert_kind == "gated" else ("up_proj", width)
+        self._declare(self.up_name, rows, config.expert_dim)
+        self._declare("down_proj", config.expert_dim, width)
+        self.act_fn = ACT[config.expert_activation]
+        name = getattr(backend, "experts", "auto")
+        self.implementation = self._implementation(name)
+
+    def _declare(self, name, rows, columns):
+        E, dtype = self.num_experts, self.config.dtype
+        self.register_parameter(name, nn.Parameter(torch.empty(E, rows, columns, dtype=dtype)))
+        bias = nn.Parameter(torch.empty(E, rows, dtype=dtype)) if self.config.expert_bias else None
+        self.register_parameter(f"{name}_bias", bias)
+
+    def _implementation(self, name):
+        """A function of (x, indices, weights, up, up_bias, down, down_bias, activate), or None: by device."""
+        if name in ("auto", "torch"):
+            return loop if any(True for _ in self.act_fn.parameters()) else None
+        if name not in EXPERTS:
+            raise ValueError(f"backend.experts: {name!r} is not one of auto, torch, {', '.join(EXPERTS)}")
+        if name == "blockwise" and any(True for _ in self.act_fn.parameters()):
+            raise ValueError(
+                f"backend.experts: blockwise cannot train the parameters of {self.config.expert_activation}; use loop"
+            )
+        return EXPERTS[name]
+
+    def initialize(self, std):
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.endswith("_bias"):
+                init.zeros_(parameter)
+            else:
+                init.normal_(parameter, mean=0.0, std=std)
+
+    def forward(self, x, indices, weights):
+        if self.config.weight_at == "input":
+            return self._weighted_inputs(x, indices, weights)
+        return self._compute(x, indices, weights)
+
+    def _weighted_inputs(self, x, indices, weights):
+        """Each choice becomes a token of its own, which one expert gets with weight 1."""
+        inputs = (x[:, None] * weights[..., None]).to(x.dtype).flatten(0, 1)
+        ones = torch.ones_like(indices, dtype=x.dtype).view(-1, 1)
+        return self._compute(inputs, indices.view(-1, 1), ones).unflatten(0, indices.shape).sum(1)
+
+    def _compute(self, x, indices, weights):
+        up, up_bias, down, down_bias = (
+            _local(getattr(self, name))
+            for name in (self.up_name, f"{self.up_name}_bias", "down_proj", "down_proj_bias")
+        )
+        dtype = x.dtype
+        x = x.to(up.dtype)  # autocast does not reach grouped products
+        implementation = self.implementation or (blockwise if _suits_blocks(x) else grouped_mm)
+        return implementation(x, indices, weights, up, up_bias, down, down_bias, self.activate).to(dtype)
+
+    def activate(self, h):
+        """What lies between the two products: [S, 2I] -> [S, I], or [S, I] -> [S, I] where experts are plain."""
+        config = self.config
+        if config.expert_kind == "plain":
+            return self.act_fn(h)
+        gate, up = h.chunk(2, dim=-1)
+        return clamped_glu(
+            gate, up, self.act_fn, limit=config.glu_limit, alpha=config.glu_alpha, up_offset=config.glu_up_offset
+        )
+
+
+def _local(parameter):
+    """The shard that is here, where experts are spread over ranks."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+
+def _suits_blocks(x):
+    """Blocks are measured best on a CPU; a compiler cannot see through their sizes."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def loop(x, indices, weights, up, up_bias, down, down_bias, activate):
+    """The specification: one expert after the other, each on its tokens."""
+    order, counts = sort_choices(indices, len(up))
+    counts = counts.tolist()
+    order = order[: sum(counts)]
+    tokens = order // indices.shape[1]
+    biases = [[None] * len(up) if bias is None else bias.unbind(0) for bias in (up_bias, down_bias)]
+    # unbind once: indexing weights[e] would cost a gradient of the size of all experts for each expert
+    parts = zip(x[tokens].split(counts), up.unbind(0), biases[0], down.unbind(0), biases[1], strict=True)
+    y = torch.cat([F.linear(activate(F.linear(rows, u, ub)), d, db) for rows, u, ub, d, db in parts])
+    y = (y * weights.flatten()[order, None]).to(x.dtype)
+    return torch.zeros_like(x).index_add(0, tokens, y)
+
+
+def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
+    """All experts in one grouped product each; nothing waits for the device."""
+    order, counts = sort_choices(indices, len(up))
+    offsets = counts.cumsum(0).to(torch.int32)
+    experts = indices.flatten()[order].clamp(max=len(up) - 1)
+    here = (indices.flatten()[order] < len(up))[:, None]
+    linear = partial(_grouped_linear, offsets=offsets, experts=experts, here=here)
+    rows = x[order // indices.shape[1]].masked_fill(~here, 0)
+    y = linear(activate(linear(rows, up, up_bias)), down, down_bias)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    y = (y * weights.flatten()[order, None])[back]
+    return y.unflatten(0, indices.shape).sum(1).to(x.dtype)
+
+
+def _grouped_linear(x, weight, bias, offsets, experts, here):
+    """Rows past the last offset are left unwritten by the product, so they are cleared."""
+    y = F.grouped_mm(x.contiguous(), weight.transpose(1, 2), offs=offsets)
+    if bias is not None:
+        y = y + bias[experts]
+    return y.masked_fill(~here, 0)
+
+
+EXPERTS = {"loop": loop, "grouped_mm": grouped_mm, "blockwise": blockwise}
+
+
+class GroupedExpertsDeepEP(GroupedExperts):
+    """Experts whose tokens DeepEP's kernels exchange between GPUs. Raises ImportError where it is not installed."""
+
+    def __init__(self, config, backend=None):
+        _require("deep_ep", "DeepEP", "https://github.com/deepseek-ai/DeepEP", "dispatcher")
+        super().__init__(config, backend)
+
+
+class GroupedExpertsTE(GroupedExperts):
+    """Experts as Transformer Engine's grouped linear layers. Raises ImportError where it is not installed."""
+
+    def __init__(self, config, backend=None):
+        _require("transformer_engine", "Transformer Engine", "pip install transformer-engine[pytorch]", "experts")
+        super().__init__(config, backend)
+
+
+def _require(package, name, source, field):
+    if find_spec(package) is None:
+        raise ImportError(f"backend.{field} asks for {name}, which is not installed ({source}); use 'torch'")
+    raise NotImplementedError(f"backend.{field}: no tested path through {name} exists yet; use 'torch'")
+
+
+def make_experts(config, backend=None):
+    """The experts that a backend names."""
+    if getattr(backend, "dispatcher", "auto") == "deepep":
+        return GroupedExpertsDeepEP(config, backend)
+    if getattr(backend, "experts", "auto") == "te":
+        return GroupedExpertsTE(config, backend)
+    return GroupedExperts(config, backend)

@@ -1,0 +1,161 @@
+"""Routers: which experts a token gets, and with what weights. One class for each scoring scheme."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import initialization as init
+
+from nemo_automodel.components.models.common.functional import softcap
+
+
+class Router(nn.Module):
+    """x [T, D] -> logits [T, E], weights [T, k], chosen experts [T, k].
+
+    Parameters `weight` [E, D], `bias` [E] where `router_bias`; buffer `e_score_correction_bias` [E] in fp32 where
+    `correction_bias`. What is pinned to fp32 stays so under `.to(dtype)`. `load` counts the choices of each expert
+    while training, None before the first; `update_moe_gate_bias` and metrics read it.
+    """
+
+    def __init__(self, config, backend=None):
+        super().__init__()
+        self.config = config
+        self.num_experts, self.top_k = config.n_routed_experts, config.n_activated_experts
+        self.gate_precision = getattr(torch, getattr(backend, "gate_precision", None) or "", None)
+        dtype = torch.float32 if config.gate_pinned else config.dtype
+        self.weight = nn.Parameter(torch.empty(self.num_experts, config.dim, dtype=dtype), config.train_gate)
+        if config.router_bias:
+            self.bias = nn.Parameter(torch.empty(self.num_experts, dtype=dtype), config.train_gate)
+        else:
+            self.register_parameter("bias", None)
+        bias = torch.zeros(self.num_experts, dtype=torch.float32) if config.correction_bias else None
+        self.register_buffer("e_score_correction_bias", bias)
+        self.load = None
+
+    def initialize(self, std):
+        init.normal_(self.weight, mean=0.0, std=std)
+        for vector in (self.bias, self.e_score_correction_bias):
+            if vector is not None:
+                init.zeros_(vector)
+
+    def _apply(self, fn, recurse=True):
+        pinned = [self.e_score_correction_bias, *(self.parameters(False) if self.config.gate_pinned else ())]
+
+        def keep(tensor):
+            moved = fn(tensor)
+            if any(tensor is each for each in pinned) and moved.is_floating_point():
+                return tensor.to(moved.device) if moved.dtype != tensor.dtype else moved
+            return moved
+
+        return super()._apply(keep, recurse)
+
+    def forward(self, x, padding_mask=None):
+        """padding_mask [T], True at tokens: the choices of padding are the id E, which no expert has."""
+        logits = self.logits(x)
+        weights, indices = self.choose(self._scorable(logits))
+        weights = self._renormalised(weights) * self.config.route_scale
+        if padding_mask is not None:
+            indices = indices.masked_fill(~padding_mask[:, None], self.num_experts)
+        if self.training:
+            self._count(indices)
+        return logits, weights if self.config.weights_dtype == "float32" else weights.to(x.dtype), indices
+
+    def logits(self, x):
+        """[T, E], in the dtype that `gate_dtype` (or the backend's `gate_precision`) says."""
+        dtype = self.gate_precision or (torch.float32 if self.config.gate_dtype == "float32" else self.weight.dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(dtype), self.weight.to(dtype), bias)
+
+    def _scorable(self, logits):
+        if self.config.gate_dtype == "score" and logits.dtype != torch.float64:
+            logits = logits.float()
+        return softcap(logits, self.config.router_softcap)
+
+    def score(self, logits):
+        """Logits [T, any number] -> scores of the same shape."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def choose(self, logits):
+        """Logits [T, E] -> weights [T, k] and experts [T, k], by the best scores or by the best logits."""
+        if not self.config.softmax_before_topk:
+            best, indices = logits.topk(self.top_k, dim=-1)
+            return self.score(best), indices
+        scores = self.score(logits)
+        if self.e_score_correction_bias is None and not self.config.grouped:
+            return scores.topk(self.top_k, dim=-1)
+        indices = self._candidates(scores).topk(self.top_k, dim=-1).indices
+        return scores.gather(1, indices), indices
+
+    def _candidates(self, scores):
+        """Scores by which to choose: with the correction bias, and outside of the best groups `group_masked`."""
+        if self.e_score_correction_bias is not None:
+            scores = scores + self.e_score_correction_bias
+        if not self.config.grouped:
+            return scores
+        groups = scores.unflatten(1, (self.config.n_expert_groups, -1))
+        kept = 1 if self.config.group_score == "max" else 2
+        values = groups.topk(kept, dim=-1).values.sum(dim=-1)
+        best = values.topk(self.config.n_limited_groups, dim=-1).indices
+        outside = torch.ones_like(values, dtype=torch.bool).scatter(1, best, False)
+        return groups.masked_fill(outside[..., None], self.config.group_masked).flatten(1)
+
+    def _renormalised(self, weights):
+        config = self.config
+        if not config.norm_topk_prob:
+            return weights
+        if config.norm_topk_order is not None:
+            return weights / torch.norm(weights, p=config.norm_topk_order, dim=-1, keepdim=True)
+        total = weights.sum(dim=-1, keepdim=True)
+        if config.norm_topk_min is not None:
+            total = total.clamp(min=config.norm_topk_min)
+        return weights / (total + config.norm_topk_eps if config.norm_topk_eps else total)
+
+    @torch.no_grad()
+    def _count(self, indices):
+        counts = torch.zeros(self.num_experts + 1, device=indices.device)
+        counts = counts.scatter_add(0, indices.flatten(), torch.ones(indices.numel(), device=indices.device))[:-1]
+        self.load = counts if self.load is None else self.load + counts
+
+
+class SoftmaxRouter(Router):
+    """Probabilities over all experts, or over the chosen (Switch Transformer, arXiv 2101.03961; Mixtral)."""
+
+    def score(self, logits):
+        return torch.softmax(logits, dim=-1)
+
+
+class SigmoidRouter(Router):
+    """Each expert by itself (DeepSeek-V3, arXiv 2412.19437, section 2.1.2)."""
+
+    def score(self, logits):
+        return torch.sigmoid(logits)
+
+
+class SparseMixerRouter(Router):
+    """k rounds, each a softmax over what is near the best of those that are left (PhiMoE, arXiv 2409.12136).
+
+    Choices are the best ones in training too: the paper's sampling and its gradient estimate are not implemented.
+    """
+
+    def choose(self, logits):
+        weights, indices, left = [], [], logits
+        for _ in range(self.top_k):
+            best, index = left.max(dim=-1, keepdim=True)
+            far = (best - logits) / logits.abs().clamp(min=best) > 2 * self.config.router_jitter
+            weights.append(left.masked_fill(far, float("-inf")).softmax(dim=-1).gather(1, index))
+            indices.append(index)
+            left = left.scatter(1, index, float("-inf"))
+        return torch.cat(weights, dim=1), torch.cat(indices, dim=1)
+
+
+class _Routers(dict):
+    def __missing__(self, name):
+        raise KeyError(f"no router scores by {name!r}; known are {', '.join(self)}")
+
+
+ROUTERS = _Routers(softmax=SoftmaxRouter, sigmoid=SigmoidRouter, sparsemixer=SparseMixerRouter)
+
+
+def make_router(config, backend=None):
+    """The router of a MoEConfig. Raises KeyError, with the known names, for an unknown `score_func`."""
+    return ROUTERS[config.score_func](config, backend)
