@@ -1,6 +1,7 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 from codegen.new import modules
 from codegen.new.body import Body
@@ -54,12 +55,13 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
     body.drop("checkpoint", "experts")
     name_role(body, "mlp", layer.mlp or "")
     _router(body, layer, values)
-    _routed(body, layer)
+    _routed(body, layer, values)
     _shared(body, layer)
+    _dense_layers(body, layer, values)
 
 
 def _router(body: Body, layer: Layer, values: Values) -> None:
-    outside = {path: one for path, one in layer.channel.items() if "expert" not in path or one.bare}
+    outside = {path: one for path, one in layer.channel.items() if "experts" not in path.split(".")}
     number = _number(values)
     router = next((one for one in outside.values() if one.weight and _first(one) == number), None)
     if router is None:
@@ -81,7 +83,7 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
             body.drop("checkpoint", "names", "correction_bias")
 
 
-def _routed(body: Body, layer: Layer) -> None:
+def _routed(body: Body, layer: Layer, values: Values) -> None:
     """One module per expert, or all experts in one tensor."""
     routed = {path: one for path, one in layer.channel.items() if "experts" in path.split(".") and "shared" not in path}
     single = next((path for path in routed if "*" in path.split(".")), None)
@@ -93,9 +95,39 @@ def _routed(body: Body, layer: Layer) -> None:
         _projections(body, {path: _at(one, path) for path, one in inner.items()}, "experts.")
     elif routed:
         body.put("stacked", "checkpoint", "experts")
-        for path, one in routed.items():
-            if any(one.name.startswith(name) for name in modules.GATE_UP):
-                body.put(["gate", "up"], "checkpoint", "fused", path, doubt=FUSED)
+        matrices = {path: one for path, one in routed.items() if one.shape is None or len(one.shape) == 3}
+        body.drop("mlp", "experts", "bias")
+        if len(matrices) < len(routed):
+            body.put(True, "mlp", "experts", "bias")
+        whole = {path: one for path, one in matrices.items() if one.name in modules.GATE_UP}
+        for path in whole:
+            body.put(["gate", "up"], "checkpoint", "fused", path, doubt=FUSED)
+        if any(one.shape is not None and one.shape[1] == values.get("hidden_size") for one in whole.values()):
+            body.put(sorted(matrices), "checkpoint", "transposed")
+
+
+# How configs say which layers have a dense MLP in place of the experts.
+_SCHEDULES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("mlp_layer_types", {"by": "config.mlp_layer_types[layer]"}),
+    ("first_k_dense_replace", {"when": "layer < config.first_k_dense_replace", "mlp": "gated"}),
+    (
+        "decoder_sparse_step",
+        {"when": "layer in config.mlp_only_layers or (layer + 1) % config.decoder_sparse_step", "mlp": "gated"},
+    ),
+    ("moe_layers", {"when": "layer not in config.moe_layers", "mlp": "gated"}),
+)
+
+
+def _dense_layers(body: Body, layer: Layer, values: Values) -> None:
+    """A schedule, where some layers have dense projections and others experts."""
+    if not any(path.split(".")[0] in modules.DOWN for path in layer.channel):
+        return
+    entries: Any = body.get("layers") or []
+    listed: list[Any] = cast("list[Any]", entries) if isinstance(entries, list) else [entries]
+    for field, entry in _SCHEDULES:
+        if values.has(field) and values.get(field) is not None and not any(field in str(one) for one in listed):
+            body.put([*listed, dict(entry)] if listed else dict(entry), "layers", doubt=f"config.{field} says which")
+            return
 
 
 def _shared(body: Body, layer: Layer) -> None:

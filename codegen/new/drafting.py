@@ -13,6 +13,7 @@ from codegen.generate import config_class, generate
 from codegen.layout import DOCS_PAGES, MODEL_TESTS, PENDING, REGISTRY, SPECS
 from codegen.new import compose, nearest
 from codegen.new.body import Body
+from codegen.new.doubts import distrust, suit, unwritten
 from codegen.new.expected import expect
 from codegen.new.kind import VLM, Kind, classify
 from codegen.new.report import Draft
@@ -26,8 +27,6 @@ from codegen.spec.check import read_text
 from codegen.spec.frame import IDENTIFIER
 from codegen.spec.loaded import LoadedSpec
 from codegen.write.single import write_files
-
-_ROUNDS = 20  # of taking out what does not suit; each takes out one key at least
 
 
 def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True) -> Draft:
@@ -103,8 +102,10 @@ class _Drafting:
         best = ranked[0]
         body = compose.compose(best, weights, found, experts)
         frame, doubts = self.frame(found)
-        taken, loaded, problems = self.suited(frame, body, best.name)
-        text = spec_text(frame, doubts, body, compose.unwritten(body))
+        taken, error = suit(body, lambda one: self.wrong(frame, one), best.name)
+        loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if best.alike < nearest.NEAR else []
+        loaded = self.loaded(frame, body) if error is None else None
+        text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])
         strange, lacking = _checked(loaded, found, weights)
         files, templates = self.files(loaded)
         return Draft(
@@ -124,7 +125,7 @@ class _Drafting:
             unexplained=tuple(strange),
             missing=tuple(lacking),
             unread=_unread(loaded, found),
-            problems=problems,
+            problems=tuple(f"{one.path}: {one.message}; {one.cure}" for one in error.problems) if error else (),
             files=files,
             tests=self.tests(found),
             lacking=templates,
@@ -150,20 +151,15 @@ class _Drafting:
             doubts["config"] = f"config.model_type: the config.json says {published!r}, which is no identifier"
         return frame, doubts
 
-    def suited(
-        self, frame: Mapping[str, Any], body: Body, best: str
-    ) -> tuple[list[str], LoadedSpec | None, tuple[str, ...]]:
-        """Take out inherited keys until the draft checks; what is left are its problems."""
-        taken: list[str] = []
-        for _ in range(_ROUNDS):
-            try:
-                return taken, read_text(spec_text(frame, {}, body, []), self.target, self.table), ()
-            except SpecError as error:
-                more = compose.settle(body, error, best)
-                taken += more
-                if not more:
-                    return taken, None, tuple(f"{one.path}: {one.message}; {one.cure}" for one in error.problems)
-        return taken, None, ("too many keys of the nearest spec do not suit this config",)
+    def loaded(self, frame: Mapping[str, Any], body: Body) -> LoadedSpec:
+        return read_text(spec_text(frame, {}, body, []), self.target, self.table)
+
+    def wrong(self, frame: Mapping[str, Any], body: Body) -> SpecError | None:
+        try:
+            self.loaded(frame, body)
+        except SpecError as error:
+            return error
+        return None
 
     def seen(self, found: Values, weights: Weights) -> list[str]:
         model_type = self.source.config["model_type"]

@@ -175,9 +175,17 @@ class _Layer:
         else:
             for role in ("up", "down") if isinstance(section, Plain) else ("gate", "up", "down"):
                 yield from self.role("mlp", role, before)
+            if isinstance(section, Gated) and self.activation(section) == "xielu":
+                yield f"{before}{disk_name(self.spec, 'activation', 'mlp')}."  # it learns parameters
             inner = section.inner_norm if isinstance(section, Gated) else None
             if inner is not None:
                 yield from norm_names(before + inner, self.spec.norm, self.spec.norm, self.values)
+
+    def activation(self, section: Gated) -> object:
+        try:
+            return self.values.evaluated(self.context.value(section, "activation"))
+        except SpecError:
+            return None
 
     def experts(self, moe: Moe, before: str) -> Iterator[str]:
         yield f"{before}{disk_name(self.spec, 'router', 'mlp')}.weight"

@@ -18,6 +18,8 @@ from codegen.spec.load import load
 from codegen.spec.loaded import LoadedSpec
 from codegen.spec.mlp import Moe
 
+NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -27,6 +27,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
 
 
+def _given(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _factor(value: Any) -> bool:
     return _number(value) and value != 1
 
@@ -43,9 +47,14 @@ SIGNS = (
     Sign("use_qk_norm", _yes, ("attention", "qk_norm", "when"), "config.use_qk_norm"),
     Sign("qk_layernorm", _yes, ("attention", "qk_norm", "when"), "config.qk_layernorm"),
     Sign("rope_interleave", _yes, ("rope", "layout"), "config.rope_interleave"),
-    Sign("resid_pdrop", _number, ("dropout", "residual"), "config.resid_pdrop", "where it acts is a guess"),
-    Sign("embd_pdrop", _number, ("dropout", "embedding"), "config.embd_pdrop", "where it acts is a guess"),
-    Sign("hidden_dropout", _number, ("dropout", "residual"), "config.hidden_dropout", "where it acts is a guess"),
+    *(
+        Sign(name, _given, ("dropout", place), f"config.{name}", "where it acts is a guess")
+        for place, names in (
+            ("residual", ("resid_pdrop", "residual_dropout", "hidden_dropout")),
+            ("embedding", ("embd_pdrop", "embedding_dropout")),
+        )
+        for name in names
+    ),
 )
 # Factors and caps in the equations before and after the layers.
 INPUT = (("embedding_multiplier", "{0} * config.embedding_multiplier"), ("scale_emb", "{0} * config.scale_emb"))

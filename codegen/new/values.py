@@ -6,6 +6,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
+from codegen.spec.attention import ACTIVATION, EPS
 from codegen.spec.values import Expression
 
 # What transformers writes into every config.json, or reads in none of the models.
@@ -20,7 +21,7 @@ GENERIC = frozenset(
 )
 PLAIN = frozenset(("use_cache", "initializer_range", "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id"))
 LEGACY_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
-# Names under which the library reads sizes -> names that configs give them; the first that holds a value is taken.
+# Names under which the library reads numbers -> names that configs give them; the first that holds a value is taken.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("n_embd", "d_model", "model_dim", "dim", "hidden_dim"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "num_transformer_layers"),
@@ -29,8 +30,17 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "max_position_embeddings": ("n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length"),
     "intermediate_size": ("ffn_dim", "ffn_hidden_size", "n_inner", "d_ff", "feed_forward_hidden_size"),
     "vocab_size": ("padded_vocab_size", "n_vocab"),
-    "rms_norm_eps": ("layernorm_epsilon", "rms_eps", "norm_eps"),
+    "rms_norm_eps": ("layernorm_epsilon", "rms_eps"),
     "hidden_act": ("activation", "activation_type", "afn"),
+    "num_experts": ("moe_num_experts", "num_moe_experts", "n_experts"),
+    "num_experts_per_tok": ("moe_k", "moe_topk", "moe_top_k", "num_experts_per_token", "top_k_experts"),
+}
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+# Defaults of the language that read one of several fields: where one is there, none of them needs an alias.
+CHAINS: Mapping[str, tuple[str, ...]] = {
+    "rms_norm_eps": tuple(name.removeprefix("config.") for name in EPS),
+    "hidden_act": tuple(name.removeprefix("config.") for name in ACTIVATION),
+    "num_experts": _EXPERTS,
 }
 
 
@@ -121,6 +131,6 @@ def _aliases(declared: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, others in ALIASES.items():
         present = next((other for other in others if declared.get(other) is not None), None)
-        if name not in declared and present is not None:
+        if present is not None and not declared.keys() & {name, *CHAINS.get(name, ())}:
             found[name] = present
     return found

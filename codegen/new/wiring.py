@@ -1,5 +1,7 @@
 """The equations of a draft: how the layer's norms wire it, what stands before and after the layers."""
 
+from typing import Any
+
 from codegen.new.body import Body
 from codegen.new.modules import Layer, Module, modules
 from codegen.new.values import Values
@@ -84,6 +86,7 @@ def draft_ends(body: Body, weights: Weights) -> None:
     body.drop("checkpoint", "names", "head")
     if head != "lm_head":
         body.put(head, "checkpoint", "names", "head")
+    body.drop("head", "bias")
     if top.get(head, Module(head)).bias:
         body.put(True, "head", "bias")
     last = next((name for name in norms if name not in before), None)
@@ -105,18 +108,31 @@ def _embedding(tokens: list[str], around: dict[str, Module]) -> tuple[str, str |
 def draft_norm(body: Body, layer: Layer, weights: Weights, values: Values) -> None:
     """The kind of the norms: with a bias a LayerNorm, else what the name of the epsilon says."""
     norms = [*layer.norms.values(), *(one for one in modules(weights.around).values() if one.is_norm)]
-    if not norms:
-        return
-    if any(one.bias for one in norms):
-        kind, bias, doubt = "layernorm", None, None
-    elif values.has("rms_norm_eps") or not (values.has("layer_norm_eps") or values.has("layer_norm_epsilon")):
-        kind, bias, doubt = "rmsnorm", None, None
-    else:
-        kind, bias, doubt = "layernorm", False, "a norm without bias, and an epsilon with the name of a LayerNorm's"
     written = body.get("norm")
-    old = written.get("kind", "rmsnorm") if isinstance(written, dict) else written or "rmsnorm"
-    if old == kind:
-        return
-    body.drop("norm")
-    if kind == "layernorm":
-        body.put("layernorm" if bias is None else {"kind": kind, "bias": bias}, "norm", doubt=doubt)
+    old: Any = written.get("kind", "rmsnorm") if isinstance(written, dict) else written or "rmsnorm"
+    has_bias = any(one.bias for one in norms)
+    if not norms:
+        body.put(False, "norm", "weight", doubt="no norm has a tensor")
+    elif has_bias or not _is_layernorm(values):
+        _change_kind(body, old, "layernorm" if has_bias else "rmsnorm")
+    else:
+        doubt = "a norm without bias, and an epsilon with the name of a LayerNorm's" if old == "rmsnorm" else None
+        _change_kind(body, old, "layernorm")
+        body.put("layernorm", "norm", "kind", doubt=doubt)
+        body.put(False, "norm", "bias", doubt=doubt)
+
+
+def _change_kind(body: Body, old: str, kind: str) -> None:
+    """Another kind of norm has none of the keys of the old one."""
+    if old != kind:
+        body.drop("norm")
+        if kind != "rmsnorm":
+            body.put(kind, "norm")
+    elif isinstance(body.get("norm"), dict):
+        body.drop("norm", "bias")
+        body.drop("norm", "weight")
+
+
+def _is_layernorm(values: Values) -> bool:
+    """What the name of the epsilon says of norms without a bias."""
+    return not values.has("rms_norm_eps") and any(values.has(name) for name in ("layer_norm_eps", "layer_norm_epsilon"))
