@@ -11,7 +11,7 @@ CHOICES = {
     "expert_kind": ("gated", "plain"),
     "shared_kind": ("gated", "plain"),
     "weight_at": ("output", "input"),
-    "shared_combine": ("sum", "mean"),
+    "shared_combine": ("sum", "mean", "average"),
 }
 
 
@@ -39,8 +39,8 @@ class MoEConfig:
     """How many groups a token may choose from (`topk_group`)."""
     group_score: str = "top2_sum"
     """How good a group is: the sum of its two best scores (V3), or its best (`max`, V2)."""
-    group_masked: float = float("-inf")
-    """The score of an expert outside of the chosen groups; 0.0 beats negative scores (V2, Mistral 4)."""
+    group_masked: float | str = "-inf"
+    """The score of an expert outside of the chosen groups, as float() reads it; 0.0 beats negative ones (Mistral 4)."""
 
     score_func: str = "softmax"
     """A name of `router.ROUTERS`."""
@@ -103,7 +103,7 @@ class MoEConfig:
     shared_expert_gate: bool = False
     """Whether a sigmoid gate [D -> 1] weighs the shared experts (Qwen2-MoE)."""
     shared_combine: str = "sum"
-    """How routed and shared outputs join: `sum`, or `mean` (Cohere2-MoE)."""
+    """How routed and shared outputs join: `sum`, or `mean` alias `average` (Cohere2-MoE)."""
 
     train_gate: bool = True
     """Whether the router's projection is trained."""

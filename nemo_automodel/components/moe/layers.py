@@ -1,5 +1,6 @@
 """The mixture-of-experts layer, and the MLP of its shared experts."""
 
+from functools import partial
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class MoE(nn.Module):
     """Each token gets k of E experts, and the shared ones: [B, S, D] -> [B, S, D], called like a dense MLP.
 
     padding_mask [B, S], True (or not 0) at tokens: padding is not routed. Where it is not given, the one in the
-    attribute `padding_mask` counts, which the decoder sets before each layer. Padding gets the shared experts alone.
+    attribute `padding_mask` counts once, which the decoder sets before each layer. Padding gets shared experts alone.
     """
 
     def __init__(self, config, backend=None):
@@ -60,6 +61,7 @@ class MoE(nn.Module):
         if config.shared_width and config.shared_expert_gate:
             self.shared_expert_gate = nn.Linear(config.dim, 1, bias=False, dtype=config.dtype)
         self.padding_mask = None
+        self.dispatcher = None  # where experts are spread over processes: what exchanges tokens
 
     @staticmethod
     def _shared(config, backend):
@@ -76,7 +78,8 @@ class MoE(nn.Module):
         )
 
     def forward(self, x, padding_mask=None):
-        padding_mask = self.padding_mask if padding_mask is None else padding_mask
+        handed_over, self.padding_mask = self.padding_mask, None
+        padding_mask = handed_over if padding_mask is None else padding_mask
         tokens = x.flatten(0, -2)
         _, weights, indices = self.gate(tokens, None if padding_mask is None else padding_mask.flatten().bool())
         y = self._routed(tokens, indices, weights).view_as(x)
@@ -85,7 +88,8 @@ class MoE(nn.Module):
     def _routed(self, tokens, indices, weights):
         if self.config.moe_latent_size:
             tokens = self.fc1_latent_proj(tokens)
-        y = self.experts(tokens, indices, weights)
+        experts = self.experts if self.dispatcher is None else partial(self.dispatcher, self.experts)
+        y = experts(tokens, indices, weights)
         if self.config.moe_latent_size:
             y = self.fc2_latent_proj(y)
         return y if self.config.routed_scale == 1.0 else y * self.config.routed_scale
@@ -95,4 +99,4 @@ class MoE(nn.Module):
         if self.config.shared_expert_gate:
             shared = torch.sigmoid(self.shared_expert_gate(x)) * shared
         y = y + shared
-        return y / 2 if self.config.shared_combine == "mean" else y
+        return y if self.config.shared_combine == "sum" else y / 2

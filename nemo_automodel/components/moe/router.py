@@ -37,13 +37,19 @@ class Router(nn.Module):
             if vector is not None:
                 init.zeros_(vector)
 
+    @property
+    def pinned(self):
+        """Names of the tensors that are fp32 whatever the model is."""
+        names = [name for name in ("weight", "bias") if self.config.gate_pinned and getattr(self, name) is not None]
+        return names if self.e_score_correction_bias is None else [*names, "e_score_correction_bias"]
+
     def _apply(self, fn, recurse=True):
-        pinned = [self.e_score_correction_bias, *(self.parameters(False) if self.config.gate_pinned else ())]
+        pinned = [getattr(self, name) for name in self.pinned]
 
         def keep(tensor):
             moved = fn(tensor)
-            if any(tensor is each for each in pinned) and moved.is_floating_point():
-                return tensor.to(moved.device) if moved.dtype != tensor.dtype else moved
+            if moved.dtype != tensor.dtype and any(tensor is each for each in pinned):
+                return tensor.to(moved.device)
             return moved
 
         return super()._apply(keep, recurse)
@@ -97,7 +103,7 @@ class Router(nn.Module):
         values = groups.topk(kept, dim=-1).values.sum(dim=-1)
         best = values.topk(self.config.n_limited_groups, dim=-1).indices
         outside = torch.ones_like(values, dtype=torch.bool).scatter(1, best, False)
-        return groups.masked_fill(outside[..., None], self.config.group_masked).flatten(1)
+        return groups.masked_fill(outside[..., None], float(self.config.group_masked)).flatten(1)
 
     def _renormalised(self, weights):
         config = self.config

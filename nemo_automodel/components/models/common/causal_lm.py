@@ -143,9 +143,14 @@ class DecoderModel(Decoder):
                 past_key_values=past_key_values,
                 use_cache=use_cache,
                 position_ids=position_ids,
+                **self.layer_context(x, attention_mask),
                 **kwargs,
             )
         return BaseModelOutputWithPast(last_hidden_state=self.finish(x), past_key_values=past_key_values)
+
+    def layer_context(self, x, attention_mask):
+        """Further keywords of each layer."""
+        return {}
 
     def _positions(self, x, past_key_values):
         seen = 0 if past_key_values is None else past_key_values.get_seq_length()

@@ -1,0 +1,68 @@
+"""Decoders with mixtures of experts: padding that is not routed, router logits, and the load-balancing loss."""
+
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+from transformers.utils.output_capturing import OutputRecorder
+
+from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
+from nemo_automodel.components.moe.balance import load_balancing_loss, update_moe_gate_bias
+from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.components.moe.router import Router
+
+
+class MoEDecoderModel(DecoderModel):
+    """A decoder whose layers are told which tokens are padding, and whose router logits can be recorded."""
+
+    _can_record_outputs = {**DecoderModel._can_record_outputs, "router_logits": OutputRecorder(Router, index=0)}
+
+    def post_init(self):
+        pinned = [name for module in self.modules() if isinstance(module, Router) for name in module.pinned]
+        self._keep_in_fp32_modules_strict = {f"gate.{name}" for name in pinned}
+        super().post_init()
+        for layer in self.decoder_layers:
+            layer.register_forward_pre_hook(_hand_over_padding, with_kwargs=True)
+
+    def layer_context(self, x, attention_mask):
+        """Masks that are not [B, T] (made by `generate`, or by the caller) do not tell which tokens are padding."""
+        return {"padding_mask": _of_tokens(attention_mask, x)}
+
+
+def _of_tokens(attention_mask, x):
+    """[B, S] for the S tokens of x [B, S, D], without those in the cache; None where the mask does not tell."""
+    if getattr(attention_mask, "ndim", None) != 2:
+        return None
+    return attention_mask[:, -x.shape[1] :]
+
+
+def _hand_over_padding(layer, args, kwargs):
+    """By a hook of the layer, so that a forward pass replayed by gradient checkpointing sees its own mask."""
+    padding_mask = kwargs.pop("padding_mask", None)
+    for module in layer.modules():
+        if isinstance(module, MoE):
+            module.padding_mask = padding_mask
+    return args, kwargs
+
+
+class MoECausalLM(CausalLM):
+    """A causal language model that adds the load-balancing loss where router logits are asked for."""
+
+    def output(self, outputs, logits, loss, attention_mask):
+        router_logits, aux_loss = outputs.get("router_logits"), None
+        if router_logits:
+            config = next(module.config for module in self.modules() if isinstance(module, MoE))
+            mask = _of_tokens(attention_mask, outputs.last_hidden_state)
+            aux_loss = load_balancing_loss(router_logits, config.n_activated_experts, mask)
+            if loss is not None:
+                loss = loss + config.aux_loss_coeff * aux_loss.to(loss.device)
+        return MoeCausalLMOutputWithPast(
+            loss=loss,
+            aux_loss=aux_loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=router_logits,
+        )
+
+    def update_moe_gate_bias(self):
+        """Moves the routers' correction biases towards balance; once an optimiser step."""
+        update_moe_gate_bias(self)

@@ -1,0 +1,136 @@
+"""Experts inside of a whole model: transformers' losses, padding, checkpointing, Trainer."""
+
+import pytest
+import torch
+from transformers import Qwen3MoeForCausalLM, Trainer, TrainingArguments
+
+from nemo_automodel.components.moe.balance import MoEBalanceCallback, load_metrics, routers
+from nemo_automodel.components.moe.layers import MoE
+from tests.moe.tiny import TinyForCausalLM, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def batch(rows=3, length=9):
+    ids = torch.randint(1, 61, (rows, length))
+    mask = torch.ones_like(ids)
+    mask[0, :4], mask[1, 7:] = 0, 0  # one row is padded on the left, one on the right
+    return ids, mask
+
+
+def pair(**fields):
+    theirs = Qwen3MoeForCausalLM._from_config(tiny_config(**fields), attn_implementation="eager")
+    ours = TinyForCausalLM._from_config(tiny_config(**fields), attn_implementation="eager")
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def test_logits_aux_loss_and_gradients_equal_transformers():
+    ours, theirs = pair()
+    ids, mask = batch()
+    before = torch.cat([mask[:, :1], mask[:, :-1]], dim=1)  # what padding would predict is no label
+    labels = ids.masked_fill(mask * before == 0, -100)
+    outputs = [m(ids, attention_mask=mask, labels=labels, output_router_logits=True) for m in (ours, theirs)]
+    real = mask.bool()
+    torch.testing.assert_close(outputs[0].logits[real], outputs[1].logits[real], atol=2e-6, rtol=2e-6)
+    torch.testing.assert_close(outputs[0].aux_loss, outputs[1].aux_loss, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(outputs[0].loss, outputs[1].loss, atol=1e-6, rtol=1e-6)
+    assert len(outputs[0].router_logits) == 2
+    for output in outputs:
+        output.loss.backward()
+    expected = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_a_padded_batch_gives_each_sequence_what_it_gets_alone():
+    ours, _ = pair()
+    ids, mask = batch()
+    together = ours(ids, attention_mask=mask).logits
+    for row in range(len(ids)):
+        alone = ours(ids[row : row + 1, mask[row].bool()]).logits[0]
+        torch.testing.assert_close(together[row, mask[row].bool()], alone, atol=2e-6, rtol=2e-6)
+
+
+def test_padding_reaches_no_expert():
+    ours, _ = pair()
+    ids, mask = batch()
+    ours.train()(ids, attention_mask=mask)
+    for router in routers(ours).values():
+        assert router.load.sum() == 2 * mask.sum()
+    assert all(m.padding_mask is None for m in ours.modules() if isinstance(m, MoE))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_replayed_forwards_see_their_own_mask(reentrant):
+    ours, _ = pair()
+    ours.train()
+    ids, mask = batch()
+
+    def gradients(checkpointing):
+        ours.zero_grad()
+        if checkpointing:
+            ours.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        losses = [ours(i, attention_mask=m, labels=i).loss for i, m in ((ids, mask), (ids.flip(0), mask.flip(1)))]
+        sum(losses).backward()
+        return [p.grad.clone() for p in ours.parameters()]
+
+    for plain, replayed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(plain, replayed, atol=1e-6, rtol=1e-5)
+
+
+def test_generation_with_and_without_cache_agrees():
+    ours, theirs = pair()
+    ids, mask = torch.randint(1, 61, (2, 5)), torch.ones(2, 5, dtype=torch.long)
+    ids[0, :2], mask[0, :2] = 0, 0
+    runs = [
+        model.eval().generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=cache)
+        for model, cache in ((ours, True), (ours, False), (theirs, True))
+    ]
+    assert runs[0].equal(runs[1]) and runs[0].equal(runs[2])
+
+
+def test_pinned_tensors_survive_bf16_saving_and_loading(tmp_path):
+    config = tiny_config()
+    config.correction_bias = True
+    model = TinyForCausalLM._from_config(config)
+    value = torch.randn(8)
+    bias = model.model.layers[1].mlp.gate.e_score_correction_bias
+    bias.copy_(value)
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    config.correction_bias = True
+    loaded = TinyForCausalLM.from_pretrained(tmp_path, config=config, dtype=torch.bfloat16)
+    for each in (model, loaded, loaded.half(), loaded.to(torch.bfloat16)):
+        gate = each.model.layers[1].mlp.gate
+        assert gate.e_score_correction_bias.dtype == torch.float32 and gate.e_score_correction_bias.equal(value)
+        assert gate.weight.dtype != torch.float32
+
+
+def test_biases_move_and_loads_are_logged_under_the_trainer(tmp_path):
+    config = tiny_config()
+    config.correction_bias = True
+    model = TinyForCausalLM._from_config(config)
+    ids = [{"input_ids": row, "labels": row} for row in torch.randint(1, 61, (16, 8))]
+    arguments = TrainingArguments(
+        tmp_path,
+        max_steps=3,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    trainer = Trainer(model, arguments, train_dataset=ids, callbacks=[MoEBalanceCallback()])
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "moe/max_load" in entry]
+    assert len(logged) >= 3 and logged[0]["moe/worst_load"] >= logged[0]["moe/max_load"] >= 1
+    for router in routers(model).values():
+        moved = router.e_score_correction_bias.abs()
+        assert moved.max() <= 0.03 + 1e-6 and moved.max() > 0
+        assert router.load is None
+    assert load_metrics(model) == {}
