@@ -5,7 +5,7 @@ spec or usage, or a disk that refuses; 3 a conflict with something that a person
 
 With `--json`, stdout holds one object. Its keys always include `command` and `exit_code`; the others are those of
 `codegen.report` for apply, check and diff; of the dataclass that the command's module returns for list (as `specs`),
-explain (as `fields`), eject and new; and `error` (lines) and `problems` if the command could not do its work.
+explain, eject and new; and `error` (lines) and `problems` if the command could not do its work.
 """
 
 import json
@@ -71,9 +71,8 @@ def _list(options: Namespace) -> int:
 def _explain(options: Namespace) -> int:
     from codegen.explain import explain
 
-    fields = explain(Path(_root(options)), options.name, options.field)
-    text = "".join(f"{field}\n" for field in fields)
-    return _answer(options, {"name": options.name, "fields": list(map(asdict, fields))}, text)
+    explanation = explain(options.name, options.field, Path(_root(options)))
+    return _answer(options, asdict(explanation), f"{explanation}\n")
 
 
 def _schema(options: Namespace) -> int:

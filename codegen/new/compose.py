@@ -75,7 +75,9 @@ def _differ(here: set[str], there: set[str]) -> bool:
 
 def _below(names: Any, path: str | None, found: Layer) -> set[str]:
     prefix = f"{path}." if path else ""
-    return {name for name in names if path is not None and name.startswith(prefix) and _module(name, prefix) in found.mixing}
+    return {
+        name for name in names if path is not None and name.startswith(prefix) and _module(name, prefix) in found.mixing
+    }
 
 
 def _channel(names: Any, found: Layer) -> set[str]:

@@ -35,7 +35,9 @@ def distrust(body: Body, check: Check, nearest: str) -> list[str]:
         trial.drop(*path)
         if check(trial) is None:
             body.drop(*path)
-            lines.append(f"{'.'.join(map(str, path))} is the default; {nearest} has {_shown(value)}, and is not near enough")
+            lines.append(
+                f"{'.'.join(map(str, path))} is the default; {nearest} has {_shown(value)}, and is not near enough"
+            )
     return lines
 
 
@@ -118,7 +120,9 @@ def _written(body: Body, dotted: str) -> Path | None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_shown(child)}" for name, child in cast("dict[Any, Any]", value).items()) + "}"
+        return (
+            "{" + ", ".join(f"{name}: {_shown(child)}" for name, child in cast("dict[Any, Any]", value).items()) + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(_shown, cast("list[Any]", value))) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -50,7 +50,9 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
 
 def _refuse_existing(root: Path, name: str) -> None:
     for folder in (SPECS, PENDING):
-        present = next((path for path in (root / folder).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None)
+        present = next(
+            (path for path in (root / folder).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None
+        )
         if present is not None:
             shown = f"{folder}/{present.name}"
             cure = "edit it, or draft under another name with --name, or only look with --stdout"
@@ -70,7 +72,9 @@ def _language(source: Source, kind: Kind) -> Source:
     if kind.name != VLM:
         return source
     config = {"model_type": f"{source.config['model_type']}_text", **kind.text}
-    tensors = {re.sub(r"(^|\.)language_model\.(model\.)?", r"\1", name): shape for name, shape in source.tensors.items()}
+    tensors = {
+        re.sub(r"(^|\.)language_model\.(model\.)?", r"\1", name): shape for name, shape in source.tensors.items()
+    }
     inner = {name: shape for name, shape in tensors.items() if "vision" not in name and "projector" not in name}
     note = "vision-language models have no template yet: the draft is that of the language model"
     return replace(source, config=config, tensors=inner, notes=(*source.notes, note))
@@ -120,7 +124,9 @@ class _Drafting:
             alike=round(best.alike, 4),
             runners_up=tuple(f"{one.path} ({one.alike:.2f})" for one in ranked[1:3]),
             differences=tuple(nearest.differences(best, weights, found)),
-            uncertain=tuple(line.removeprefix("# uncertain: ") for line in text.splitlines() if line[:13] == "# uncertain: "),
+            uncertain=tuple(
+                line.removeprefix("# uncertain: ") for line in text.splitlines() if line[:13] == "# uncertain: "
+            ),
             taken_out=tuple(taken),
             unexplained=tuple(strange),
             missing=tuple(lacking),
@@ -164,9 +170,11 @@ class _Drafting:
     def seen(self, found: Values, weights: Weights) -> list[str]:
         model_type = self.source.config["model_type"]
         lines = [
-            f"model type {model_type}: transformers' {found.config.name}"
-            if found.known
-            else f"model type {model_type}: not in transformers, so the draft declares {found.config.name}"
+            (
+                f"model type {model_type}: transformers' {found.config.name}"
+                if found.known
+                else f"model type {model_type}: not in transformers, so the draft declares {found.config.name}"
+            )
         ]
         if weights.inside:
             number = len(self.source.tensors)
@@ -195,7 +203,7 @@ class _Drafting:
         lines.append(f"codegen parity {self.name} --checkpoint {self.source.shown}")
         if not found.known:
             reference = f"tests.reference.{self.name}:{self.architecture}"
-            lines.append(f"they need a reference: write it in plain torch, and `tests: {{reference: \"{reference}\"}}`")
+            lines.append(f'they need a reference: write it in plain torch, and `tests: {{reference: "{reference}"}}`')
         return tuple(lines)
 
 

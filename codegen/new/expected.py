@@ -91,7 +91,7 @@ def norm_names(name: str, norm: Norm, base: Norm, values: Values) -> Iterator[st
     has_weight = weight is None or bool(values.evaluated(weight))
     if has_weight:
         yield f"{name}.weight"
-    if (bool(values.evaluated(bias)) if bias is not None else kind == "layernorm" and has_weight):
+    if bool(values.evaluated(bias)) if bias is not None else kind == "layernorm" and has_weight:
         yield f"{name}.bias"
 
 
@@ -122,7 +122,11 @@ class _Layer:
         name = fused[0] if fused else disk_name(self.spec, role, part)
         yield f"{before}{name}.weight"
         if self.flag(part, role):
-            yield f"{before}{disk_name(self.spec, f'{role}_bias', part)}" if self.renamed(role) else f"{before}{name}.bias"
+            yield (
+                f"{before}{disk_name(self.spec, f'{role}_bias', part)}"
+                if self.renamed(role)
+                else f"{before}{name}.bias"
+            )
 
     def renamed(self, role: str) -> bool:
         return f"{role}_bias" in (self.spec.checkpoint.names or {})

@@ -11,7 +11,15 @@ CAUSAL = ("ForCausalLM", "LMHeadModel")
 # Counts of experts under the names that published configs use; the first four are the common ones.
 EXPERT_FIELDS = (
     *("num_local_experts", "n_routed_experts", "num_experts", "num_experts_per_tok"),
-    *("moe_num_experts", "num_moe_experts", "moe_topk", "moe_top_k", "moe_k", "top_k_experts", "ffn_config.moe_num_experts"),
+    *(
+        "moe_num_experts",
+        "num_moe_experts",
+        "moe_topk",
+        "moe_top_k",
+        "moe_k",
+        "top_k_experts",
+        "ffn_config.moe_num_experts",
+    ),
 )
 
 

@@ -53,7 +53,7 @@ def _config(file: Path) -> dict[str, Any]:
         raise CodegenError(f"{file}: holds no JSON object; name the config.json of a model")
     config = cast("dict[str, Any]", content)
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
-        raise CodegenError(f"{file}: has no model_type; add it, e.g. \"model_type\": \"llama\"")
+        raise CodegenError(f'{file}: has no model_type; add it, e.g. "model_type": "llama"')
     architectures = config.get("architectures")
     if architectures is not None and not (
         isinstance(architectures, list) and all(isinstance(name, str) for name in cast("list[Any]", architectures))

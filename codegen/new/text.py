@@ -74,7 +74,9 @@ def _listed(name: Any, items: list[Any], indent: int) -> str:
 
 def _is_flat(entries: dict[Any, Any]) -> bool:
     """Whether this is a table of plain values, as the fields of a config are: more than a few, hardly nested."""
-    return len(entries) > 4 and not any(isinstance(value, str) and len(value) > WIDTH // 2 for value in entries.values())
+    return len(entries) > 4 and not any(
+        isinstance(value, str) and len(value) > WIDTH // 2 for value in entries.values()
+    )
 
 
 def _dumped(name: Any, value: Any, flow: bool, width: int) -> str:

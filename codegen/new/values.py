@@ -15,11 +15,19 @@ GENERIC = frozenset(
         *("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path", "dtype", "torch_dtype"),
         *("output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "chunk_size_feed_forward"),
         *("is_encoder_decoder", "id2label", "label2id", "num_labels", "problem_type", "_attn_implementation"),
-        *("quantization_config", "pretraining_tp", "use_bfloat16", "_attn_implementation_autoset", "attn_implementation"),
+        *(
+            "quantization_config",
+            "pretraining_tp",
+            "use_bfloat16",
+            "_attn_implementation_autoset",
+            "attn_implementation",
+        ),
         *("task_specific_params", "vision_config", "text_config", "audio_config", "add_cross_attention"),
     )
 )
-PLAIN = frozenset(("use_cache", "initializer_range", "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id"))
+PLAIN = frozenset(
+    ("use_cache", "initializer_range", "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id")
+)
 LEGACY_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
 # Names under which the library reads numbers -> names that configs give them; the first that holds a value is taken.
 ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -79,7 +79,9 @@ def _unheld(text: str, values: Values) -> Iterator[str]:
     except Refused:
         return
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Subscript | ast.Attribute) or not isinstance(node.value, ast.Subscript | ast.Attribute):
+        if not isinstance(node, ast.Subscript | ast.Attribute) or not isinstance(
+            node.value, ast.Subscript | ast.Attribute
+        ):
             continue
         try:
             evaluate(node, values.held, layer=0)

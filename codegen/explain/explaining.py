@@ -1,0 +1,194 @@
+"""Explains by regenerating: the lines that change with a field are the lines that it generates."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, cast
+
+from codegen import format_cache
+from codegen.cache import Store
+from codegen.configs import ConfigClass, table
+from codegen.errors import CodegenError, SpecError
+from codegen.explain.answer import Change, Explanation, Field
+from codegen.explain.flips import flips, get
+from codegen.explain.meaning import Meaning, meaning, plain
+from codegen.explain.meaning import Path as Keys
+from codegen.generate import config_class, generate
+from codegen.layout import PENDING, SPECS, STATE_DIR
+from codegen.spec.check import read_text
+from codegen.spec.frame import FRAME
+from codegen.spec.language import Spec
+from codegen.spec.load import Node, load
+from codegen.spec.loaded import LoadedSpec
+from codegen.spec.suggest import cure
+
+HEADER = 2  # lines that the writer puts before every body
+
+
+def explain(name: str, field: str | None, root: Path) -> Explanation:
+    """Explain one field of a spec by its dotted path (`attention.window`, `layers.0.when`), or list what is written.
+
+    Raises:
+        CodegenError: there is no such spec, or the language has no such field.
+        SpecError: the spec is invalid.
+    """
+    # What was formatted before need not be formatted again; nothing is added to that memory here.
+    format_cache.use(Store(os.path.join(root, STATE_DIR, "cache", "formatted")))
+    subject = _subject(name, root)
+    return subject.all() if field is None else subject.one(field)
+
+
+def _subject(name: str, root: Path) -> "_Subject":
+    for folder in (SPECS, PENDING):
+        path = root / folder / f"{name}.yaml"
+        if name.isidentifier() and path.is_file():
+            shown, text = f"{folder}/{name}.yaml", path.read_bytes()
+            spec = read_text(text, shown)
+            return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
+    known = sorted(path.stem for folder in (SPECS, PENDING) for path in (root / folder).glob("*.yaml"))
+    raise CodegenError(f"there is no spec of '{name}'; {cure(name, known) or '`codegen list` shows the specs'}")
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A spec: as text with places, and as loaded."""
+
+    shown: str
+    node: Node
+    spec: LoadedSpec
+    config: ConfigClass
+    root: Path
+
+    @property
+    def base(self) -> Spec:
+        return next(iter(self.spec.flat.values()))
+
+    def all(self) -> Explanation:
+        fields = tuple(self.field(path) for path, _ in _leaves((), self.node.plain()))
+        bodies, lacking = self.bodies(self.spec)
+        return Explanation(self.spec.name, self.shown, fields, tuple(bodies), lacking=lacking)
+
+    def one(self, dotted: str) -> Explanation:
+        path = self.path(dotted)
+        written: dict[str, Any] = self.node.plain()
+        bodies, lacking = self.bodies(self.spec)
+        compared, changes, refused = "", (), list[str]()
+        for label, other in flips(written, path, self.meaning(path)) if not lacking else ():
+            try:
+                changed, gone = self.bodies(read_text(json.dumps(other), self.shown))
+            except SpecError as error:
+                refused.append(f"{label}: {error.problems[0].message}")
+                continue
+            if gone:
+                refused.append(f"{label}: no template yet for {', '.join(gone)}")
+                continue
+            compared, changes = compared or label, tuple(_changes(bodies, changed))
+            if changes:
+                compared = label
+                break
+        return Explanation(
+            self.spec.name,
+            self.shown,
+            (self.field(path),),
+            tuple(bodies),
+            compared,
+            changes,
+            () if changes else tuple(refused),
+            lacking,
+            single=True,
+        )
+
+    def path(self, dotted: str) -> Keys:
+        """The keys of a dotted path; what is written may have dots in a key (`checkpoint.fused.experts.fc1`)."""
+        path: Keys = ()
+        parts = dotted.split(".")
+        here: Any = self.node.plain()
+        while parts:
+            whole = next((end for end in range(len(parts), 0, -1) if _has(here, ".".join(parts[:end]))), 1)
+            step: Any = ".".join(parts[:whole])
+            step = int(step) if isinstance(here, list) and step.isdigit() else step
+            if isinstance(here, dict) and step not in here and str(step).isdigit() and int(step) in here:
+                step = int(step)
+            path, here, parts = (*path, step), get(here, (step,)), parts[whole:]
+        return path
+
+    def meaning(self, path: Keys) -> Meaning:
+        """What the language says; where an overlay changes a section's kind, that of the overlay."""
+        flat = list(self.spec.flat.values())
+        for spec in flat:
+            try:
+                return meaning(path, spec)
+            except CodegenError:
+                if spec is flat[-1]:
+                    raise
+        raise AssertionError
+
+    def field(self, path: Keys) -> Field:
+        found, value = self.meaning(path), get(self.node.plain(), path)
+        where = str(self.node.find(path, key=True)) if value is not None else None
+        return Field(
+            ".".join(map(str, path)),
+            found.type,
+            found.doc,
+            found.words,
+            found.default,
+            None if value is not None else found.taken(self.config),
+            None if value is None else _shown(value),
+            where,
+            tuple(self.elsewhere(path)),
+        )
+
+    def elsewhere(self, path: Keys) -> Iterator[str]:
+        """Overlays that write the same key."""
+        for other, value in _leaves((), self.node.plain()):
+            if other != path and other[0] != path[0] and path and plain(other)[: len(path)] == path:
+                yield f"{self.node.find(other, key=True)} ({'.'.join(map(str, other))}: {_shown(value)})"
+
+    def bodies(self, spec: LoadedSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
+        """The generated files without their headers; or what has no template yet."""
+        try:
+            made = generate(spec, self.root)
+        except SpecError as error:
+            return {}, tuple(problem.message.removeprefix("no template yet for ") for problem in error.problems)
+        return {artifact.path: artifact.body for artifact in made.artifacts}, ()
+
+
+def _has(tree: Any, name: str) -> bool:
+    if isinstance(tree, list):
+        return name.isdigit() and int(name) < len(cast("list[Any]", tree))
+    return isinstance(tree, dict) and name in tree
+
+
+def _leaves(path: Keys, value: Any) -> Iterator[tuple[Keys, Any]]:
+    """Every written key that holds no mapping of keys; the frame by its first level."""
+    if isinstance(value, dict) and value and (not path or path[0] not in FRAME):
+        for name, child in cast("dict[Any, Any]", value).items():
+            yield from _leaves((*path, name), child)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in cast("list[Any]", value)):
+        for index, child in enumerate(cast("list[Any]", value)):
+            yield from _leaves((*path, index), child)
+    else:
+        yield path, value
+
+
+def _shown(value: Any) -> str:
+    """A value in flow style, as a spec might have it."""
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{name}: {_shown(child)}" for name, child in cast("dict[Any, Any]", value).items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, cast("list[Any]", value))) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _changes(bodies: Mapping[str, str], others: Mapping[str, str]) -> Iterator[Change]:
+    """The lines in which two sets of files differ, file by file."""
+    for path in dict.fromkeys((*bodies, *others)):
+        there, instead = bodies.get(path, "").splitlines(), others.get(path, "").splitlines()
+        for tag, i1, i2, j1, j2 in SequenceMatcher(None, there, instead, autojunk=False).get_opcodes():
+            if tag != "equal":
+                yield Change(path, i1 + 1 + HEADER, i2 + HEADER, tuple(there[i1:i2]), tuple(instead[j1:j2]))
