@@ -183,12 +183,20 @@ FIELDS = (
     Field("moe_latent_size", "None", _value(moe, "latent")),
     Field("shared_expert_inter_dim", "0", _guarded(_shared, "width", "0")),
     Field("shared_kind", "'gated'", _chosen(_shared, "kind")),
-    Field("shared_bias", "False", lambda c, s: plain_flag((_shared(s) or Shared()).bias)),
+    Field("shared_bias", "False", lambda c, s: _shared_bias(c, s)),
     Field("shared_activation", "None", _shared_activation),
     Field("shared_expert_gate", "False", lambda c, s: str((_shared(s) or Shared()).gate == "sigmoid")),
     Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
     Field("aux_loss_coeff", "0.0", lambda c, s: _aux_loss(c)),
 )
+
+
+def _shared_bias(context: Context, spec: Spec) -> Answer:
+    """Like a dense MLP's: what is not written follows the config's flag."""
+    shared = _shared(spec)
+    if shared is None:
+        return None
+    return plain_flag(shared.bias) or context.default(Shared, "bias")
 
 
 def _pinned(spec: Spec) -> bool:
