@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any, cast
 
 from codegen.explain.meaning import Meaning, Path
+from codegen.spec.bare import bare_key
 from codegen.spec.language import WIRINGS
 
 MOST = 16  # tries, until one changes something
@@ -52,9 +53,9 @@ def replaced(tree: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     changed = deepcopy(tree)
     found: Any = changed
     for part in path[:-1]:
-        inner = found[part] if isinstance(found, list) else cast("dict[Any, Any]", found).get(part)
+        inner = get(found, (part,))
         if not isinstance(inner, dict | list):
-            inner = {} if inner is None or isinstance(inner, bool) else {"kind": inner}
+            inner = {} if inner is None or isinstance(inner, bool) else {bare_key(part): inner}
             found[part] = inner
         found = cast("Any", inner)
     found[path[-1]] = value

@@ -1,5 +1,6 @@
 """What the language says about a dotted path of a spec."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def meaning(path: Path, spec: Spec) -> Meaning:
     Raises:
         CodegenError: where the language has no such key.
     """
-    first, *rest = path
+    first, *rest = path or ("",)
     if first in FRAME:
         return Meaning("frame", FRAME[first])
     if first in OVERLAYS:
@@ -71,7 +72,7 @@ def plain(path: Path) -> Path:
         return path
     rest = path[2:] if len(path) > 1 and isinstance(path[1], int) else path[1:]
     rest = rest[2:] if rest[:1] == ("kinds",) else rest
-    return () if rest[:1] and rest[0] in _OVERLAY_KEYS else rest
+    return () if rest and rest[0] in _OVERLAY_KEYS else rest
 
 
 def _overlay(path: Path, spec: Spec) -> Meaning:
@@ -87,11 +88,11 @@ def _inside(key: Key, value: Any, rest: list[Any], at: str) -> Meaning:
         return Meaning("kind" if key.type == "kinds" else key.type, key.doc, key)
     name = rest[0]
     if key.type == "named":
-        part = (value or {}).get(name)
-        if part is None:
-            raise CodegenError(f"{at}.{name}: there is no such part; {cure(name, value or (), 'parts')}")
-        return _section(type(part), part, rest[1:], f"{at}.{name}", key)
-    if key.type == "kinds":
+        parts: Mapping[str, Section] = value or {}
+        if name not in parts:
+            raise CodegenError(f"{at}.{name}: there is no such part; {cure(name, parts, 'parts')}")
+        return _section(type(parts[name]), parts[name], rest[1:], f"{at}.{name}", key)
+    if isinstance(value, Section) and key.type == "kinds":
         return _section(type(value), value, rest, at, key)
     if key.section is not None:
         return _section(key.section, value, rest, at, key)

@@ -5,6 +5,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from codegen.spec.bare import bare_key
+
 Path = tuple[Any, ...]
 
 
@@ -32,13 +34,27 @@ class Body:
                 return None
         return found
 
+    def section(self, *path: Any) -> dict[str, Any]:
+        """A copy of a section, a bare word written out; empty where there is none."""
+        found = self.get(*path)
+        if isinstance(found, dict):
+            return dict(cast("dict[str, Any]", found))
+        return {} if found is None or isinstance(found, bool) else {bare_key(path[-1]): found}
+
+    def listed(self, *path: Any) -> list[Any]:
+        """A copy of what may be one thing or a list of them; empty where there is nothing."""
+        found = self.get(*path)
+        if isinstance(found, list):
+            return list(cast("list[Any]", found))
+        return [] if found is None else [found]
+
     def put(self, value: Any, *path: Any, doubt: str | None = None) -> None:
         """Write a key: seen, or uncertain for a reason. A bare word on the way becomes its `kind`."""
         found = self.content
         for part in path[:-1]:
             inner = found.get(part)
             if not isinstance(inner, dict):
-                inner = {} if inner is None or isinstance(inner, bool) else {"kind": inner}
+                inner = {} if inner is None or isinstance(inner, bool) else {bare_key(part): inner}
                 found[part] = inner
             found = cast("dict[Any, Any]", inner)
         found[path[-1]] = value
@@ -51,13 +67,14 @@ class Body:
     def drop(self, *path: Any) -> None:
         """Remove a key, and mappings that it leaves empty."""
         self.forget(path)
-        parent = self.get(*path[:-1]) if len(path) > 1 else self.content
+        *above, last = path
+        parent = self.get(*above) if above else self.content
         if isinstance(parent, dict):
-            cast("dict[Any, Any]", parent).pop(path[-1], None)
-        elif isinstance(parent, list) and isinstance(path[-1], int) and path[-1] < len(cast("list[Any]", parent)):
-            cast("list[Any]", parent).pop(path[-1])
-        if len(path) > 1 and not parent:
-            self.drop(*path[:-1])
+            cast("dict[Any, Any]", parent).pop(last, None)
+        elif isinstance(parent, list) and isinstance(last, int) and last < len(cast("list[Any]", parent)):
+            cast("list[Any]", parent).pop(last)
+        if above and not parent:
+            self.drop(*above)
 
     def forget(self, path: Path) -> None:
         """Take back what was said about a key and those below it."""

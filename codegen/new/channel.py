@@ -1,7 +1,7 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from codegen.new import modules
 from codegen.new.body import Body
@@ -17,17 +17,13 @@ QUALIFIED = tuple(f"{part}.{role}" for part in ("experts", "shared") for role in
 
 def draft_dense(body: Body, layer: Layer, values: Values) -> None:
     """Write what the tensors of a dense MLP say in place of what the nearest spec does."""
-    kept = body.get("mlp")
-    if (kept.get("kind") if isinstance(kept, dict) else kept) == "moe":
+    if body.section("mlp").get("kind") == "moe":
         body.drop("mlp")
     forget_names(body, EXPERTS)
     name_role(body, "mlp", layer.mlp or "")
     found = _projections(body, layer.channel, "")
     plain = "gate" not in found and "gate_up" not in found
-    written = body.get("mlp")
-    rest = {name: value for name, value in written.items() if name != "kind"} if isinstance(written, dict) else {}
-    rest.pop("bias", None)
-    rest.pop("inner_norm", None)
+    rest = {name: value for name, value in body.section("mlp").items() if name not in ("kind", "bias", "inner_norm")}
     body.drop("mlp")
     if plain:
         body.put("plain", "mlp", "kind")
@@ -38,18 +34,17 @@ def draft_dense(body: Body, layer: Layer, values: Values) -> None:
     inner = next((path for path, one in layer.channel.items() if one.is_norm and "." not in path), None)
     if inner is not None:
         body.put(inner, "mlp", "inner_norm")
-    if set(body.get("mlp") or {}) == {"kind"}:
+    if body.section("mlp").keys() == {"kind"}:
         body.put("plain", "mlp")
 
 
 def draft_experts(body: Body, layer: Layer, values: Values) -> None:
     """The same for a mixture of experts: names of router, experts and shared expert; how they are stored."""
-    kept = body.get("mlp")
-    if not isinstance(kept, dict) or kept.get("kind") != "moe":
+    if body.section("mlp").get("kind") != "moe":
         body.drop("mlp")
         body.put("moe", "mlp", "kind")
     forget_names(body, (*EXPERTS, *QUALIFIED))
-    for stored in list(body.get("checkpoint", "fused") or {}):
+    for stored in body.section("checkpoint", "fused"):
         if "expert" in stored or stored.endswith(".weight"):
             body.drop("checkpoint", "fused", stored)
     body.drop("checkpoint", "experts")
@@ -122,8 +117,7 @@ def _dense_layers(body: Body, layer: Layer, values: Values) -> None:
     """A schedule, where some layers have dense projections and others experts."""
     if not any(path.split(".")[0] in modules.DOWN for path in layer.channel):
         return
-    entries: Any = body.get("layers") or []
-    listed: list[Any] = cast("list[Any]", entries) if isinstance(entries, list) else [entries]
+    listed = body.listed("layers")
     for field, entry in _SCHEDULES:
         if values.has(field) and values.get(field) is not None and not any(field in str(one) for one in listed):
             body.put([*listed, dict(entry)] if listed else dict(entry), "layers", doubt=f"config.{field} says which")

@@ -1,6 +1,6 @@
 """The sections of a draft: those of the nearest spec, with what the checkpoint shows otherwise in their place."""
 
-from typing import Any, cast
+from typing import Any
 
 from codegen.new.body import Body, Path
 from codegen.new.channel import draft_dense, draft_experts
@@ -37,7 +37,7 @@ def compose(nearest: Candidate, weights: Weights, values: Values, kind: str) -> 
 
 def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Values, kind: str) -> None:
     """Redo each group of keys whose tensors are not those that the nearest spec expects."""
-    here, there = layer(weights.inside), layer(nearest.expected.inside)
+    here, there = layer(weights.inside), layer(dict.fromkeys(nearest.expected.inside))
     _stack_names(body, weights)
     expected = nearest.expected.inside
     if _differ(_below(weights.inside, here.attention, here), _below(expected, there.attention, there)):
@@ -93,31 +93,26 @@ def _module(name: str, prefix: str) -> str:
 
 def _check_widths(body: Body, here: Layer, values: Values) -> None:
     """Names alike: whether QK-norms have the width that the nearest spec says."""
-    written = body.get("attention", "qk_norm")
-    if written is None:
-        return
-    over = written.get("over", "head") if isinstance(written, dict) else written
+    written = body.section("attention", "qk_norm")
+    over = str(written.get("over", "head"))
     norm = next((one for path, one in here.mixing.items() if path.startswith("q") and one.is_norm), None)
     heads, width = values.get("num_attention_heads"), values.head_dim
-    if norm is None or norm.shape is None or len(norm.shape) != 1 or width is None or not isinstance(heads, int):
+    if not written or norm is None or norm.shape is None or width is None or not isinstance(heads, int):
         return
-    widths = {(width,): "head", (heads * width,): "projection"} if heads > 1 else {}
-    actual = widths.get(norm.shape, over)
+    actual = {width: "head", heads * width: "projection"}.get(norm.shape[0], over) if len(norm.shape) == 1 else over
     if actual != over:
-        rest = {key: value for key, value in written.items() if key != "over"} if isinstance(written, dict) else {}
-        body.put({"over": actual, **rest} if rest else actual, "attention", "qk_norm")
+        body.put({**written, "over": actual} if len(written) > 1 else actual, "attention", "qk_norm")
 
 
 def _drop_overlaid(body: Body, key: str) -> None:
     """Take a key out of overlays that say it otherwise for some layers or configs."""
     for section in ("variants", "layers"):
-        entries = body.get(section)
-        listed: list[Any] = cast("list[Any]", entries) if isinstance(entries, list) else [entries] if entries else []
-        for index, entry in reversed(list(enumerate(listed))):
+        several = isinstance(body.get(section), list)
+        for index, entry in reversed(list(enumerate(body.listed(section)))):
             if key in entry:
-                at = (section, index) if isinstance(entries, list) else (section,)
+                at = (section, index) if several else (section,)
                 body.drop(*at, key)
-                if set(body.get(*at) or {}) <= {"when", "why"}:
+                if body.section(*at).keys() <= {"when", "why"}:
                     body.drop(*at)
 
 

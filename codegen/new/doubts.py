@@ -42,10 +42,9 @@ def distrust(body: Body, check: Check, nearest: str) -> list[str]:
 
 
 def unwritten(body: Body, said: list[str]) -> list[str]:
-    """Defaults of Llama that the draft relies on and that leave no trace either; without those that are said already."""
+    """Defaults of Llama that the draft relies on and that leave no trace either; not those that are `said` already."""
     lines: list[str] = []
-    norm = body.get("norm")
-    kind = norm.get("kind", "rmsnorm") if isinstance(norm, dict) else norm or "rmsnorm"
+    kind = body.section("norm").get("kind", "rmsnorm")
     if body.get("block") is None and not any("block" in path for path, _ in body.leaves()):
         lines.append("block is pre_norm: the norms' names agree, the wiring leaves no trace")
     if kind == "rmsnorm" and body.get("norm", "cast") is None:
@@ -56,6 +55,8 @@ def unwritten(body: Body, said: list[str]) -> list[str]:
         lines.append("rope.layout is half: interleaved would look the same")
     if body.get("input") is None:
         lines.append("the embedding is not scaled")
+    if body.section("mlp").get("kind") == "moe" and body.get("mlp", "router", "score") is None:
+        lines.append("mlp.router.score is softmax and mlp.router.order score_first: neither leaves a trace")
     return [line for line in lines if line.split()[0] not in {one.split()[0] for one in said}]
 
 
@@ -97,9 +98,9 @@ def _fill(body: Body, dotted: str) -> list[str]:
 def _ungroup(body: Body, nearest: str) -> bool:
     """Fused rows without the grouping that does not suit."""
     found = False
-    for name, fused in dict(body.get("checkpoint", "fused") or {}).items():
-        if isinstance(fused, dict) and "groups" in fused:
-            parts = cast("dict[str, Any]", fused)["parts"]
+    for name in body.section("checkpoint", "fused"):
+        if body.get("checkpoint", "fused", name, "groups") is not None:
+            parts = body.listed("checkpoint", "fused", name, "parts")
             body.put(parts, "checkpoint", "fused", name, doubt=f"{nearest} groups the rows by a field that is not here")
             found = True
     return found

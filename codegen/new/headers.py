@@ -1,4 +1,4 @@
-"""Names and shapes of the tensors of a checkpoint folder, from safetensors headers only. Nothing is unpickled or run."""
+"""Names and shapes of a checkpoint's tensors, from safetensors headers only. Nothing is unpickled or run."""
 
 import json
 import struct

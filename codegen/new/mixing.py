@@ -16,9 +16,7 @@ def draft_mixer(body: Body, layer: Layer, values: Values) -> None:
     if layer.attention is None:
         return
     latent = modules.named(layer.mixing, modules.LATENT) is not None
-    section = body.get("attention")
-    kind = section.get("kind", "gqa") if isinstance(section, dict) else section or "gqa"
-    if kind != ("mla" if latent else "gqa"):
+    if body.section("attention").get("kind", "gqa") != ("mla" if latent else "gqa"):
         body.drop("attention")
         if latent:
             body.put("mla", "attention")
@@ -37,9 +35,9 @@ def forget_names(body: Body, roles: tuple[str, ...]) -> None:
     for role in roles:
         for name in (role, f"{role}_bias"):
             body.drop("checkpoint", "names", name)
-    for stored, fused in list((body.get("checkpoint", "fused") or {}).items()):
-        parts = fused.get("parts", ()) if isinstance(fused, dict) else fused
-        if set(parts) & set(roles):
+    for stored in body.section("checkpoint", "fused"):
+        parts = body.listed("checkpoint", "fused", stored, "parts") or body.listed("checkpoint", "fused", stored)
+        if set(roles) & set(parts):
             body.drop("checkpoint", "fused", stored)
 
 
@@ -126,8 +124,6 @@ def _qk_norm(body: Body, norm: Module, values: Values) -> None:
         over = "projection"
     elif norm.shape != (width,):
         doubt = f"its width is {norm.shape[0]}, that of neither a head ({width}) nor the projection ({heads * width})"
-    inherited = body.get("attention", "qk_norm")
-    kept = dict(inherited) if isinstance(inherited, dict) else {}
-    kept.pop("weights", None)
+    kept = {key: value for key, value in body.section("attention", "qk_norm").items() if key not in ("over", "weights")}
     value = {**kept, "over": over} | ({"weights": weights} if weights else {})
-    body.put(over if set(value) == {"over"} else value, "attention", "qk_norm", doubt=doubt)
+    body.put(value if len(value) > 1 else over, "attention", "qk_norm", doubt=doubt)

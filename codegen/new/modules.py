@@ -1,7 +1,7 @@
 """The modules of one layer by what their names say: token mixer, channel mixer, norms."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from codegen.new.headers import Shape
@@ -39,11 +39,10 @@ class Module:
         return _NORM.search(self.name) is not None or self.weight and self.shape is not None and len(self.shape) == 1
 
 
-def modules(tensors: Mapping[str, Shape] | Iterable[str]) -> dict[str, Module]:
-    """Tensor names as modules, by path."""
-    shapes = tensors if isinstance(tensors, Mapping) else dict[str, Shape].fromkeys(tensors)
+def modules(tensors: Mapping[str, Shape]) -> dict[str, Module]:
+    """Tensors as modules, by path."""
     found: dict[str, Module] = {}
-    for name, shape in shapes.items():
+    for name, shape in tensors.items():
         path, _, parameter = name.rpartition(".")
         if parameter not in ("weight", "bias"):
             found[name] = Module(name, shape, bare=True)
@@ -65,7 +64,7 @@ class Layer:
     norms: Mapping[str, Module]
 
 
-def layer(tensors: Mapping[str, Shape] | Iterable[str]) -> Layer:
+def layer(tensors: Mapping[str, Shape]) -> Layer:
     """Sort a layer's modules."""
     found = modules(tensors)
     mixer = _mixer(found)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from codegen.new.body import Body
 from codegen.new.values import Values
@@ -99,8 +99,7 @@ def _ends(
     for field, form in factors:
         if not _factor(values.get(field)) or reads(field):
             continue
-        written = body.get(group) or default
-        *others, last = written if isinstance(written, list) else [written]
+        *others, last = body.listed(group) or [default]
         target, right = str(last).split("=", 1)
         assert target.strip() == GROUPS[group].result
         equation = f"{target.strip()} = {form.format(right.strip())}"
@@ -109,12 +108,10 @@ def _ends(
 
 def _layers(body: Body, values: Values) -> None:
     """A schedule by `layer_types`."""
-    kinds = values.get("layer_types")
-    entries: Any = body.get("layers") or []
-    listed: list[Any] = list(entries) if isinstance(entries, list) else [entries]
+    kinds, listed = values.get("layer_types"), body.listed("layers")
     if not isinstance(kinds, list) or any(entry.get("by") == SCHEDULE for entry in listed):
         return
-    strange = sorted({str(kind) for kind in kinds} - set(USUAL_KINDS))
+    strange = sorted({str(kind) for kind in cast("list[Any]", kinds)} - set(USUAL_KINDS))
     entry: dict[str, Any] = {"by": SCHEDULE}
     doubt = None
     if strange:

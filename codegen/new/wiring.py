@@ -1,7 +1,5 @@
 """The equations of a draft: how the layer's norms wire it, what stands before and after the layers."""
 
-from typing import Any
-
 from codegen.new.body import Body
 from codegen.new.modules import Layer, Module, modules
 from codegen.new.values import Values
@@ -9,7 +7,7 @@ from codegen.new.weights import Weights
 from codegen.spec.language import WIRINGS
 
 WIRING = "the wiring is read off the norms' names; the order of additions leaves no trace"
-_NAMED = {
+_NAMED: dict[frozenset[str], str] = {
     frozenset(("input_layernorm", "post_attention_layernorm")): "pre_norm",
     frozenset(("post_attention_layernorm", "post_feedforward_layernorm")): "post_norm",
     frozenset(("input_layernorm",)): "parallel",
@@ -108,8 +106,7 @@ def _embedding(tokens: list[str], around: dict[str, Module]) -> tuple[str, str |
 def draft_norm(body: Body, layer: Layer, weights: Weights, values: Values) -> None:
     """The kind of the norms: with a bias a LayerNorm, else what the name of the epsilon says."""
     norms = [*layer.norms.values(), *(one for one in modules(weights.around).values() if one.is_norm)]
-    written = body.get("norm")
-    old: Any = written.get("kind", "rmsnorm") if isinstance(written, dict) else written or "rmsnorm"
+    old = str(body.section("norm").get("kind", "rmsnorm"))
     has_bias = any(one.bias for one in norms)
     if not norms:
         body.put(False, "norm", "weight", doubt="no norm has a tensor")
@@ -128,7 +125,7 @@ def _change_kind(body: Body, old: str, kind: str) -> None:
         body.drop("norm")
         if kind != "rmsnorm":
             body.put(kind, "norm")
-    elif isinstance(body.get("norm"), dict):
+    else:
         body.drop("norm", "bias")
         body.drop("norm", "weight")
 

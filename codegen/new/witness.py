@@ -31,7 +31,7 @@ def is_visible(path: Path) -> bool:
 
 
 def is_published(value: Any, values: Values, path: Path) -> bool:
-    """Whether fields of the config speak for the value: those that exist for it, not the sizes that every config has."""
+    """Whether fields of the config speak for the value: such as exist for it, not the sizes that every config has."""
     plain = plain_path(path)
     if plain == ("rope",) and value == "none":
         return not values.has("rope_parameters")
