@@ -26,7 +26,9 @@ def render_config(plan: ModelPlan, format_one: Format) -> str:
     source = template("config")
     names = plan.config.attribute_map
     fields = [statement(f"attribute_map = {names}")] if names else []
-    fields += [statement(f"{name}: {_annotation(value)} = {_default(value)}") for name, value in plan.config.fields or ()]
+    fields += [
+        statement(f"{name}: {_annotation(value)} = {_default(value)}") for name, value in plan.config.fields or ()
+    ]
     holes = Holes(
         names={"TemplateConfig": plan.config.class_name},
         docs={"summary": f"Config of {plan.title} checkpoints; fields and defaults as published."},

@@ -18,8 +18,7 @@ def render_test(plan: ModelPlan, spec: LoadedSpec, table: ConfigTable, format_on
         "model_module": f"nemo_automodel.components.models.{plan.name}.model",
         "config_class": f"{plan.config.module}:{plan.config.class_name}",
     }
-    if "reference" in spec.tests:
-        attributes["reference"] = spec.tests["reference"]
+    attributes |= {name: spec.tests[name] for name in ("reference", "attention") if name in spec.tests}
     lines = [f"    {name} = {value!r}" for name, value in attributes.items()]
     base, *variants = configs(spec, table).items()
     lines += [

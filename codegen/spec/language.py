@@ -113,7 +113,11 @@ PARTS: dict[str, type[Section]] = {
     "norm": NormPart,
     "sinusoid": Sinusoid,
 }
-READY_KINDS = {"attention": ("gqa", "mla"), "mlp": ("gated", "plain", "moe"), "parts": ("linear", "norm", "gated", "plain")}
+READY_KINDS = {
+    "attention": ("gqa", "mla"),
+    "mlp": ("gated", "plain", "moe"),
+    "parts": ("linear", "norm", "gated", "plain"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

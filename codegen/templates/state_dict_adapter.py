@@ -1,9 +1,8 @@
 """Template of `state_dict_adapter.py`."""
 
-from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
-
 from codegen.templates.holes import hole
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
+from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.rules import (
     PackGateUp,
     PackQKV,

@@ -107,8 +107,10 @@ def assert_harmless(name, body, plain):
         assert calls(body) <= calls(plain)
         assert [type(node) for node in ast.parse(body).body] == [type(node) for node in ast.parse(plain).body]
     elif name.endswith(".yaml"):
-        found, expected = yaml.safe_load(body), yaml.safe_load(plain)
-        assert {key: list(value) for key, value in found.items()} == {key: list(value) for key, value in expected.items()}
+        found, expected = (yaml.safe_load(text) for text in (body, plain))
+        assert {key: list(value) for key, value in found.items()} == {
+            key: list(value) for key, value in expected.items()
+        }
     else:
         assert len(body.splitlines()) == len(plain.splitlines())
         assert not any(mark in body.replace("\\<", "") for mark in ("<script", "](javascript"))
