@@ -61,7 +61,7 @@ class RealGenerator:
         self._read = format_cache.active().start(lambda: {path: _read_early(path, root) for path in paths})
 
     def _spec(self, path: str, root: str) -> "LoadedSpec":
-        early = self._read() or {}
+        early: dict[str, LoadedSpec] = self._read() or {}
         self._read = lambda: early
         if early.get(path) is not None:
             return early[path]
@@ -171,7 +171,7 @@ class _Making:
 
     def make_all(self, paths: Sequence[str]) -> None:
         """Make few with a second process that formats; make many in two processes, each its half."""
-        theirs = paths[1::2] if len(paths) >= _MANY and self.store.remembers and second.processors() > 1 else []
+        theirs: Sequence[str] = paths[1::2] if len(paths) >= _MANY and self.store.remembers and second.processors() > 1 else []
         active = [path for path in paths if self.makers[path] is _made]
         if active and not theirs:
             self.generator.prepare(active[:_MANY], self.root)
