@@ -25,14 +25,19 @@ def compose(nearest: Candidate, weights: Weights, values: Values, kind: str) -> 
     refute(body, values, nearest.name)
     if weights.inside:
         _follow_tensors(body, nearest, weights, values, kind)
-    near = nearest.fields if nearest.alike >= NEAR else frozenset[str]()  # what it has and does not read, says nothing
-    follow(body, values, lambda field: field in near or _reads(body, field))
+    follow_config(body, nearest, values)
     seen = bool(weights.inside)
     for path, value in list(body.leaves()):
         if body.is_settled(path) or (seen and is_visible(path)) or is_published(value, values, path):
             continue
         body.marks[_marked(path)] = f"as in {nearest.name}; {_reason(path, seen)}"
     return body
+
+
+def follow_config(body: Body, nearest: Candidate, values: Values) -> None:
+    """Write what the config's fields say; those that a near spec has and does not read, say nothing."""
+    near = nearest.fields if nearest.alike >= NEAR else frozenset[str]()
+    follow(body, values, lambda field: field in near or _reads(body, field))
 
 
 def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Values, kind: str) -> None:

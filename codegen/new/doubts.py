@@ -69,6 +69,7 @@ def _settle(body: Body, error: SpecError, nearest: str) -> list[str]:
             taken += _fill(body, problem.path)
         elif (path := _written(body, problem.path)) is not None:
             doomed.setdefault(path, problem.message)
+    doomed = {path: why for path, why in doomed.items() if not any(path[:end] in doomed for end in range(1, len(path)))}
     for path in sorted(doomed, key=lambda one: tuple(map(str, one)), reverse=True):  # later elements of a list first
         if path != ("checkpoint", "fused") or not _ungroup(body, nearest):
             body.drop(*path)

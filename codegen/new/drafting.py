@@ -107,6 +107,9 @@ class _Drafting:
         body = compose.compose(best, weights, found, experts)
         frame, doubts = self.frame(found)
         taken, error = suit(body, lambda one: self.wrong(frame, one), best.name)
+        compose.follow_config(body, best, found)  # once more: what did not suit may have stood in the way
+        more, error = suit(body, lambda one: self.wrong(frame, one), best.name)
+        taken += more
         loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if best.alike < nearest.NEAR else []
         loaded = self.loaded(frame, body) if error is None else None
         text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])
