@@ -143,13 +143,11 @@ def without_quantization(config):
 
 
 def _is_decoded_here(config):
-    quantization = getattr(config, "quantization_config", None)
-    method = (
-        quantization.get("quant_method")
-        if isinstance(quantization, dict)
-        else getattr(quantization, "quant_method", None)
-    )
-    return getattr(method, "value", method) in METHODS
+    """Whether it says fp8 or mxfp4, in blocks that their counts tell (see `block_size`)."""
+    quantization = getattr(config, "quantization_config", None) or {}
+    fields = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    blocks = fields.get("weight_block_size") or ()
+    return fields.get("quant_method") in METHODS and all(size & (size - 1) == 0 for size in blocks)
 
 
 def _codec_of(name, values):

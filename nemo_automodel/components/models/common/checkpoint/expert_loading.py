@@ -32,8 +32,8 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
     Raises ValueError where a file is broken, a tensor cannot be made from its parts, or experts are missing, there
     twice or too many.
     """
-    rules = adapter.active if adapter else ()
-    load_config = replace(load_config, weight_mapping=conversions(rules) + (load_config.weight_mapping or []))
+    foreign = load_config.weight_mapping or []
+    load_config = replace(load_config, weight_mapping=conversions(adapter.active if adapter else ()) + foreign)
     with ExitStack() as stack:
         is_stored = state_dict is None and bool(files) and all(str(file).endswith(".safetensors") for file in files)
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict
@@ -41,13 +41,14 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
             return _checked(load(model, state_dict, files, load_config, **kwargs))
         tensors = decoded(found)
         experts = expert_sources(model, adapter, tensors) if adapter else {}
-        in_place = experts if is_stored and _fills_in_place(model, load_config, len(rules)) else {}
-        if is_stored and not in_place and tensors == found:
+        taken = {name for source in experts.values() for part in source.names for name in part}
+        if not (is_stored and _fills_in_place(model, load_config) and not _renames_any(foreign, taken)):
+            experts, taken = {}, set()
+        if is_stored and not experts and tensors == found:
             return _checked(load(model, None, files, load_config, **kwargs))
-        taken = {name for source in in_place.values() for part in source.names for name in part}
         rest = {name: _readable(tensor) for name, tensor in tensors.items() if name not in taken}
         info, offloaded = _checked(load(model, rest, files, load_config, **kwargs))
-        fill_experts(model, in_place, tensors, load_config, info)
+        fill_experts(model, experts, tensors, load_config, info)
         return info, offloaded
 
 
@@ -60,15 +61,19 @@ def _readable(tensor):
     return tensor.mapped() if isinstance(tensor, StoredTensor) else tensor
 
 
-def expert_sources(model, adapter, names):
-    """{parameter: Source} of the model's routed experts. Raises ValueError, listing them, for experts out of count."""
+def expert_sources(model, adapter, tensors):
+    """{parameter: Source} of the model's routed experts.
+
+    Raises ValueError, listing them, for experts that are missing, there twice, too many, or of unlike shapes.
+    """
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     found = {}
-    for memory, source in adapter.sources(names).items():
+    for memory, source in adapter.sources(tensors).items():
         if isinstance(source.rule, (StackExperts, StoredExperts)):
             name = _name_in_model(memory, model.base_model_prefix, shapes)
             if name is not None:
                 source.refuse_faults(name, shapes[name])
+                refuse_unlike_experts(name, source, tensors)
                 found[name] = source
     return found
 
@@ -81,7 +86,7 @@ def _name_in_model(memory, prefix, shapes):
     return None
 
 
-def _fills_in_place(model, load_config, own_rules):
+def _fills_in_place(model, load_config):
     """Whether all that is asked is to read files into the memory of one device."""
     devices = set(map(str, (load_config.device_map or {"": "cpu"}).values()))
     return (
@@ -89,11 +94,15 @@ def _fills_in_place(model, load_config, own_rules):
         and not devices & {"disk", "mps"}
         and load_config.hf_quantizer is None
         and load_config.device_mesh is None
-        and len(load_config.weight_mapping) == own_rules
         and getattr(model, "_pp_stage", None) is None
         and not is_deepspeed_zero3_enabled()
         and not any(isinstance(parameter, DTensor) for parameter in model.parameters())
     )
+
+
+def _renames_any(mapping, names):
+    """Whether key mappings that are not ours match any of these tensors on disk."""
+    return any(entry.compiled_sources.search(name) for entry in mapping for name in names)
 
 
 def fill_experts(model, sources, tensors, load_config, info):
@@ -119,11 +128,14 @@ def fill_experts(model, sources, tensors, load_config, info):
             pass
 
 
+def refuse_unlike_experts(name, source, tensors):
+    for disk, part in zip(source.rule.disk, source.names, strict=True):
+        if len(shapes := {tuple(tensors[one].shape) for one in part}) > 1:
+            raise ValueError(f"{name}: experts differ in shape, {disk} is of {', '.join(map(str, sorted(shapes)))}")
+
+
 def _shape_in_memory(name, rule, parts):
     """The shape that the tensors on disk make. Raises ValueError where they do not fit together."""
-    for disk, part in zip(rule.disk, parts, strict=True):
-        if len(shapes := {tuple(tensor.shape) for tensor in part}) > 1:
-            raise ValueError(f"{name}: experts differ in shape, {disk} is of {', '.join(map(str, sorted(shapes)))}")
     firsts = [[torch.empty(part[0].shape, device="meta")] for part in parts]
     try:
         return torch.Size([len(parts[0]), *rule.load(firsts).shape[1:]]) if rule.counted else rule.load(firsts).shape
