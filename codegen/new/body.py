@@ -76,6 +76,18 @@ class Body:
         if above and not parent:
             self.drop(*above)
 
+    def tidy(self) -> None:
+        """Sections with nothing but a kind as that word, lists of one overlay as the overlay."""
+        for name, value in self.content.items():
+            if isinstance(value, dict) and name in ("norm", "attention", "mlp"):
+                section = cast("dict[str, Any]", value)
+                self.content[name] = section["kind"] if section.keys() == {"kind"} else section
+            elif isinstance(value, list) and name in ("layers", "variants"):
+                entries = cast("list[Any]", value)
+                if len(entries) == 1:
+                    self.content[name] = entries[0]
+                    self.marks = {_unlisted(name, path): why for path, why in self.marks.items()}
+
     def forget(self, path: Path) -> None:
         """Take back what was said about a key and those below it."""
         self.marks = {known: why for known, why in self.marks.items() if known[: len(path)] != path}
@@ -88,6 +100,10 @@ class Body:
     def is_settled(self, path: Path) -> bool:
         """Whether the key, or one around it, was seen or is marked."""
         return any(path[:end] in self.certain or path[:end] in self.marks for end in range(1, len(path) + 1))
+
+
+def _unlisted(name: str, path: Path) -> Path:
+    return (name, *path[2:]) if path[:2] == (name, 0) else path
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:

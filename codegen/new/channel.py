@@ -72,6 +72,8 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
         body.drop("mlp", "router", "correction_bias")
     else:
         body.put(True, "mlp", "router", "correction_bias")
+        if body.get("mlp", "router", "score") is None:
+            body.put("sigmoid", "mlp", "router", "score", doubt="guessed: a correction bias mostly comes with sigmoid")
         name_role(body, "correction_bias", correction.path)
         name = "gate.e_score_correction_bias"
         if correction.path == name:

@@ -5,7 +5,7 @@ from typing import Any
 from codegen.new.body import Body, Path
 from codegen.new.channel import draft_dense, draft_experts
 from codegen.new.kind import MOE
-from codegen.new.mixing import draft_mixer
+from codegen.new.mixing import draft_mixer, qk_bias
 from codegen.new.modules import KEY, QKV, QUERY, VALUE, Layer, Module, layer
 from codegen.new.nearest import NEAR, Candidate, missing, unexplained
 from codegen.new.signs import follow
@@ -24,7 +24,7 @@ def compose(nearest: Candidate, weights: Weights, values: Values, kind: str) -> 
     body = Body.copied({key: value for key, value in nearest.written.items() if key not in FRAME})
     refute(body, values, nearest.name)
     if weights.inside:
-        _follow_tensors(body, nearest, weights, values, kind)
+        _follow_tensors(body, nearest, weights.without(nearest.expected.dropped), values, kind)
     follow_config(body, nearest, values)
     seen = bool(weights.inside)
     for path, value in list(body.leaves()):
@@ -62,6 +62,7 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
         draft_norm(body, here, weights, values)
     elif set(weights.inside) != set(expected):
         draft_norm(body, here, weights, values)
+    qk_bias(body, here)
     _transposed(body, here, values)
 
 

@@ -111,6 +111,7 @@ class _Drafting:
         more, error = suit(body, lambda one: self.wrong(frame, one), best.name)
         taken += more
         loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if best.alike < nearest.NEAR else []
+        body.tidy()
         loaded = self.loaded(frame, body) if error is None else None
         text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])
         strange, lacking = _checked(loaded, found, weights)
@@ -215,6 +216,7 @@ def _checked(loaded: LoadedSpec | None, found: Values, weights: Weights) -> tupl
     if loaded is None or not weights.inside:
         return [], []
     expected = expect(loaded, found)
+    weights = weights.without(expected.dropped)
     strange, lacking = list[str](), list[str]()
     stack = f"{weights.model}.{weights.layers}.*."
     for prefix, here, there in (

@@ -25,6 +25,7 @@ class Expected:
     around: frozenset[str]
     top: frozenset[str]
     tied: frozenset[str]  # names that may be missing
+    dropped: tuple[str, ...]  # patterns of tensors that are left out
 
 
 def expect(loaded: LoadedSpec, values: Values) -> Expected:
@@ -46,7 +47,8 @@ def expect(loaded: LoadedSpec, values: Values) -> Expected:
                 around |= _outside(spec, name, "", values)
     tied = frozenset({f"{head}.weight"} if values.get("tie_word_embeddings") else ())
     model, layers = disk_name(base, "model"), disk_name(base, "layers")
-    return Expected(model, layers, frozenset(inside), frozenset(around), frozenset(top), tied)
+    dropped = tuple(drop.match for drop in base.checkpoint.drop or ())
+    return Expected(model, layers, frozenset(inside), frozenset(around), frozenset(top), tied, dropped)
 
 
 def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:

@@ -105,7 +105,7 @@ def _norms(body: Body, layer: Layer, values: Values) -> None:
         if path not in (query, key) and "." not in path:
             body.put(path, "attention", "inner_norm")
     for path, one in layer.mixing.items():
-        if one.bare and one.shape is not None and one.shape == (values.get("num_attention_heads"),):
+        if one.bare and one.name != "bias" and one.shape == (values.get("num_attention_heads"),):
             body.put(True, "attention", "sinks")
             name_role(body, "sinks", path)
 
@@ -127,3 +127,13 @@ def _qk_norm(body: Body, norm: Module, values: Values) -> None:
     kept = {key: value for key, value in body.section("attention", "qk_norm").items() if key not in ("over", "weights")}
     value = {**kept, "over": over} | ({"weights": weights} if weights else {})
     body.put(value if len(value) > 1 else over, "attention", "qk_norm", doubt=doubt)
+
+
+def qk_bias(body: Body, layer: Layer) -> None:
+    """A QK-norm without bias among LayerNorms that have one."""
+    norm, own = body.section("norm"), body.section("attention", "qk_norm")
+    if norm.get("kind") != "layernorm" or norm.get("bias") is False or not own or {"bias", "kind"} & own.keys():
+        return
+    found = [one for path, one in layer.mixing.items() if one.is_norm and path.startswith(("q", "k"))]
+    if found and not any(one.bias for one in found):
+        body.put({**own, "bias": False}, "attention", "qk_norm", doubt="without a bias it may be an rmsnorm")

@@ -50,6 +50,9 @@ def modules(tensors: Mapping[str, Shape]) -> dict[str, Module]:
         old = found.get(path, Module(path))
         weight, bias = old.weight or parameter == "weight", old.bias or parameter == "bias"
         found[path] = Module(path, shape if parameter == "weight" else old.shape, weight, bias)
+    for path in [path for path, one in found.items() if one.bias and not one.weight]:  # a parameter of that name
+        del found[path]
+        found[f"{path}.bias"] = Module(f"{path}.bias", tensors[f"{path}.bias"], bare=True)
     return dict(sorted(found.items()))
 
 

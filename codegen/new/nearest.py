@@ -48,6 +48,7 @@ def differences(candidate: Candidate, weights: Weights, values: Values) -> list[
     """What the checkpoint has and the spec does not expect, and the reverse."""
     lines: list[str] = []
     expected = candidate.expected
+    weights = weights.without(expected.dropped)
     if weights.inside:
         for where, here, there in (
             ("in a layer", weights.inside, expected.inside),
@@ -94,7 +95,7 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
     fields = (frozenset(known.fields) | known.published & values.held.keys()) - GENERIC - PLAIN
     alike = _jaccard(values.fields, fields)
     if weights.inside:
-        alike = 0.6 * _shared(weights, expected) + 0.4 * alike
+        alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     return Candidate(shown, load(text, shown).plain(), loaded, expected, fields, alike)
 
 

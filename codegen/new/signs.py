@@ -27,6 +27,14 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
 
 
+def _given_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _several(value: Any) -> bool:
+    return _number(value) and value > 1
+
+
 def _given(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -46,6 +54,10 @@ SIGNS = (
     Sign("clip_qkv", _number, ("attention", "clip"), "config.clip_qkv"),
     Sign("use_qk_norm", _yes, ("attention", "qk_norm", "when"), "config.use_qk_norm"),
     Sign("qk_layernorm", _yes, ("attention", "qk_norm", "when"), "config.qk_layernorm"),
+    Sign("norm_topk_prob", _given_flag, ("mlp", "router", "renormalize"), "config.norm_topk_prob"),
+    Sign("routed_scaling_factor", _number, ("mlp", "router", "scale"), "config.routed_scaling_factor"),
+    Sign("scoring_func", lambda value: value == "sigmoid", ("mlp", "router", "score"), "sigmoid"),
+    Sign("n_group", _several, ("mlp", "router", "groups"), {"count": "config.n_group", "keep": "config.topk_group"}),
     Sign("rope_interleave", _yes, ("rope", "layout"), "config.rope_interleave"),
     *(
         Sign(name, _given, ("dropout", place), f"config.{name}", "where it acts is a guess")
@@ -75,8 +87,8 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
             continue
         if sign.path[:2] == ("attention", "qk_norm") and body.get("attention", "qk_norm") is None:
             continue
-        if sign.path[:2] == ("attention", "qk_norm") and isinstance(body.get("attention", "qk_norm"), str):
-            body.put({"over": body.get("attention", "qk_norm")}, "attention", "qk_norm")
+        if sign.path[0] == "mlp" and body.section("mlp").get("kind") != "moe":
+            continue
         body.put(sign.value, *sign.path, doubt=sign.doubt)
     _ends(body, values, reads, "input", INPUT, "x = embed_tokens(ids)")
     _ends(body, values, reads, "output", OUTPUT, "logits = lm_head(norm(x))")
@@ -118,6 +130,8 @@ def _layers(body: Body, values: Values) -> None:
         entry["kinds"] = {kind: {} for kind in strange}
         doubt = f"no meaning is known for {', '.join(strange)}"
     body.put([entry, *listed] if listed else entry, "layers", doubt=doubt)
+    if body.get("attention", "window") == USUAL_KINDS["sliding_attention"]["attention"]["window"]:
+        body.drop("attention", "window")  # the schedule says in which layers
 
 
 def _window(body: Body, values: Values, reads: Callable[[str], bool]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from codegen.errors import CodegenError
 from codegen.new.headers import Shape, read_shapes
+from codegen.spec.disk import PATH
 
 MAX_CONFIG = 4_000_000  # bytes
 
@@ -35,6 +36,9 @@ def read(path: Path) -> Source:
         raise CodegenError(f"{file}: there is no config.json; save or download the checkpoint with it")
     config = _config(file)
     tensors, notes = read_shapes(path) if path.is_dir() else ({}, [])
+    odd = [name for name in tensors if not PATH.fullmatch(name)]
+    notes += [f"{len(odd)} tensors have names that no module can have, {ascii(odd[0])} first: left out"] if odd else []
+    tensors = {name: shape for name, shape in tensors.items() if PATH.fullmatch(name)}
     if not tensors:
         notes.append("no tensor names were seen: what only they tell is taken from the nearest spec")
     if config.get("auto_map") or (path.is_dir() and any(path.glob("*.py"))):

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from keyword import iskeyword
+from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
 from codegen.spec.attention import ACTIVATION, EPS
+from codegen.spec.frame import IDENTIFIER
 from codegen.spec.values import Expression
 
 # What transformers writes into every config.json, or reads in none of the models.
@@ -114,12 +116,21 @@ def values(published: Mapping[str, Any], class_name: str, table: ConfigTable) ->
 
 
 def _fields(published: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that can be declared: identifiers that transformers does not write into every config."""
+    """Fields that can be declared, without what transformers writes into every config."""
     return {
         name: value
         for name, value in published.items()
-        if name not in GENERIC and name.isascii() and name.isidentifier() and not name.startswith("_")
+        if name not in GENERIC and IDENTIFIER.fullmatch(name) and not iskeyword(name) and _is_plain(value)
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a spec can hold it: no hidden characters, no text that means something else there."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, (*cast("dict[str, Any]", value), *cast("dict[str, Any]", value).values())))
+    if isinstance(value, list):
+        return all(map(_is_plain, cast("list[Any]", value)))
+    return not isinstance(value, str) or (value.isprintable() and value != "none")
 
 
 def _rope(published: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Tensor names as patterns: what one layer holds, what stands around the layers."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from codegen.new.headers import Shape
 
@@ -23,6 +24,19 @@ class Weights:
     around: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
     top: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
     headless: bool = False  # names start inside the base model
+
+    def without(self, patterns: Iterable[str]) -> "Weights":
+        """Without the tensors that a spec drops."""
+        dropped = tuple(patterns)
+
+        def kept(tensors: Mapping[str, Shape]) -> dict[str, Shape]:
+            return {
+                name: shape
+                for name, shape in tensors.items()
+                if not any(fnmatchcase(f"{self.model}.{self.layers}.0.{name}", pattern) for pattern in dropped)
+            }
+
+        return replace(self, inside=kept(self.inside), around=kept(self.around), top=kept(self.top))
 
 
 def arrange(tensors: Mapping[str, Shape]) -> Weights:

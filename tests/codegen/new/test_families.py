@@ -1,0 +1,115 @@
+"""The families whose specs stand here: from checkpoints that transformers wrote, the drafts come back to their specs."""
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from codegen.configs import ConfigTable
+from codegen.generate import config_class, model_files
+from codegen.new import draft
+from codegen.plan.build import build, class_prefix
+from codegen.plan.tiny import configs
+from codegen.spec.check import read_spec, read_text
+from nemo_automodel.parity.subject import named
+
+ROOT = Path(__file__).parents[3]
+FAMILIES = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
+NEW = "brandnew", "BrandNew"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Tiny checkpoints, made on demand and once."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def made(name):
+        if not (folder / name).exists():
+            save(name, folder / name)
+        return folder / name
+
+    return made
+
+
+def save(name, folder):
+    spec = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
+    values = configs(spec, ConfigTable())["base"]
+    if spec.config.fields is None:
+        config = getattr(transformers, spec.config.class_name)(**values)
+        config.architectures = list(spec.architectures[:1])
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        return
+    config = named(f"nemo_automodel.components.models.{name}.config:{spec.config.class_name}")(**values)
+    config.architectures = list(spec.architectures[:1])
+    model = named(spec.tests["reference"])(config)
+    config.save_pretrained(folder)
+    save_file({key: torch.clone(value) for key, value in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def tree(folder, without=()):
+    """A root with the specs that stand here, without some."""
+    shutil.copytree(ROOT / "specs", folder / "specs", ignore=lambda _, names: {f"{name}.yaml" for name in without})
+    return folder
+
+
+def renamed(checkpoint, folder):
+    """The same checkpoint under a model type and an architecture that nobody knows."""
+    folder.mkdir()
+    config = json.loads((checkpoint / "config.json").read_text())
+    suffix = config["architectures"][0].removeprefix(class_prefix(config["architectures"][0]))
+    config |= {"model_type": NEW[0], "architectures": [NEW[1] + suffix]}
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(checkpoint / "model.safetensors", folder)
+    return folder
+
+
+def structure(spec):
+    """The syntax trees of the classes in model.py, up to their names and how the size of a head is read."""
+    text = model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
+    text = text.replace(class_prefix(spec.architectures[0]), "New")
+    text = text.replace("head_size(config)", "config.head_dim").replace("        head_dim = config.head_dim\n", "")
+    text = re.sub(r"(?<![.\w])head_dim\b", "config.head_dim", text)
+    module = ast.parse(text)
+    return [ast.dump(node) for node in module.body if isinstance(node, ast.ClassDef | ast.Assign)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, tmp_path):
+    made = draft(checkpoints(name), tree(tmp_path, without=[name]))
+    assert made.written and not made.problems
+    spec = read_spec(tmp_path / f"specs/{name}.yaml", tmp_path)
+    assert spec.architectures[0] == read_spec(ROOT / f"specs/{name}.yaml", ROOT).architectures[0]
+    assert not made.unexplained and not made.missing
+    assert made.uncertain
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_under_a_new_name_a_family_gets_its_own_structure(name, checkpoints, tmp_path):
+    made = draft(renamed(checkpoints(name), tmp_path / "new"), ROOT, write=False)
+    assert made.nearest == f"specs/{name}.yaml"
+    real = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
+    mine = read_text(made.text, "specs/brandnew.yaml")
+    assert mine.architectures[0].startswith(NEW[1]) and mine.config.fields is not None
+    assert structure(mine) == structure(real)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "phi3", "gpt2"])
+def test_what_a_checkpoint_does_not_show_is_marked(name, checkpoints, tmp_path):
+    made = draft(renamed(checkpoints(name), tmp_path / "new"), ROOT, write=False)
+    marked = {key for line in made.uncertain for key in re.findall(r"[\w.]+", line.split(":")[0])}
+    unseen = {
+        "gemma2": {"input", "norm.offset", "norm.cast", "block", "rope.layout"},
+        "gpt_neox": {"variants.block", "checkpoint.fused.query_key_value", "embedding.padding_idx", "rope.layout"},
+        "phi3": {"block", "checkpoint.fused.qkv_proj", "checkpoint.fused.gate_up_proj", "norm.cast", "rope.layout"},
+        "gpt2": {"block", "checkpoint.fused.c_attn", "embedding.padding_idx"},
+    }[name]
+    seen = {"attention.bias", "mlp.kind", "checkpoint.names", "attention.softcap", "output", "checkpoint.transposed"}
+    assert unseen - {key.replace(".0.", ".") for key in marked} <= {"variants.block"}
+    assert not seen & marked
