@@ -10,8 +10,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     if fastpath.settled(sys.argv[1:]):
         return 0
-    # A run is short and what it builds stays until its end: collecting garbage would only cost time.
-    gc.set_threshold(100_000, 50, 50)
+    gc.disable()  # a run is short and what it builds stays until its end: collecting garbage would only cost time
     from codegen.commands import run
 
     return run(sys.argv[1:])

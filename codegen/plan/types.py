@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 Code = str  # Python source of one expression or statement, from `ast.unparse`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Assign:
     """An attribute of an object, or of a class, under a comment where the spec says why."""
 
@@ -15,7 +15,7 @@ class Assign:
     why: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QKNormPlan:
     """Norms of queries and keys: their attributes, how they are built, and where they act."""
 
@@ -27,7 +27,7 @@ class QKNormPlan:
     rows: bool  # one row of the weight per head: heads must be the last dimension but one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RotationPlan:
     """How q and k are rotated; `some_layers` asks `self.rotary` first."""
 
@@ -37,7 +37,7 @@ class RotationPlan:
     sign: Code | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionPlan:
     """One attention class."""
 
@@ -64,7 +64,7 @@ class AttentionPlan:
     out_bias: Code
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LatentPlan:
     """One class of multi-head latent attention; `names`, `biases`, `norms` are by role."""
 
@@ -84,7 +84,7 @@ class LatentPlan:
     multiply: tuple[Code, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MoePlan:
     """The function in `layers.py` that makes a layer's MoEConfig."""
 
@@ -94,7 +94,7 @@ class MoePlan:
     why: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MlpPlan:
     """One MLP: a construction from the library, or a class of its own; or experts."""
 
@@ -125,7 +125,7 @@ class MlpPlan:
     down_bias: Code = "False"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerPlan:
     """One decoder layer class; `base` names the class whose parts it shares."""
 
@@ -137,7 +137,7 @@ class LayerPlan:
     base: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BodyPlan:
     """The model without its head."""
 
@@ -153,7 +153,7 @@ class BodyPlan:
     layers_why: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeadPlan:
     """The language model head."""
 
@@ -165,7 +165,7 @@ class HeadPlan:
     why: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConfigPlan:
     """The config class: imported, or generated from declared fields."""
 
@@ -176,7 +176,7 @@ class ConfigPlan:
     attribute_map: Code | None = None  # names that stand for other fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelPlan:
     """Everything about one model."""
 

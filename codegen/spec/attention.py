@@ -1,9 +1,8 @@
 """Norms, rotary positions and attention."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
@@ -17,7 +16,7 @@ ACTIVATIONS = (
 DTYPE = "dtype only: seen in bfloat16"
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Norm(Section):
     """Every norm of the model inherits this section; `qk_norm` and mixers' norms override single keys."""
 
@@ -34,7 +33,7 @@ class Norm(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class QKNorm(Norm):
     """Norms of queries and keys."""
 
@@ -46,7 +45,7 @@ class QKNorm(Norm):
     when: Expression | None = when()
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Rope(Section):
     """Rotary positions. `rope: none` switches them off."""
 
@@ -61,7 +60,7 @@ class Rope(Section):
     apply_dtype: str | None = choice(f"Dtype of the rotation ({DTYPE}).", "model", "float32")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Alibi(Section):
     """Linear position biases (Press et al. 2021) on the scores."""
 
@@ -69,7 +68,7 @@ class Alibi(Section):
     dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Gate(Section):
     """A gate on the heads' output before the output projection."""
 
@@ -78,7 +77,7 @@ class Gate(Section):
     bias: Expression | None = expr("Bias of the gate's projection.", "False")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Softmax(Section):
     """What every softmax attention shares."""
 
@@ -97,7 +96,7 @@ class Softmax(Section):
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Gqa(Softmax):
     """Multi-head, grouped-query and multi-query attention."""
 
@@ -121,7 +120,7 @@ class Gqa(Softmax):
     inner_norm: str | None = text("Name of a norm on the concatenated heads, before the output projection.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Mla(Softmax):
     """Multi-head latent attention (DeepSeek-V2)."""
 

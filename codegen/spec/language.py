@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.spec.attention import Gqa, Mla, Norm, Rope
-from codegen.spec.keys import Section, choice, expr, key, mapping, section, text, when
+from codegen.spec.keys import Section, choice, declared, expr, key, mapping, section, text, when
 from codegen.spec.mixers import GatedDeltaNet, Lightning, Mamba1, Mamba2, RgLru, ShortConv
 from codegen.spec.mlp import Gated, Moe, Plain
 from codegen.spec.values import Equation, Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Linear(Section):
     """A linear map; with `when` false the identity."""
 
@@ -22,21 +22,21 @@ class Linear(Section):
     when: Expression | None = when()
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class NormPart(Norm):
     """A norm with its own settings."""
 
     top: Expression | None = expr("Whether it is stored beside the base model.", "False", ready=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Sinusoid(Section):
     """Sinusoidal positions."""
 
     rule: str | None = choice("Spacing of the frequencies.", "base", "tensor2tensor")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Embedding(Section):
     """The token embedding."""
 
@@ -46,7 +46,7 @@ class Embedding(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Dropout(Section):
     """Probabilities while training."""
 
@@ -57,7 +57,7 @@ class Dropout(Section):
     residual: Expression | None = expr("On what attention and MLP add to the stream.", "0.0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Head(Section):
     """The output head."""
 
@@ -82,7 +82,7 @@ class Drop:
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Checkpoint(Section):
     """How the weights lie on disk."""
 
@@ -120,7 +120,7 @@ READY_KINDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Spec(Section):
     """One flat spec: base, variants and layer overlays merged. Sections that were not written hold their defaults."""
 

@@ -1,14 +1,13 @@
 """Token mixers other than attention."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from codegen.spec.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
-from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class GroupedNorm(Norm):
     """The norm of a recurrent mixer, over groups, with the gate before or after."""
 
@@ -17,7 +16,7 @@ class GroupedNorm(Norm):
     when: Expression | None = when()
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Mamba2(Section):
     """State-space mixer with scalar decay per head (Mamba-2)."""
 
@@ -33,14 +32,14 @@ class Mamba2(Section):
     multipliers: Mapping[str, Expression] | None = mapping("Factors.", words=("z", "x", "B", "C", "dt"))
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class InnerNorms(Norm):
     """Norms of dt, B and C."""
 
     names: tuple[str, ...] | None = text("Names of the three norms.", many=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Mamba1(Section):
     """Selective state-space mixer (Mamba)."""
 
@@ -52,7 +51,7 @@ class Mamba1(Section):
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class GatedDeltaNet(Section):
     """Gated delta rule (Gated DeltaNet, and KDA with decay: channel)."""
 
@@ -66,7 +65,7 @@ class GatedDeltaNet(Section):
     norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class ShortConv(Section):
     """Gated short convolution (LFM2)."""
 
@@ -74,7 +73,7 @@ class ShortConv(Section):
     bias: Expression | None = expr("Bias.", "False")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Lightning(Section):
     """Lightning attention with exponential decay (MiniMax)."""
 
@@ -85,7 +84,7 @@ class Lightning(Section):
     activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class RgLru(Section):
     """Real-gated linear recurrent unit (Griffin)."""
 

@@ -1,15 +1,14 @@
 """Channel mixers: dense MLPs and mixtures of experts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from codegen.spec.attention import ACTIVATION, ACTIVATIONS, DTYPE
-from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Glu(Section):
     """A clamped gated unit: act(alpha * gate) * (up + up_offset)."""
 
@@ -18,7 +17,7 @@ class Glu(Section):
     up_offset: Expression | None = expr("Number added to up.", "0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Gated(Section):
     """down(act(gate(x)) * up(x))."""
 
@@ -32,12 +31,12 @@ class Gated(Section):
     multipliers: Mapping[str, Expression] | None = mapping("Factors on the projections.", words=("gate", "up", "down"))
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Plain(Gated):
     """down(act(up(x)))."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Groups(Section):
     """Group-limited routing."""
 
@@ -48,7 +47,7 @@ class Groups(Section):
     when: Expression | None = when()
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Renormalize(Section):
     """Division of the chosen weights by their sum."""
 
@@ -58,7 +57,7 @@ class Renormalize(Section):
     norm: Expression | None = expr("Order of the norm instead of the sum.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Router(Section):
     """Which experts a token goes to, and with which weight."""
 
@@ -75,7 +74,7 @@ class Router(Section):
     renormalize: Renormalize | None = section("Renormalisation.", Renormalize, bare="when")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Experts(Gated):
     """The routed experts."""
 
@@ -88,7 +87,7 @@ class Experts(Gated):
     weight_at: str | None = choice("Where the weight multiplies.", "output", "input")
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Shared(Gated):
     """Experts that every token visits."""
 
@@ -98,7 +97,7 @@ class Shared(Gated):
     when: Expression | None = when()
 
 
-@dataclass(frozen=True, kw_only=True)
+@declared
 class Moe(Section):
     """Mixture of experts."""
 
