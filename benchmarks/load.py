@@ -1,12 +1,15 @@
 """`from_pretrained` of a sharded checkpoint of about 1 GB, against transformers' own class.
 
-Times: by turns in one process, with the file cache warm; `load` is from_pretrained alone, `read` also touches every
-weight (mapped files are read when they are touched). The ratio ours / theirs should be 1.1 or less; it is given for the
-medians and for the fastest rounds, which a busy machine disturbs least. Memory: in a process of its own for each, how
-much resident memory rises at its peak while loading and reading, as a share of the weights (1.0: one copy; mapped pages
-count too, so packing, which makes new matrices, is above 1).
+`load` is from_pretrained alone, `read` also touches every weight (mapped files are read when they are touched). Ratios
+ours / theirs are given for the medians and for the fastest rounds, which a busy machine disturbs least. `peak`: how
+much resident memory rises while loading and reading, in a process of its own, as a share of the weights (1.0: one copy;
+mapped pages count too, so packing, which makes new matrices, is above 1). Files are read once before each round, so
+that the file cache is warm.
 
-    python benchmarks/load.py [--megabytes 1000] [--rounds 7] [--projections split packed] [--json]
+A Llama in fp32, timed by turns in one process: the ratio should be 1.1 or less. With --moe a Qwen3-MoE in bf16 of 8
+layers of 64 experts, timed by turns in fresh processes: 0.7 or less, and a peak of 1.5 or less.
+
+    python benchmarks/load.py [--moe] [--megabytes 1000] [--rounds 7] [--projections split packed] [--json]
 """
 
 import argparse
@@ -17,15 +20,17 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 
 HIDDEN, WIDTH, VOCABULARY = 1024, 2816, 32_000
 LAYER_BYTES = 4 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 4 + 3 * HIDDEN * WIDTH)
+EXPERTS, MOE_LAYERS = 64, 8
 
 
 def write_checkpoint(folder, megabytes):
@@ -44,10 +49,41 @@ def write_checkpoint(folder, megabytes):
     LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=f"{max(1, megabytes // 10)}MB")
 
 
+def write_moe_checkpoint(folder, megabytes):
+    """A Qwen3-MoE of random weights, its experts as wide as the size asks, in shards of a tenth of it."""
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(
+        hidden_size=HIDDEN,
+        moe_intermediate_size=max(16, round(megabytes * 1e6 / (2 * MOE_LAYERS * EXPERTS * 3 * HIDDEN))),
+        num_experts=EXPERTS,
+        num_experts_per_tok=4,
+        num_hidden_layers=MOE_LAYERS,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=128,
+        vocab_size=VOCABULARY // 10,
+    )
+    model = Qwen3MoeForCausalLM._from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size=f"{max(1, megabytes // 10)}MB")
+
+
 def load(kind, folder):
     if kind == "theirs":
-        return LlamaForCausalLM.from_pretrained(folder, dtype="float32")
-    return NeMoAutoModelForCausalLM.from_pretrained(folder, dtype="float32", backend={"projections": kind})
+        return theirs(folder).from_pretrained(folder)
+    return NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": kind})
+
+
+def theirs(folder):
+    name = json.loads((Path(folder) / "config.json").read_text())["architectures"][0]
+    return {one.__name__: one for one in (LlamaForCausalLM, Qwen3MoeForCausalLM)}[name]
+
+
+def warm(folder):
+    """Reads the files into the cache: systems that reclaim cold pages drop them between rounds."""
+    for file in Path(folder).glob("*.safetensors"):
+        with file.open("rb", buffering=0) as stream:
+            while stream.read(1 << 24):
+                pass
 
 
 def read(model):
@@ -84,28 +120,33 @@ def peak(kind, folder):
     return (max(seen) - before) / sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def peak_apart(kind, folder):
-    command = [sys.executable, __file__, "--peak-of", kind, folder]
+def apart(what, kind, folder):
+    """The result of `timed` or `peak` in a process of its own."""
+    command = [sys.executable, __file__, "--alone", what, kind, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"loading ({kind}) failed:\n{done.stderr}")
-    return float(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(folder, kinds, rounds):
-    """{kind: {load, read: {median, fastest, spread, ratio, ...}, peak}}; the first round does not count."""
+def measure(folder, kinds, rounds, run):
+    """{kind: {load, read: {median, fastest, spread, ratio, ...}, peak}}; the first round does not count.
+
+    run: kind, folder -> the times of one loading.
+    """
     runs = {kind: [] for kind in kinds}
     for turn in range(rounds + 1):
         print(f"round {turn} of {rounds}", file=sys.stderr)
         for kind in kinds if turn % 2 else kinds[::-1]:
-            runs[kind].append(timed(kind, folder))
+            warm(folder)
+            runs[kind].append(run(kind, folder))
     results = {}
     for kind in kinds:
         results[kind] = {what: summary([run[what] for run in runs[kind][1:]]) for what in ("load", "read")}
         for what, result in results[kind].items():
             result["ratio"] = result["median"] / results["theirs"][what]["median"]
             result["ratio_of_fastest"] = result["fastest"] / results["theirs"][what]["fastest"]
-        results[kind]["peak"] = peak_apart(kind, folder)
+        results[kind]["peak"] = apart("peak", kind, folder)
     return results
 
 
@@ -118,17 +159,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--projections", nargs="+", default=["split", "packed"], choices=["split", "packed"])
+    parser.add_argument("--moe", action="store_true")
+    parser.add_argument("--projections", nargs="+", choices=["split", "packed"])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--peak-of", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--alone", nargs=3, metavar=("WHAT", "KIND", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.peak_of:
-        print(peak(*options.peak_of))
+    if options.alone:
+        what, kind, folder = options.alone
+        print(json.dumps({"timed": timed, "peak": peak}[what](kind, folder)))
         return
+    projections = options.projections or (["split"] if options.moe else ["split", "packed"])
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(folder, options.megabytes)
+        (write_moe_checkpoint if options.moe else write_checkpoint)(folder, options.megabytes)
         size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
-        results = measure(folder, ["theirs", *options.projections], options.rounds)
+        run = partial(apart, "timed") if options.moe else timed
+        results = measure(folder, ["theirs", *projections], options.rounds, run)
     if options.json:
         print(json.dumps({"bytes": size, **results}, indent=2))
         return
