@@ -18,6 +18,7 @@ from codegen.explain.meaning import Meaning, meaning, plain
 from codegen.explain.meaning import Path as Keys
 from codegen.generate import config_class, generate
 from codegen.layout import PENDING, SPECS, STATE_DIR
+from codegen.spec.bare import bare_key
 from codegen.spec.check import read_text
 from codegen.spec.frame import FRAME
 from codegen.spec.language import Spec
@@ -107,6 +108,8 @@ class _Subject:
         parts = dotted.split(".")
         here: Any = self.node.plain()
         while parts:
+            if path and isinstance(here, str) and parts == [bare_key(path[-1])]:
+                return path  # the bare word stands for this key
             whole = next((end for end in range(len(parts), 0, -1) if _has(here, ".".join(parts[:end]))), 1)
             step: Any = ".".join(parts[:whole])
             step = int(step) if isinstance(here, list) and step.isdigit() else step

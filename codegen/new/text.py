@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 from codegen.new.body import Body
@@ -52,14 +53,13 @@ def _entry(name: Any, value: Any, indent: int = 0) -> str:
         entries = cast("dict[Any, Any]", value)
         if _is_flat(entries):
             return _shifted(_dumped(name, entries, True, room)[1:-1], indent)
-        key = _dumped(name, {}, True, room)[1:-1].removesuffix(": {}")
-        return "\n".join([f"{' ' * indent}{key}:", *(_entry(one, child, indent + 2) for one, child in entries.items())])
+        return "\n".join([_key(name, indent), *(_entry(one, child, indent + 2) for one, child in entries.items())])
     return _shifted(_dumped(name, value, False, room), indent)
 
 
 def _listed(name: Any, items: list[Any], indent: int) -> str:
     """One item a line; a mapping that does not fit has its keys below each other."""
-    lines = [f"{' ' * indent}{name}:"]
+    lines = [_key(name, indent)]
     for item in items:
         flow = _dumped("_", item, True, WIDTH * 100)[1:-1].removeprefix("_: ")
         if not isinstance(item, dict) or len(flow) + indent + 4 <= WIDTH:
@@ -82,8 +82,30 @@ def _is_flat(entries: dict[Any, Any]) -> bool:
 def _dumped(name: Any, value: Any, flow: bool, width: int) -> str:
     import yaml
 
-    text: str = yaml.safe_dump({name: value}, default_flow_style=flow, width=width, sort_keys=False)
-    return text.rstrip("\n")
+    options: dict[str, Any] = {"default_flow_style": flow, "width": width, "sort_keys": False}
+    return str(yaml.dump({name: value}, Dumper=_dumper(), **options)).rstrip("\n")  # pyright: ignore
+
+
+@cache
+def _dumper() -> Any:
+    """PyYAML's, which quotes whatever may be taken for a number: specs read more as numbers than YAML 1.1 does."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: Any, value: str) -> Any:
+        style = "'" if value[:1].isdigit() or value[:1] in ("+", "-", ".") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return Dumper
+
+
+def _key(name: Any, indent: int) -> str:
+    """The line that opens a block."""
+    key = _dumped(name, {}, True, WIDTH * 100)[1:-1].removesuffix(": {}")
+    return f"{' ' * indent}{key}:"
 
 
 def _shifted(text: str, indent: int) -> str:

@@ -30,6 +30,7 @@ GENERIC = frozenset(
 PLAIN = frozenset(
     ("use_cache", "initializer_range", "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id")
 )
+LONGEST = 100  # characters of a name
 LEGACY_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
 # Names under which the library reads numbers -> names that configs give them; the first that holds a value is taken.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -120,14 +121,15 @@ def _fields(published: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in published.items()
-        if name not in GENERIC and IDENTIFIER.fullmatch(name) and not iskeyword(name) and _is_plain(value)
+        if name not in GENERIC and IDENTIFIER.fullmatch(name) and not iskeyword(name) and _is_plain({name: value})
     }
 
 
 def _is_plain(value: Any) -> bool:
     """Whether a spec can hold it: no hidden characters, no text that means something else there."""
     if isinstance(value, dict):
-        return all(map(_is_plain, (*cast("dict[str, Any]", value), *cast("dict[str, Any]", value).values())))
+        entries = cast("dict[str, Any]", value)
+        return all(_is_plain(name) and len(name) <= LONGEST and _is_plain(entry) for name, entry in entries.items())
     if isinstance(value, list):
         return all(map(_is_plain, cast("list[Any]", value)))
     return not isinstance(value, str) or (value.isprintable() and value != "none")

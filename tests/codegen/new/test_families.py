@@ -1,4 +1,4 @@
-"""The families whose specs stand here: from checkpoints that transformers wrote, the drafts come back to their specs."""
+"""The families whose specs stand here: drafts from checkpoints that transformers wrote come back to their specs."""
 
 import ast
 import json

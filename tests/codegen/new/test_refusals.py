@@ -114,7 +114,9 @@ def test_nothing_of_a_checkpoint_is_run(root, tmp_path):
     made = draft(trap, root)
     assert not sprung.exists()
     assert not [name for name in sys.modules if name.endswith("_trap")]
-    assert any("code of its own" in note for note in made.notes) and any("was not opened" in note for note in made.notes)
+    assert any("code of its own" in note for note in made.notes) and any(
+        "was not opened" in note for note in made.notes
+    )
 
 
 class Trap:
@@ -150,9 +152,19 @@ HIDDEN = "a\nattention: mla \u202e"
 
 
 def test_hostile_strings_stay_data(root, tmp_path):
-    config = {**LLAMA, "note": HOSTILE, "nested": {HOSTILE: [HOSTILE, None, True, "yes", "1e5"]}, HOSTILE: 1, "class": 1}
+    config = {
+        **LLAMA,
+        "note": HOSTILE,
+        "nested": {HOSTILE: [HOSTILE, None, True, "yes", "1e5"]},
+        HOSTILE: 1,
+        "class": 1,
+    }
     config |= {"hidden": HIDDEN, "deep": [{"x": HIDDEN}], "layer_types": [HOSTILE, HIDDEN], "word": "none", HIDDEN: 1}
-    tensors = {f"model.layers.0.{HOSTILE}.weight": [2, 2], f"model.layers.0.{HIDDEN}.q_proj.weight": [3, 3], HIDDEN: [3]}
+    tensors = {
+        f"model.layers.0.{HOSTILE}.weight": [2, 2],
+        f"model.layers.0.{HIDDEN}.q_proj.weight": [3, 3],
+        HIDDEN: [3],
+    }
     made = draft(checkpoints.checkpoint(tmp_path / "checkpoint", config, tensors), root)
     fields = load(made.text, "x.yaml").plain()["config"]["fields"]
     assert {name: fields[name] for name in ("note", "nested")} == {name: config[name] for name in ("note", "nested")}
