@@ -15,9 +15,9 @@ ABSENT = object()
 class ConfigClass:
     """A config class: `fields` are the values of a default instance, names that `attribute_map` renames resolve.
 
-    `derived` are properties: readable, never written. `nested` are fields that hold a config of their own; other
-    mappings (`rope_parameters`) are open. `published` are fields that no class declares but the reference reads
-    where a config.json file carries them (`head_dim`).
+    `derived` are properties and what the class computes whatever it is given: readable, never written. `nested` are
+    fields that hold a config of their own; other mappings (`rope_parameters`) are open. `published` are fields that no
+    class declares but the reference reads where a config.json file carries them (`head_dim`).
     """
 
     name: str

@@ -19,13 +19,15 @@ def plan_head(context: Context) -> HeadPlan:
     """The class with a head."""
     spec = context.base
     tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie")
-    if tie != TIE:  # transformers ties by this field alone
-        raise context.unready(f"head.tie: no template yet for {tie}, only for {TIE}")
+    if tie not in (TIE, "False"):  # transformers ties by this field alone
+        raise context.unready(f"head.tie: no template yet for {tie}, only for {TIE} and false")
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
     flags = shared_flags(context)
     if head != "lm_head":
         flags.append(Assign("_output_embed_layer", repr(head)))
-    if (model, embedding, head) != ("model", "embed_tokens", "lm_head"):
+    if tie == "False":
+        flags.append(Assign("_tied_weights_keys", "{}"))
+    elif (model, embedding, head) != ("model", "embed_tokens", "lm_head"):
         flags.append(Assign("_tied_weights_keys", f"{{'{head}.weight': '{model}.{embedding}.weight'}}"))
     if head != "lm_head":
         flags.append(Assign("_tp_plan", f"{{'{head}': 'colwise_gather_output'}}"))

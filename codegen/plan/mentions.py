@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
@@ -15,10 +15,14 @@ EQUATION, CONDITION, SCHEDULE = "equation", "condition", "schedule"
 
 @dataclass(frozen=True)
 class Mention:
-    """A field, and its role: the key that reads it (`eps`, `window`), or where it stands outside of any key."""
+    """A field, and its role: the key that reads it (`eps`, `window`), or where it stands outside of any key.
+
+    inner: the rest of the path, of a field inside a field.
+    """
 
     field: str
     role: str
+    inner: str = ""
 
 
 def mentions(loaded: LoadedSpec, config: ConfigClass) -> list[Mention]:
@@ -29,7 +33,7 @@ def mentions(loaded: LoadedSpec, config: ConfigClass) -> list[Mention]:
             found[Mention(name, SCHEDULE if split.by else CONDITION)] = None
     for spec in loaded.flat.values():
         found.update(dict.fromkeys(_of_section(spec, config)))
-    return [Mention(config.field_name(mention.field), mention.role) for mention in found]
+    return [replace(mention, field=config.field_name(mention.field)) for mention in found]
 
 
 def expressions(loaded: LoadedSpec) -> list[ast.expr]:
@@ -60,6 +64,16 @@ def fields_of(tree: ast.AST) -> list[str]:
     ]
 
 
+def inner_of(tree: ast.AST) -> dict[str, list[str]]:
+    """For every `config.x.y` in a tree, the names y by x."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+            for name in fields_of(node.value):
+                found.setdefault(name, []).append(node.attr)
+    return found
+
+
 def _of_section(section: Section, config: ConfigClass) -> Iterator[Mention]:
     for name, key in keys(type(section)).items():
         attribute = name if hasattr(section, name) else f"{name}_"
@@ -70,7 +84,8 @@ def _of_value(value: Any, role: str, key: Key, config: ConfigClass) -> Iterator[
     if value is None:
         value = _default(key, config)
     if isinstance(value, Expression):
-        yield from (Mention(name, role) for name in fields_of(value.tree))
+        inner = inner_of(value.tree)
+        yield from (Mention(name, role, path) for name in fields_of(value.tree) for path in inner.get(name, [""]))
     elif isinstance(value, Equation):
         yield from _of_equation(value)
     elif isinstance(value, Section):

@@ -9,14 +9,18 @@ import ast
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import cycle, product
+from math import lcm
 from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
 from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, mentions
-from codegen.plan.tiny_rope import rope_variants, small_rope
+from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
+from codegen.plan.tiny_inner import inner_absent, inner_numbers
+from codegen.plan.tiny_rope import rope_variants, rope_width, small_rope
 from codegen.spec.attention import Gqa
 from codegen.spec.loaded import LoadedSpec, Split
+from codegen.spec.values import expression
 
 Config = dict[str, Any]
 
@@ -33,8 +37,9 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
     **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
 }
+WIDTHS, RATIO = (74, 62, 58, 66), 3  # of projections, even; where a small number stands, it multiplies a size
 WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
-OPTIONAL = ("softcap", "window", "chunk", "clip")  # a number, or none: the thing is absent
+OPTIONAL = ("softcap", "window", "chunk", "clip", "q_rank")  # a number, or none: the thing is absent
 SWITCHES = ("bias", "normalize", "when", "weight", "scaled")  # flags that a config may leave open, as none
 OTHER_MODELS = ("classifier", "summary")  # dropouts of heads that a causal language model lacks
 DROPOUTS = (0.2, 0.3, 0.4)  # one each: fields must not be mistaken for one another
@@ -58,7 +63,20 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     changes |= rope_variants(spec, config, base)
     if dropouts := _dropouts(config):
         changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
-    return {name: deepcopy(base | change) for name, change in changes.items()}
+    valid = {name: _valid(spec, config, base, change) for name, change in changes.items()}
+    return {name: deepcopy(base | change) for name, change in valid.items() if change is not None}
+
+
+def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) -> Config | None:
+    """The change, without as many of its flags as put it among the configs that the spec excludes; None if all do."""
+    if "excluded" not in spec.tests:
+        return change
+    condition = expression(spec.tests["excluded"]).tree
+    flags = [name for name, value in change.items() if isinstance(value, bool)]
+    for kept in (change, *({k: v for k, v in change.items() if k != flag} for flag in flags)):
+        if not evaluate(condition, _readable(config, base | kept)):
+            return kept
+    return None
 
 
 def _config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
@@ -74,7 +92,9 @@ def _config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
 
 def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config:
     sizes = {config.field_name(name): value for name, value in SIZES.items() if _carries(spec, config, name)}
-    base = sizes | dict.fromkeys(_dropouts(config), 0.0) | small_rope(config)
+    base = sizes | _whole_blocks(spec, config) | dict.fromkeys(_dropouts(config), 0.0)
+    base |= small_rope(config) | rope_width(spec, config)
+    base |= expert_sizes(spec, config) | latent_sizes(spec, config) | same_heads(spec, config, base)
     base |= {name: config.fields[name] for name in _flags(config, found)}
     for name in {mention.field for mention in found}:
         if f"use_{name}" in config.fields:
@@ -82,6 +102,7 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
     if _overrides_head_dim(spec, config):  # what config.json carries there must not matter
         base["head_dim"] = SIZES["hidden_size"] // SIZES["num_attention_heads"] + 1
     base |= _numbers(config, found, base)
+    base |= inner_numbers(config, found, base, NUMBERS, WHOLE)
     base |= _schedules(spec, config, base)
     return base | dict(spec.tests.get("tiny", {}))
 
@@ -89,7 +110,20 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
 def _carries(spec: LoadedSpec, config: ConfigClass, name: str) -> bool:
     if name == "head_dim" and name in config.published:
         return not _overrides_head_dim(spec, config)
-    return config.field_name(name) in config.fields
+    return _writable(config, config.field_name(name))
+
+
+def _writable(config: ConfigClass, field: str) -> bool:
+    return field in config.fields and field not in config.derived
+
+
+def _whole_blocks(spec: LoadedSpec, config: ConfigClass) -> Config:
+    """Heads that fill the blocks of a projection which is stored in a constant number of them."""
+    tensors = [tensor for flat in spec.flat.values() for tensor in (flat.checkpoint.fused or {}).values()]
+    constants = [tensor.groups.constant for tensor in tensors if "q" in tensor.parts and tensor.groups is not None]
+    blocks = lcm(*(constant for constant in constants if isinstance(constant, int)))
+    heads = SIZES["num_attention_heads"]
+    return {config.field_name("num_attention_heads"): heads // blocks * blocks} if heads % blocks else {}
 
 
 def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
@@ -102,18 +136,26 @@ def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
 def _numbers(config: ConfigClass, found: list[Mention], base: Config) -> Config:
     """A value that matters for each number that is no size."""
     numbers: Config = {}
-    taken: dict[tuple[str, bool], int] = {}
+    taken: dict[tuple[float, ...], int] = {}
     for mention in found:
-        default = config.fields.get(mention.field)
-        plain = default is None or (isinstance(default, int | float) and not isinstance(default, bool))
-        if mention.role not in NUMBERS or not plain or mention.field in base or mention.field in numbers:
+        if not _writable(config, mention.field) or mention.inner or mention.field in (*base, *numbers):
             continue
-        whole = isinstance(default, int) and mention.role not in OPTIONAL
-        values = WHOLE if whole else NUMBERS[mention.role]
-        turn = taken.setdefault((mention.role, whole), 0)
-        numbers[mention.field] = values[turn % len(values)]
-        taken[mention.role, whole] += 1
+        values = _values(mention.role, config.fields[mention.field])
+        if values:
+            turn = taken.setdefault(values, 0)
+            numbers[mention.field] = values[turn % len(values)]
+            taken[values] += 1
     return numbers
+
+
+def _values(role: str, default: Any) -> tuple[float, ...]:
+    """What a field of a role may hold in place of its default; nothing, where that is no plain number."""
+    if isinstance(default, bool) or not isinstance(default, int | float | None):
+        return ()
+    if role == "width":
+        return () if default is None else (RATIO,) if default < min(WIDTHS) else WIDTHS
+    whole = isinstance(default, int) and role not in OPTIONAL
+    return () if role not in NUMBERS else WHOLE if whole else NUMBERS[role]
 
 
 def _flags(config: ConfigClass, found: list[Mention]) -> list[str]:
@@ -144,7 +186,7 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
             change[mention.field] = SIZES["intermediate_size"] + 3
         if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:
             change[mention.field] = True
-    return change
+    return change | inner_absent(config, found, base)
 
 
 def _dropouts(config: ConfigClass) -> list[str]:
@@ -245,10 +287,14 @@ def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
 
 def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
     """The outcome on a layer; None where the condition cannot be read."""
-    by_name = {**config.fields, **values}
-    by_name |= {alias: by_name.get(name) for alias, name in config.attribute_map.items()}
     try:
-        found = evaluate(split.condition.tree, by_name, layer=layer)
+        found = evaluate(split.condition.tree, _readable(config, values), layer=layer)
     except (LookupError, TypeError):
         return None
     return found if split.by else bool(found)
+
+
+def _readable(config: ConfigClass, values: Mapping[str, Any]) -> Config:
+    """Every field of a config with these values, by all of its names."""
+    by_name = {**config.fields, **values}
+    return by_name | {alias: by_name.get(name) for alias, name in config.attribute_map.items()}

@@ -10,6 +10,7 @@ Config = dict[str, Any]
 
 THETA = 37.0  # all frequencies turn visibly within 24 positions
 PARTIAL = 0.4  # an even width both of head_dim 12 and of 60 / 6, the same for both
+WIDTH = 4  # the same, in a field of its own
 TRAINED = 16  # positions that a scaled table was trained on: within the length of the tests
 SCALED: dict[str, Config] = {
     "linear": {"factor": 2.5},
@@ -30,6 +31,13 @@ def small_rope(config: ConfigClass) -> Config:
         return {}
     partial = {"partial_rotary_factor": PARTIAL} if "partial_rotary_factor" in default else {}
     return {"rope_parameters": {"rope_type": "default", "rope_theta": THETA, **partial}}
+
+
+def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
+    """Fields that are the width of a table: even, and less than a head's."""
+    widths = [flat.rope.width for flat in spec.flat.values() if flat.rope is not None and flat.rope.width is not None]
+    names = [config.field_name(name) for width in widths for name in fields_of(width.tree)]
+    return {name: WIDTH for name in names if type(config.fields.get(name)) is int and name != "head_dim"}
 
 
 def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[str, Config]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem
+from codegen.spec.expressions import Refused, parse
 from codegen.spec.language import ConfigDeclaration
 from codegen.spec.load import Node
 from codegen.spec.suggest import cure, nearest
@@ -16,11 +17,13 @@ from codegen.spec.suggest import cure, nearest
 FRAME: dict[str, str] = {
     "name": "Name of the package, the tests, the docs and the example; the file's name.",
     "architecture": "Class name and registry key; a list registers aliases. Default: that of the config class.",
-    "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate, where {attribute_map: {hidden_size: "
-    "n_embd}} names the fields that the library calls otherwise. Default: by name.",
+    "config": "`transformers:<Class>`, or {model_type, class, fields} of a class to generate, where "
+    "{attribute_map: {hidden_size: n_embd}} names the fields that the library calls otherwise. Default: by name.",
     "summary": "First sentence of the generated docstring. Default: derived.",
     "docs": "What the docs page links to: {hub, paper}.",
-    "tests": "{tiny: {<config field>: <value>}}, and `reference`: a class, where transformers has none.",
+    "tests": "What tests cannot know. `tiny`: {<config field>: <value>}; `excluded`: a condition on configs that the "
+    "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
+    "which the reference then uses.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
 FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
@@ -28,6 +31,8 @@ IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
+ATTENTIONS = ("eager", "sdpa")
+TESTS_KEYS = ("tiny", "excluded", "reference", "attention")
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -218,19 +223,34 @@ class FrameReader:
         node = self.node("tests")
         if node is None:
             return {}
-        entries = self.known(node, "tests", ("tiny", "reference"))
-        tiny, reference = entries.get("tiny"), entries.get("reference")
-        for name in (tiny.mapping if tiny is not None else None) or {}:
-            if config is not None and not config.has(str(name)):
-                remedy = cure(name, config.names())
-                self.report(Problem(_at(tiny, name), f"tests.tiny.{name}", f"{config.name} has no such field", remedy))
-        if tiny is not None and tiny.mapping is None:
-            self.refuse(tiny, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
-        if reference is not None and not (isinstance(reference.value, str) and _CLASS_PATH.fullmatch(reference.value)):
-            self.refuse(
-                reference, "tests.reference", f"{reference.value!r} names no class", "write package.module:Class"
-            )
+        entries = self.known(node, "tests", TESTS_KEYS)
+        if "tiny" in entries:
+            self.tiny(entries["tiny"], config)
+        if "excluded" in entries:
+            self.condition(entries["excluded"], "tests.excluded")
+        if "reference" in entries and not _is_class_path(entries["reference"].value):
+            message = f"{entries['reference'].value!r} names no class"
+            self.refuse(entries["reference"], "tests.reference", message, "write package.module:Class")
+        if "attention" in entries and entries["attention"].value not in ATTENTIONS:
+            message = f"{entries['attention'].value!r} is not known"
+            self.refuse(entries["attention"], "tests.attention", message, cure(entries["attention"].value, ATTENTIONS))
         return {str(name): entry.plain() for name, entry in entries.items()}
+
+    def tiny(self, node: Node, config: ConfigClass | None) -> None:
+        if node.mapping is None:
+            self.refuse(node, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
+        for name in node.mapping or {}:
+            if config is not None and not config.has(str(name)) and name not in config.published:
+                remedy = cure(name, config.names())
+                self.report(Problem(_at(node, name), f"tests.tiny.{name}", f"{config.name} has no such field", remedy))
+
+    def condition(self, node: Node, path: str) -> None:
+        try:
+            if not isinstance(node.value, str):
+                raise Refused("must be an expression", "write config.<field>")
+            parse(node.value, names=("config",))
+        except Refused as refused:
+            self.refuse(node, path, refused.message, refused.cure)
 
     def overrides(self) -> Mapping[str, str]:
         node = self.node("overrides")
@@ -241,9 +261,13 @@ class FrameReader:
             node, "overrides", ("attention", "mlp", *map(str, parts if parts is not node.mapping else ()))
         )
         for name, child in entries.items():
-            if not isinstance(child.value, str) or not _CLASS_PATH.fullmatch(child.value):
+            if not _is_class_path(child.value):
                 self.refuse(child, f"overrides.{name}", f"{child.value!r} names no class", "write package.module:Class")
         return {str(name): child.value for name, child in entries.items()}
+
+
+def _is_class_path(value: Any) -> bool:
+    return isinstance(value, str) and _CLASS_PATH.fullmatch(value) is not None
 
 
 def _at(node: Node | None, name: Any) -> Location:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codegen.spec.frame import CONFIG_KEYS, DOCS_KEYS, FRAME
+from codegen.spec.frame import ATTENTIONS, CONFIG_KEYS, DOCS_KEYS, FRAME
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.language import WIRINGS, Spec
 from codegen.spec.splits import SECTIONS
@@ -90,13 +90,17 @@ def _frame() -> dict[str, Schema]:
     docs = {name: {"type": "string"} for name in DOCS_KEYS}
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
+    tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}, "reference": class_path}
+    tests["attention"] = {"enum": [*ATTENTIONS]}
     shapes: dict[str, Schema] = {
         "name": word,
         "architecture": _any(word, {**_listed(word), "uniqueItems": True}),
-        "config": _any({"type": "string", "pattern": r"^transformers:[A-Za-z][A-Za-z0-9_]*$"}, _object(declared, CONFIG_KEYS)),
+        "config": _any(
+            {"type": "string", "pattern": r"^transformers:[A-Za-z][A-Za-z0-9_]*$"}, _object(declared, CONFIG_KEYS)
+        ),
         "summary": {"type": "string", "pattern": r"\S"},
         "docs": _object(docs),
-        "tests": _object({"tiny": {"type": "object"}, "reference": class_path}),
+        "tests": _object(tests),
         "overrides": {"type": "object", "additionalProperties": class_path},
     }
     return {name: {**shapes[name], "description": doc} for name, doc in FRAME.items()}

@@ -1,7 +1,7 @@
 """Level 2: every component beside its counterpart, each given what the reference's received.
 
-Two modules are counterparts where their paths are equal. A run cuts the models at one depth of the module tree, so that
-an error does not spread from one component to the next, and inner components are seen apart from those around them.
+A run cuts the models at one depth of the module tree, so that an error does not spread from one component to the next,
+and inner components are seen apart from those around them.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from torch import nn
 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures
+from nemo_automodel.parity.counterparts import counterparts
 from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
 from nemo_automodel.parity.tracing import Trace, align, traced
 
@@ -21,7 +22,7 @@ SEED = 7
 def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     """Outputs and gradients of all components in fp32, in the order in which the reference runs them."""
     checks = []
-    for paths in counterparts(ours, reference.model):
+    for paths in counterparts(ours, reference.model, batch):
         given, theirs = measure(reference.model, paths, batch)
         _, mine = measure(ours, paths, batch, given)
 
@@ -36,7 +37,7 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
 def compare_in_bf16(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     """The same in bf16, where `ours` is a bf16 model: both against the fp32 reference, on the same inputs."""
     checks = []
-    for paths in counterparts(ours, reference.model):
+    for paths in counterparts(ours, reference.model, batch):
         given, truth = measure(reference.model, paths, batch)
         _, theirs = measure(reference.in_bf16, paths, batch, given)
         _, mine = measure(ours, paths, batch, given)
@@ -74,16 +75,6 @@ def order_of(model: nn.Module, batch: Batch) -> list[str]:
     for handle in handles:
         handle.remove()
     return list(started)
-
-
-def counterparts(ours: nn.Module, reference: nn.Module) -> list[list[str]]:
-    """Paths that both models have, one list for each depth."""
-    theirs = {path for path, _ in reference.named_modules()}
-    shared = [path for path, _ in ours.named_modules() if path and path in theirs]
-    depths: dict[int, list[str]] = {}
-    for path in shared:
-        depths.setdefault(sum(path.startswith(other + ".") for other in shared), []).append(path)
-    return [depths[depth] for depth in sorted(depths)]
 
 
 def measure(

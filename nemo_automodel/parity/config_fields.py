@@ -5,6 +5,7 @@ The generator must know which fields a config class has without importing transf
     python -m nemo_automodel.parity.config_fields
 """
 
+import dataclasses
 import inspect
 import json
 import re
@@ -59,7 +60,7 @@ def describe(config_class: type[PreTrainedConfig], models: tuple[str, ...] = ())
     row: dict[str, Any] = {"model_type": config_class.model_type, "architectures": list(models), "fields": fields}
     optional = {
         "attribute_map": dict(config_class.attribute_map),
-        "derived": sorted(derived.keys() & fields.keys()),
+        "derived": sorted((derived.keys() | _computed(config_class, own)) & fields.keys()),
         "nested": nested,
         "published": sorted(_read_with_default(config_class) - fields.keys() - config_class.attribute_map.keys()),
     }
@@ -70,6 +71,27 @@ def _properties(config_class: type[PreTrainedConfig]) -> list[str]:
     base = set(dir(PreTrainedConfig))
     found = inspect.getmembers(config_class, lambda member: isinstance(member, property))
     return [name for name, _ in found if name not in base and not name.startswith("_")]
+
+
+def _computed(config_class: type[PreTrainedConfig], own: dict[str, Any]) -> set[str]:
+    """Whole numbers that the class overwrites whatever it is given, or does not declare and takes from a flag."""
+    numbers = {name: value for name, value in own.items() if type(value) is int and value}
+    declared = {field.name for field in dataclasses.fields(config_class)}
+    overwritten = {name for name in numbers if _given(config_class, name, own, numbers[name] + 1) == numbers[name]}
+    flags = [name for name, value in own.items() if isinstance(value, bool) and name in declared]
+    return overwritten | {
+        name
+        for name in numbers.keys() - declared
+        if any(_given(config_class, flag, own, not own[flag], name) != numbers[name] for flag in flags)
+    }
+
+
+def _given(config_class: type[PreTrainedConfig], name: str, own: dict[str, Any], value: Any, read: str = "") -> Any:
+    """What `read` (or the field itself) holds in a config with a value; what one would expect, where it is refused."""
+    try:
+        return vars(config_class(**{name: value}))[read or name]
+    except Exception:
+        return own[read] if read else value
 
 
 def _json_values(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -34,7 +34,8 @@ class Project:
     def subject(self) -> Subject:
         """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
         model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
-        return subject(model, self.config_path, self.spec.tests.get("reference"))
+        tests = self.spec.tests
+        return subject(model, self.config_path, tests.get("reference"), tests.get("attention", "eager"))
 
 
 def open_project(name: str, root: Path) -> Project:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,7 +70,8 @@ def compare(subject: Subject, reference: Reference, variant: str, backend: str) 
 
 
 def _levels(subject: Subject, reference: Reference, backend: str, found: dict[str, Batch]) -> list[Check]:
-    ours = build_ours(subject.model_class, reference.config, reference.disk, backend=backend)
+    options: dict[str, Any] = {"backend": backend, "attention": subject.attention}
+    ours = build_ours(subject.model_class, reference.config, reference.disk, **options)
     batch = next(iter(found.values()))
     checks = state_dict.compare(ours, reference.disk)
     checks += components.compare(reference, ours, batch)
@@ -79,7 +81,7 @@ def _levels(subject: Subject, reference: Reference, backend: str, found: dict[st
     if (getattr(reference.config, "rope_parameters", None) or {}).get("rope_type") not in LENGTH_DEPENDENT:
         checks += end_to_end.compare_cache(ours, generating)
     checks += end_to_end.compare_saved(reference, ours, batch)
-    half = build_ours(subject.model_class, reference.config, reference.disk, backend=backend, dtype=torch.bfloat16)
+    half = build_ours(subject.model_class, reference.config, reference.disk, dtype=torch.bfloat16, **options)
     checks += components.compare_in_bf16(reference, half, batch)
     return checks + end_to_end.compare_in_bf16(reference, half, found)
 

@@ -20,7 +20,7 @@ from nemo_automodel.parity.subject import Subject
 
 
 class Reference:
-    """The reference class in fp32 with eager attention (transformers' sdpa ignores soft caps), in eval mode.
+    """The reference class in fp32, in eval mode, with the attention that its subject names.
 
     model: the module. folder: a checkpoint that it wrote. disk: that checkpoint's tensors under the names on disk.
     """
@@ -28,7 +28,7 @@ class Reference:
     def __init__(self, subject: Subject, values: Mapping[str, Any], seed: int = 0) -> None:
         self.subject = subject
         self.config = subject.config(values)
-        self.model = build(subject.reference_class, copy.deepcopy(self.config))
+        self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
         randomise(self.model, seed)
 
     @classmethod
@@ -66,10 +66,10 @@ class Reference:
         return self.load(self.folder, dtype=torch.bfloat16).eval()
 
     def load(self, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
-        """What the reference class makes of a folder, with eager attention."""
-        kind = self.subject.reference_class
+        """What the reference class makes of a folder."""
+        kind, attention = self.subject.reference_class, self.subject.attention
         # config.json holds what differs from the config class's defaults, which a plain reference does not know
-        choice = {"attn_implementation": "eager"} if issubclass(kind, PreTrainedModel) else {"config": self.config}
+        choice = choices(attention) if issubclass(kind, PreTrainedModel) else {"config": self.config}
         return kind.from_pretrained(folder, dtype=dtype, **choice, **options)
 
 
@@ -90,11 +90,16 @@ def softmax_in_fp64() -> Iterator[None]:
         functional.softmax = original
 
 
-def build(reference_class: type[nn.Module], config: Any) -> nn.Module:
-    """A reference module with eager attention, in eval mode."""
+def build(reference_class: type[nn.Module], config: Any, attention: str = "eager") -> nn.Module:
+    """A reference module in eval mode; `attention` is transformers' name of its implementation."""
     if issubclass(reference_class, PreTrainedModel):
-        return reference_class._from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+        return reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
     return reference_class(config).eval()
+
+
+def choices(attention: str) -> dict[str, str]:
+    """transformers' implementations: its experts one after the other, as its grouped products ask for even widths."""
+    return {"attn_implementation": attention, "experts_implementation": "eager"}
 
 
 def disk_names(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One generated architecture beside its reference."""
+    """One generated architecture beside its reference, which computes attention as `attention` names it: eager, mostly
+    (transformers' sdpa ignores soft caps), but in some classes eager attention is not what the model is."""
 
     model_class: type[PreTrainedModel]
     config_class: type[PreTrainedConfig]
     reference_class: type[nn.Module]
+    attention: str = "eager"
 
     @property
     def architecture(self) -> str:
@@ -29,14 +32,15 @@ class Subject:
         return config
 
 
-def subject(model: str, config: str, reference: str | None = None) -> Subject:
-    """From dotted names `package.module:Name`; without `reference`, transformers' class for the config.
+def subject(model: str, config: str, reference: str | None = None, attention: str = "eager") -> Subject:
+    """From dotted names `package.module:Name`; without `reference`, transformers' class for the config, or else its
+    class of the model's name.
 
     Raises LookupError where transformers has no causal language model for the config class.
     """
-    config_class = named(config)
-    reference_class = named(reference) if reference else transformers_class(config_class)
-    return Subject(named(model), config_class, reference_class)
+    model_class, config_class = named(model), named(config)
+    reference_class = named(reference) if reference else transformers_class(config_class, model_class.__name__)
+    return Subject(model_class, config_class, reference_class, attention)
 
 
 def named(path: str) -> Any:
@@ -45,12 +49,15 @@ def named(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def transformers_class(config_class: type[PreTrainedConfig]) -> type[nn.Module]:
-    """transformers' own causal language model for a config class."""
+def transformers_class(config_class: type[PreTrainedConfig], name: str) -> type[nn.Module]:
+    """transformers' own causal language model for a config class, or of that name where the config is only its part."""
     mapping = AutoModelForCausalLM._model_mapping
-    if config_class not in mapping:
+    if config_class in mapping:
+        return mapping[config_class]
+    found = getattr(transformers, name, None)
+    if found is None or found.config_class is not config_class:
         raise LookupError(
             f"transformers has no causal language model for {config_class.__name__}; write one under tests/reference "
             "and name it in the spec: `tests: {reference: tests.reference.<module>:<Class>}`"
         )
-    return mapping[config_class]
+    return found

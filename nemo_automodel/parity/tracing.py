@@ -59,16 +59,18 @@ def _enter(
     return None
 
 
-def _leave(trace: Trace, path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+def _leave(trace: Trace, path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """What follows gets a copy: some references clamp a projection in place."""
     if path not in trace.outputs:
         trace.outputs[path] = _tensor(output)
+    return output.clone() if isinstance(output, torch.Tensor) else None
 
 
 def _tensor(output: Any) -> torch.Tensor:
     """The output, the first of several, or equally shaped ones (a table's cosines and sines) stacked."""
     if isinstance(output, torch.Tensor):
         return output
-    values = [value for value in (output if isinstance(output, tuple) else output.to_tuple()) if value is not None]
+    values = output if isinstance(output, tuple | list) else output.to_tuple()
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     if len(tensors) > 1 and len({tensor.shape for tensor in tensors}) == 1:
         return torch.stack(tensors)
@@ -76,10 +78,12 @@ def _tensor(output: Any) -> torch.Tensor:
 
 
 def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """`tensor` in the layout of `like`, which holds the same values: heads before or after positions [B, N, S, D],
-    angles once or twice. What fits neither way stays as it is, and then differs by its shape."""
+    """`tensor` in the layout of `like`, which holds the same values: heads before or after positions [B, N, S, D], one
+    head with or without its dimension, angles once or twice. What fits no way stays, and then differs by its shape."""
     if tensor.shape == like.shape:
         return tensor
+    if [size for size in tensor.shape if size > 1] == [size for size in like.shape if size > 1]:
+        return tensor.reshape(like.shape)
     if tensor.dim() == 4 and tensor.transpose(1, 2).shape == like.shape:
         return tensor.transpose(1, 2)
     if tensor.shape[:-1] == like.shape[:-1] and 2 * tensor.shape[-1] == like.shape[-1]:

@@ -26,6 +26,7 @@ class Binding:
     model_module: str
     config_class: str
     reference: str | None = None
+    attention: str = "eager"  # of the reference
     configs: dict
 
     def pytest_generate_tests(self, metafunc):
@@ -72,12 +73,12 @@ class Binding:
         return self.batches()[name]
 
     def ours(self, variant="base", backend="split", dtype=torch.float32):
-        """Our model with the reference's weights, eager attention, in eval mode. Shared: read only."""
+        """Our model with the reference's weights and attention, in eval mode. Shared: read only."""
         return _ours(type(self), variant, backend, dtype)
 
-    def fresh(self, variant="base", backend="split", attention="eager", **changes):
+    def fresh(self, variant="base", backend="split", attention=None, **changes):
         """The same, for the test alone."""
-        reference = self.given(variant)
+        reference, attention = self.given(variant), attention or self.attention
         config = self.config(variant, **changes)
         return build_ours(self.model_class, config, reference.disk, backend=backend, attention=attention)
 
@@ -102,7 +103,7 @@ class Binding:
 
 @cache
 def _subject(bound):
-    return subject(f"{bound.model_module}:{bound.architecture}", bound.config_class, bound.reference)
+    return subject(f"{bound.model_module}:{bound.architecture}", bound.config_class, bound.reference, bound.attention)
 
 
 @cache
@@ -114,4 +115,5 @@ def _reference(bound, variant):
 def _ours(bound, variant, backend, dtype):
     reference = _reference(bound, variant)
     config = _subject(bound).config(bound.configs[variant])
-    return build_ours(_subject(bound).model_class, config, reference.disk, backend=backend, dtype=dtype)
+    options = {"backend": backend, "attention": bound.attention, "dtype": dtype}
+    return build_ours(_subject(bound).model_class, config, reference.disk, **options)

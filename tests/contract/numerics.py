@@ -5,6 +5,7 @@ import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity import components, end_to_end
+from nemo_automodel.parity.counterparts import counterparts
 from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
@@ -46,7 +47,7 @@ class NumericsContract(Binding):
     def first_other_bits(self, main):
         """Components whose outputs differ in bf16, given the same inputs."""
         ours, reference, names = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16, []
-        for paths in components.counterparts(ours, reference):
+        for paths in counterparts(ours, reference, self.batch()):
             given, theirs = components.measure(reference, paths, self.batch())
             _, mine = components.measure(ours, paths, self.batch(), given)
             names += [name for name in theirs if "output" in name and not torch.equal(mine[name], theirs[name])]

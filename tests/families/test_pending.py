@@ -1,0 +1,38 @@
+"""Specs that wait to be onboarded: what they would generate equals the reference, where their values have templates.
+
+Nothing is written to the tree. A family that moves from `specs/pending/` to `specs/` gets the whole contract instead.
+"""
+
+from pathlib import Path
+
+import pytest
+from transformers.utils import logging
+
+from codegen.configs import table
+from codegen.generate import config_class, model_files
+from codegen.plan.build import build
+from codegen.plan.tiny import configs
+from codegen.spec.check import read_spec
+from codegen.spec.mlp import Gated, Plain
+from nemo_automodel.parity.compare import failures
+from nemo_automodel.parity.ours import BACKENDS
+from nemo_automodel.parity.project import Project
+from nemo_automodel.parity.proof import compare
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.sandbox import installed
+
+ROOT = Path(__file__).parents[2]
+SPECS = [read_spec(path, ROOT) for path in sorted((ROOT / "specs/pending").glob("*.yaml"))]
+SPECS = [spec for spec in SPECS if all(isinstance(flat.mlp, Gated | Plain) for flat in spec.flat.values())]
+logging.disable_progress_bar()
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if not spec.unready], ids=lambda spec: spec.name)
+def test_a_family_equals_its_reference_by_its_spec_alone(spec):
+    project = Project(ROOT, spec, configs(spec, table()))
+    with installed(spec.name, model_files(build(spec, config_class(spec, table())), lambda source, _: source)):
+        subject = project.subject()
+        reference = Reference(subject, project.configs["base"])
+        for backend in BACKENDS:
+            result = compare(subject, reference, "base", backend)
+            assert result.passed, f"{backend}: {failures(result.checks)[:5]}; first: {result.first_difference}"
