@@ -110,6 +110,8 @@ class _Subject:
         while parts:
             if path and isinstance(here, str) and parts == [bare_key(path[-1])]:
                 return path  # the bare word stands for this key
+            if isinstance(here, list) and len(cast("list[Any]", here)) == 1 and not parts[0].isdigit():
+                path, here = (*path, 0), get(here, (0,))  # the only one
             whole = next((end for end in range(len(parts), 0, -1) if _has(here, ".".join(parts[:end]))), 1)
             step: Any = ".".join(parts[:whole])
             step = int(step) if isinstance(here, list) and step.isdigit() else step

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, cast
 
-from codegen.explain.meaning import Meaning, Path
+from codegen.explain.meaning import OVERLAYS, Meaning, Path
 from codegen.spec.bare import bare_key
 from codegen.spec.language import WIRINGS
 
@@ -16,9 +16,9 @@ _EXPRESSIONS: tuple[Any, ...] = (3, 0.25, True, False, "none", "config.num_hidde
 def flips(written: dict[str, Any], path: Path, meaning: Meaning) -> Iterator[tuple[str, dict[str, Any]]]:
     """Other specs, each with what it is: first the one without the field, if it is written."""
     shown = ".".join(map(str, path))
-    present = get(written, path) is not None
-    if present:
-        yield f"the spec without {shown}", removed(written, path)
+    if get(written, path) is not None:
+        entry = path[0] in OVERLAYS and path[-1] in ("by", "when")  # an overlay goes with its condition
+        yield f"the spec without {shown}", removed(written, path[:-1] if entry else path)
     for number, value in enumerate(_values(meaning, get(written, path))):
         if number == MOST:
             return

@@ -113,3 +113,14 @@ def test_what_a_checkpoint_does_not_show_is_marked(name, checkpoints, tmp_path):
     seen = {"attention.bias", "mlp.kind", "checkpoint.names", "attention.softcap", "output", "checkpoint.transposed"}
     assert unseen - {key.replace(".0.", ".") for key in marked} <= {"variants.block"}
     assert not seen & marked
+
+
+def test_a_declared_config_reads_the_published_names(checkpoints, tmp_path):
+    source = renamed(checkpoints("gpt2"), tmp_path / "new")
+    spec = read_text(draft(source, ROOT, write=False).text, "specs/brandnew.yaml")
+    names = {}
+    exec(model_files(build(spec, config_class(spec, ConfigTable())))["config.py"], names)
+    published = json.loads((source / "config.json").read_text()) | {"n_embd": 24, "n_layer": 7}
+    config = names["BrandNewConfig"].from_dict(published)
+    assert (config.hidden_size, config.num_hidden_layers, config.n_embd) == (24, 7, 24)
+    assert "hidden_size" not in config.to_dict()
