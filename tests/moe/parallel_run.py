@@ -1,4 +1,4 @@
-"""What each process of tests/moe/test_dispatch.py does: `python -m torch.distributed.run ... parallel_run.py DIR MODE`."""
+"""What each process of test_dispatch.py does: `python -m torch.distributed.run ... parallel_run.py DIR STEP ...`."""
 
 import sys
 from pathlib import Path
@@ -26,8 +26,7 @@ def build():
 
 def batches(ranks):
     """[micro batch][rank] -> ids [2, 7], the same everywhere."""
-    ids = torch.randint(1, 61, (MICRO_BATCHES, ranks, 2, 7), generator=torch.Generator().manual_seed(1))
-    return ids
+    return torch.randint(1, 61, (MICRO_BATCHES, ranks, 2, 7), generator=torch.Generator().manual_seed(1))
 
 
 def single(ranks):
@@ -102,7 +101,9 @@ def save(folder, mode):
 
 
 def load(folder, mode):
-    model = build() if dist.get_world_size() == 1 else parallelize(build(), mode, dist.get_world_size())
+    model = build()
+    if mode != "alone":
+        model = parallelize(model, mode, dist.get_world_size())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -110,7 +111,7 @@ def load(folder, mode):
     dcp.load(state, checkpoint_id=folder)
     set_model_state_dict(model, state["model"])
     whole, expected = get_model_state_dict(model, options=FULL), build().state_dict()
-    if dist.get_rank() == 0:
+    if mode == "alone" or dist.get_rank() == 0:
         saved = torch.load(Path(folder) / "whole.pt")
         for name, tensor in expected.items():
             assert whole[name].equal(tensor) and saved[name].equal(tensor), name
@@ -119,6 +120,9 @@ def load(folder, mode):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    _, directory, what, how = sys.argv
-    {"compare": compare, "save": save, "load": load}[what](directory, how)
+    _, directory, *steps = sys.argv
+    for step in steps:  # such as compare:ep
+        what, how = step.split(":")
+        {"compare": compare, "save": save, "load": load}[what](directory, how)
+    dist.barrier()
     dist.destroy_process_group()

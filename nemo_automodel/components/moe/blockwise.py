@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from nemo_automodel.components.moe.grouping import group
 
 BLOCK_ROWS = 2048
+HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
 
 
 def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate):
@@ -72,11 +73,13 @@ class _Blockwise(torch.autograd.Function):
 
 
 def _empty(shape, like):
-    """Uninitialised, like torch.empty, but in huge pages where Linux offers them, which NumPy asks for.
+    """Uninitialised, like torch.empty, but in huge pages where Linux offers them: NumPy asks for them, torch does not.
 
-    The first touch of a small page costs more than the product that fills it: half of a gradient's time in fp32.
+    The first touch of small pages costs as much as the product that fills them: half of a gradient's time in fp32.
     """
     size = math.prod(shape) * like.element_size()
+    if size < HUGE:
+        return like.new_empty(shape)
     return torch.from_numpy(np.empty(size, dtype=np.uint8)).view(like.dtype).view(shape)
 
 

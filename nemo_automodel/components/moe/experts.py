@@ -102,17 +102,19 @@ def _suits_blocks(x):
 
 
 def loop(x, indices, weights, up, up_bias, down, down_bias, activate):
-    """The specification: one expert after the other, each on its tokens."""
+    """The specification: one expert after the other, each on its tokens, and added in this order."""
     order, counts = sort_choices(indices, len(up))
     counts = counts.tolist()
-    order = order[: sum(counts)]
-    tokens = order // indices.shape[1]
+    choices = order[: sum(counts)].split(counts)
     biases = [[None] * len(up) if bias is None else bias.unbind(0) for bias in (up_bias, down_bias)]
     # unbind once: indexing weights[e] would cost a gradient of the size of all experts for each expert
-    parts = zip(x[tokens].split(counts), up.unbind(0), biases[0], down.unbind(0), biases[1], strict=True)
-    y = torch.cat([F.linear(activate(F.linear(rows, u, ub)), d, db) for rows, u, ub, d, db in parts])
-    y = (y * weights.flatten()[order, None]).to(x.dtype)
-    return torch.zeros_like(x).index_add(0, tokens, y)
+    parts = zip(choices, up.unbind(0), biases[0], down.unbind(0), biases[1], strict=True)
+    sums = torch.zeros_like(x)
+    for chosen, u, ub, d, db in parts:
+        tokens = chosen // indices.shape[1]
+        y = F.linear(activate(F.linear(x[tokens], u, ub)), d, db)
+        sums.index_add_(0, tokens, (y * weights.flatten()[chosen, None]).to(x.dtype))
+    return sums
 
 
 def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
