@@ -72,9 +72,7 @@ def _language(source: Source, kind: Kind) -> Source:
     if kind.name != VLM:
         return source
     config = {"model_type": f"{source.config['model_type']}_text", **kind.text}
-    tensors = {
-        re.sub(r"(^|\.)language_model\.(model\.)?", r"\1", name): shape for name, shape in source.tensors.items()
-    }
+    tensors = {re.sub(r"(^|\.)language_model\.", r"\1", name): shape for name, shape in source.tensors.items()}
     inner = {name: shape for name, shape in tensors.items() if "vision" not in name and "projector" not in name}
     note = "vision-language models have no template yet: the draft is that of the language model"
     return replace(source, config=config, tensors=inner, notes=(*source.notes, note))

@@ -80,6 +80,19 @@ def structure(spec):
     return [ast.dump(node) for node in module.body if isinstance(node, ast.ClassDef | ast.Assign)]
 
 
+@pytest.fixture(scope="module")
+def drafts(checkpoints, tmp_path_factory):
+    """Drafts of the families under a new name, beside every spec that stands here; made on demand and once."""
+    made = {}
+
+    def drafted(name):
+        if name not in made:
+            made[name] = draft(renamed(checkpoints(name), tmp_path_factory.mktemp(name) / "new"), ROOT, write=False)
+        return made[name]
+
+    return drafted
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, tmp_path):
     made = draft(checkpoints(name), tree(tmp_path, without=[name]))
@@ -91,8 +104,8 @@ def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, t
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_under_a_new_name_a_family_gets_its_own_structure(name, checkpoints, tmp_path):
-    made = draft(renamed(checkpoints(name), tmp_path / "new"), ROOT, write=False)
+def test_under_a_new_name_a_family_gets_its_own_structure(name, drafts):
+    made = drafts(name)
     assert made.nearest == f"specs/{name}.yaml"
     real = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
     mine = read_text(made.text, "specs/brandnew.yaml")
@@ -101,8 +114,8 @@ def test_under_a_new_name_a_family_gets_its_own_structure(name, checkpoints, tmp
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "phi3", "gpt2"])
-def test_what_a_checkpoint_does_not_show_is_marked(name, checkpoints, tmp_path):
-    made = draft(renamed(checkpoints(name), tmp_path / "new"), ROOT, write=False)
+def test_what_a_checkpoint_does_not_show_is_marked(name, drafts):
+    made = drafts(name)
     marked = {key for line in made.uncertain for key in re.findall(r"[\w.]+", line.split(":")[0])}
     unseen = {
         "gemma2": {"input", "norm.offset", "norm.cast", "block", "rope.layout"},
@@ -115,9 +128,9 @@ def test_what_a_checkpoint_does_not_show_is_marked(name, checkpoints, tmp_path):
     assert not seen & marked
 
 
-def test_a_declared_config_reads_the_published_names(checkpoints, tmp_path):
-    source = renamed(checkpoints("gpt2"), tmp_path / "new")
-    spec = read_text(draft(source, ROOT, write=False).text, "specs/brandnew.yaml")
+def test_a_declared_config_reads_the_published_names(drafts):
+    made = drafts("gpt2")
+    source, spec = Path(made.source), read_text(made.text, "specs/brandnew.yaml")
     names = {}
     exec(model_files(build(spec, config_class(spec, ConfigTable())))["config.py"], names)
     published = json.loads((source / "config.json").read_text()) | {"n_embd": 24, "n_layer": 7}
