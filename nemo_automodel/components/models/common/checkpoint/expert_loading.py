@@ -19,11 +19,12 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import tqdm
 
 from nemo_automodel.components.models.common.checkpoint.codecs import decoded
-from nemo_automodel.components.models.common.checkpoint.expert_rules import Read, StackExperts, StoredExperts
+from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.files import StoredTensor, stored_tensors
 from nemo_automodel.components.models.common.checkpoint.loading import conversions, refuse_conversion_errors
 
 THREADS = min(4, os.cpu_count() or 1)  # reading is bound by memory, as in transformers' loader
+BATCH = 16  # reads at a turn of a thread; changing threads costs as much as a small read
 
 
 def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwargs):
@@ -123,9 +124,15 @@ def fill_experts(model, sources, tensors, load_config, info):
         _set_parameter(model, name, storage)
         reads += source.rule.reads(storage, parts)
     reads.sort(key=lambda read: read.place)
+    batches = [reads[i : i + BATCH] for i in range(0, len(reads), BATCH)]
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in tqdm(pool.map(Read.run, reads), total=len(reads), desc="Loading experts"):
+        for _ in tqdm(pool.map(_run, batches), total=len(batches), desc="Loading experts"):
             pass
+
+
+def _run(reads):
+    for read in reads:
+        read.run()
 
 
 def refuse_unlike_experts(name, source, tensors):

