@@ -9,14 +9,15 @@ from codegen.plan.blocks import Layers
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.latent import mla
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, memory_name
 from codegen.plan.norms import construction
+from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import METHOD, MODEL, Scope
 from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
 from codegen.spec.attention import Gqa, Mla, Rope
-from codegen.spec.language import FUNCTIONS, Linear, NormPart, Spec
+from codegen.spec.language import Linear, NormPart, Spec
 from codegen.spec.values import Equation, Expression
 
 TOP = Scope(names={})
@@ -46,11 +47,11 @@ def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tupl
     finish_names = [name for one in context.flat.values() for name in finish_parts(one)]
     taken = {assign.name for assign in inputs}
     outputs = [
-        _part(context, name, lambda s: finish_parts(s))
+        named_part(context, name, finish_parts)
         for name in dict.fromkeys(finish_names)
         if memory_name(name) not in taken
     ]
-    finish = context.code(lambda s: _finish_code(s), METHOD, lazy=True)
+    finish = context.code(finish_code, METHOD, lazy=True)
     local = not layers.choice.isidentifier() and "layer" not in _words(layers.choice)
     return BodyPlan(
         flags=_flags(context, layer_classes),
@@ -115,7 +116,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     spec = context.base
     token = embedding_name(context)
     context.only(lambda s: s.input, "input")
-    scale, equations = _take_scale(spec.input, token)
+    scale, equations = _take_scale(context, spec.input, token)
     padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
     inner = _embedding_width(context, token)
     rows = context.code(lambda s: context.value(s.embedding, "rows"), TOP)
@@ -125,7 +126,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     tables: dict[str, str] = {}
 
     def call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
-        return parse("x") if name == token else _module_call(name, arguments)
+        return parse("x") if name == token else module_call(name, arguments)
 
     for equation in equations:
         for name, offset in _tables(equation):
@@ -135,8 +136,8 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
             rows = "config.max_position_embeddings" + (f" + {tables[name]}" if tables[name] != "0" else "")
             inputs.append(Assign(memory_name(name), f"nn.Embedding({rows}, {WIDTH})"))
         elif name != token:
-            inputs.append(_part(context, name, lambda s: called(s.input)))
-    rewriter = Rewriter(call, _number, {"positions": "position_ids"})
+            inputs.append(named_part(context, name, lambda s: called(s.input)))
+    rewriter = Rewriter(call, number, {"positions": "position_ids"})
     statements = tuple(f"{one.target} = {rewriter.code(one.value)}" for one in equations)
     statements = () if statements == ("x = x",) else statements
     dropout = context.code(lambda s: context.value(s.dropout, "embedding"), TOP)
@@ -147,17 +148,28 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     return inputs, statements
 
 
-def _take_scale(equations: tuple[Equation, ...], token: str) -> tuple[ast.expr | None, tuple[Equation, ...]]:
+def _take_scale(
+    context: Context, equations: tuple[Equation, ...], token: str
+) -> tuple[ast.expr | None, tuple[Equation, ...]]:
     """`embed(ids) * cast(s, weight)` is the embedding's own product: inputs_embeds come scaled."""
-    first = equations[0].value
-    if isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult):
-        for embedded, factor in ((first.left, first.right), (first.right, first.left)):
-            is_cast = isinstance(factor, ast.Call) and ast.unparse(factor.func) == "cast"
-            if is_cast and ast.unparse(embedded) == f"{token}(ids)":
-                assert isinstance(factor, ast.Call)
-                rest = Equation(equations[0].target, ast.unparse(embedded), embedded, equations[0].at)
-                return factor.args[0], (rest, *equations[1:])
-    return None, equations
+    scale, rest = None, list(equations)
+    for index, equation in enumerate(equations):
+        for node in ast.walk(equation.value):
+            factor = _own_factor(node, token)
+            if factor is not None and isinstance(node, ast.expr):
+                tree = replaced(equation.value, node, parse(f"{token}(ids)"))
+                scale, rest[index] = factor, Equation(equation.target, ast.unparse(tree), tree, equation.at)
+    if any("cast" in called([equation], every=True) for equation in rest):
+        raise context.unready(f"input: cast has a template only in {token}(ids) * cast(..., weight)")
+    return scale, tuple(rest)
+
+
+def _own_factor(node: ast.AST, token: str) -> ast.expr | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        for embedded, factor in ((node.left, node.right), (node.right, node.left)):
+            if ast.unparse(embedded) == f"{token}(ids)" and isinstance(factor, ast.Call):
+                return factor.args[0] if ast.unparse(factor.func) == "cast" else None
+    return None
 
 
 def _tables(equation: Equation) -> list[tuple[str, str]]:
@@ -185,7 +197,7 @@ def _embedding_width(context: Context, token: str) -> Code:
     return WIDTH
 
 
-def _part(context: Context, name: str, users: Callable[[Spec], list[str]]) -> Assign:
+def named_part(context: Context, name: str, users: Callable[[Spec], list[str]]) -> Assign:
     """A part or a norm of the model; where only some variants call it, others hold the identity in its place."""
     section = (context.base.parts or {}).get(name)
 
@@ -200,38 +212,6 @@ def _part(context: Context, name: str, users: Callable[[Spec], list[str]]) -> As
     return Assign(
         memory_name(name), context.code(build, TOP, lazy=True), section.why if section else context.base.norm.why
     )
-
-
-def finish_parts(spec: Spec) -> list[str]:
-    inside = head_input(spec)
-    return called([Equation("x", ast.unparse(inside), inside)])
-
-
-def _finish_code(spec: Spec) -> Code:
-    return Rewriter(_module_call, _number, {}).code(head_input(spec))
-
-
-def _module_call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
-    """A call of the language as a call of a module of the model."""
-    shown = ", ".join(ast.unparse(argument) for argument in arguments)
-    return None if name in FUNCTIONS else parse(f"self.{memory_name(name)}({shown})")
-
-
-def _number(tree: ast.expr) -> ast.expr:
-    return parse(METHOD.tree_code(tree))
-
-
-def head_call(spec: Spec) -> ast.Call:
-    """The call of the head in the output equation."""
-    name = disk_name(spec, "head")
-    for node in ast.walk(spec.output[-1].value):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
-            return node
-    raise AssertionError(f"output calls no {name}: the check refuses this")
-
-
-def head_input(spec: Spec) -> ast.expr:
-    return head_call(spec).args[0]
 
 
 def rope_kind(context: Context) -> Expression | None:

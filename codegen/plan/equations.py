@@ -12,13 +12,13 @@ from codegen.spec.values import Equation
 Call = Callable[[str, list[ast.expr]], ast.expr]
 
 
-def called(equations: Iterable[Equation]) -> list[str]:
-    """Dotted names of everything that the equations call, in order, without the functions of the language."""
+def called(equations: Iterable[Equation], every: bool = False) -> list[str]:
+    """Dotted names of everything that the equations call, in order; functions of the language only if `every`."""
     found: list[str] = []
     for equation in equations:
         for node in _calls(equation.value):
             name = ast.unparse(node.func)
-            if name not in found and name not in FUNCTIONS and name not in ("cast", "sqrt"):
+            if name not in found and (every or name not in (*FUNCTIONS, "cast", "sqrt")):
                 found.append(name)
     return found
 

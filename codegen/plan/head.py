@@ -1,12 +1,12 @@
 """Plans the language model head: its matrix, its ties, and what happens to the logits."""
 
 import ast
-from copy import deepcopy
 
-from codegen.plan.body import embedding_name, head_call, shared_flags
+from codegen.plan.body import embedding_name, named_part, shared_flags
 from codegen.plan.context import Context
-from codegen.plan.equations import Rewriter, parse
+from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.names import attribute, memory_name
+from codegen.plan.output import before_head_code, finish_parts, head_call, is_top, number, replaced, top_parts
 from codegen.plan.scope import METHOD, Scope
 from codegen.plan.types import Assign, Code, HeadPlan
 from codegen.spec.language import Linear, Spec
@@ -31,15 +31,28 @@ def plan_head(context: Context) -> HeadPlan:
         flags.append(Assign("_tied_weights_keys", f"{{'{head}.weight': '{model}.{embedding}.weight'}}"))
     if head != "lm_head":
         flags.append(Assign("_tp_plan", f"{{'{head}': 'colwise_gather_output'}}"))
-    logits = context.code(lambda s: _logits(s), METHOD, lazy=True)
+    before = context.code(before_head_code, METHOD, lazy=True)
+    logits = context.code(_logits, METHOD, lazy=True)
     return HeadPlan(
         flags=tuple(flags),
         model_name=model,
         head_name=head,
+        parts=_beside(context),
+        before=None if before == "x" else before,
         head=context.code(lambda s: _head(context, s), TOP, lazy=True),
         logits=None if logits == "logits" else logits,
         why=spec.head.why,
     )
+
+
+def _beside(context: Context) -> tuple[Assign, ...]:
+    """Parts that are stored beside the base model."""
+    for spec in context.flat.values():
+        for name in (*called(spec.input), *called(spec.block), *finish_parts(spec)):
+            if is_top(spec, name):
+                raise context.unready(f"parts.{name}.top: a part of the base model's own equations lies within it")
+    names = dict.fromkeys(name for spec in context.flat.values() for name in top_parts(spec))
+    return tuple(named_part(context, name, top_parts) for name in names)
 
 
 def _head(context: Context, spec: Spec) -> Code:
@@ -64,14 +77,5 @@ def _width(spec: Spec) -> Code:
 
 def _logits(spec: Spec) -> Code:
     """What the output equation does to the head's product."""
-
-    class _Cut(ast.NodeTransformer):
-        def visit_Call(self, node: ast.Call) -> ast.expr:
-            if ast.unparse(node) == whole:
-                return parse("logits")
-            self.generic_visit(node)
-            return node
-
-    whole = ast.unparse(head_call(spec))
-    tree = _Cut().visit(deepcopy(spec.output[-1].value))
-    return Rewriter(lambda name, arguments: None, lambda number: parse(METHOD.tree_code(number)), {}).code(tree)
+    tree = replaced(spec.output[-1].value, head_call(spec), parse("logits"))
+    return Rewriter(lambda name, arguments: None, number, {}).code(tree)

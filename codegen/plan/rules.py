@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from codegen.plan import attention, latent, mlp
 from codegen.plan.blocks import attention_signature, block_calls, mlp_signature
-from codegen.plan.body import finish_parts
 from codegen.plan.context import Context
 from codegen.plan.equations import called
 from codegen.plan.expert_rules import plan_expert_rules, renames
 from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.output import finish_parts, top_parts
 from codegen.plan.projections import fused_of, groups_code, is_transposed
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
@@ -100,7 +100,7 @@ def _renames(context: Context) -> list[Code]:
     for spec in context.flat.values():
         model = disk_name(spec, "model")
         pairs = [(model, memory_name(model))]
-        for name in (*block_calls(spec), *called(spec.input), *finish_parts(spec)):
+        for name in (*block_calls(spec), *called(spec.input), *finish_parts(spec), *top_parts(spec)):
             if name not in ("attention", "mlp"):
                 pairs.append((name, memory_name(name)))
         for part, roles in (("attention", _attention_roles(spec)), ("mlp", _mlp_roles(spec))):

@@ -160,6 +160,8 @@ class HeadPlan:
     flags: tuple[Assign, ...]
     model_name: str
     head_name: str
+    parts: tuple[Assign, ...]  # beside the base model, called before the head
+    before: Code | None
     head: Code
     logits: Code | None
     why: str | None = None

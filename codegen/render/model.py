@@ -177,11 +177,11 @@ def _head(plan: ModelPlan) -> cst.BaseStatement:
     holes = Holes(
         prefix=plan.prefix,
         names=_names(plan),
-        when={"transform_logits": head.logits is not None},
-        exprs={"logits": code(head.logits)},
+        when={"before_head": head.before is not None, "transform_logits": head.logits is not None},
+        exprs={"before": code(head.before), "logits": code(head.logits)},
         stmts={
             "head_flags": flags(head.flags),
-            "head": assigns((Assign(head.head_name, head.head, head.why),)),
+            "head": assigns((*head.parts, Assign(head.head_name, head.head, head.why))),
         },
         roles={"model": head.model_name},
     )

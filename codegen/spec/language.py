@@ -18,7 +18,7 @@ class Linear(Section):
     in_: Expression | None = expr("Input width (key `in`).")
     out: Expression | None = expr("Output width.")
     bias: Expression | None = expr("Bias.", "False")
-    top: Expression | None = expr("Whether it is stored beside the base model.", "False", ready=False)
+    top: Expression | None = expr("Whether it is stored beside the base model, and acts just before the head.", "False")
     when: Expression | None = when()
 
 
@@ -26,7 +26,7 @@ class Linear(Section):
 class NormPart(Norm):
     """A norm with its own settings."""
 
-    top: Expression | None = expr("Whether it is stored beside the base model.", "False", ready=False)
+    top: Expression | None = expr("Whether it is stored beside the base model, and acts just before the head.", "False")
 
 
 @declared

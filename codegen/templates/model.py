@@ -195,6 +195,11 @@ class TemplateForCausalLM(TemplateCausalLM):
         stmts.head
         self.post_init()
 
+    if when.before_head:
+
+        def before_head(self, x):
+            return hole.before
+
     if when.transform_logits:
 
         def transform_logits(self, logits):

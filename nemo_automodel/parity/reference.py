@@ -70,7 +70,18 @@ class Reference:
         kind, attention = self.subject.reference_class, self.subject.attention
         # config.json holds what differs from the config class's defaults, which a plain reference does not know
         choice = choices(attention) if issubclass(kind, PreTrainedModel) else {"config": self.config}
-        return kind.from_pretrained(folder, dtype=dtype, **choice, **options)
+        loaded = kind.from_pretrained(folder, dtype=dtype, **choice, **options)
+        restore(loaded[0] if isinstance(loaded, tuple) else loaded, read(folder))
+        return loaded
+
+
+@torch.no_grad()
+def restore(model: nn.Module, disk: Mapping[str, torch.Tensor]) -> None:
+    """Puts back what loading has set to zero: some classes clear the embedding's padding row a second time."""
+    for name, tensor in model.state_dict().items():
+        if name in disk and disk[name].shape == tensor.shape:
+            cleared = (tensor == 0) & (disk[name] != 0)
+            tensor[cleared] = disk[name][cleared].to(tensor.dtype)
 
 
 @contextmanager

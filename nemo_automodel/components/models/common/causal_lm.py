@@ -219,6 +219,10 @@ class CausalLM(Decoder, GenerationMixin):
             new_embeddings.__class__ = type(self.get_output_embeddings())
         setattr(self, self._output_embed_layer, new_embeddings)
 
+    def before_head(self, x):
+        """What follows the base model: x [..., H] -> x [..., H]."""
+        return x
+
     def transform_logits(self, logits):
         """What follows the head: logits [..., V] -> logits [..., V]."""
         return logits
@@ -249,9 +253,10 @@ class CausalLM(Decoder, GenerationMixin):
         )
         x = outputs.last_hidden_state
         if labels is not None and logits_to_keep == 0 and self._chunks_loss(chunked_loss):
-            return self.output(outputs, None, self._chunked_loss(x, labels, **kwargs), attention_mask)
+            loss = self._chunked_loss(self.before_head(x), labels, **kwargs)
+            return self.output(outputs, None, loss, attention_mask)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.transform_logits(self.get_output_embeddings()(x[:, kept, :]))
+        logits = self.transform_logits(self.get_output_embeddings()(self.before_head(x[:, kept, :])))
         loss = None if labels is None else self._loss(logits, labels, **kwargs)
         return self.output(outputs, logits, loss, attention_mask)
 
