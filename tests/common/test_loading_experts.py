@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
+from transformers import AutoConfig, FineGrainedFP8Config
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
@@ -149,15 +149,45 @@ def test_maps_of_one_device(device_map, tmp_path, only_in_place):
     assert_equal(load(tmp_path, device_map=device_map), model)
 
 
+DISK = {"model.embed_tokens": "cpu", "model.blocks.0": "cpu", "model.blocks.1": "disk"}
+DISK |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+
+
 def test_disk_offload_goes_through_transformers(tmp_path):
     model = tiny_experts()
     model.save_pretrained(tmp_path)
-    places = {"model.embed_tokens": "cpu", "model.blocks.0": "cpu", "model.blocks.1": "disk"}
-    places |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
-    load(tmp_path, device_map=places, offload_folder=tmp_path / "offload")
+    load(tmp_path, device_map=DISK, offload_folder=tmp_path / "offload")
     name = "model.blocks.1.mlp.experts.gate_up_proj"
     offloaded = load_file(tmp_path / "offload" / f"{name}.safetensors")[name]
     assert torch.equal(offloaded, model.get_parameter(name))
+
+
+def test_quantised_checkpoints_are_not_offloaded(tmp_path):
+    quantised(tmp_path, "fp8")
+    with pytest.raises(ValueError, match="a quantised checkpoint cannot be offloaded to the disk"):
+        load(tmp_path, device_map=DISK, offload_folder=tmp_path / "offload")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_mapping_files(form, tmp_path, only_in_place):
+    model = tiny_experts(**form)
+    model.save_pretrained(tmp_path)
+    assert_equal(load(tmp_path, disable_mmap=True), model)
+
+
+def test_quantizers_of_the_caller_are_transformers_business(tmp_path, monkeypatch):
+    tiny_experts().save_pretrained(tmp_path)
+    seen = []
+
+    def refuse(*args, **kwargs):
+        seen.append(args)
+        raise NotImplementedError
+
+    monkeypatch.setattr("transformers.modeling_utils.get_hf_quantizer", refuse)
+    given = FineGrainedFP8Config(dequantize=True)
+    with pytest.raises(NotImplementedError):
+        load(tmp_path, quantization_config=given)
+    assert given in seen[0]
 
 
 def test_key_mappings_of_the_caller(tmp_path):
@@ -391,6 +421,20 @@ def test_quantised_checkpoints_by_the_class_itself_and_as_state_dicts(method, tm
     model = TinyExpertsForCausalLM._from_config(config, dtype=torch.bfloat16)
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert_stands_for(model, plain)
+
+
+@pytest.mark.parametrize("grid", [(4, 2, 4), (4, 1, 1), (1, 1, 1), ()])
+def test_stored_experts_in_float8(grid, tmp_path):
+    """Scales for each expert's blocks or each expert (read one by one), or one for all (decoded as a whole)."""
+    model = tiny_experts(stored=True, num_experts=4)
+    model.save_pretrained(tmp_path)
+    name = "model.blocks.1.mlp.experts.gate_up_proj"
+    values, scales = (torch.randn(4, 32, 64) * 50).to(torch.float8_e4m3fn), torch.rand(grid)
+    rewrite(tmp_path, lambda tensors: {**tensors, name: values, f"{name}_scale_inv": scales})
+    loaded = load(tmp_path)
+    blocks = scales.repeat_interleave(16, 1).repeat_interleave(16, 2) if grid == (4, 2, 4) else scales
+    stored = dict(loaded.state_dict_adapter.convert_single_tensor_to_hf(name, loaded.get_parameter(name)))[name]
+    assert torch.equal(stored, values.float() * blocks)
 
 
 def test_a_lost_scale_is_told(tmp_path):

@@ -97,8 +97,13 @@ class Decoded:
     def read_into(self, out):
         out.copy_(self[...])
 
+    @property
+    def counts_experts(self):
+        """Whether the first dimension of both is that of experts, so that they are decoded one by one."""
+        return len(self.shape) > 2 and self.scales.shape[:1] == self.values.shape[:1]
+
     def rows(self, start, stop):
-        """Some of the leading experts, still to be decoded."""
+        """Some of the experts, still to be decoded; for tensors that count them."""
         return Decoded(self.codec, self.values.rows(start, stop), self.scales.rows(start, stop))
 
 

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import tqdm
 
-from nemo_automodel.components.models.common.checkpoint.codecs import decoded
+from nemo_automodel.components.models.common.checkpoint.codecs import Decoded, decoded
 from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.files import StoredTensor, stored_tensors
 from nemo_automodel.components.models.common.checkpoint.loading import conversions, refuse_conversion_errors
@@ -35,19 +35,21 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
     """
     foreign = load_config.weight_mapping or []
     load_config = replace(load_config, weight_mapping=conversions(adapter.active if adapter else ()) + foreign)
+    is_stored = state_dict is None and bool(files) and all(str(file).endswith(".safetensors") for file in files)
+    if load_config.hf_quantizer is not None or not (is_stored or state_dict):
+        return _checked(load(model, state_dict, files, load_config, **kwargs))
     with ExitStack() as stack:
-        is_stored = state_dict is None and bool(files) and all(str(file).endswith(".safetensors") for file in files)
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict
-        if found is None:  # pickled files, or none
-            return _checked(load(model, state_dict, files, load_config, **kwargs))
         tensors = decoded(found)
+        _refuse_offloading(found, tensors, load_config)
         experts = expert_sources(model, adapter, tensors) if adapter else {}
+        experts = {name: source for name, source in experts.items() if _reads_by_expert(source, tensors)}
         taken = {name for source in experts.values() for part in source.names for name in part}
         if not (is_stored and _fills_in_place(model, load_config) and not _renames_any(foreign, taken)):
             experts, taken = {}, set()
-        if is_stored and not experts and tensors == found:
+        if is_stored and not experts and tensors.keys() == found.keys():
             return _checked(load(model, None, files, load_config, **kwargs))
-        rest = {name: _readable(tensor) for name, tensor in tensors.items() if name not in taken}
+        rest = {name: _readable(tensor, load_config) for name, tensor in tensors.items() if name not in taken}
         info, offloaded = _checked(load(model, rest, files, load_config, **kwargs))
         fill_experts(model, experts, tensors, load_config, info)
         return info, offloaded
@@ -58,8 +60,14 @@ def _checked(loaded):
     return loaded
 
 
-def _readable(tensor):
-    return tensor.mapped() if isinstance(tensor, StoredTensor) else tensor
+def _readable(tensor, load_config):
+    return tensor.mapped() if isinstance(tensor, StoredTensor) and not load_config.disable_mmap else tensor
+
+
+def _refuse_offloading(found, tensors, load_config):
+    """transformers would have an offloaded tensor read from the file later, as it is there."""
+    if tensors.keys() != found.keys() and "disk" in (load_config.device_map or {}).values():
+        raise ValueError("a quantised checkpoint cannot be offloaded to the disk: load it once and save it, plain then")
 
 
 def expert_sources(model, adapter, tensors):
@@ -93,12 +101,17 @@ def _fills_in_place(model, load_config):
     return (
         len(devices) == 1
         and not devices & {"disk", "mps"}
-        and load_config.hf_quantizer is None
         and load_config.device_mesh is None
         and getattr(model, "_pp_stage", None) is None
         and not is_deepspeed_zero3_enabled()
         and not any(isinstance(parameter, DTensor) for parameter in model.parameters())
     )
+
+
+def _reads_by_expert(source, tensors):
+    """Whether each expert can be read alone: not where all share the scales of one quantised matrix."""
+    stored = [tensors[name] for part in source.names for name in part]
+    return source.rule.counted or all(tensor.counts_experts for tensor in stored if isinstance(tensor, Decoded))
 
 
 def _renames_any(mapping, names):

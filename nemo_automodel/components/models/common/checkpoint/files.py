@@ -60,6 +60,9 @@ class StoredTensor:
         self.file.read(self.start, out)
         return out[index]
 
+    def get_shape(self):
+        return list(self.shape)
+
     def rows(self, start, stop):
         """Some of the first dimension, still in the file."""
         skipped = start * prod(self.shape[1:]) * self.dtype.itemsize
