@@ -17,7 +17,7 @@ from codegen.plan.scope import METHOD, MODEL, Scope
 from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
 from codegen.spec.attention import Gqa, Mla, Rope
-from codegen.spec.language import Linear, NormPart, Spec
+from codegen.spec.language import Linear, NormPart, Sinusoid, Spec
 from codegen.spec.values import Equation, Expression
 
 TOP = Scope(names={})
@@ -125,12 +125,15 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     inputs = [Assign(memory_name(token), made, spec.embedding.why)]
     tables: dict[str, str] = {}
 
+    computed = [name for name, part in (spec.parts or {}).items() if isinstance(part, Sinusoid)]
+
     def call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
+        if name in computed:
+            arguments = [*arguments, parse("x.dtype")]
         return parse("x") if name == token else module_call(name, arguments)
 
     for equation in equations:
-        for name, offset in _tables(equation):
-            tables[name] = offset
+        tables |= {name: offset for name, offset in _tables(equation) if name not in computed}
     for name in called(equations):
         if name in tables:
             rows = "config.max_position_embeddings" + (f" + {tables[name]}" if tables[name] != "0" else "")

@@ -1,14 +1,17 @@
-"""Further parts that equations may call: linear maps."""
+"""Further parts that equations may call: linear maps and sinusoidal positions."""
 
 from codegen.plan.context import Context
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 from codegen.spec.keys import Section
-from codegen.spec.language import Linear
+from codegen.spec.language import Linear, Sinusoid
 
 
 def part_construction(context: Context, part: Section, scope: Scope) -> Code:
     """The call that builds a part; the identity where its `when` is false."""
+    if isinstance(part, Sinusoid):
+        rule = context.word(part, "rule")
+        return f"SinusoidalPositions(config.hidden_size{'' if rule == 'base' else f', rule={rule!r}'})"
     if not isinstance(part, Linear):
         raise context.unready(f"parts: a {type(part).__name__.lower()} part has no template yet")
     inner, outer, bias = (scope.code(context.value(part, name)) for name in ("in", "out", "bias"))

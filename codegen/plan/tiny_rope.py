@@ -4,13 +4,17 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.plan.mentions import fields_of
+from codegen.plan.tiny_experts import LATENT
+from codegen.spec.attention import Mla
 from codegen.spec.loaded import LoadedSpec
+from codegen.spec.mlp import Moe
 
 Config = dict[str, Any]
 
 THETA = 37.0  # all frequencies turn visibly within 24 positions
 PARTIAL = 0.4  # an even width both of head_dim 12 and of 60 / 6, the same for both
 WIDTH = 4  # the same, in a field of its own
+FACTOR = 2.0
 TRAINED = 16  # positions that a scaled table was trained on: within the length of the tests
 SCALED: dict[str, Config] = {
     "linear": {"factor": 2.5},
@@ -41,18 +45,23 @@ def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
 
 
 def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[str, Config]:
-    """One variant for each scaling that the class takes; none for a spec that reads no table from the config."""
+    """One variant for each scaling that the class takes; none for a spec that reads no table from the config.
+
+    Mixtures of experts, whose tests cost twice as much, get the one that goes with latent attention; tables are the
+    same code for all.
+    """
     rope: Config | None = base.get("rope_parameters")
     if rope is None or not _reads_table(spec):
         return {}
     # A class that declares the trained length itself belongs to Phi-3's kin, which takes longrope alone.
     own_length = "original_max_position_embeddings" in config.fields
-    kinds = ("longrope",) if own_length else tuple(SCALED)
+    kinds = ("longrope",) if own_length else ("yarn",) if _has_experts(spec) else tuple(SCALED)
     variants: dict[str, Config] = {}
     for kind in kinds:
         scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
         if kind == "longrope":
-            scaled |= _factors(_width(base, rope) // 2)
+            scaled |= _factors(_width(spec, base, rope) // 2)
+            scaled |= {"factor": FACTOR} if _is_latent(spec) else {}  # its scale asks every scaled table for one
         variants[f"rope_{kind}"] = {"rope_parameters": scaled}
         if kind == "dynamic":
             variants[f"rope_{kind}"][config.field_name("max_position_embeddings")] = TRAINED
@@ -72,7 +81,17 @@ def _reads_table(spec: LoadedSpec) -> bool:
     return False
 
 
-def _width(base: Config, rope: Config) -> int:
+def _has_experts(spec: LoadedSpec) -> bool:
+    return any(isinstance(flat.mlp, Moe) for flat in spec.flat.values())
+
+
+def _is_latent(spec: LoadedSpec) -> bool:
+    return any(isinstance(flat.attention, Mla) for flat in spec.flat.values())
+
+
+def _width(spec: LoadedSpec, base: Config, rope: Config) -> int:
+    if _is_latent(spec):
+        return LATENT["rope"]
     head_dim = base.get("head_dim") or base["hidden_size"] // base["num_attention_heads"]
     return int(head_dim * rope.get("partial_rotary_factor", 1.0))
 

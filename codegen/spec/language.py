@@ -116,7 +116,7 @@ PARTS: dict[str, type[Section]] = {
 READY_KINDS = {
     "attention": ("gqa", "mla"),
     "mlp": ("gated", "plain", "moe"),
-    "parts": ("linear", "norm"),
+    "parts": ("linear", "norm", "sinusoid"),
 }
 
 

@@ -116,4 +116,4 @@ def _gradients(
 
 def _cotangent(output: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(output.shape, generator=generator).to(output.dtype)
+    return torch.randn(output.shape, generator=generator, dtype=torch.float32).to(output.dtype)

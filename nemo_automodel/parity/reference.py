@@ -86,8 +86,9 @@ def restore(model: nn.Module, disk: Mapping[str, torch.Tensor]) -> None:
 
 @contextmanager
 def softmax_in_fp64() -> Iterator[None]:
-    """Within, a softmax over fp64 scores stays fp64: references ask for fp32, where fp64's mask value is infinite."""
-    original = functional.softmax
+    """Within, a softmax over fp64 scores stays fp64 (references ask for fp32, where fp64's mask value is infinite), and
+    so does a number that is made a tensor."""
+    original, dtype = functional.softmax, torch.get_default_dtype()
 
     def softmax(scores: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         if scores.dtype == torch.float64:
@@ -95,10 +96,12 @@ def softmax_in_fp64() -> Iterator[None]:
         return original(scores, *args, **options)
 
     functional.softmax = softmax
+    torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
         functional.softmax = original
+        torch.set_default_dtype(dtype)
 
 
 def build(reference_class: type[nn.Module], config: Any, attention: str = "eager") -> nn.Module:
