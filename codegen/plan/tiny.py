@@ -154,6 +154,8 @@ def _values(role: str, default: Any) -> tuple[float, ...]:
         return ()
     if role == "width":
         return () if default is None else (RATIO,) if default < min(WIDTHS) else WIDTHS
+    if role == "v_head_dim":
+        return (SIZES["head_dim"] + 2,)
     whole = isinstance(default, int) and role not in OPTIONAL
     return () if role not in NUMBERS else WHOLE if whole else NUMBERS[role]
 
@@ -282,7 +284,8 @@ def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
         return [default, not default]
     if isinstance(default, list):
         return [current or default, [0, 1, 1, 0], [1], [0, 3]]
-    return [default if current is None else current, *near, *(1, 2, 3)]
+    tried = [*near, *(1, 2, 3)]
+    return [*(value for value in tried if value != default), default] if current is None else [current, *tried]
 
 
 def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:

@@ -10,7 +10,7 @@ from codegen.plan.mentions import fields_of, inner_of
 from codegen.spec.attention import Mla
 from codegen.spec.keys import Section, keys
 from codegen.spec.loaded import LoadedSpec
-from codegen.spec.mlp import Experts, Groups, Moe, Router, Shared
+from codegen.spec.mlp import Experts, Moe, Router
 from codegen.spec.values import Expression, expression
 
 Config = dict[str, Any]

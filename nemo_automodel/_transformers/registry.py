@@ -16,12 +16,16 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("GPT2LMHeadModel", ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel")),
         ("GPTNeoXForCausalLM", ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM")),
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
+        ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         ("MistralForCausalLM", ("nemo_automodel.components.models.mistral.model", "MistralForCausalLM")),
+        ("MixtralForCausalLM", ("nemo_automodel.components.models.mixtral.model", "MixtralForCausalLM")),
         ("Olmo2ForCausalLM", ("nemo_automodel.components.models.olmo2.model", "Olmo2ForCausalLM")),
         ("Phi3ForCausalLM", ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM")),
         ("Qwen2ForCausalLM", ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM")),
+        ("Qwen2MoeForCausalLM", ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM")),
         ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
+        ("Qwen3MoeForCausalLM", ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM")),
         ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
     ]
 )

@@ -79,13 +79,16 @@ def _tensor(output: Any) -> torch.Tensor:
 
 def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`tensor` in the layout of `like`, which holds the same values: heads before or after positions [B, N, S, D], one
-    head with or without its dimension, angles once or twice. What fits no way stays, and then differs by its shape."""
+    head with or without its dimension, angles once or twice, all texts in one [B * S, D]. What fits no way stays, and
+    then differs by its shape."""
     if tensor.shape == like.shape:
         return tensor
     if [size for size in tensor.shape if size > 1] == [size for size in like.shape if size > 1]:
         return tensor.reshape(like.shape)
     if tensor.dim() == 4 and tensor.transpose(1, 2).shape == like.shape:
         return tensor.transpose(1, 2)
+    if tensor.dim() == like.dim() == 4 and tensor.shape[1] == 1:  # a table of one row for all texts
+        tensor = tensor.expand(-1, like.shape[1], -1, -1)
     if tensor.shape[:-1] == like.shape[:-1] and 2 * tensor.shape[-1] == like.shape[-1]:
         first, second = like.chunk(2, dim=-1)
         return (
@@ -93,4 +96,6 @@ def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
             if torch.equal(first, second)
             else tensor.repeat_interleave(2, -1)
         )
+    if tensor.shape[-1] == like.shape[-1] and tensor.numel() == like.numel():
+        return tensor.reshape(like.shape)
     return tensor

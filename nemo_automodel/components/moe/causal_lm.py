@@ -18,6 +18,8 @@ class MoEDecoderModel(DecoderModel):
         pinned = [name for module in self.modules() if isinstance(module, Router) for name in module.pinned]
         self._keep_in_fp32_modules_strict = {f"gate.{name}" for name in pinned}
         super().post_init()
+        # transformers' styles are made for the layouts of its own experts; ours are spread by `dispatch`
+        self._tp_plan = {path: style for path, style in self._tp_plan.items() if ".experts" not in path}
         for layer in self.decoder_layers:
             layer.register_forward_pre_hook(_hand_over_padding, with_kwargs=True)
 
