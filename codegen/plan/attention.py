@@ -2,14 +2,15 @@
 
 from codegen.plan import softmax
 from codegen.plan.context import Context
-from codegen.plan.names import attribute, disk_name
+from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, uniform_flags
+from codegen.plan.projections import flag, fused_of, groups_code, uniform_flags
 from codegen.plan.scope import ATTENTION, is_atom, product
 from codegen.plan.softmax import attributes, multiply, rotation, scale_code
-from codegen.plan.types import Assign, AttentionPlan, Code, QKNormPlan
-from codegen.spec.attention import Gqa, QKNorm
-from codegen.spec.language import Spec
+from codegen.plan.types import Assign, AttentionPlan, Code, GatePlan, QKNormPlan
+from codegen.spec.attention import Gate, Gqa, QKNorm
+from codegen.spec.language import Fused, Spec
+from codegen.spec.values import Expression
 
 ROLES = ("q", "k", "v")
 DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
@@ -20,13 +21,34 @@ def gqa(spec: Spec) -> Gqa:
     return spec.attention
 
 
+def fused_qkv(spec: Spec, part: str = "attention") -> tuple[str, Fused] | None:
+    """The stored tensor that holds q, k and v."""
+    found = fused_of(spec, part, "q")
+    return found if found and "k" in found[1].parts else None
+
+
+def gate_in_q(spec: Spec, part: str = "attention") -> tuple[str, Fused] | None:
+    """The stored tensor that holds each head's query and then its gate."""
+    found = fused_of(spec, part, "q")
+    return found if found and found[1].parts == ("q", "out_gate") else None
+
+
+def projection_names(spec: Spec, part: str = "attention") -> tuple[str, ...]:
+    """Attributes of the matrices of q, k and v."""
+    q, *others = (attribute(spec, role, part) for role in ROLES)
+    gated = gate_in_q(spec, part)
+    return memory_name(gated[0]) if gated else q, *others
+
+
 def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two attention classes; numbers and flags do not."""
     part = gqa(spec)
-    norm = part.qk_norm
+    norm, gate, fused = part.qk_norm, part.gate, fused_of(spec, "attention", "q")
     return (
-        tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm")),
-        fused_structure(spec, "attention", "q"),
+        tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm", "out_gate")),
+        fused and (fused[0], fused[1].parts),
+        gate and (gate.activation, gate.per),
+        part.v_head_dim is not None,
         norm and (norm.over, norm.place, norm.weights),
         part.inner_norm,
         softmax.signature(spec),
@@ -41,8 +63,9 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
     heads = context.code(lambda s: context.value(gqa(s), "heads"), ATTENTION)
     kv_heads = context.code(lambda s: context.value(gqa(s), "kv_heads"), ATTENTION)
     bias, biases = uniform_flags(context, part, ROLES, ATTENTION)
-    names = tuple(attribute(spec, role, part) for role in ROLES)
-    fused = fused_of(spec, part, "q")
+    names, fused = projection_names(spec, part), fused_qkv(spec, part)
+    v_head_dim = v_head_dim_code(context)
+    width = product(heads, v_head_dim or head_dim)
     return AttentionPlan(
         class_name=class_name,
         doc=_doc(spec, heads == kv_heads),
@@ -62,9 +85,45 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         rotation=rotation(context),
         clip=gqa(spec).clip is not None,
         multiply=multiply(context),
-        inner_norm=_inner_norm(context, heads, head_dim),
+        inner_norm=_inner_norm(context, width),
         out_name=attribute(spec, "out", part),
         out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
+        v_head_dim=v_head_dim,
+        gate=_gate(context, part, heads, width),
+    )
+
+
+def v_head_dim_code(context: Context) -> Code | None:
+    """The width of a value head; None where it is that of q and k."""
+    if gqa(context.base).v_head_dim is None:
+        return None
+    if fused_qkv(context.base):
+        raise context.unready("attention.v_head_dim: no template yet where q, k and v are stored fused")
+    return context.code(lambda s: context.value(gqa(s), "v_head_dim"), ATTENTION)
+
+
+def _gate(context: Context, part: str, heads: Code, width: Code) -> GatePlan | None:
+    spec = context.base
+    gate, fused = gqa(spec).gate, fused_of(spec, part, "out_gate")
+    if gate is None:
+        return None
+    per_head = context.word(gate, "per") == "head"
+    if fused:
+        heads_apart = groups_code(context, part, "q", ATTENTION) == heads
+        if not gate_in_q(spec, part) or per_head or not heads_apart or gqa(spec).v_head_dim is not None:
+            raise context.unready("attention.gate: stored fused, it has a template only as [q, out_gate] of each head")
+
+    def bias(s: Spec) -> Expression:
+        own = gqa(s).gate
+        assert isinstance(own, Gate)
+        return context.value(own, "bias")
+
+    return GatePlan(
+        in_q=fused is not None,
+        name=attribute(spec, "out_gate", part),
+        width=heads if per_head else width,
+        bias=context.code(bias, ATTENTION),
+        activation=None if context.word(gate, "activation") == "sigmoid" else str(gate.activation),
     )
 
 
@@ -75,7 +134,7 @@ def _sinks(context: Context) -> Code | None:
 
 def _layout(context: Context, part: str, kv_heads: Code) -> Code | None:
     """The layout of a fused matrix; None where its rows are grouped per KV head, as packing does it."""
-    found = fused_of(context.base, part, "q")
+    found = fused_qkv(context.base, part)
     assert found is not None
     groups = groups_code(context, part, "q", ATTENTION)
     return None if groups == kv_heads and found[1].parts == ROLES else f"QKVLayout({found[1].parts!r}, {groups})"
@@ -128,11 +187,10 @@ def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part
     return QKNormPlan(*names, build(heads), build(kv_heads), place, rows=weights == "per_head")
 
 
-def _inner_norm(context: Context, heads: Code, head_dim: Code) -> Assign | None:
+def _inner_norm(context: Context, width: Code) -> Assign | None:
     name = gqa(context.base).inner_norm
     if name is None:
         return None
-    width = product(heads, head_dim)
     code = context.code(lambda s: construction(context, s, width, ATTENTION), ATTENTION, lazy=True)
     return Assign(name, code)
 

@@ -101,6 +101,8 @@ def shared_flags(context: Context) -> list[Assign]:
         found.append(Assign("_supports_sdpa", "False"))
     if any(isinstance(s.attention, Mla) for s in context.flat.values()):
         found.append(Assign("_supports_flash_attn", "False"))  # values are narrower than keys
+    if any(part.v_head_dim is not None for part in attentions):
+        found.append(Assign("_supports_flash_attn", "False"))
     if any(part.alibi is not None for part in attentions):
         found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
     return found

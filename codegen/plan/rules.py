@@ -10,7 +10,7 @@ from codegen.plan.expert_rules import plan_expert_rules, renames
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.output import finish_parts, top_parts
 from codegen.plan.projections import fused_of, groups_code, is_transposed
-from codegen.plan.scope import Scope
+from codegen.plan.scope import Scope, product
 from codegen.plan.types import Code
 from codegen.spec.attention import Gqa, Mla
 from codegen.spec.language import Spec
@@ -47,7 +47,7 @@ def _attention(context: Context) -> list[Code]:
     kv_heads = context.code(lambda s: context.value(attention.gqa(s), "kv_heads"), CONFIG)
     head_dim = attention.head_dim_code(context)
     queries = "1" if heads == kv_heads else f"({heads}) // ({kv_heads})"
-    fused = fused_of(spec, "attention", "q")
+    fused = attention.fused_qkv(spec)
     found: list[Code] = []
     if fused:
         name, layout = fused
@@ -60,9 +60,11 @@ def _attention(context: Context) -> list[Code]:
             extra = ", transposed=True" if turned else ""
             found.append(f"ReorderQKV({whole!r}, {layout.parts!r}, {groups}, {queries}, {head_dim}{extra})")
     elif attention.packable(context):
-        names = tuple(attribute(spec, role, "attention") for role in attention.ROLES)
-        parts = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
-        found.append(f"PackQKV({path!r}, {queries}, {head_dim}{parts})")
+        names, v_head_dim = attention.projection_names(spec), attention.v_head_dim_code(context)
+        options = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
+        options += f", v_head_dim={v_head_dim}" if v_head_dim else ""
+        queries = product("2", queries) if attention.gate_in_q(spec) else queries
+        found.append(f"PackQKV({path!r}, {queries}, {head_dim}{options})")
     if is_transposed(spec, "attention", "out"):
         found.append(f"Transpose({path + '.' + attribute(spec, 'out', 'attention')!r})")
     return found
@@ -126,9 +128,11 @@ def _attention_roles(spec: Spec) -> tuple[str, ...]:
         return latent.ROLES
     if not isinstance(spec.attention, Gqa):
         return ()
-    fused = fused_of(spec, "attention", "q")
-    sinks = ("sinks",) if spec.attention.sinks is not None else ()
-    return ("out", *sinks) if fused else ("q", "k", "v", "out", *sinks)
+    further = ("sinks",) if spec.attention.sinks is not None else ()
+    if attention.gate_in_q(spec):
+        return "k", "v", "out", *further
+    further += ("out_gate",) if spec.attention.gate is not None else ()
+    return ("out", *further) if attention.fused_qkv(spec) else ("q", "k", "v", "out", *further)
 
 
 def _mlp_roles(spec: Spec) -> tuple[str, ...]:

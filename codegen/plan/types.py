@@ -38,6 +38,17 @@ class RotationPlan:
 
 
 @dataclass(frozen=True, repr=False)
+class GatePlan:
+    """A gate on the heads' output: a projection of its own, or rows beside those of the queries."""
+
+    in_q: bool
+    name: str
+    width: Code
+    bias: Code
+    activation: Code | None  # None: sigmoid
+
+
+@dataclass(frozen=True, repr=False)
 class AttentionPlan:
     """One attention class."""
 
@@ -62,6 +73,8 @@ class AttentionPlan:
     inner_norm: Assign | None
     out_name: str
     out_bias: Code
+    v_head_dim: Code | None  # None: as wide as q and k
+    gate: GatePlan | None
 
 
 @dataclass(frozen=True, repr=False)

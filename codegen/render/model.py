@@ -37,7 +37,7 @@ def _imports(plan: ModelPlan) -> list[Import]:
 
 
 def _attention(plan: AttentionPlan) -> cst.BaseStatement:
-    norm, rotation = plan.qk_norm, plan.rotation
+    norm, rotation, gate = plan.qk_norm, plan.rotation, plan.gate
     place = norm.place if norm else None
     rows = bool(norm and norm.rows)
     holes = Holes(
@@ -49,7 +49,10 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "sinks_in_some_layers": plan.sinks not in (None, "True"),
             "qk_norm": norm is not None,
             "inner_norm": plan.inner_norm is not None,
-            "whole_projections": plan.clip or place == "projection",
+            "whole_projections": plan.clip or place == "projection" or bool(gate and gate.in_q or plan.v_head_dim),
+            "v_head_dim": plan.v_head_dim is not None,
+            "gate": gate is not None and not gate.in_q,
+            "gate_in_q": gate is not None and gate.in_q,
             "norm_of_projections": place == "projection",
             "clip": plan.clip,
             "norm_before_rope": place == "before_rope" and not rows,
@@ -75,6 +78,12 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "k_norm": code(norm.k_code if norm else None),
             "inner_norm": code(plan.inner_norm.code if plan.inner_norm else None),
             "out_bias": unless_true(plan.out_bias),
+            "v_head_dim": code(plan.v_head_dim),
+            "value_dim": code(plan.v_head_dim or plan.head_dim),
+            "gated": code("True" if gate and gate.in_q else None),
+            "gate_width": code(gate.width if gate else None),
+            "gate_bias": unless_true(gate.bias if gate else "False"),
+            "gate_activation": code(gate.activation if gate else None),
             "rotate": code(rotation.rotate if rotation else None),
             "dtype": code(rotation.dtype if rotation else None),
             "sign": code(rotation.sign if rotation else None),
@@ -82,6 +91,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
         stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
         roles={
             "out": plan.out_name,
+            **({"out_gate": gate.name} if gate else {}),
             **({"q_norm": norm.q_name, "k_norm": norm.k_name} if norm else {}),
             **({"inner_norm": plan.inner_norm.name} if plan.inner_norm else {}),
         },

@@ -107,7 +107,7 @@ class Gqa(Softmax):
         "config.num_attention_heads",
     )
     head_dim: Expression | None = expr("Width of a query/key head.", *HEAD_DIM)
-    v_head_dim: Expression | None = expr("Width of a value head; default head_dim.", ready=False)
+    v_head_dim: Expression | None = expr("Width of a value head; default head_dim.")
     bias: Mapping[str, Expression] | None = mapping(
         "Flag, or a flag per role.",
         words=("q", "k", "v", "qkv", "out"),
@@ -116,7 +116,7 @@ class Gqa(Softmax):
     )
     clip: Expression | None = expr("Bound on the projections' values.", "None")
     qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
-    gate: Gate | None = section("Gate on the output.", Gate, bare="flag", ready=False)
+    gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
     inner_norm: str | None = text("Name of a norm on the concatenated heads, before the output projection.")
 
 

@@ -6,7 +6,7 @@ import torch
 from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
 from nemo_automodel.components.moe.layers import MoE
 from torch import nn
-from torch.nn.functional import gelu, silu
+from torch.nn.functional import gelu, silu, softplus
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.alibi import Alibi

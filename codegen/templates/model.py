@@ -5,7 +5,7 @@ from transformers import PreTrainedConfig as TemplateConfig
 
 from codegen.templates.holes import hole, stmts, when
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.models.common.attention import Attention, attend, split_heads
+from nemo_automodel.components.models.common.attention import Attention, attend, gate_heads, split_gate, split_heads
 from nemo_automodel.components.models.common.causal_lm import CausalLM as TemplateCausalLM
 from nemo_automodel.components.models.common.causal_lm import DecoderLayer
 from nemo_automodel.components.models.common.causal_lm import DecoderModel as TemplateDecoderModel
@@ -34,6 +34,8 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             names=hole.names,
             fused=hole.fused,
             layout=hole.layout,
+            v_head_dim=hole.v_head_dim,
+            gated=hole.gated,
             packed=hole.packed,
         )
         if when.sinks:
@@ -46,16 +48,24 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             self.role_k_norm = hole.k_norm
         if when.inner_norm:
             self.role_inner_norm = hole.inner_norm
-        self.role_out = nn.Linear(hole.heads * hole.head_dim, config.hidden_size, bias=hole.out_bias)
+        if when.gate:
+            self.role_out_gate = nn.Linear(config.hidden_size, hole.gate_width, bias=hole.gate_bias)
+        self.role_out = nn.Linear(hole.heads * hole.value_dim, config.hidden_size, bias=hole.out_bias)
 
     def forward(self, x, rope, mask, past_key_values=None, **kwargs):
         if when.whole_projections:
             q, k, v = self.compute_qkv(x)  # [B, S, N * D], [B, S, K * D] x 2
+            if when.gate_in_q:
+                q, gate = split_gate(q, self.head_dim)
             if when.norm_of_projections:
                 q, k = self.role_q_norm(q), self.role_k_norm(k)
             if when.clip:
                 q, k, v = (clip(t, self.clip) for t in (q, k, v))
-            q, k, v = (split_heads(t, self.head_dim) for t in (q, k, v))  # [B, N, S, D], [B, K, S, D] x 2
+            if when.v_head_dim:
+                q, k = (split_heads(t, self.head_dim) for t in (q, k))  # [B, N, S, D], [B, K, S, D]
+                v = split_heads(v, self.v_head_dim)  # [B, K, S, E]
+            else:
+                q, k, v = (split_heads(t, self.head_dim) for t in (q, k, v))  # [B, N, S, D], [B, K, S, D] x 2
         else:
             q, k, v = (split_heads(t, self.head_dim) for t in self.compute_qkv(x))  # [B, N, S, D], [B, K, S, D] x 2
         if when.norm_before_rope:
@@ -75,6 +85,10 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
         y, weights = attend(self, q, k, v, mask, past_key_values, **kwargs)
         if when.inner_norm:
             y = self.role_inner_norm(y)
+        if when.gate:
+            y = gate_heads(y, self.role_out_gate(x), hole.gate_activation)
+        if when.gate_in_q:
+            y = gate_heads(y, gate, hole.gate_activation)
         return self.role_out(y), weights
 
 

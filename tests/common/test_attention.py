@@ -8,7 +8,14 @@ import torch
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
 from nemo_automodel.components.models.common.alibi import Alibi, alibi_slopes
-from nemo_automodel.components.models.common.attention import Attention, attend, eager_attention, split_heads
+from nemo_automodel.components.models.common.attention import (
+    Attention,
+    attend,
+    eager_attention,
+    gate_heads,
+    split_gate,
+    split_heads,
+)
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.functional import clip, head_size, per_layer, softcap, yarn_mscale
 
@@ -113,3 +120,25 @@ def test_functions_of_equations():
 def test_split_heads():
     x = torch.arange(2 * 3 * 8).view(2, 3, 8)
     assert torch.equal(split_heads(x, 4)[:, 1], x[..., 4:])
+
+
+def test_gates_for_each_element_and_for_each_head():
+    y, gate = torch.randn(2, 6, 12), torch.randn(2, 6, 12)
+    assert torch.equal(gate_heads(y, gate), y * torch.sigmoid(gate))
+    found = gate_heads(y, gate[..., :4], torch.nn.functional.softplus)
+    for head in range(4):
+        width = slice(3 * head, 3 * head + 3)
+        assert torch.equal(found[..., width], y[..., width] * torch.nn.functional.softplus(gate[..., head, None]))
+
+
+def test_gates_lie_behind_the_queries_of_their_head():
+    q, gate = split_gate(torch.arange(12)[None, None], 2)
+    assert q.flatten().tolist() == [0, 1, 4, 5, 8, 9]
+    assert gate.flatten().tolist() == [2, 3, 6, 7, 10, 11]
+
+
+def test_sinks_are_a_parameter_where_they_are_set_up():
+    module = attention()
+    assert module.sinks is None
+    module.setup_sinks(4)
+    assert [name for name, _ in module.named_parameters()] == ["sinks"]

@@ -103,6 +103,43 @@ def test_every_scaling_of_rotary_tables():
     assert not [name for name in made("name: llama\nrope: none\n") if name.startswith("rope_")]
 
 
+def of_family(name):
+    """Of a spec that is committed, onboarded or not."""
+    (path,) = (ROOT / "specs").rglob(f"{name}.yaml")
+    return configs(read_spec(path, ROOT), table())
+
+
+def test_fields_inside_fields_bite():
+    mapping = of_family("ministral3")["base"]["rope_parameters"]
+    assert mapping["llama_4_scaling_beta"] not in (0, 0.1)
+    assert mapping["original_max_position_embeddings"] < 24
+    found = of_family("mpt")
+    assert 0 < found["base"]["attn_config"]["clip_qkv"] < 1
+    assert found["flags"]["attn_config"]["clip_qkv"] is None
+
+
+def test_what_the_class_computes_is_not_given():
+    assert "num_key_value_heads" not in of_family("gpt_bigcode")["base"]
+    assert "head_dim" not in of_family("falcon")["base"]
+
+
+def test_sizes_fit_each_other():
+    base = of_family("codegen")["base"]
+    assert base["n_head"] % 4 == 0  # the blocks in which its projections are stored
+    assert base["rotary_dim"] < base["n_embd"] // base["n_head"]
+    assert base["rotary_dim"] % 2 == 0
+    assert of_family("moshi")["base"]["ffn_dim"] < 100
+    assert of_family("gpt_neox_japanese")["base"]["intermediate_multiple_size"] == 3
+
+
+def test_excluded_configs_lose_a_flag():
+    text = "name: llama\ntests: {excluded: config.attention_bias and not config.mlp_bias}\n"
+    pairs = {(variant["attention_bias"], variant["mlp_bias"]) for variant in made(text).values()}
+    assert pairs == {(False, False), (True, True), (False, True)}
+    alone = made("name: llama\ntests: {excluded: config.tie_word_embeddings}\n")
+    assert not any(variant.get("tie_word_embeddings") for variant in alone.values())
+
+
 def test_the_spec_has_the_last_word():
     assert made("name: llama\ntests: {tiny: {hidden_size: 84}}\n")["tied"]["hidden_size"] == 84
 

@@ -18,7 +18,7 @@ class Attention(nn.Module):
     """
 
     is_causal = True
-    scale = softcap = window = chunk = sinks = None
+    scale = softcap = window = chunk = None
     sinks_are_factors = False
     dropout = 0.0
     rotary = True
@@ -28,6 +28,7 @@ class Attention(nn.Module):
     def __init__(self, config, layer_idx, backend):
         super().__init__()
         self.config, self.layer_idx, self.backend = config, layer_idx, backend
+        self.register_parameter("sinks", None)
 
     def setup_sinks(self, heads):
         """One learned score a head [N], to which attention may go without reading anything (gpt-oss)."""
@@ -41,6 +42,19 @@ class Attention(nn.Module):
 def split_heads(x, head_dim):
     """[B, S, N * D] -> [B, N, S, D]."""
     return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def split_gate(q, head_dim):
+    """Queries with their gates, head by head [B, S, N * 2 * D] -> queries and gates [B, S, N * D] x 2 (Qwen3-Next)."""
+    parts = q.unflatten(-1, (-1, 2 * head_dim)).split(head_dim, dim=-1)
+    return tuple(part.flatten(-2) for part in parts)
+
+
+def gate_heads(y, gate, activation=torch.sigmoid):
+    """y [B, S, N * E] times the activation of a gate [B, S, N * E], or of one for each head [B, S, N]."""
+    if gate.shape == y.shape:
+        return y * activation(gate)
+    return (y.unflatten(-1, (gate.shape[-1], -1)) * activation(gate)[..., None]).flatten(-2)
 
 
 def attend(module, q, k, v, mask, past_key_values=None, **kwargs):

@@ -39,6 +39,7 @@ class CombinedQKVAttentionMixin:
         fused=None,
         layout=None,
         v_head_dim=None,
+        gated=False,
         packed=None,
     ):
         """Makes the projections [hidden_size -> heads * head_dim].
@@ -46,6 +47,7 @@ class CombinedQKVAttentionMixin:
         names: of the three matrices. biases: flags for q, k, v in place of `bias`; where they differ nothing is packed.
         fused: the name of one matrix that checkpoints store; it stays one on every backend. layout: how its rows lie,
         if not grouped per KV head; a packing backend then groups them (rule ReorderQKV) under `<fused>_packed`.
+        gated: the rows of each query are followed by as many of its gate (see `split_gate`).
         packed: False where layers differ in their heads, so that no one rule fits them all.
         Raises ValueError where KV heads do not divide the query heads or groups their rows.
         """
@@ -56,7 +58,7 @@ class CombinedQKVAttentionMixin:
         self.head_dim, self.v_head_dim = head_dim, v_head_dim
         self.num_key_value_groups = num_attention_heads // num_key_value_heads
         rows = {
-            "q": num_attention_heads * head_dim,
+            "q": num_attention_heads * head_dim * (2 if gated else 1),
             "k": num_key_value_heads * head_dim,
             "v": num_key_value_heads * v_head_dim,
         }
@@ -79,7 +81,7 @@ class CombinedQKVAttentionMixin:
         self.add_module(name, nn.Linear(hidden_size, sum(rows.values()), bias=any(biases)))
 
     def compute_qkv(self, x):
-        """[B, S, H] -> q [B, S, N * D], k [B, S, K * D], v [B, S, K * E]."""
+        """[B, S, H] -> q [B, S, N * D] (twice as wide with gates), k [B, S, K * D], v [B, S, K * E]."""
         if self._qkv_name is None:
             return tuple(self.get_submodule(name)(x) for name in self._qkv_names)
         y = self.get_submodule(self._qkv_name)(x)
