@@ -171,7 +171,8 @@ class _Making:
 
     def make_all(self, paths: Sequence[str]) -> None:
         """Make few with a second process that formats; make many in two processes, each its half."""
-        theirs: Sequence[str] = paths[1::2] if len(paths) >= _MANY and self.store.remembers and second.processors() > 1 else []
+        shared = len(paths) >= _MANY and self.store.remembers and second.processors() > 1
+        theirs: Sequence[str] = paths[1::2] if shared else []
         active = [path for path in paths if self.makers[path] is _made]
         if active and not theirs:
             self.generator.prepare(active[:_MANY], self.root)

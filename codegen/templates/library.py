@@ -3,8 +3,6 @@
 from math import floor, log, sqrt
 
 import torch
-from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
-from nemo_automodel.components.moe.layers import MoE
 from torch import nn
 from torch.nn.functional import gelu, silu, softplus
 
@@ -28,3 +26,5 @@ from nemo_automodel.components.models.common.norm import (
     UnitRMSNorm,
 )
 from nemo_automodel.components.models.common.rope import RotaryTable, rotate_halves, rotate_pairs
+from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
+from nemo_automodel.components.moe.layers import MoE

@@ -208,8 +208,8 @@ def test_declared_config() -> None:
         """
 name: mine
 architecture: [MineForCausalLM, OldMineForCausalLM]
-config: {model_type: mine, class: MineConfig, fields: {hidden_size: 8, vocab_size: 9, num_attention_heads: 2, rms_norm_eps: 1e-6,
-  hidden_act: silu, intermediate_size: 16, window: null}, why: published files carry these}
+config: {model_type: mine, class: MineConfig, fields: {hidden_size: 8, vocab_size: 9, num_attention_heads: 2,
+  rms_norm_eps: 1e-6, hidden_act: silu, intermediate_size: 16, window: null}, why: published files carry these}
 rope: {theta: 10000.0}
 attention: {window: config.window}
 overrides: {attention: somewhere.layers:Attention}
