@@ -136,15 +136,15 @@ def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
 def _numbers(config: ConfigClass, found: list[Mention], base: Config) -> Config:
     """A value that matters for each number that is no size."""
     numbers: Config = {}
-    taken: dict[tuple[float, ...], int] = {}
+    taken: dict[tuple[str, tuple[float, ...]], int] = {}
     for mention in found:
         if not _writable(config, mention.field) or mention.inner or mention.field in (*base, *numbers):
             continue
         values = _values(mention.role, config.fields[mention.field])
         if values:
-            turn = taken.setdefault(values, 0)
+            turn = taken.setdefault((mention.role, values), 0)
             numbers[mention.field] = values[turn % len(values)]
-            taken[values] += 1
+            taken[mention.role, values] += 1
     return numbers
 
 
