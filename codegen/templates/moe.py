@@ -1,8 +1,7 @@
 """Template of the experts' config in `layers.py`."""
 
-from nemo_automodel.components.moe.config import MoEConfig
-
 from codegen.templates.holes import hole
+from nemo_automodel.components.moe.config import MoEConfig
 
 
 def template_moe_config(config):
