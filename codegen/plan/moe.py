@@ -160,6 +160,7 @@ FIELDS = (
     Field("router_bias", "False", _value(router, "bias")),
     Field("router_softcap", "None", _value(router, "softcap")),
     Field("correction_bias", "False", _value(router, "correction_bias")),
+    Field("correction_bias_pinned", "True", lambda c, s: _correction_pinned(s)),
     Field("n_expert_groups", "1", _guarded(_groups, "count", "1")),
     Field("n_limited_groups", "1", _written(_groups, "keep")),
     Field("group_score", "'top2_sum'", _chosen(_groups, "score")),
@@ -201,7 +202,16 @@ def _shared_bias(context: Context, spec: Spec) -> Answer:
 
 def _pinned(spec: Spec) -> bool:
     """Whether the router's weight is one of those that stay fp32."""
-    path = f"model.layers.0.{disk_name(spec, 'mlp')}.{disk_name(spec, 'router')}.weight"
+    return _stays_float32(spec, f"{disk_name(spec, 'router')}.weight")
+
+
+def _correction_pinned(spec: Spec) -> Answer:
+    has_one = router(spec).correction_bias is not None
+    return str(_stays_float32(spec, disk_name(spec, "correction_bias"))) if has_one else None
+
+
+def _stays_float32(spec: Spec, name: str) -> bool:
+    path = f"model.layers.0.{disk_name(spec, 'mlp')}.{name}"
     return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
 
 

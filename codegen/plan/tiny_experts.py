@@ -24,6 +24,11 @@ SMALL, FEW = 16, 2  # a width's factor with a small default counts experts
 AUX_LOSS = "router_aux_loss_coef"
 
 
+def has_experts(spec: LoadedSpec) -> bool:
+    """Whether some layer of some variant is a mixture of experts."""
+    return any(isinstance(flat.mlp, Moe) for flat in spec.flat.values())
+
+
 def expert_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
     """Numbers and widths of experts, by the fields that hold them; {} for a spec without any."""
     sizes: Config = {}

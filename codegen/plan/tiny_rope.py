@@ -4,10 +4,9 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.plan.mentions import fields_of
-from codegen.plan.tiny_experts import LATENT
+from codegen.plan.tiny_experts import LATENT, has_experts
 from codegen.spec.attention import Mla
 from codegen.spec.loaded import LoadedSpec
-from codegen.spec.mlp import Moe
 
 Config = dict[str, Any]
 
@@ -55,7 +54,7 @@ def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[s
         return {}
     # A class that declares the trained length itself belongs to Phi-3's kin, which takes longrope alone.
     own_length = "original_max_position_embeddings" in config.fields
-    kinds = ("longrope",) if own_length else ("yarn",) if _has_experts(spec) else tuple(SCALED)
+    kinds = ("longrope",) if own_length else ("yarn",) if has_experts(spec) else tuple(SCALED)
     variants: dict[str, Config] = {}
     for kind in kinds:
         scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
@@ -79,10 +78,6 @@ def _reads_table(spec: LoadedSpec) -> bool:
         if rope.parameters is None or "rope_parameters" in fields_of(rope.parameters.tree):
             return True
     return False
-
-
-def _has_experts(spec: LoadedSpec) -> bool:
-    return any(isinstance(flat.mlp, Moe) for flat in spec.flat.values())
 
 
 def _is_latent(spec: LoadedSpec) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from codegen.configs import ConfigTable
 from codegen.cst.format import Format, black_format
 from codegen.plan.tiny import configs
+from codegen.plan.tiny_experts import has_experts
 from codegen.plan.types import ModelPlan
 from codegen.spec.loaded import LoadedSpec
 
@@ -26,7 +27,8 @@ def render_test(plan: ModelPlan, spec: LoadedSpec, table: ConfigTable, format_on
         f"    configs = {{'base': base, {', '.join(_variant(*one, base[1]) for one in variants)}}}",
     ]
     doc = f'"""{plan.title} against its reference: the contract, on configs derived from {spec.path}."""'
-    head = f"{doc}\n\nfrom tests.contract import ModelContract\n\n\nclass Test{plan.prefix}(ModelContract):\n"
+    contract = "MixtureContract" if has_experts(spec) else "ModelContract"
+    head = f"{doc}\n\nfrom tests.contract import {contract}\n\n\nclass Test{plan.prefix}({contract}):\n"
     return format_one(head + "\n".join(lines) + "\n", black_format)
 
 

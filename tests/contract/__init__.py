@@ -1,4 +1,5 @@
-"""The suite that every generated model must pass. A generated test class binds `ModelContract` to one model."""
+"""The suite that every generated model must pass. A generated test class binds `ModelContract` to one model, or
+`MixtureContract` where it has experts."""
 
 import pytest
 
@@ -12,12 +13,14 @@ PARTS = (
     "training",
     "ecosystem",
     "interface",
+    "experts",
 )
 for part in PARTS:
     pytest.register_assert_rewrite(f"tests.contract.{part}")
 
 from tests.contract.checkpoint import CheckpointContract  # noqa: E402
 from tests.contract.ecosystem import EcosystemContract  # noqa: E402
+from tests.contract.experts import ExpertsContract  # noqa: E402
 from tests.contract.generation import GenerationContract  # noqa: E402
 from tests.contract.inputs import InputsContract  # noqa: E402
 from tests.contract.interface import InterfaceContract  # noqa: E402
@@ -39,4 +42,8 @@ class ModelContract(
     """Everything that a generated model promises."""
 
 
-__all__ = ["ModelContract"]
+class MixtureContract(ModelContract, ExpertsContract):
+    """The same of a model with mixtures of experts."""
+
+
+__all__ = ["MixtureContract", "ModelContract"]

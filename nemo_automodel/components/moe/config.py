@@ -53,7 +53,9 @@ class MoEConfig:
     router_softcap: float | None = None
     """Bound of the logits, by tanh."""
     correction_bias: bool = False
-    """Whether a bias (fp32, in no optimiser) is added to the scores for the choice alone; weights stay raw."""
+    """Whether a bias (in no optimiser) is added to the scores for the choice alone; weights stay raw."""
+    correction_bias_pinned: bool = True
+    """Whether that bias is fp32 whatever the model is; MiniMax-M2's is not."""
     norm_topk_prob: bool = False
     """Whether the chosen weights are divided by their sum."""
     norm_topk_eps: float = 0.0

@@ -11,7 +11,7 @@ from nemo_automodel.components.models.common.functional import softcap
 class Router(nn.Module):
     """x [T, D] -> logits [T, E], weights [T, k], chosen experts [T, k].
 
-    Parameters `weight` [E, D], `bias` [E] where `router_bias`; buffer `e_score_correction_bias` [E] in fp32 where
+    Parameters `weight` [E, D], `bias` [E] where `router_bias`; buffer `e_score_correction_bias` [E] where
     `correction_bias`. What is pinned to fp32 stays so under `.to(dtype)`. `load` counts the choices of each expert
     while training, None before the first; `update_moe_gate_bias` and metrics read it.
     """
@@ -27,7 +27,8 @@ class Router(nn.Module):
             self.bias = nn.Parameter(torch.empty(self.num_experts, dtype=dtype), config.train_gate)
         else:
             self.register_parameter("bias", None)
-        bias = torch.zeros(self.num_experts, dtype=torch.float32) if config.correction_bias else None
+        dtype = torch.float32 if config.correction_bias_pinned else config.dtype
+        bias = torch.zeros(self.num_experts, dtype=dtype) if config.correction_bias else None
         self.register_buffer("e_score_correction_bias", bias)
         self.load = None
 
@@ -41,7 +42,8 @@ class Router(nn.Module):
     def pinned(self):
         """Names of the tensors that are fp32 whatever the model is."""
         names = [name for name in ("weight", "bias") if self.config.gate_pinned and getattr(self, name) is not None]
-        return names if self.e_score_correction_bias is None else [*names, "e_score_correction_bias"]
+        has_correction = self.e_score_correction_bias is not None
+        return [*names, "e_score_correction_bias"] if has_correction and self.config.correction_bias_pinned else names
 
     def _apply(self, fn, recurse=True):
         pinned = [getattr(self, name) for name in self.pinned]
