@@ -292,7 +292,7 @@ def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: 
     """The outcome on a layer; None where the condition cannot be read."""
     try:
         found = evaluate(split.condition.tree, _readable(config, values), layer=layer)
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ArithmeticError):
         return None
     return found if split.by else bool(found)
 
