@@ -22,7 +22,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two classes, whichever softmax attention they have."""
     part = softmax(spec)
     factors = tuple(sorted((role, one.mentions("position")) for role, one in (part.multipliers or {}).items()))
-    return type(part), factors, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
+    return type(part), factors, part.multipliers_dtype, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
 
 
 def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Scope], Code]) -> tuple[Assign, ...]:
@@ -108,7 +108,9 @@ def multiply(context: Context) -> tuple[Code, ...]:
             code = ATTENTION.code(expression, position="position", log="torch.log", floor="torch.floor")
             code = code.replace("config.", "self.config.")
             found.append('position = kwargs["position_ids"][:, None, :, None].float()')
-            found.append(f"{role} = ({role} * ({code})).to({role}.dtype)")
+            product = f"{role} * ({code})"
+            rounded_first = softmax(context.base).multipliers_dtype == "model"
+            found.append(f"{role} = {product if rounded_first else f'({product})'}.to({role}.dtype)")
         else:
             found.append(f"{role} = {role} * self.{role}_multiplier")
     return tuple(dict.fromkeys(found))

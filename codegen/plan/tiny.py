@@ -35,6 +35,7 @@ FACTORS = (0.37, 1.7, 0.6, 2.3, 0.83)
 # role -> values for the fields that have it, in turn; sequences of the tests are 24 long
 NUMBERS: dict[str, tuple[float, ...]] = {
     **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
+    "min": (0.65,),  # of the sum of a few experts' weights
     **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
 }
 WIDTHS, RATIO = (74, 62, 58, 66), 3  # of projections, even; where a small number stands, it multiplies a size
@@ -185,7 +186,7 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
         if mention.role in OPTIONAL and base.get(mention.field) is not None:
             change[mention.field] = None
         if mention.role == "width" and config.fields.get(mention.field, 0) is None:
-            change[mention.field] = SIZES["intermediate_size"] + 3
+            change[mention.field] = SIZES["intermediate_size"] + 4
         if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:
             change[mention.field] = True
     return change | inner_absent(config, found, base)
@@ -284,7 +285,7 @@ def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
         return [default, not default]
     if isinstance(default, list):
         return [current or default, [0, 1, 1, 0], [1], [0, 3]]
-    tried = [*near, *(1, 2, 3)]
+    tried = [*(value for value in near if default is None or type(value) is type(default)), *(1, 2, 3)]
     return [*(value for value in tried if value != default), default] if current is None else [current, *tried]
 
 

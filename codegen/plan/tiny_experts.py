@@ -18,9 +18,9 @@ Config = dict[str, Any]
 EXPERTS: Config = {"count": 8, "top_k": 3, "width": 40}
 GROUPS: Config = {"count": 4, "keep": 2}
 SHARED: Config = {"width": 56}
-LATENT: Config = {"q_rank": 22, "kv_rank": 18, "nope": 10, "rope": 4, "v": 14}
+LATENT: Config = {"q_rank": 22, "kv_rank": 18, "nope": 12, "rope": 4, "v": 14}
 CHOSEN_BY_LAYER = [3, 1, 2, 3]
-SMALL, FEW = 16, 2  # a width's factor with a small default counts experts
+SMALL, FEW, MORE = 16, 2, 3  # a width's factor with a small default counts experts
 AUX_LOSS = "router_aux_loss_coef"
 
 
@@ -49,11 +49,15 @@ def latent_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
 
 
 def same_heads(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
-    """Fields that latent attention does not read, but its references do: as many key heads as query heads."""
+    """Fields that latent attention does not read, but its references do: as many key heads as query heads, of the part
+    that turns, all of it (only scaled tables of transformers know a share)."""
     if not latent_sizes(spec, config):
         return {}
     heads = base[config.field_name("num_attention_heads")]
     values = {config.field_name("num_key_value_heads"): heads, config.field_name("head_dim"): LATENT["rope"]}
+    rope = base.get("rope_parameters", {})
+    if "partial_rotary_factor" in rope:
+        values["rope_parameters"] = {**rope, "partial_rotary_factor": 1.0}
     return {name: value for name, value in values.items() if name in config.fields and name not in config.derived}
 
 
@@ -64,8 +68,10 @@ def _fill(sizes: Config, section: Section | None, values: Config, config: Config
         for path in _paths(found) if found is not None else ():
             outer, _, inner = path.partition(".")
             default = config.value(path)
-            counts = name == "width" and isinstance(default, int) and default < SMALL
-            size = FEW if counts else CHOSEN_BY_LAYER if found is not None and "per_layer" in found.text else value
+            if name == "width" and isinstance(default, int) and default < SMALL:
+                size = MORE if default == FEW else FEW
+            else:
+                size = CHOSEN_BY_LAYER if found is not None and "per_layer" in found.text else value
             if inner:
                 sizes.setdefault(outer, {}).setdefault(inner, size)
             else:

@@ -93,6 +93,7 @@ class Softmax(Section):
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on q, k, v, just before the scores.", words=("q", "k", "v"), names=("position",)
     )
+    multipliers_dtype: str | None = choice(f"Dtype of factors that follow the position ({DTYPE}).", "float32", "model")
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
 
 

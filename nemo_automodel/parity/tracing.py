@@ -67,9 +67,10 @@ def _leave(trace: Trace, path: str, module: nn.Module, args: tuple[Any, ...], ou
 
 
 def _tensor(output: Any) -> torch.Tensor:
-    """The output, the first of several, or equally shaped ones (a table's cosines and sines) stacked."""
+    """The output, the first of several, or equally shaped ones (a table's cosines and sines) stacked, also
+    where they are complex numbers."""
     if isinstance(output, torch.Tensor):
-        return output
+        return torch.stack((output.real, output.imag)) if output.is_complex() else output
     values = output if isinstance(output, tuple | list) else output.to_tuple()
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     if len(tensors) > 1 and len({tensor.shape for tensor in tensors}) == 1:

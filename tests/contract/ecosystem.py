@@ -17,22 +17,23 @@ LINEAR = (nn.Linear, Conv1D)
 
 
 class EcosystemContract(Binding):
-    def layer_matrices(self):
+    def layer_matrices(self, variant):
         """Names on disk of the layers' matrices. What is beside or instead of experts is left out: for families with
         experts peft rewrites such targets to parameters of its own choice."""
-        mixtures = {path.rpartition(".")[2] for path, module in self.ours().named_modules() if isinstance(module, MoE)}
-        linear = {path for path, module in self.given().model.named_modules() if isinstance(module, LINEAR)}
-        found = [name for name in self.given().disk if re.match(r".*\.\d+\..*weight$", name)]
+        modules = self.ours(variant).named_modules()
+        mixtures = {path.rpartition(".")[2] for path, module in modules if isinstance(module, MoE)}
+        linear = {path for path, module in self.given(variant).model.named_modules() if isinstance(module, LINEAR)}
+        found = [name for name in self.given(variant).disk if re.match(r".*\.\d+\..*weight$", name)]
         return [n for n in found if n.rpartition(".")[0] in linear and not mixtures & set(n.split("."))]
 
     def test_lora_on_disk_names(self, main):
         """Adapters made for the reference fit ours: same names, same shapes, same outputs."""
-        targets = {name.split(".")[-2] for name in self.layer_matrices()}  # as LoRA configs of the family name them
+        targets = {name.split(".")[-2] for name in self.layer_matrices(main)}  # as LoRA configs of the family name them
         settings = LoraConfig(r=3, target_modules=targets, init_lora_weights=False)
         ours = inject_adapter_in_model(settings, self.fresh(main))
         theirs = inject_adapter_in_model(settings, copy.deepcopy(self.given(main).model))
         adapters = get_peft_model_state_dict(theirs)
-        assert len(adapters) == 2 * len(self.layer_matrices())
+        assert len(adapters) == 2 * len(self.layer_matrices(main))
         found = set_peft_model_state_dict(ours, adapters)
         assert not found.unexpected_keys
         close(self.logits(ours, self.batch()), self.logits(theirs, self.batch()))

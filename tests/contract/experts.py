@@ -53,7 +53,8 @@ class ExpertsContract(Binding):
         model = self.fresh(main, backend)
         for side in ("left", "right"):
             batch = self.batch(side)
-            together = self.logits(model, batch).split(batch.real.sum(1).tolist())
+            places = (batch.mask.cumsum(1) - 1).clamp(min=0)
+            together = self.logits(model, batch, position_ids=places).split(batch.real.sum(1).tolist())
             for ids, real, logits in zip(batch.ids, batch.real, together, strict=True):
                 with torch.no_grad():
                     close(logits, model(ids[real][None]).logits[0])

@@ -41,9 +41,7 @@ def test_pending_specs_name_their_schema(path: Path) -> None:
 def test_every_spec_has_a_sentence_about_it(loaded: dict[str, LoadedSpec]) -> None:
     for spec in loaded.values():
         assert spec.summary.endswith(".") and "\n" not in spec.summary, spec.name
-    assert (
-        loaded["deepseek_v3"].summary == "Decoder with latent attention, gated MLP or mixture of experts and rmsnorm."
-    )
+    assert loaded["phimoe"].summary == "Decoder with attention, mixture of experts and layernorm; sliding windows."
 
 
 def test_what_is_pending_is_said(loaded: dict[str, LoadedSpec]) -> None:
