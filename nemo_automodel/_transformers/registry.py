@@ -22,7 +22,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
         ("Glm4MoeLiteForCausalLM", ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM")),
         ("GraniteMoeForCausalLM", ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM")),
+        (
+            "HunYuanMoEV1ForCausalLM",
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
+        ),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         ("MiniMaxM2ForCausalLM", ("nemo_automodel.components.models.minimax_m2.model", "MiniMaxM2ForCausalLM")),
         ("Mistral4ForCausalLM", ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM")),
