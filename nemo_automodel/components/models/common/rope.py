@@ -25,7 +25,7 @@ class RotaryTable(nn.Module):
         parameters = dict(parameters) if hasattr(parameters, "keys") else {"rope_theta": parameters}
         if width is None:
             width = int(head_dim * (parameters.get("partial_rotary_factor") or 1.0))
-        self.theta, self.width, self.dtype = parameters["rope_theta"], width, dtype
+        self.width, self.dtype = width, dtype
         self.scaling = scaling(parameters, width, max_positions)
 
     @torch.no_grad()
