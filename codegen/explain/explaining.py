@@ -187,7 +187,7 @@ def _shown(value: Any) -> str:
         )
     if isinstance(value, list):
         return "[" + ", ".join(map(_shown, cast("list[Any]", value))) + "]"
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value) if value in (None, "") or isinstance(value, bool) else str(value)
 
 
 def _changes(bodies: Mapping[str, str], others: Mapping[str, str]) -> Iterator[Change]:

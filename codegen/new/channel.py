@@ -12,6 +12,11 @@ from codegen.new.values import Values
 FLAGS = ("mlp_bias", "use_bias", "use_mlp_bias", "enable_bias", "bias")
 DENSE = ("mlp", "gate", "up", "down")
 EXPERTS = (*DENSE, "router", "experts", "shared", "shared_gate", "correction_bias")
+_SHARED_WIDTHS = (
+    *("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "moe_intermediate_size"),
+    "intermediate_size",
+)
+_SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 QUALIFIED = tuple(f"{part}.{role}" for part in ("experts", "shared") for role in ("gate", "up", "down"))
 
 
@@ -51,7 +56,7 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
     name_role(body, "mlp", layer.mlp or "")
     _router(body, layer, values)
     _routed(body, layer, values)
-    _shared(body, layer)
+    _shared(body, layer, values)
     _dense_layers(body, layer, values)
 
 
@@ -126,7 +131,7 @@ def _dense_layers(body: Body, layer: Layer, values: Values) -> None:
             return
 
 
-def _shared(body: Body, layer: Layer) -> None:
+def _shared(body: Body, layer: Layer, values: Values) -> None:
     shared = {path: one for path, one in layer.channel.items() if "shared" in path}
     gate = next((one for one in shared.values() if "gate" in one.name and _first(one) == 1), None)
     experts = {path: one for path, one in shared.items() if gate is None or path != gate.path}
@@ -135,12 +140,26 @@ def _shared(body: Body, layer: Layer) -> None:
         return
     first = next(iter(experts)).rpartition(".")[0]
     name_role(body, "shared", first)
-    if body.get("mlp", "shared") is None:
-        width = "config.moe_intermediate_size * config.n_shared_experts"
-        body.put({"width": width}, "mlp", "shared", doubt="the width of the shared experts is a guess")
+    _shared_width(body, experts, values)
     if gate is not None:
         body.put("sigmoid", "mlp", "shared", "gate", doubt="its activation leaves no trace")
         name_role(body, "shared_gate", gate.path)
+
+
+def _shared_width(body: Body, experts: Mapping[str, Module], values: Values) -> None:
+    """What holds the width of the shared experts: the nearest spec's expression, else fields that multiply to it."""
+    rows = next(
+        (one.shape[0] for one in experts.values() if one.shape and one.name in (*modules.GATE, *modules.UP)), None
+    )
+    fields = [f"config.{name}" for name in _SHARED_WIDTHS if values.get(name)]
+    factors = [f" * config.{name}" for name in _SHARED_COUNTS if values.get(name)]
+    inherited = body.get("mlp", "shared", "width")
+    guesses = [] if inherited is None else [str(inherited)]
+    guesses += [field + factor for factor in (*factors, "") for field in fields]
+    found = next((text for text in guesses if (held := values.read(text)) and rows in (None, held)), None)
+    if found is not None and found != inherited:
+        doubt = "its number of rows is not known" if rows is None else "the fields give the number of its rows"
+        body.put(found, "mlp", "shared", "width", doubt=f"{doubt}; other fields may hold it")
 
 
 def _projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[str, Module]:

@@ -1,5 +1,6 @@
 """A config.json as a config class and as values: what a spec that is written for it can read."""
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
@@ -8,6 +9,7 @@ from typing import Any, cast
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
 from codegen.spec.attention import ACTIVATION, EPS
+from codegen.spec.expressions import Refused, python
 from codegen.spec.frame import IDENTIFIER
 from codegen.spec.values import Expression
 
@@ -78,8 +80,18 @@ class Values:
 
     def evaluated(self, expression: Expression, layer: int = 0) -> Any:
         """The value of an expression here; None where it cannot be read."""
+        return self._evaluated(expression.tree, layer)
+
+    def read(self, text: str) -> Any:
+        """The same for an expression as it is written, in the first layer."""
         try:
-            return evaluate(expression.tree, self.held, layer=layer)
+            return self._evaluated(python(text), 0)
+        except Refused:
+            return None
+
+    def _evaluated(self, tree: ast.expr, layer: int) -> Any:
+        try:
+            return evaluate(tree, self.held, layer=layer)
         except (LookupError, TypeError, ArithmeticError):
             return None
 

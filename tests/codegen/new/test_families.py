@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
 
 from codegen.configs import ConfigTable
 from codegen.generate import config_class, model_files
@@ -18,7 +17,7 @@ from codegen.new import draft
 from codegen.plan.build import build, class_prefix
 from codegen.plan.tiny import configs
 from codegen.spec.check import read_spec, read_text
-from nemo_automodel.parity.subject import named
+from nemo_automodel.parity.subject import named, transformers_class
 
 ROOT = Path(__file__).parents[3]
 FAMILIES = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
@@ -44,7 +43,7 @@ def save(name, folder):
     if spec.config.fields is None:
         config = getattr(transformers, spec.config.class_name)(**values)
         config.architectures = list(spec.architectures[:1])
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        transformers_class(type(config), config.architectures[0])(config).save_pretrained(folder)
         return
     config = named(f"nemo_automodel.components.models.{name}.config:{spec.config.class_name}")(**values)
     config.architectures = list(spec.architectures[:1])
