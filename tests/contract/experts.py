@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.components.moe.layers import MoE
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
@@ -30,6 +31,9 @@ class ExpertsContract(Binding):
         x[:4], x[4:8], x[8:40] = 0, x[8:12], x[8:40] * 20
         x[40:60] = -x[40:60].abs() * 5
         return x[None]
+
+    def test_gradients_can_be_accumulated_without_reducing_them(self):
+        assert issubclass(self.model_class, MoEFSDPSyncMixin)
 
     def test_routing_equals_the_reference(self, main):
         """Which experts a token gets, and with what weights: over ties, and where all scores are negative."""

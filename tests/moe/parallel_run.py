@@ -10,11 +10,13 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard
 
+from nemo_automodel.components.models.qwen3_moe.model import Qwen3MoeForCausalLM
 from nemo_automodel.components.moe.dispatch import parallelize_experts
 from nemo_automodel.components.moe.layers import MoE
-from tests.moe.tiny import TinyForCausalLM, tiny_config
+from nemo_automodel.recipes.sharding import shard
+from tests.moe.tiny import tiny_config
 
 FULL = StateDictOptions(full_state_dict=True)
 MICRO_BATCHES = 2
@@ -22,7 +24,7 @@ MICRO_BATCHES = 2
 
 def build():
     torch.manual_seed(0)
-    return TinyForCausalLM._from_config(tiny_config()).train()
+    return Qwen3MoeForCausalLM._from_config(tiny_config()).train()
 
 
 def batches(ranks):
@@ -93,6 +95,26 @@ def compare(folder, mode):
         assert error < 1e-5, f"{mode} on {ranks}: {name} is off by {error:.1e}"
 
 
+def accumulate(folder, mode):
+    """Under FSDP2 alone: up to the last backward pass gradients are this process's own, and whole; then reduced."""
+    ranks, rank = dist.get_world_size(), dist.get_rank()
+    expected, (first, last) = single(ranks)[0], batches(ranks)[:, rank]
+    alone, model = build(), build()
+    (alone(first, labels=first).loss / MICRO_BATCHES).backward()
+    shard(model, "cpu", reshard_after_forward=mode == "reshard")
+    model.prepare_for_grad_accumulation()
+    (model(first, labels=first).loss / MICRO_BATCHES).backward()
+    for (name, parameter), local in zip(model.named_parameters(), alone.parameters(), strict=True):
+        assert not isinstance(parameter, DTensor), f"{name} was sharded again between two backward passes"
+        torch.testing.assert_close(parameter.grad, local.grad, msg=lambda text, name=name: f"{name}: {text}")
+    model.prepare_for_final_backward()
+    (model(last, labels=last).loss / MICRO_BATCHES).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.placements == (Shard(0),) and parameter.to_local().numel() < parameter.numel(), name
+        error = (parameter.grad.full_tensor() - expected[name]).abs().max() / expected[name].abs().max()
+        assert error < 1e-5, f"{name} is off by {error:.1e}"
+
+
 def save(folder, mode):
     model = parallelize(build(), mode, dist.get_world_size())
     dcp.save({"model": get_model_state_dict(model)}, checkpoint_id=folder)
@@ -116,6 +138,9 @@ def load(folder, mode):
         saved = torch.load(Path(folder) / "whole.pt")
         for name, tensor in expected.items():
             assert whole[name].equal(tensor) and saved[name].equal(tensor), name
+        exported, wanted = (model.state_dict_adapter.to_hf(dict(state)) for state in (whole, expected))
+        assert list(exported) == list(wanted)
+        assert all(exported[name].equal(tensor) for name, tensor in wanted.items())
 
 
 if __name__ == "__main__":
@@ -124,7 +149,7 @@ if __name__ == "__main__":
     _, directory, *steps = sys.argv
     for step in steps:  # such as compare:ep
         what, how = step.split(":")
-        {"compare": compare, "save": save, "load": load}[what](directory, how)
+        {"compare": compare, "accumulate": accumulate, "save": save, "load": load}[what](directory, how)
     dist.barrier()
     sys.stderr.flush()
     os._exit(0)  # everything is asserted; gloo's threads under FSDP2 now and then abort an interpreter that takes leave

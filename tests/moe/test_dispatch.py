@@ -19,6 +19,10 @@ def run(processes, folder, *steps):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
+def test_gradients_are_reduced_once_at_the_last_of_several_backward_passes(tmp_path):
+    run(2, tmp_path, "accumulate:reshard", "accumulate:keep")
+
+
 def test_losses_and_gradients_equal_one_process_and_a_checkpoint_of_four_loads_on_two_and_on_one(tmp_path):
     run(4, tmp_path, "compare:ep", "compare:fsdp", "save:fsdp")
     run(2, tmp_path, "compare:ep", "compare:fsdp", "load:ep", "load:fsdp")

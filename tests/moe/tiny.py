@@ -9,7 +9,6 @@ from nemo_automodel.components.models.common.norm import RMSNorm
 from nemo_automodel.components.models.common.rope import RotaryTable, apply_rope
 from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
 from nemo_automodel.components.moe.config import MoEConfig
-from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.components.moe.layers import MLP, MoE
 
 
@@ -95,7 +94,7 @@ class TinyModel(MoEDecoderModel):
         self.post_init()
 
 
-class TinyForCausalLM(MoEFSDPSyncMixin, MoECausalLM):
+class TinyForCausalLM(MoECausalLM):
     config_class = Qwen3MoeConfig
 
     def __init__(self, config, backend=None):

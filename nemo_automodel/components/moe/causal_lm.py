@@ -5,6 +5,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
 from nemo_automodel.components.moe.balance import load_balancing_loss, update_moe_gate_bias
+from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.components.moe.router import Router
 
@@ -44,7 +45,7 @@ def _hand_over_padding(layer, args, kwargs):
     return args, kwargs
 
 
-class MoECausalLM(CausalLM):
+class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
     """A causal language model that adds the load-balancing loss where router logits are asked for."""
 
     def output(self, outputs, logits, loss, attention_mask):
