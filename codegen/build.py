@@ -18,7 +18,7 @@ from codegen.write.journal import content_digest
 from codegen.write.ownership import text
 
 if TYPE_CHECKING:
-    from codegen.spec.loaded import LoadedSpec  # at run time only where a spec is loaded
+    from codegen.plan.types import SpecPlan  # at run time only where something is rendered
 
 
 class Generator(Protocol):
@@ -41,7 +41,7 @@ class RealGenerator:
     """The spec front-end and the renderer, imported when a spec has to be loaded at all."""
 
     def __init__(self) -> None:
-        self._read: Callable[[], Any] = lambda: None
+        self._early: Callable[[], Any] = lambda: None
 
     def check(self, path: str, root: str) -> Checked:
         """Load a spec."""
@@ -52,30 +52,31 @@ class RealGenerator:
 
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
-        from codegen.generate import generate
+        from codegen.render.files import render
 
-        return generate(self._spec(path, root), Path(root))
+        return render(self._planned(path, root))
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
-        """Read the specs in a second process, which then formats, while this one imports what plans and renders."""
-        self._read = format_cache.active().start(lambda: {path: _read_early(path, root) for path in paths})
+        """Read and plan the specs in a second process, which then formats, while this one imports what renders."""
+        self._early = format_cache.active().start(lambda: {path: _plan_early(path, root) for path in paths})
 
-    def _spec(self, path: str, root: str) -> "LoadedSpec":
-        early: dict[str, LoadedSpec] = self._read() or {}
-        self._read = lambda: early
-        if early.get(path) is not None:
-            return early[path]
-        from codegen.spec.check import read_spec
-
-        return read_spec(Path(root, path), Path(root))
+    def _planned(self, path: str, root: str) -> "SpecPlan":
+        early: dict[str, SpecPlan] = self._early() or {}
+        self._early = lambda: early
+        return early.get(path) or _plan(path, root)
 
 
-def _read_early(path: str, root: str) -> "LoadedSpec | None":
-    """A spec; None for an invalid one, which is read again where its problems are told."""
+def _plan(path: str, root: str) -> "SpecPlan":
+    from codegen.plan.whole import plan_spec
     from codegen.spec.check import read_spec
 
+    return plan_spec(read_spec(Path(root, path), Path(root)))
+
+
+def _plan_early(path: str, root: str) -> "SpecPlan | None":
+    """The plan of a spec; None for a wrong one, which is read again where its problems are told."""
     try:
-        return read_spec(Path(root, path), Path(root))
+        return _plan(path, root)
     except SpecError:
         return None
 

@@ -16,14 +16,14 @@ from codegen.explain.answer import Change, Explanation, Field
 from codegen.explain.flips import flips, get
 from codegen.explain.meaning import Meaning, meaning, plain
 from codegen.explain.meaning import Path as Keys
-from codegen.generate import config_class, generate
+from codegen.generate import generate
 from codegen.layout import PENDING, SPECS, STATE_DIR
 from codegen.spec.bare import bare_key
 from codegen.spec.check import read_text
 from codegen.spec.frame import FRAME
 from codegen.spec.language import Spec
 from codegen.spec.load import Node, load
-from codegen.spec.loaded import LoadedSpec
+from codegen.spec.loaded import LoadedSpec, config_class
 from codegen.spec.suggest import cure
 
 HEADER = 2  # lines that the writer puts before every body
@@ -155,7 +155,7 @@ class _Subject:
     def bodies(self, spec: LoadedSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The generated files without their headers; or what has no template yet."""
         try:
-            made = generate(spec, self.root)
+            made = generate(spec)
         except SpecError as error:
             return {}, tuple(problem.message.removeprefix("no template yet for ") for problem in error.problems)
         return {artifact.path: artifact.body for artifact in made.artifacts}, ()

@@ -9,7 +9,7 @@ from typing import Any
 
 from codegen.configs import ConfigTable, table
 from codegen.errors import CodegenError, SpecError
-from codegen.generate import config_class, generate
+from codegen.generate import generate
 from codegen.layout import DOCS_PAGES, MODEL_TESTS, PENDING, REGISTRY, SPECS
 from codegen.new import compose, nearest
 from codegen.new.body import Body
@@ -25,7 +25,7 @@ from codegen.plan.build import class_prefix
 from codegen.plan.mentions import mentions
 from codegen.spec.check import read_text
 from codegen.spec.frame import IDENTIFIER
-from codegen.spec.loaded import LoadedSpec
+from codegen.spec.loaded import LoadedSpec, config_class
 from codegen.write.single import write_files
 
 
@@ -195,7 +195,7 @@ class _Drafting:
             return (), ()
         edits = (REGISTRY, DOCS_PAGES[0])
         try:
-            made = generate(loaded, self.root)
+            made = generate(loaded)
         except SpecError as error:
             return (), tuple(problem.message.removeprefix("no template yet for ") for problem in error.problems)
         return (*(artifact.path for artifact in made.artifacts), *(f"{path} (entries)" for path in edits)), ()

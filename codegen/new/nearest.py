@@ -7,7 +7,6 @@ from typing import Any
 
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
-from codegen.generate import config_class
 from codegen.layout import PENDING, SPECS
 from codegen.new.expected import Expected, expect
 from codegen.new.kind import MOE
@@ -15,7 +14,7 @@ from codegen.new.values import GENERIC, PLAIN, Values
 from codegen.new.weights import Weights
 from codegen.spec.check import read_text
 from codegen.spec.load import load
-from codegen.spec.loaded import LoadedSpec
+from codegen.spec.loaded import LoadedSpec, config_class
 from codegen.spec.mlp import Moe
 
 NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's

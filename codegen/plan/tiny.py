@@ -19,7 +19,7 @@ from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
 from codegen.plan.tiny_inner import inner_absent, inner_numbers
 from codegen.plan.tiny_rope import rope_variants, rope_width, small_rope
 from codegen.spec.attention import Gqa
-from codegen.spec.loaded import LoadedSpec, Split
+from codegen.spec.loaded import LoadedSpec, Split, config_class
 from codegen.spec.values import expression
 
 Config = dict[str, Any]
@@ -47,8 +47,8 @@ DROPOUTS = (0.2, 0.3, 0.4)  # one each: fields must not be mistaken for one anot
 
 
 def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
-    """Named variants of config keyword arguments, `base` first. Raises LookupError for an unknown config class."""
-    config = _config_class(spec, table)
+    """Named variants of config keyword arguments, `base` first. Raises CodegenError for an unknown config class."""
+    config = config_class(spec, table)
     found = mentions(spec, config)
     base = _base(spec, config, found)
     flags = _flags(config, found)
@@ -78,17 +78,6 @@ def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) 
         if not evaluate(condition, _readable(config, base | kept)):
             return kept
     return None
-
-
-def _config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
-    if spec.config.fields is not None:
-        declared = spec.config
-        names = declared.attribute_map
-        return ConfigClass.from_declaration(spec.config.fields, declared.class_name, declared.model_type, names)
-    config = table.get(spec.config.class_name)
-    if config is None:
-        raise LookupError(f"{spec.path}: config: there is no table of the fields of {spec.config.class_name}")
-    return config
 
 
 def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config:

@@ -1,7 +1,8 @@
 """The plan: everything that a renderer writes, as names and code. Renderers look nothing up and decide nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 Code = str  # Python source of one expression or statement, from `ast.unparse`
 
@@ -212,4 +213,30 @@ class ModelPlan:
     default_rules: bool
     overrides: tuple[tuple[str, str], ...] = ()  # (module, class) that stand in for parts
     rules_why: str | None = None
-    features: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, repr=False)
+class ContractPlan:
+    """The test file: the contract that the model has to pass, and what binds it to that.
+
+    Attributes:
+        attributes: names and values of the test class.
+        configs: keyword arguments of tiny configs by name, `base` first.
+    """
+
+    contract: str
+    class_name: str
+    doc: str
+    attributes: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, repr=False)
+class SpecPlan:
+    """Everything that one spec generates; `hub` is an example of the model there, or empty."""
+
+    spec: str
+    hub: str
+    features: tuple[str, ...]
+    model: ModelPlan
+    contract: ContractPlan

@@ -4,16 +4,16 @@ import json
 from typing import Any
 
 from codegen.cst.format import Format
-from codegen.plan.types import ModelPlan
-from codegen.spec.loaded import LoadedSpec
+from codegen.plan.types import SpecPlan
 
 
-def render_example(plan: ModelPlan, spec: LoadedSpec, format_one: Format) -> str:
+def render_example(plan: SpecPlan, format_one: Format) -> str:
     """The text of the example, without its header."""
+    name = plan.model.name
     content: dict[str, Any] = {
         "model": {
             "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
-            "pretrained_model_name_or_path": str(spec.docs.get("hub") or f"path/to/{plan.name}"),
+            "pretrained_model_name_or_path": plan.hub or f"path/to/{name}",
         },
         "dataset": {
             "_target_": "nemo_automodel.recipes.data.MockDataset",
@@ -22,7 +22,7 @@ def render_example(plan: ModelPlan, spec: LoadedSpec, format_one: Format) -> str
         },
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-05, "weight_decay": 0.01},
         "trainer": {
-            "output_dir": f"output/{plan.name}",
+            "output_dir": f"output/{name}",
             "max_steps": 100,
             "per_device_train_batch_size": 1,
             "gradient_accumulation_steps": 8,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from codegen.configs import ConfigClass, ConfigTable
+from codegen.errors import CodegenError
 from codegen.spec.language import ConfigDeclaration, Spec
 from codegen.spec.values import Expression
 
@@ -37,3 +39,19 @@ class LoadedSpec:
     splits: tuple[Split, ...]
     flat: Mapping[tuple[Any, ...], Spec]
     unready: tuple[str, ...] = ()  # keys and words that have no template yet, e.g. "mlp.kind: moe"
+
+
+def config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
+    """The config class of a spec: a row of the table, or what the spec declares.
+
+    Raises:
+        CodegenError: the table has no such class.
+    """
+    declared = spec.config
+    if declared.fields is None:
+        found = table.get(declared.class_name)
+        if found is None:
+            raise CodegenError(f"{spec.path}: config: {declared.class_name} is not in the table of config classes")
+        return found
+    names = declared.attribute_map
+    return ConfigClass.from_declaration(declared.fields, declared.class_name, declared.model_type, names)

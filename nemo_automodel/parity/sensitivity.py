@@ -16,9 +16,10 @@ from torch import nn
 
 from codegen.configs import table
 from codegen.errors import CodegenError
-from codegen.generate import config_class, model_files
 from codegen.plan.build import build
+from codegen.render.files import model_files
 from codegen.spec.check import read_text
+from codegen.spec.loaded import config_class
 from nemo_automodel.parity import end_to_end, state_dict
 from nemo_automodel.parity.batches import Batch, batches
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
@@ -26,7 +27,7 @@ from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.mutations import Mutation, mutations
 from nemo_automodel.parity.ours import build_ours
 from nemo_automodel.parity.project import Project
-from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.reference import Reference, disk_names, stored_tensors
 from nemo_automodel.parity.sandbox import installed
 from nemo_automodel.parity.subject import Subject
 from nemo_automodel.parity.tolerances import FP32
@@ -162,6 +163,8 @@ class Bench:
         model = self.build(modules, measured, dtype=torch.bfloat16)
         if not torch.equal(measured.run(model, "plain"), measured.bits):
             raise Noticed(f"{name}: bits in bf16")
+        if others := dict(dtypes(model).items() ^ measured.dtypes.items()):
+            raise Noticed(f"{name}: {min(others)} is of another dtype where the model is bf16")
 
     def _gradients(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         mine = end_to_end.measure(self.build(modules, measured), measured.batches["plain"])
@@ -183,6 +186,11 @@ class Bench:
             raise Noticed(f"{name}: loss in training")
         if lost := not_left_out(model, measured.reference):
             raise Noticed(f"{name}: {lost[0]} would be refused")
+
+
+def dtypes(model: nn.Module) -> dict[str, torch.dtype]:
+    """By name on disk."""
+    return {name: tensor.dtype for name, tensor in disk_names(model, stored_tensors(model)).items()}
 
 
 class Measured:
@@ -213,6 +221,10 @@ class Measured:
     @cached_property
     def bits(self) -> torch.Tensor:
         return self.run(self.reference.in_bf16, "plain")
+
+    @cached_property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        return dtypes(self.reference.in_bf16)
 
     @cached_property
     def gradients(self) -> dict[str, torch.Tensor]:

@@ -10,9 +10,10 @@ import pytest
 
 from codegen.configs import ConfigTable
 from codegen.cst.format import black_format
-from codegen.generate import config_class, model_files
 from codegen.plan.build import build
+from codegen.render.files import model_files
 from codegen.spec.check import read_spec, read_text
+from codegen.spec.loaded import config_class
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))

@@ -9,10 +9,11 @@ import pytest
 from transformers.utils import logging
 
 from codegen.configs import table
-from codegen.generate import config_class, model_files
 from codegen.plan.build import build
 from codegen.plan.tiny import configs
+from codegen.render.files import model_files
 from codegen.spec.check import read_spec
+from codegen.spec.loaded import config_class
 from codegen.spec.mlp import Gated, Plain
 from nemo_automodel.parity import end_to_end, state_dict
 from nemo_automodel.parity.batches import batches

@@ -12,11 +12,12 @@ import transformers
 from safetensors.torch import save_file
 
 from codegen.configs import ConfigTable
-from codegen.generate import config_class, model_files
 from codegen.new import draft
 from codegen.plan.build import build, class_prefix
 from codegen.plan.tiny import configs
+from codegen.render.files import model_files
 from codegen.spec.check import read_spec, read_text
+from codegen.spec.loaded import config_class
 from nemo_automodel.parity.subject import named, transformers_class
 
 ROOT = Path(__file__).parents[3]

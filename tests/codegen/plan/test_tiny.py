@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from codegen.configs import table
-from codegen.generate import config_class
 from codegen.plan.evaluate import evaluate
 from codegen.plan.mentions import mentions
 from codegen.plan.tiny import configs
 from codegen.spec.check import read_spec, read_text
+from codegen.spec.loaded import config_class
 from codegen.spec.values import expression
 
 ROOT = Path(__file__).parents[3]

@@ -76,7 +76,7 @@ def changed(path, text):
 
 
 def generated(text, tmp_path):
-    return {item.path: item.body for item in generate(read_text(text, "specs/victim.yaml"), tmp_path).artifacts}
+    return {item.path: item.body for item in generate(read_text(text, "specs/victim.yaml")).artifacts}
 
 
 def calls(source):

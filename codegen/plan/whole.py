@@ -1,0 +1,36 @@
+"""The plan of everything that a spec generates, as names and code: what renderers need, and all that they need."""
+
+from typing import Any
+
+from codegen.configs import ConfigTable, table
+from codegen.plan.build import build
+from codegen.plan.features import features
+from codegen.plan.tiny import configs
+from codegen.plan.tiny_experts import has_experts
+from codegen.plan.types import ContractPlan, ModelPlan, SpecPlan
+from codegen.spec.loaded import LoadedSpec, config_class
+
+
+def plan_spec(spec: LoadedSpec) -> SpecPlan:
+    """The plan of a checked spec.
+
+    Raises:
+        SpecError: where the spec asks for something that has no template yet.
+    """
+    known = table()
+    model = build(spec, config_class(spec, known))
+    hub = str(spec.docs.get("hub", ""))
+    return SpecPlan(spec.path, hub, features(model), model, _contract(model, spec, known))
+
+
+def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> ContractPlan:
+    attributes: dict[str, Any] = {
+        "spec": model.name,
+        "architecture": model.architectures[0],
+        "model_module": f"nemo_automodel.components.models.{model.name}.model",
+        "config_class": f"{model.config.module}:{model.config.class_name}",
+    }
+    attributes |= {name: spec.tests[name] for name in ("reference", "attention") if name in spec.tests}
+    doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
+    contract = "MixtureContract" if has_experts(spec) else "ModelContract"
+    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, configs(spec, known))

@@ -1,0 +1,50 @@
+"""Everything that a spec generates, in memory, from its plan."""
+
+from codegen.artifacts import Artifact, Generated, RegistryEntry
+from codegen.cst.format import Format
+from codegen.format_cache import cached_format
+from codegen.plan.types import ModelPlan, SpecPlan
+from codegen.render.adapter import render_adapter
+from codegen.render.docs import index_row, render_page
+from codegen.render.example import render_example
+from codegen.render.layers import has_layers, render_layers
+from codegen.render.model import render_model
+from codegen.render.package import render_config, render_init
+from codegen.render.test import render_test
+
+MODELS = "nemo_automodel/components/models"
+
+
+def render(plan: SpecPlan) -> Generated:
+    """Files, the entry in the registry and the row of the documentation's index."""
+    name = plan.model.name
+    files = {f"{MODELS}/{name}/{file}": text for file, text in model_files(plan.model).items()}
+    tests = f"tests/unit_tests/models/{name}"
+    files[f"{tests}/__init__.py"] = ""
+    files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
+    files[f"examples/llm_finetune/{name}/{name}.yaml"] = render_example(plan, cached_format)
+    artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
+    artifacts.append(Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan), plan.spec, "<!--"))
+    return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan))
+
+
+def model_files(plan: ModelPlan, format_one: Format = cached_format) -> dict[str, str]:
+    """The Python files of the model's package: name -> text without header."""
+    files = {
+        "__init__.py": render_init(plan, format_one),
+        "model.py": render_model(plan, format_one),
+        "state_dict_adapter.py": render_adapter(plan, format_one),
+    }
+    if has_layers(plan):
+        files["layers.py"] = render_layers(plan, format_one)
+    if plan.config.fields is not None:
+        files["config.py"] = render_config(plan, format_one)
+    return files
+
+
+def _registry(plan: ModelPlan) -> RegistryEntry:
+    config = None
+    if plan.config.fields is not None:
+        config = (plan.config.model_type, plan.config.module, plan.config.class_name)
+    module = f"nemo_automodel.components.models.{plan.name}.model"
+    return RegistryEntry(plan.architectures, module, plan.architectures[0], config)
