@@ -57,8 +57,10 @@ class RealGenerator:
         return render(self._planned(path, root))
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
-        """Read and plan the specs in a second process, which then formats, while this one imports what renders."""
-        self._early = format_cache.active().start(lambda: {path: _plan_early(path, root) for path in paths})
+        """Plan the specs in a second process and import black in a third, while this one imports what renders."""
+        if second.processors() > 1:
+            self._early = second.ahead(lambda: {path: _plan_early(path, root) for path in paths})
+            format_cache.active().start()
 
     def _planned(self, path: str, root: str) -> "SpecPlan":
         early: dict[str, SpecPlan] = self._early() or {}

@@ -8,11 +8,9 @@ import json
 import os
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
 
 from codegen.cache import Store
 from codegen.formatter import Formatter, black_format
-from codegen.second import processors
 
 
 class FormatCache:
@@ -25,15 +23,10 @@ class FormatCache:
         self._identity = _identity()
         self._child: Formatter | None = None
 
-    def start(self, first: Callable[[], Any]) -> Callable[[], Any]:
-        """Let a child do the first piece of work and then format, if there is a second processor for it.
-
-        Returns what yields the result of that work; None if the child, or there being none, made it impossible.
-        """
-        if self._child is not None or processors() < 2:
-            return lambda: None
-        self._child = Formatter(first)
-        return self._child.first
+    def start(self) -> None:
+        """Let a child import black now and format later."""
+        if self._child is None:
+            self._child = Formatter()
 
     def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
         """`format(source)`, remembered."""

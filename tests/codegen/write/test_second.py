@@ -11,7 +11,7 @@ import pytest
 from codegen.cache import Store
 from codegen.format_cache import FormatCache
 from codegen.formatter import Formatter, black_format
-from codegen.second import meanwhile
+from codegen.second import ahead, meanwhile
 from tests.codegen.scratch.project import REPOSITORY, environment
 
 SOURCE = "x = {  'größe':1 }\n"
@@ -33,7 +33,7 @@ def test_errors_of_black_and_of_the_process_are_met_here() -> None:
 
 def test_memory_asks_the_second_process_only_for_black(tmp_path: Path) -> None:
     cache = FormatCache(Store(str(tmp_path)))
-    assert cache.start(lambda: "first")() == "first"
+    cache.start()
     assert cache.formatted("y=1", black_format, "m") == "y = 1\n"
     assert cache.formatted("y=2", str.upper, "m") == "Y=2"
     cache.flush()
@@ -63,14 +63,9 @@ def _ended(process: int) -> bool:
     return state == "Z"
 
 
-def test_first_work_may_be_left_and_may_fail() -> None:
-    left = Formatter(lambda: 1)
-    assert left("y=1") == "y = 1\n"
-    left.close()
-    failing = Formatter(lambda: 1 / 0)
-    assert failing.first() is None
-    assert failing("y=1") == "y = 1\n"
-    failing.close()
+def test_work_done_ahead_gives_its_result_and_none_if_it_fails() -> None:
+    assert ahead(lambda: {"by": os.getpid()})()["by"] != os.getpid()
+    assert ahead(lambda: 1 / 0)() is None
 
 
 def test_meanwhile_waits_for_its_child_and_survives_its_errors(tmp_path: Path) -> None:
