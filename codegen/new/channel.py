@@ -73,6 +73,10 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
     else:
         body.drop("mlp", "router", "bias")
     correction = next((one for one in outside.values() if one.bare and one.name.endswith("bias")), None)
+    if correction is not None and len(correction.shape or ()) == 2:
+        body.put([correction.path], "checkpoint", "unsqueezed")
+    else:
+        body.drop("checkpoint", "unsqueezed")
     if correction is None:
         body.drop("mlp", "router", "correction_bias")
     else:
@@ -117,6 +121,14 @@ _SCHEDULES: tuple[tuple[str, dict[str, Any]], ...] = (
         {"when": "layer in config.mlp_only_layers or (layer + 1) % config.decoder_sparse_step", "mlp": "gated"},
     ),
     ("moe_layers", {"when": "layer not in config.moe_layers", "mlp": "gated"}),
+    (
+        "moe_layer_start_index",
+        {
+            "when": "(layer + 1) % config.moe_layer_interval or layer < config.moe_layer_start_index "
+            "or layer > config.moe_layer_end_index",
+            "mlp": "gated",
+        },
+    ),
 )
 
 

@@ -17,7 +17,7 @@ VISIBLE: tuple[Path, ...] = (
     *(("mlp", "router", key) for key in ("bias", "correction_bias")),
     *(("mlp", "shared", key) for key in ("gate", "bias")),
     *(("norm", key) for key in ("kind", "bias", "weight")),
-    *(("checkpoint", key) for key in ("names", "transposed", "experts", "drop", "float32")),
+    *(("checkpoint", key) for key in ("names", "transposed", "unsqueezed", "experts", "drop", "float32")),
     ("head", "bias"),
     ("parts",),
 )

@@ -3,7 +3,7 @@
 from codegen.plan import moe
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
-from codegen.plan.projections import fused_of
+from codegen.plan.projections import fused_of, is_unsqueezed
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 from codegen.spec.language import Fused, Spec
@@ -43,7 +43,7 @@ def _kept(spec: Spec, role: str) -> bool:
 
 
 def plan_expert_rules(context: Context) -> list[Code]:
-    """Rules for the routed experts; the shared ones have their names on disk."""
+    """Rules for the routed experts and their correction bias; the shared ones have their names on disk."""
     spec = context.base
     path = f"{attribute(spec, 'mlp')}.experts"
     storage = spec.checkpoint.experts or "per_expert"
@@ -56,6 +56,8 @@ def plan_expert_rules(context: Context) -> list[Code]:
             found.append(f"StackExperts({path!r}, {names!r}, {memory!r}{biases})")
         else:
             found += _stored(context, roles, f"{path}.{memory}", flat=storage == "flat")
+    if moe.router(spec).correction_bias is not None and is_unsqueezed(spec, "mlp", "correction_bias"):
+        found.append(f"Unsqueeze({attribute(spec, 'mlp') + '.' + MEMORY['correction_bias']!r})")
     if shared_is_fused(spec):
         raise context.unready("gate and up of shared experts in one stored tensor have no template yet")
     return found

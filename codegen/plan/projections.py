@@ -68,6 +68,11 @@ def is_transposed(spec: Spec, part: str, role: str) -> bool:
     return (fused[0] if fused else disk_name(spec, role, part)) in (spec.checkpoint.transposed or ())
 
 
+def is_unsqueezed(spec: Spec, part: str, role: str) -> bool:
+    """Whether a role's vector is stored [1, n]."""
+    return disk_name(spec, role, part) in (spec.checkpoint.unsqueezed or ())
+
+
 def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
     """One flag for every projection of a part that has no flags by role; None: not written."""
     return (written or {}).get("*")

@@ -9,7 +9,7 @@ from codegen.plan.equations import called
 from codegen.plan.expert_rules import plan_expert_rules, renames
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.output import finish_parts, top_parts
-from codegen.plan.projections import fused_of, groups_code, is_transposed
+from codegen.plan.projections import fused_of, groups_code, is_transposed, is_unsqueezed
 from codegen.plan.scope import Scope, product
 from codegen.plan.types import Code
 from codegen.spec.attention import Gqa, Mla
@@ -67,6 +67,8 @@ def _attention(context: Context) -> list[Code]:
         found.append(f"PackQKV({path!r}, {queries}, {head_dim}{options})")
     if is_transposed(spec, "attention", "out"):
         found.append(f"Transpose({path + '.' + attribute(spec, 'out', 'attention')!r})")
+    if attention.gqa(spec).sinks is not None and is_unsqueezed(spec, "attention", "sinks"):
+        found.append(f"Unsqueeze({path + '.sinks'!r})")
     return found
 
 

@@ -11,6 +11,7 @@ from codegen.spec.suggest import cure
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
 ROLES = (*ROLE_NAMES, *PLAIN_ROLES)
+VECTORS = ("correction_bias", "sinks")  # tensors of their own that are no matrix and no norm's weight
 PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
 WHERE = ("checkpoint",)
@@ -67,11 +68,15 @@ def _elsewhere(spec: Spec, first: str, second: str) -> bool:
 
 
 def stored(spec: Spec, _: ConfigClass) -> Found:
-    """Transposed matrices, patterns, and the storage of experts."""
+    """Transposed matrices, vectors with a further dimension, and patterns."""
     known = _matrices(spec)
     for index, path in enumerate(spec.checkpoint.transposed or ()):
         if path not in known:
             yield (*WHERE, "transposed", index), f"'{path}' is no stored matrix", cure(path, sorted(known))
+    vectors = sorted(name(spec, role) for role in VECTORS)
+    for index, path in enumerate(spec.checkpoint.unsqueezed or ()):
+        if path not in vectors:
+            yield (*WHERE, "unsqueezed", index), f"'{path}' is no stored vector", cure(path, vectors)
     for index, pattern in enumerate(spec.checkpoint.float32 or ()):
         if not PATTERN.fullmatch(pattern):
             yield (*WHERE, "float32", index), f"{pattern!r} is no pattern", "write a name with * for any text"

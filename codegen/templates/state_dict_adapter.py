@@ -10,6 +10,7 @@ from nemo_automodel.components.models.common.checkpoint.rules import (
     ReorderGateUp,
     ReorderQKV,
     Transpose,
+    Unsqueeze,
 )
 from nemo_automodel.components.models.common.combined_projection.state_dict_adapter import (
     CombinedProjectionStateDictAdapter,

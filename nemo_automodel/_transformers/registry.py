@@ -16,6 +16,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Cohere2MoeForCausalLM", ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM")),
         ("DeepseekV2ForCausalLM", ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM")),
         ("DeepseekV3ForCausalLM", ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM")),
+        ("Ernie4_5_MoeForCausalLM", ("nemo_automodel.components.models.ernie4_5_moe.model", "Ernie4_5_MoeForCausalLM")),
         ("GPT2LMHeadModel", ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel")),
         ("GPTNeoXForCausalLM", ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM")),
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),

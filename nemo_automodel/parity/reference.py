@@ -116,6 +116,12 @@ def choices(attention: str) -> dict[str, str]:
     return {"attn_implementation": attention, "experts_implementation": "eager"}
 
 
+def stored_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters, tied ones once, and the buffers that are saved (correction biases of routers)."""
+    saved = model.state_dict()
+    return dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
 def disk_names(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors that lie like the model's parameters (themselves, or gradients), under their names on disk."""
     if hasattr(model, "state_dict_adapter"):

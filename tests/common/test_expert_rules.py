@@ -17,7 +17,7 @@ from transformers.modeling_utils import LoadStateDictConfig
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.loading import conversions, load_operation
-from nemo_automodel.components.models.common.checkpoint.rules import Rename
+from nemo_automodel.components.models.common.checkpoint.rules import Rename, Unsqueeze
 
 EXPERTS, WIDTH, HIDDEN = 4, 3, 5
 GATE_UP = StackExperts("mlp.experts", ("gate_proj", "up_proj"), "gate_up_proj")
@@ -337,6 +337,10 @@ def convert_dtensors(rank, store):
             pairs = zip(sum(saved, []), sum(rule.save(memory), []), strict=True)
             assert all(isinstance(a, DTensor) and torch.equal(a.full_tensor(), b) for a, b in pairs), (name, dim)
             assert torch.equal(rule.load(saved).full_tensor(), memory), (name, dim)
+    vector = distribute_tensor(torch.arange(6.0), init_device_mesh("cpu", (2,)), [Shard(0)])
+    ((row,),) = Unsqueeze("v").save(vector)
+    assert row.full_tensor().tolist() == [vector.full_tensor().tolist()]
+    assert torch.equal(Unsqueeze("v").load([[row]]).full_tensor(), vector.full_tensor())
     dist.destroy_process_group()
 
 

@@ -12,6 +12,7 @@ from nemo_automodel.components.models.common.checkpoint.rules import (
     ReorderGateUp,
     ReorderQKV,
     Transpose,
+    Unsqueeze,
 )
 from nemo_automodel.components.models.common.combined_projection import QKVLayout
 
@@ -154,6 +155,25 @@ def test_rules_that_keep_a_name_go_by_the_shape():
     assert torch.equal(rules.from_hf(memory, shapes)["square.weight"], memory["square.weight"])
     disk = rules.to_hf(memory)
     assert torch.equal(rules.from_hf(disk, shapes)["square.weight"], memory["square.weight"])
+
+
+def test_a_vector_stored_as_a_row():
+    rules = adapter(Rename("mlp.statics.bias_of_choice", "mlp.gate.choice"), Unsqueeze("mlp.gate.choice"))
+    disk = {"layers.2.mlp.statics.bias_of_choice": torch.arange(3.0)[None], "layers.2.mlp.gate.weight": Q}
+    memory = rules.from_hf(disk)
+    assert memory["layers.2.mlp.gate.choice"].tolist() == [0, 1, 2]
+    assert torch.equal(memory["layers.2.mlp.gate.weight"], Q)
+    assert {n: t.tolist() for n, t in rules.to_hf(memory).items()} == {n: t.tolist() for n, t in disk.items()}
+    ((name, row),) = rules.convert_single_tensor_to_hf("layers.2.mlp.gate.choice", memory["layers.2.mlp.gate.choice"])
+    assert (name, row.shape) == ("layers.2.mlp.statics.bias_of_choice", (1, 3))
+
+
+def test_a_vectors_rank_tells_the_side():
+    rules, one = adapter(Unsqueeze("sinks")), torch.ones(1)
+    for memory in ({"sinks": torch.arange(3.0)}, {"sinks": one}):
+        shapes = {name: t.shape for name, t in memory.items()}
+        for given in (memory, rules.to_hf(memory)):
+            assert rules.from_hf(given, shapes)["sinks"].tolist() == memory["sinks"].tolist()
 
 
 def test_layouts_are_checked():

@@ -146,6 +146,29 @@ class Transpose(Rule):
         return [[tensor.t()]]
 
 
+@dataclass(frozen=True)
+class Unsqueeze(Rule):
+    """A vector that is stored as a row: [1, n] on disk, [n] in memory. Its rank tells the side, so vectors pass."""
+
+    path: str
+    keeps_name = False
+
+    @property
+    def disk(self):
+        return (self.path,)
+
+    @property
+    def memory(self):
+        return self.path
+
+    def load(self, parts):
+        tensor = parts[0][0]
+        return tensor.squeeze(0) if tensor.dim() == 2 else tensor
+
+    def save(self, tensor):
+        return [[tensor.unsqueeze(0)]]
+
+
 class Reorder(Rule):
     """The same matrix with its rows in another order; `transposed` ones turn on every backend.
 
