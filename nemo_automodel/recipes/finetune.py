@@ -18,6 +18,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, Trainer, TrainingArguments, default_data_collator
 from transformers.trainer_utils import get_last_checkpoint
 
+from nemo_automodel.components.moe.balance import MoEBalanceCallback, routers
 from nemo_automodel.recipes.config import TARGET, RecipeError, build, close_match, load_recipe, resolve_target
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
 
@@ -100,6 +101,7 @@ def build_trainer(recipe: dict[str, Any], arguments: TrainingArguments, checkpoi
         eval_dataset=datasets.get("eval_dataset"),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=(resolve_target(recipe["optimizer"], "optimizer"), optimizer),
+        callbacks=[MoEBalanceCallback()] if routers(model) else None,
     )
 
 

@@ -109,6 +109,44 @@ def test_pinned_tensors_survive_bf16_saving_and_loading(tmp_path):
         assert gate.weight.dtype != torch.float32
 
 
+def test_the_balancing_loss_is_shared_among_micro_batches_by_their_labels():
+    """As the Trainer counts: each micro-batch adds its part of one mean, by whatever its labels are."""
+    ours, _ = pair()
+    ids, labels = torch.randint(1, 61, (2, 3, 9)), torch.randint(1, 61, (2, 3, 9))
+    labels[0, :, 4:] = -100
+    counts = labels[..., 1:].ne(-100).sum((1, 2))
+    shared = zip(ids, labels, counts, strict=True)
+    for micro, wanted, count in shared:
+        alone, plain = (ours(micro, labels=wanted, output_router_logits=asked) for asked in (True, False))
+        part = ours(micro, labels=wanted, output_router_logits=True, num_items_in_batch=counts.sum())
+        torch.testing.assert_close(part.loss, alone.loss * count / counts.sum())
+        torch.testing.assert_close(alone.loss, plain.loss + 0.1 * alone.aux_loss)
+    shifted = torch.cat([labels[0, :, 1:], torch.full((3, 1), -100)], dim=1)
+    given = ours(ids[0], labels=labels[0], shift_labels=shifted, output_router_logits=True, num_items_in_batch=100)
+    by_itself = ours(ids[0], labels=labels[0], output_router_logits=True, num_items_in_batch=100)
+    torch.testing.assert_close(given.loss, by_itself.loss)
+
+
+def test_training_is_configured_in_place():
+    config = tiny_config()
+    config.correction_bias = True
+    model = TinyForCausalLM._from_config(config).to(torch.bfloat16)
+    gate = model.model.layers[1].mlp.gate
+    gate.e_score_correction_bias = torch.full((8,), 0.75, dtype=torch.bfloat16)
+    model.configure_moe(gate_bias_update_factor=0.001, train_gate=False)
+    ids = torch.randint(1, 61, (2, 9))
+    model.train()(ids, labels=ids).loss.backward()
+    model.update_moe_gate_bias()
+    moved = gate.e_score_correction_bias - 0.75
+    assert set(moved.abs().mul(1e4).round().tolist()) <= {0.0, 10.0} and moved.any()  # in bfloat16 it would stay
+    assert gate.weight.grad is None and model.model.layers[1].mlp.experts.down_proj.grad is not None
+    assert model.config.output_router_logits is False
+    model.configure_moe(aux_loss_coeff=0.3)
+    output = model.float()(ids, labels=ids)
+    plain = model(ids, labels=ids, output_router_logits=False)
+    torch.testing.assert_close(output.loss, plain.loss + 0.3 * output.aux_loss)
+
+
 def test_biases_move_and_loads_are_logged_under_the_trainer(tmp_path):
     config = tiny_config()
     config.correction_bias = True

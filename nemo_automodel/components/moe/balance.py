@@ -36,34 +36,41 @@ def update_moe_gate_bias(model, group=None):
     """Moves each correction bias by its router's `gate_bias_update_factor`, against the sign of its load's error.
 
     Loads are summed over the processes of `group` (None: all) and start anew (DeepSeek-V3, arXiv 2412.19437, 2.1.2).
-    Call it once an optimiser step; routers without a bias or without a factor are left alone.
+    Call it once an optimiser step; routers without a bias or without a factor are left alone. Returns the loads [E] of
+    all routers that counted some.
     """
-    for router in routers(model).values():
-        load, router.load = summed_load(router, group), None
-        factor = router.config.gate_bias_update_factor
-        if load is not None and factor and router.e_score_correction_bias is not None:
-            router.e_score_correction_bias += factor * torch.sign(load.mean() - load)
+    loads = summed_loads(model, group)
+    for router, load in loads:
+        router.load = None
+        factor, bias = router.config.gate_bias_update_factor, router.e_score_correction_bias
+        if factor and bias is not None:
+            bias += factor * torch.sign(load.mean() - load)
+    return [load for _, load in loads]
 
 
-def summed_load(router, group=None):
-    """Choices of each expert [E] since the last update over all processes; None where nothing was counted."""
-    if router.load is None:
-        return None
-    load = router.load.clone()
+def summed_loads(model, group=None):
+    """[(router, choices of each expert [E] since the last update, over all processes)]; routers that counted none are
+    left out."""
+    counted = [router for router in routers(model).values() if router.load is not None]
+    if not counted:
+        return []
+    loads = torch.cat([router.load for router in counted])  # so that processes exchange once, not once a layer
     if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(load, group=group)
-    return load
+        dist.all_reduce(loads, group=group)
+    return list(zip(counted, loads.split([router.num_experts for router in counted]), strict=True))
 
 
-@torch.no_grad()
 def load_metrics(model, group=None):
-    """{metric: number} over the choices since the last update.
+    """`metrics_of` the choices since the last update."""
+    return metrics_of([load for _, load in summed_loads(model, group)])
+
+
+def metrics_of(loads):
+    """{metric: number} of the loads [E] of some layers; {} of none.
 
     moe/max_load: the most loaded expert's share, in shares of a balanced one (1 is perfect), the mean over layers and
     the worst of them (`moe/worst_load`); moe/idle: the share of experts without any token.
     """
-    loads = [summed_load(router, group) for router in routers(model).values()]
-    loads = [load for load in loads if load is not None]
     if not loads:
         return {}
     peaks = [(load.max() / load.mean().clamp(min=1e-9)).item() for load in loads]
@@ -76,13 +83,13 @@ class MoEBalanceCallback(TrainerCallback):
     """For transformers' Trainer: updates correction biases after each optimiser step, and logs the load before it."""
 
     def __init__(self):
-        self.metrics = {}
+        self.loads = []
 
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.metrics = load_metrics(model)
-        update_moe_gate_bias(model)
+        self.loads = update_moe_gate_bias(model)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        metrics = metrics_of(self.loads)
         for entry in (logs, state.log_history[-1] if state.log_history else None):  # written down before this call
             if entry is not None:
-                entry.update(self.metrics)
+                entry.update(metrics)

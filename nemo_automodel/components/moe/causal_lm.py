@@ -8,6 +8,7 @@ from nemo_automodel.components.moe.balance import load_balancing_loss, update_mo
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.components.moe.router import Router
+from nemo_automodel.components.moe.training import configure_training
 
 
 class MoEDecoderModel(DecoderModel):
@@ -48,14 +49,29 @@ def _hand_over_padding(layer, args, kwargs):
 class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
     """A causal language model that adds the load-balancing loss where router logits are asked for."""
 
-    def output(self, outputs, logits, loss, attention_mask):
+    def output(
+        self,
+        outputs,
+        logits,
+        loss,
+        *,
+        attention_mask=None,
+        labels=None,
+        num_items_in_batch=None,
+        shift_labels=None,
+        **kwargs,
+    ):
+        """With `num_items_in_batch` (the labels of all micro-batches of a step) the load-balancing loss is this
+        micro-batch's share by its labels, as the loss itself is: transformers would add it whole each time."""
         router_logits, aux_loss = outputs.get("router_logits"), None
         if router_logits:
-            config = next(module.config for module in self.modules() if isinstance(module, MoE))
+            config = self.moe_config
             mask = _of_tokens(attention_mask, outputs.last_hidden_state)
             aux_loss = load_balancing_loss(router_logits, config.n_activated_experts, mask)
             if loss is not None:
-                loss = loss + config.aux_loss_coeff * aux_loss.to(loss.device)
+                counted = labels[..., 1:] if shift_labels is None else shift_labels
+                share = 1 if num_items_in_batch is None else counted.ne(-100).sum() / num_items_in_batch
+                loss = loss + (config.aux_loss_coeff * share * aux_loss).to(loss.device)
         return MoeCausalLMOutputWithPast(
             loss=loss,
             aux_loss=aux_loss,
@@ -65,6 +81,21 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
             attentions=outputs.attentions,
             router_logits=router_logits,
         )
+
+    @property
+    def moe_config(self):
+        """The MoEConfig of the first layer with experts; None where the config asks for none."""
+        return next((module.config for module in self.modules() if isinstance(module, MoE)), None)
+
+    def configure_moe(self, **fields):
+        """Sets how mixtures are trained: `TRAINING` fields of MoEConfig, in place, before sharding.
+
+        `aux_loss_coeff` also turns recording of router logits on (off where it is 0), and with it the loss.
+        Raises ValueError for another field, or one that nothing here would heed.
+        """
+        configure_training(self, fields)
+        if "aux_loss_coeff" in fields:
+            self.config.output_router_logits = bool(fields["aux_loss_coeff"])
 
     def update_moe_gate_bias(self):
         """Moves the routers' correction biases towards balance; once an optimiser step."""

@@ -121,6 +121,11 @@ class MoEConfig:
             value = getattr(self, field)
             if value not in known:
                 raise ValueError(f"MoEConfig.{field}: {value!r} is not one of {', '.join(known)}")
+        for field in ("gate_bias_update_factor", "aux_loss_coeff"):
+            if not getattr(self, field) >= 0:
+                raise ValueError(
+                    f"MoEConfig.{field}: {getattr(self, field)} would unbalance the experts; give 0 or more"
+                )
         if not 1 <= self.n_activated_experts <= self.n_routed_experts:
             raise ValueError(
                 f"MoEConfig.n_activated_experts: a token cannot get {self.n_activated_experts} of "

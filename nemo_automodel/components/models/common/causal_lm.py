@@ -254,11 +254,11 @@ class CausalLM(Decoder, GenerationMixin):
         x = outputs.last_hidden_state
         if labels is not None and logits_to_keep == 0 and self._chunks_loss(chunked_loss):
             loss = self._chunked_loss(self.before_head(x), labels, **kwargs)
-            return self.output(outputs, None, loss, attention_mask)
+            return self.output(outputs, None, loss, attention_mask=attention_mask, labels=labels, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.transform_logits(self.get_output_embeddings()(self.before_head(x[:, kept, :])))
         loss = None if labels is None else self._loss(logits, labels, **kwargs)
-        return self.output(outputs, logits, loss, attention_mask)
+        return self.output(outputs, logits, loss, attention_mask=attention_mask, labels=labels, **kwargs)
 
     def _loss(self, logits, labels, **kwargs):
         """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself)."""
@@ -282,7 +282,8 @@ class CausalLM(Decoder, GenerationMixin):
         head = self.get_output_embeddings()
         return chunked_cross_entropy(x, head, labels, self.transform_logits, num_items_in_batch, shift_labels)
 
-    def output(self, outputs, logits, loss, attention_mask):
+    def output(self, outputs, logits, loss, **kwargs):
+        """What the caller gets; `kwargs` are those of `forward`."""
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
