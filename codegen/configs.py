@@ -39,7 +39,10 @@ class ConfigClass:
     ) -> "ConfigClass":
         """The class that a spec declares itself; what the library gives every config is added."""
         common = {"tie_word_embeddings": False, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
-        return cls(name, model_type, (), {**common, **fields}, attribute_map or {})
+        held = {**common, **fields}
+        if held.get("rope_parameters", ABSENT) is None:  # the library puts the older fields, or its default, in place
+            held["rope_parameters"] = {"rope_theta": 10000.0, "rope_type": "default"}
+        return cls(name, model_type, (), held, attribute_map or {})
 
     def has(self, path: str) -> bool:
         """Whether `config.<path>` can be read; any key of an open mapping can."""

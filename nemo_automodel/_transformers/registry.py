@@ -27,6 +27,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "HunYuanMoEV1ForCausalLM",
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
         ),
+        ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         ("MiniMaxM2ForCausalLM", ("nemo_automodel.components.models.minimax_m2.model", "MiniMaxM2ForCausalLM")),
         ("Mistral4ForCausalLM", ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM")),
@@ -45,6 +46,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
 
 _CUSTOM_CONFIG_REGISTRATIONS = {
     "baichuan": ("nemo_automodel.components.models.baichuan.config", "BaichuanConfig"),
+    "kimi_k2": ("nemo_automodel.components.models.kimi_k2.config", "KimiK2Config"),
 }
 
 
@@ -57,12 +59,11 @@ def resolve(architecture):
 
 
 def resolve_beside(config):
-    """The first registered class of the package that a config class of ours comes from, or None."""
+    """The class of the package that a config class of ours comes from, or None; of several the one that it names."""
     package = type(config).__module__.rpartition(".")[0]
-    for architecture, (module, *_) in MODEL_ARCH_MAPPING.items():
-        if module.rpartition(".")[0] == package:
-            return resolve(architecture)
-    return None
+    beside = [name for name, (module, *_) in MODEL_ARCH_MAPPING.items() if module.rpartition(".")[0] == package]
+    named = [name for name in beside if name in (config.architectures or ())]
+    return resolve((named or beside)[0]) if beside else None
 
 
 def register_config(model_type):

@@ -68,8 +68,10 @@ class Reference:
     def load(self, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
         """What the reference class makes of a folder."""
         kind, attention = self.subject.reference_class, self.subject.attention
-        # config.json holds what differs from the config class's defaults, which a plain reference does not know
-        choice = choices(attention) if issubclass(kind, PreTrainedModel) else {"config": self.config}
+        choice = choices(attention) if issubclass(kind, PreTrainedModel) else {}
+        if not own_config(kind, self.config):
+            # config.json holds what differs from the config class's defaults, which the reference does not know
+            choice |= {"config": config_for(kind, self.config)}
         loaded = kind.from_pretrained(folder, dtype=dtype, **choice, **options)
         restore(loaded[0] if isinstance(loaded, tuple) else loaded, read(folder))
         return loaded
@@ -106,12 +108,26 @@ def softmax_in_fp64() -> Iterator[None]:
 
 def build(reference_class: type[nn.Module], config: Any, attention: str = "eager") -> nn.Module:
     """A reference module in eval mode; `attention` is transformers' name of its implementation."""
+    config = config_for(reference_class, config)
     if issubclass(reference_class, PreTrainedModel):
         return reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
     return reference_class(config).eval()
 
 
-def choices(attention: str) -> dict[str, str]:
+def own_config(reference_class: type[nn.Module], config: Any) -> bool:
+    """Whether the config is of the class that the reference reads."""
+    return isinstance(config, getattr(reference_class, "config_class", None) or ())
+
+
+def config_for(reference_class: type[nn.Module], config: Any) -> Any:
+    """The config as the reference reads it: the same fields in its own class, where it has another."""
+    if own_config(reference_class, config) or not issubclass(reference_class, PreTrainedModel):
+        return config
+    fields = {name: value for name, value in config.to_dict().items() if name != "model_type"}
+    return reference_class.config_class(**fields)
+
+
+def choices(attention: str) -> dict[str, Any]:
     """transformers' implementations: its experts one after the other, as its grouped products ask for even widths."""
     return {"attn_implementation": attention, "experts_implementation": "eager"}
 

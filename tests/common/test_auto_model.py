@@ -62,6 +62,15 @@ def test_architectures_may_be_absent_or_several(folder, architectures):
     assert type(NeMoAutoModelForCausalLM.from_config(config)) is TinyForCausalLM
 
 
+def test_a_config_class_of_ours_goes_before_an_architecture_that_it_shares(folder):
+    edit_config(folder, architectures=["LlamaForCausalLM"])
+    model = NeMoAutoModelForCausalLM.from_pretrained(folder)
+    assert type(model) is TinyForCausalLM
+    model.save_pretrained(folder / "again")
+    assert json.loads((folder / "again/config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    assert type(NeMoAutoModelForCausalLM.from_pretrained(folder / "again")) is TinyForCausalLM
+
+
 def test_from_config_takes_a_path_and_overrides(folder):
     model = NeMoAutoModelForCausalLM.from_config(folder, num_hidden_layers=1)
     assert type(model) is TinyForCausalLM

@@ -7,9 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import transformers
-from safetensors.torch import save_file
 
 from codegen.configs import ConfigTable
 from codegen.new import draft
@@ -18,6 +16,7 @@ from codegen.plan.tiny import configs
 from codegen.render.files import model_files
 from codegen.spec.check import read_spec, read_text
 from codegen.spec.loaded import config_class
+from nemo_automodel.parity.reference import config_for
 from nemo_automodel.parity.subject import named, transformers_class
 
 ROOT = Path(__file__).parents[3]
@@ -48,9 +47,10 @@ def save(name, folder):
         return
     config = named(f"nemo_automodel.components.models.{name}.config:{spec.config.class_name}")(**values)
     config.architectures = list(spec.architectures[:1])
-    model = named(spec.tests["reference"])(config)
+    reference = named(spec.tests["reference"])
+    folder.mkdir()
+    reference(config_for(reference, config)).save_pretrained(folder)
     config.save_pretrained(folder)
-    save_file({key: torch.clone(value) for key, value in model.state_dict().items()}, folder / "model.safetensors")
 
 
 def tree(folder, without=()):

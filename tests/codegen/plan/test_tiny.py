@@ -47,7 +47,7 @@ def outcomes(split, config, found):
     seen = set()
     for variant in found.values():
         values = {**config.fields, **variant}
-        for layer in range(4):
+        for layer in range(values.get("num_hidden_layers", 4)):
             value = evaluate(split.condition.tree, values, layer=layer)
             seen.add(value if split.by else bool(value))
     return seen
