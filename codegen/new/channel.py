@@ -68,8 +68,8 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
         router = next((one for one in outside.values() if one.weight and one.name in ("gate", "router", "wg")), None)
     if router is not None:
         name_role(body, "router", router.path)
-        if router.bias:
-            body.put(True, "mlp", "router", "bias")
+    if router is not None and router.bias:
+        body.put(True, "mlp", "router", "bias")
     else:
         body.drop("mlp", "router", "bias")
     correction = next((one for one in outside.values() if one.bare and one.name.endswith("bias")), None)

@@ -220,10 +220,12 @@ class ContractPlan(NamedTuple):
 
 
 class SpecPlan(NamedTuple):
-    """Everything that one spec generates; `hub` is an example of the model there, or empty."""
+    """Everything that one spec generates; `hub` is an example of the model there, or empty; `exception`: why its
+    proof is not everybody's, or empty."""
 
     spec: str
     hub: str
+    exception: str
     features: tuple[str, ...]
     model: ModelPlan
     contract: ContractPlan

@@ -20,7 +20,8 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
     known = table()
     model = build(spec, config_class(spec, known))
     hub = str(spec.docs.get("hub", ""))
-    return SpecPlan(spec.path, hub, features(model), model, _contract(model, spec, known))
+    exception = str(spec.tests.get("why", ""))
+    return SpecPlan(spec.path, hub, exception, features(model), model, _contract(model, spec, known))
 
 
 def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> ContractPlan:
@@ -30,7 +31,7 @@ def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> Contrac
         "model_module": f"nemo_automodel.components.models.{model.name}.model",
         "config_class": f"{model.config.module}:{model.config.class_name}",
     }
-    attributes |= {name: spec.tests[name] for name in ("reference", "attention") if name in spec.tests}
+    attributes |= {name: spec.tests[name] for name in ("reference", "attention", "positions") if name in spec.tests}
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
     contract = "MixtureContract" if has_experts(spec) else "ModelContract"
     return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, configs(spec, known))

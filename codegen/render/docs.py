@@ -36,4 +36,5 @@ def render_page(whole: SpecPlan) -> str:
         "",
         f"Prove it again with `codegen parity {plan.name}`.",
     ]
+    lines += ["", f"An exception of the proof: {escaped(whole.exception)}."] if whole.exception else []
     return "\n".join(lines) + "\n"

@@ -23,7 +23,8 @@ FRAME: dict[str, str] = {
     "docs": "What the docs page links to: {hub, paper}.",
     "tests": "What tests cannot know. `tiny`: {<config field>: <value>}; `excluded`: a condition on configs that the "
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
-    "which the reference then uses.",
+    "which the reference then uses; `positions`: given (default) or counted, where the reference takes places in the "
+    "batch for positions whatever it is given, and is asked about each text alone; `why`: the reason.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
 FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
@@ -31,8 +32,8 @@ IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
-ATTENTIONS = ("eager", "sdpa")
-TESTS_KEYS = ("tiny", "excluded", "reference", "attention")
+TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted")}
+TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "why")
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -231,9 +232,13 @@ class FrameReader:
         if "reference" in entries and not _is_class_path(entries["reference"].value):
             message = f"{entries['reference'].value!r} names no class"
             self.refuse(entries["reference"], "tests.reference", message, "write package.module:Class")
-        if "attention" in entries and entries["attention"].value not in ATTENTIONS:
-            message = f"{entries['attention'].value!r} is not known"
-            self.refuse(entries["attention"], "tests.attention", message, cure(entries["attention"].value, ATTENTIONS))
+        for name, words in TESTS_WORDS.items():
+            if name in entries and (value := entries[name].value) not in words:
+                self.refuse(entries[name], f"tests.{name}", f"{value!r} is not known", cure(value, words))
+        if "why" in entries and not isinstance(entries["why"].value, str):
+            self.refuse(entries["why"], "tests.why", "must be text", "write one sentence")
+        if "positions" in entries and "why" not in entries:
+            self.refuse(entries["positions"], "tests.positions", "is an exception without a reason", "add why")
         return {str(name): entry.plain() for name, entry in entries.items()}
 
     def tiny(self, node: Node, config: ConfigClass | None) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codegen.spec.frame import ATTENTIONS, CONFIG_KEYS, DOCS_KEYS, FRAME
+from codegen.spec.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, TESTS_WORDS
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.language import WIRINGS, Spec
 from codegen.spec.splits import SECTIONS
@@ -91,7 +91,7 @@ def _frame() -> dict[str, Schema]:
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
     tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}, "reference": class_path}
-    tests["attention"] = {"enum": [*ATTENTIONS]}
+    tests |= {name: {"enum": [*words]} for name, words in TESTS_WORDS.items()} | {"why": WHY}
     shapes: dict[str, Schema] = {
         "name": word,
         "architecture": _any(word, {**_listed(word), "uniqueItems": True}),

@@ -28,6 +28,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
         ),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
+        ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         ("MiniMaxM2ForCausalLM", ("nemo_automodel.components.models.minimax_m2.model", "MiniMaxM2ForCausalLM")),
         ("Mistral4ForCausalLM", ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM")),

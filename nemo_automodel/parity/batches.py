@@ -21,6 +21,16 @@ class Batch:
         """Which positions [B, S] hold tokens."""
         return torch.ones_like(self.ids, dtype=torch.bool) if self.mask is None else self.mask.bool()
 
+    @property
+    def positions(self) -> torch.Tensor:
+        """[B, S]: each text counted from its own start; 0 before it."""
+        return (self.real.long().cumsum(-1) - 1).clamp(min=0)
+
+    def alone(self) -> list["Batch"]:
+        """Each text by itself [1, S], without its padding."""
+        texts = zip(self.ids, self.labels, self.real, strict=True)
+        return [Batch(ids[real][None], None, labels[real][None]) for ids, labels, real in texts]
+
 
 def batches(vocabulary: int, seed: int = 1) -> dict[str, Batch]:
     """`plain` [2, 24], `short` [2, 11], and `left` and `right`: [3, 24] of which two rows are padded on that side."""

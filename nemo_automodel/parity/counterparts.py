@@ -1,5 +1,6 @@
 """Which modules of two models compute the same."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.tracing import align
 
 NOTHING = nn.Module.forward  # of modules that only hold others
 
@@ -14,7 +16,7 @@ NOTHING = nn.Module.forward  # of modules that only hold others
 def counterparts(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[list[str]]:
     """Paths that both models have, one list for each depth, where both modules do the same."""
     theirs = dict(reference.named_modules())
-    for path in cut_elsewhere(reference, batch):
+    for path in {*cut_elsewhere(reference, batch), *given_otherwise(ours, reference, batch)}:
         del theirs[path]
     shared = [path for path, module in ours.named_modules() if path in theirs and alike(module, theirs[path])]
     depths: dict[int, list[str]] = {}
@@ -23,10 +25,57 @@ def counterparts(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[li
     return [depths[depth] for depth in sorted(depths)]
 
 
+def without_counterpart(ours: nn.Module, reference: nn.Module, batch: Batch) -> dict[str, str]:
+    """Components of ours with parameters of their own that nothing in the reference stands beside, and the component
+    as a part of which each is judged; "" is the whole model."""
+    compared = {path for depth in counterparts(ours, reference, batch) for path in depth}
+    own = [path for path, module in ours.named_modules() if path and any(True for _ in module.parameters(False))]
+    return {path: _around(path, compared) for path in own if path not in compared}
+
+
+def _around(path: str, compared: set[str]) -> str:
+    while path and path not in compared:
+        path = path.rpartition(".")[0]
+    return path
+
+
 def alike(ours: nn.Module, theirs: nn.Module) -> bool:
     """Whether both compute something, and both or neither of them with a bias of their own."""
     biases = {getattr(module, "bias", None) is not None for module in (ours, theirs)}
     return type(ours).forward is not NOTHING and len(biases) == 1
+
+
+def given_otherwise(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[str]:
+    """Paths where the two get different values: experts of which each gets its tokens, or all of them, weighted."""
+    mine, theirs = first_inputs(ours, batch), first_inputs(reference, batch)
+    return [path for path in mine.keys() & theirs.keys() if align(mine[path], theirs[path]).shape != theirs[path].shape]
+
+
+def first_inputs(model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    """The first floating-point tensor that each module gets, by path."""
+    found: dict[str, torch.Tensor] = {}
+
+    def enter(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        first = next((value for value in given if value.is_floating_point()), None)
+        if first is not None:
+            found.setdefault(path, first.detach())
+
+    _run(model, batch, enter)
+    return found
+
+
+def _run(model: nn.Module, batch: Batch, enter: Callable[..., None], leave: Callable[..., None] | None = None) -> None:
+    """A forward in which `enter` and `leave` see what each module, named by its path, gets and gives."""
+    handles = []
+    for path, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(partial(enter, path), with_kwargs=True))
+        if leave is not None:
+            handles.append(module.register_forward_hook(partial(leave, path)))
+    with torch.no_grad():
+        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+    for handle in handles:
+        handle.remove()
 
 
 def cut_elsewhere(reference: nn.Module, batch: Batch) -> list[str]:
@@ -49,12 +98,5 @@ def cut_elsewhere(reference: nn.Module, batch: Batch) -> list[str]:
         if isinstance(output, tuple) and any(id(value) in parameters for value in output):
             found[path] = None
 
-    handles = []
-    for path, module in reference.named_modules():
-        handles.append(module.register_forward_pre_hook(partial(enter, path), with_kwargs=True))
-        handles.append(module.register_forward_hook(partial(leave, path)))
-    with torch.no_grad():
-        reference(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
-    for handle in handles:
-        handle.remove()
+    _run(reference, batch, enter, leave)
     return list(found)

@@ -78,6 +78,13 @@ def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
         return model.generate(batch.ids, attention_mask=batch.real.long(), **arguments)[:, batch.ids.shape[1] :]
 
 
+def reference_greedy(reference: Reference, batch: Batch, **options: object) -> torch.Tensor:
+    """What the reference writes: after each text alone, where it would count the padding before it as positions."""
+    if reference.subject.positions == "given":
+        return greedy(reference.model, batch, **options)
+    return torch.cat([greedy(reference.model, text, **options) for text in batch.alone()])
+
+
 def forget_lengths(model: nn.Module) -> None:
     """transformers' dynamic tables keep the angles of the longest text so far, until a short one comes."""
     with torch.no_grad():
@@ -89,7 +96,7 @@ def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[s
     checks = []
     for name, batch in batches.items():
         forget_lengths(reference.model)
-        theirs, mine = greedy(reference.model, batch), greedy(ours, batch)
+        theirs, mine = reference_greedy(reference, batch), greedy(ours, batch)
         rows = [
             f"row {i}: {a} instead of {b}"
             for i, (a, b) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True))
@@ -102,9 +109,7 @@ def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[s
 @torch.no_grad()
 def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Logits [B, S, V] where the first positions fill a cache and the others come one by one."""
-    positions = None
-    if batch.mask is not None:
-        positions = (batch.mask.cumsum(-1) - 1).clamp(min=0)
+    positions = None if batch.mask is None else batch.positions
     cache, logits = None, []
     for start, end in [(0, PREFIX), *((i, i + 1) for i in range(PREFIX, batch.ids.shape[1]))]:
         out = model(
@@ -122,7 +127,7 @@ def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def at_once(model: nn.Module, batch: Batch) -> torch.Tensor:
     """The same logits from one forward without a cache."""
-    positions = None if batch.mask is None else (batch.mask.cumsum(-1) - 1).clamp(min=0)
+    positions = None if batch.mask is None else batch.positions
     return model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False).logits
 
 

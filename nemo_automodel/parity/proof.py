@@ -1,15 +1,17 @@
 """All levels on all variants of one model."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
-from nemo_automodel.parity import components, end_to_end, state_dict
+from nemo_automodel.parity import components, end_to_end, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch, batches
 from nemo_automodel.parity.compare import Check, failures
+from nemo_automodel.parity.counterparts import without_counterpart
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.project import Project
 from nemo_automodel.parity.reference import Reference
@@ -21,12 +23,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Result:
-    """The checks of one variant on one backend, and the component that differs first."""
+    """The checks of one variant on one backend, and the component that differs first.
+
+    within: components without a counterpart in the reference, and the component as a part of which each is judged.
+    """
 
     variant: str
     backend: str
     checks: tuple[Check, ...]
     first_difference: str | None
+    within: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -60,28 +66,33 @@ def compare(subject: Subject, reference: Reference, variant: str, backend: str) 
     if variant.startswith("value_"):  # sizes may be large there
         found = {"short": found["short"]}
     checks: list[Check] = []
+    within: dict[str, str] = {}
+    batch = next(iter(found.values()))
     try:
-        checks = _levels(subject, reference, backend, found)
+        options: dict[str, Any] = {"backend": backend, "attention": subject.attention}
+        ours = build_ours(subject.model_class, reference.config, reference.disk, **options)
+        within = without_counterpart(ours, reference.model, batch)
+        checks = _levels(reference, ours, found, options)
     except Exception as error:  # a model that cannot be built or run differs, and says how
         checks.append(Check("build", f"{type(error).__name__}: {error}".split("\n")[0], float("inf"), 0.0))
-    batch = next(iter(found.values()))
     order = components.order_of(reference.model, batch) if failures(checks) else []
-    return Result(variant, backend, tuple(checks), components.first_difference(checks, order))
+    return Result(variant, backend, tuple(checks), components.first_difference(checks, order), within)
 
 
-def _levels(subject: Subject, reference: Reference, backend: str, found: dict[str, Batch]) -> list[Check]:
-    options: dict[str, Any] = {"backend": backend, "attention": subject.attention}
-    ours = build_ours(subject.model_class, reference.config, reference.disk, **options)
+def _levels(
+    reference: Reference, ours: PreTrainedModel, found: dict[str, Batch], options: dict[str, Any]
+) -> list[Check]:
     batch = next(iter(found.values()))
     checks = state_dict.compare(ours, reference.disk)
     checks += components.compare(reference, ours, batch)
+    checks += mixtures.compare(reference.model, ours)
     checks += end_to_end.compare(reference, ours, found)
     generating = {name: found[name] for name in ("plain", "left") if name in found}
     checks += end_to_end.compare_generation(reference, ours, generating)
     if (getattr(reference.config, "rope_parameters", None) or {}).get("rope_type") not in LENGTH_DEPENDENT:
         checks += end_to_end.compare_cache(ours, generating)
     checks += end_to_end.compare_saved(reference, ours, batch)
-    half = build_ours(subject.model_class, reference.config, reference.disk, dtype=torch.bfloat16, **options)
+    half = build_ours(type(ours), reference.config, reference.disk, dtype=torch.bfloat16, **options)
     checks += components.compare_in_bf16(reference, half, batch)
     return checks + end_to_end.compare_in_bf16(reference, half, found)
 

@@ -1,6 +1,7 @@
 """Results for people (a table) and for programs (JSON)."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -30,7 +31,13 @@ def proof_json(name: str, results: Sequence[Result]) -> str:
 
 def _plain(result: Result) -> dict[str, Any]:
     checks = [{**asdict(check), "error": _number(check.error), "passed": check.passed} for check in result.checks]
-    return {"variant": result.variant, "backend": result.backend, "passed": result.passed, "checks": checks}
+    return {
+        "variant": result.variant,
+        "backend": result.backend,
+        "passed": result.passed,
+        "without_counterpart": dict(result.within),
+        "checks": checks,
+    }
 
 
 def _number(error: float) -> float | str:
@@ -49,10 +56,19 @@ def print_proof(name: str, results: Sequence[Result], console: Console) -> None:
     for result in results:
         for check in failures(result.checks)[:5]:
             console.print(f"{result.variant}, {result.backend}: {check}", style="red", markup=False)
+    for line in _judged_within(results):
+        console.print(line, style="dim", markup=False)
     if first := first_difference(results):
         console.print(f"differs first: {first}", style="bold red", markup=False)
     elif all(result.passed for result in results):
         console.print(f"{name}: {sum(len(result.checks) for result in results)} checks, all within their bounds")
+
+
+def _judged_within(results: Sequence[Result]) -> list[str]:
+    """One line for each kind of component that the reference does not have, or cuts elsewhere."""
+    found = {(path, around) for result in results for path, around in result.within.items()}
+    kinds = {(re.sub(r"\b\d+\b", "*", path), re.sub(r"\b\d+\b", "*", around)) for path, around in found}
+    return [f"no counterpart: {path}, judged as part of {around or 'the model'}" for path, around in sorted(kinds)]
 
 
 def _level(check: Check) -> str:

@@ -14,12 +14,14 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 @dataclass(frozen=True)
 class Subject:
     """One generated architecture beside its reference, which computes attention as `attention` names it: eager, mostly
-    (transformers' sdpa ignores soft caps), but in some classes eager attention is not what the model is."""
+    (transformers' sdpa ignores soft caps), but in some classes eager attention is not what the model is. Where
+    `positions` is "counted" it takes places in the batch for positions, whatever it is given."""
 
     model_class: type[PreTrainedModel]
     config_class: type[PreTrainedConfig]
     reference_class: type[nn.Module]
     attention: str = "eager"
+    positions: str = "given"
 
     @property
     def architecture(self) -> str:
@@ -32,7 +34,9 @@ class Subject:
         return config
 
 
-def subject(model: str, config: str, reference: str | None = None, attention: str = "eager") -> Subject:
+def subject(
+    model: str, config: str, reference: str | None = None, attention: str = "eager", positions: str = "given"
+) -> Subject:
     """From dotted names `package.module:Name`; without `reference`, transformers' class for the config, or else its
     class of the model's name.
 
@@ -40,7 +44,7 @@ def subject(model: str, config: str, reference: str | None = None, attention: st
     """
     model_class, config_class = named(model), named(config)
     reference_class = named(reference) if reference else transformers_class(config_class, model_class.__name__)
-    return Subject(model_class, config_class, reference_class, attention)
+    return Subject(model_class, config_class, reference_class, attention, positions)
 
 
 def named(path: str) -> Any:

@@ -64,7 +64,7 @@ def test_padding_changes_nothing(name):
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-@pytest.mark.parametrize("name", ["plain", "window", "alibi"])
+@pytest.mark.parametrize("name", ["plain", "window", "chunk", "alibi"])
 def test_packed_sequences_do_not_see_each_other(name, implementation):
     model = tiny(attention=implementation, **STRUCTURES[name])
     parts = [torch.randint(3, 61, (1, n)) for n in (7, 11)]

@@ -5,6 +5,7 @@ import torch
 
 from nemo_automodel.components.models.common import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
+from nemo_automodel.components.models.common.checkpoint.loading import parallel_plan
 from nemo_automodel.components.models.common.checkpoint.rules import (
     PackGateUp,
     PackQKV,
@@ -34,6 +35,20 @@ def heads(tensor, width=2):
 
 Q, K, V = rows(1, 2, 3, 4), rows(11, 12), rows(21, 22)  # two groups of two query heads
 GROUPED = [1, 2, 11, 21, 3, 4, 12, 22]
+
+
+def test_a_parallel_plan_is_renamed_like_tensors():
+    rules = adapter(Rename("ffn.shared", "ffn.shared_experts"), PackGateUp("ffn"), PackQKV("attn", 2, 2)).active
+    plan = {
+        "layers.*.attn.q_proj": "colwise",
+        "layers.*.ffn.shared.down_proj": "rowwise",
+        "layers.*.ffn.gate_proj": "x",
+    }
+    assert parallel_plan(plan, rules) == {
+        "layers.*.attn.qkv_proj": "colwise",
+        "layers.*.ffn.shared_experts.down_proj": "rowwise",
+        "layers.*.ffn.gate_up_proj": "x",
+    }
 
 
 def test_pack_qkv_groups_rows_per_kv_head():

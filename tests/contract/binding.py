@@ -27,6 +27,7 @@ class Binding:
     config_class: str
     reference: str | None = None
     attention: str = "eager"  # of the reference
+    positions: str = "given"  # or counted by the reference, whatever it is given
     configs: dict
 
     def pytest_generate_tests(self, metafunc):
@@ -103,7 +104,8 @@ class Binding:
 
 @cache
 def _subject(bound):
-    return subject(f"{bound.model_module}:{bound.architecture}", bound.config_class, bound.reference, bound.attention)
+    model = f"{bound.model_module}:{bound.architecture}"
+    return subject(model, bound.config_class, bound.reference, bound.attention, bound.positions)
 
 
 @cache

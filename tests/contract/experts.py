@@ -7,71 +7,46 @@ import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
-from nemo_automodel.components.moe.layers import MoE
-from tests.contract.asserting import close
+from nemo_automodel.parity import mixtures
+from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
 
 class ExpertsContract(Binding):
-    def mixtures(self, model):
-        """Layers with experts, by their number."""
-        layers = enumerate(model.base_model.decoder_layers)
-        return {n: part for n, layer in layers for part in layer.children() if isinstance(part, MoE)}
-
-    def their_mixtures(self, variant):
-        """The same layers of the reference: what holds its experts."""
-        modules = dict(self.given(variant).model.named_modules())
-        holders = {path.rpartition(".")[0]: path for path in modules if path.endswith(".experts")}
-        return {int(re.search(r"\.(\d+)\.", path).group(1)): modules[path] for path in holders}
-
-    def tokens(self, variant, rows=96):
-        """[1, T, D]: nothing at all (every score ties), the same text twice, small, large and negative values."""
-        generator = torch.Generator().manual_seed(9)
-        x = torch.randn(rows, self.config(variant).hidden_size, generator=generator)
-        x[:4], x[4:8], x[8:40] = 0, x[8:12], x[8:40] * 20
-        x[40:60] = -x[40:60].abs() * 5
-        return x[None]
-
     def test_gradients_can_be_accumulated_without_reducing_them(self):
         assert issubclass(self.model_class, MoEFSDPSyncMixin)
 
     def test_routing_equals_the_reference(self, main):
         """Which experts a token gets, and with what weights: over ties, and where all scores are negative."""
-        theirs, x = self.their_mixtures(main), self.tokens(main)
-        for number, mixture in self.mixtures(self.ours(main)).items():
+        theirs = mixtures.reference_mixtures(self.given(main).model)
+        x = mixtures.strong_tokens(self.config(main).hidden_size)
+        for number, mixture in mixtures.mixtures(self.ours(main)).items():
             with torch.no_grad():
                 _, weights, chosen = mixture.gate(x[0])
-                wanted = choices(theirs[number], x)
-            if wanted is not None:
-                close(spread(weights, chosen, mixture), spread(*wanted, mixture))
+                close(spread(weights, chosen, mixture), choices(theirs[number], x, mixture))
 
     def test_mixtures_equal_the_reference(self, main, backend):
-        theirs, x = self.their_mixtures(main), self.tokens(main)
-        for number, mixture in self.mixtures(self.ours(main, backend)).items():
-            with torch.no_grad():
-                out = theirs[number](x)
-                close(mixture(x), (out[0] if isinstance(out, tuple) else out).view_as(x))
+        all_pass(mixtures.compare(self.given(main).model, self.ours(main, backend)))
 
     def test_padding_is_not_routed(self, main, backend):
         """A padded batch gives each sequence what it gets alone, and leaves no trace of padding in the load."""
         model = self.fresh(main, backend)
         for side in ("left", "right"):
             batch = self.batch(side)
-            places = (batch.mask.cumsum(1) - 1).clamp(min=0)
-            together = self.logits(model, batch, position_ids=places).split(batch.real.sum(1).tolist())
+            together = self.logits(model, batch, position_ids=batch.positions).split(batch.real.sum(1).tolist())
             for ids, real, logits in zip(batch.ids, batch.real, together, strict=True):
                 with torch.no_grad():
                     close(logits, model(ids[real][None]).logits[0])
         model.train()
         model(batch.ids, attention_mask=batch.mask)
-        for mixture in self.mixtures(model).values():
+        for mixture in mixtures.mixtures(model).values():
             assert mixture.gate.load.sum() == batch.real.sum() * mixture.gate.top_k
 
     def test_swapped_experts_are_noticed(self, main, backend):
         """Two experts that changed places on disk are another model."""
         model = self.fresh(main, backend)
         with torch.no_grad():
-            for mixture in self.mixtures(model).values():
+            for mixture in mixtures.mixtures(model).values():
                 for parameter in mixture.experts.parameters():
                     parameter[[0, 1]] = parameter[[1, 0]]
         swapped = model.state_dict_adapter.to_hf(dict(model.state_dict()))
@@ -104,7 +79,7 @@ class ExpertsContract(Binding):
         asked = {"attention_mask": batch.mask, "output_router_logits": True}
         with torch.no_grad():
             ours, theirs = model(batch.ids, labels=batch.labels, **asked), reference(batch.ids, **asked)
-            assert len(ours.router_logits) == len(self.mixtures(model))
+            assert len(ours.router_logits) == len(mixtures.mixtures(model))
             if getattr(theirs, "router_logits", None) and getattr(theirs, "aux_loss", None) is not None:
                 close(ours.aux_loss, theirs.aux_loss)
                 close(ours.loss, reference(batch.ids, labels=batch.labels, **asked).loss)
@@ -112,16 +87,28 @@ class ExpertsContract(Binding):
                     close(mine[batch.real.flatten()], their.view_as(mine)[batch.real.flatten()])
 
 
-def choices(mixture, x):
-    """Weights and experts [T, k] that a reference's layer hands to its experts; None where it hands over neither."""
-    seen = []
-    handle = mixture.experts.register_forward_pre_hook(lambda module, args, kwargs: seen.append(args), with_kwargs=True)
-    mixture(x)
-    handle.remove()
-    tensors = [value for value in seen[0][1:] if isinstance(value, torch.Tensor)]
-    chosen = [value for value in tensors if not value.is_floating_point()]
+def choices(theirs, x, ours):
+    """Weights [T, E] by which a reference's layer mixes its experts: with their choices [T, k] or already spread, given
+    to the experts or out of one of the layer's parts."""
+    given, made = [], []
+    handles = [theirs.experts.register_forward_pre_hook(lambda module, args: given.extend(args[1:]))]
+    handles += [
+        part.register_forward_hook(lambda module, args, out: made.extend(flat(out))) for part in theirs.children()
+    ]
+    theirs(x)
+    for handle in handles:
+        handle.remove()
+    tensors = [value for value in (*given, *made) if isinstance(value, torch.Tensor) and value.dim() == 2]
     weights = [value for value in tensors if value.is_floating_point()]
-    return (weights[0], chosen[0]) if chosen and weights and weights[0].shape == chosen[0].shape else None
+    for chosen in (value for value in tensors if not value.is_floating_point()):
+        if pair := [value for value in weights if value.shape == chosen.shape]:
+            return spread(pair[0], chosen, ours)
+    size, k = ours.config.n_routed_experts, ours.gate.top_k
+    return next(each for each in weights if each.shape[1] == size and (each != 0).sum(1).max() <= k)
+
+
+def flat(out):
+    return out if isinstance(out, tuple) else (out,)
 
 
 def spread(weights, chosen, mixture):

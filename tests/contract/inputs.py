@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.tolerances import FP32
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
 
@@ -32,11 +34,27 @@ class InputsContract(Binding):
         with pytest.raises(ValueError, match="input_ids or inputs_embeds"):
             model(input_ids=batch.ids, inputs_embeds=model.get_input_embeddings()(batch.ids))
 
+    def alone(self, model, batch):
+        """Logits of each text by itself, one after the other."""
+        return torch.cat([self.logits(model, text) for text in batch.alone()])
+
     def test_given_positions(self, main, backend):
-        batch = self.batch()
-        positions = torch.arange(batch.ids.shape[1]).flip(0)[None] + 2
-        ours = self.logits(self.ours(main, backend), batch, position_ids=positions)
-        close(ours, self.logits(self.given(main).model, batch, position_ids=positions))
+        """As the reference takes them; one that counts for itself can be asked only where counting is right."""
+        model, reference, batch = self.ours(main, backend), self.given(main).model, self.batch()
+        if self.positions == "counted":
+            batch = self.batch("left")
+            close(self.logits(model, batch, position_ids=batch.positions), self.alone(reference, batch))
+        else:
+            positions = torch.arange(batch.ids.shape[1]).flip(0)[None] + 2
+            ours = self.logits(model, batch, position_ids=positions)
+            close(ours, self.logits(reference, batch, position_ids=positions))
+
+    def test_whether_the_reference_takes_positions(self):
+        """What the spec says under `tests.positions`: an exception that is not needed, or is missing, goes red."""
+        reference, batch = self.given().model, self.batch("left")
+        alone = self.alone(reference, batch)
+        error = distance(self.logits(reference, batch, position_ids=batch.positions), alone)
+        assert (error <= FP32) == (self.positions == "given"), error
 
     def test_packed_sequences(self, main, backend):
         """Positions that start anew begin a new sequence, which does not see the one before."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.parity.batches import batches
-from nemo_automodel.parity.counterparts import counterparts, cut_elsewhere
+from nemo_automodel.parity.counterparts import counterparts, cut_elsewhere, without_counterpart
 from nemo_automodel.parity.reference import restore, softmax_in_fp64
 from nemo_automodel.parity.tracing import align, traced
 
@@ -64,6 +64,34 @@ def test_a_module_without_the_references_bias_is_no_counterpart():
     ours, reference = Model(), Model()
     reference.clamped = nn.Linear(8, 8, bias=False)
     assert "clamped" not in [path for depth in counterparts(ours, reference, BATCH) for path in depth]
+
+
+class Mixture(nn.Module):
+    """Every expert on all tokens, or each on its own."""
+
+    def __init__(self, ours):
+        super().__init__()
+        self.table, self.experts, self.ours = nn.Embedding(131, 8), nn.Linear(8, 8), ours
+        if ours:
+            self.joined = nn.Linear(8, 8)
+
+    def forward(self, input_ids, attention_mask=None, use_cache=False):
+        x = self.table(input_ids).flatten(0, 1)
+        return self.joined(self.experts(x)) if self.ours else self.experts(x.repeat(3, 1))
+
+
+def test_a_module_that_is_given_other_values_is_no_counterpart():
+    ours, reference = Mixture(ours=True), Mixture(ours=False)
+    assert counterparts(ours, reference, BATCH) == [["table"]]
+    assert counterparts(ours, ours, BATCH) == [["table", "experts", "joined"]]
+
+
+def test_what_has_no_counterpart_is_told_with_what_it_is_judged_in():
+    assert without_counterpart(Mixture(ours=True), Mixture(ours=False), BATCH) == {"experts": "", "joined": ""}
+    assert without_counterpart(Model(ours=True), Model(), BATCH) == {"handing.0": "", "holder.inner": ""}
+    deeper = Model(ours=True)
+    deeper.adding.linear = nn.Sequential(nn.Linear(8, 8, bias=False))
+    assert without_counterpart(deeper, Model(), BATCH)["adding.linear.0"] == "adding.linear"
 
 
 def test_a_traced_output_is_what_the_module_gave():

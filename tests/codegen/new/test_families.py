@@ -73,7 +73,7 @@ def renamed(checkpoint, folder):
 def structure(spec):
     """The syntax trees of the classes in model.py, up to their names and how the size of a head is read."""
     text = model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
-    text = text.replace(class_prefix(spec.architectures[0]), "New")
+    text = text.replace(spec.config.class_name, "NewConfig").replace(class_prefix(spec.architectures[0]), "New")
     text = text.replace("head_size(config)", "config.head_dim").replace("        head_dim = config.head_dim\n", "")
     text = re.sub(r"(?<![.\w])head_dim\b", "config.head_dim", text)
     module = ast.parse(text)

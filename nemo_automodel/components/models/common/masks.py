@@ -15,7 +15,9 @@ from transformers.masking_utils import (
     create_causal_mask,
     create_chunked_causal_mask,
     create_sliding_window_causal_mask,
+    find_packed_sequence_indices,
 )
+from transformers.utils.generic import is_flash_attention_requested
 
 from nemo_automodel.components.models.common.attention import Attention
 
@@ -44,9 +46,33 @@ class MaskKind:
         arguments["allow_is_causal_skip"] = allow_is_causal_skip
         if self.window is not None:
             return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
-        if self.chunk is not None:
+        if self.chunk is None:
+            return create_causal_mask(config=config, **arguments)
+        packed = None if is_flash_attention_requested(config) else _packed(arguments)
+        if packed is None:
             return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
-        return create_causal_mask(config=config, **arguments)
+        return create_causal_mask(config=config, and_mask_function=_same_chunk(packed, self.chunk), **arguments)
+
+
+def _packed(arguments):
+    """[1 or B, S]: the number of the sequence that a token belongs to, where positions tell; None where they do not."""
+    if arguments["attention_mask"] is not None or arguments["past_key_values"] is not None:
+        return None
+    return find_packed_sequence_indices(arguments["position_ids"])
+
+
+def _same_chunk(packed, chunk):
+    """Chunks counted from the start of each packed sequence; transformers counts them from the start of the batch."""
+    places = torch.arange(packed.shape[-1], device=packed.device)
+    is_first = torch.diff(packed, prepend=packed[:, :1], dim=-1) != 0
+    chunks = (places - (places * is_first).cummax(-1).values) // chunk
+    several = len(chunks) > 1
+
+    def same_chunk(batch, head, query, key):
+        row = batch if several else 0
+        return chunks[row, query] == chunks[row, key]
+
+    return same_chunk
 
 
 def _with(config, **fields):

@@ -1,0 +1,46 @@
+"""Layers of experts by themselves, on tokens that no text would give: ties, saturated scores, negative values."""
+
+import re
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.parity.compare import Check, distance
+from nemo_automodel.parity.tolerances import FP32
+
+LEVEL = "components"
+
+
+def mixtures(model: PreTrainedModel) -> dict[int, MoE]:
+    """Our layers of experts, by the number of the decoder layer."""
+    layers = enumerate(model.base_model.decoder_layers)
+    return {number: part for number, layer in layers for part in layer.children() if isinstance(part, MoE)}
+
+
+def reference_mixtures(model: nn.Module) -> dict[int, nn.Module]:
+    """The same layers of a reference: what holds its experts."""
+    modules = dict(model.named_modules())
+    holders = [path.rpartition(".")[0] for path in modules if path.endswith(".experts")]
+    return {int(found.group(1)): modules[path] for path in holders if (found := re.search(r"\.(\d+)\.", path))}
+
+
+def strong_tokens(width: int, rows: int = 96) -> torch.Tensor:
+    """[1, T, D]: nothing at all (every score ties), the same token twice, small, large and negative values."""
+    x = torch.randn(rows, width, generator=torch.Generator().manual_seed(9))
+    x[:4], x[4:8], x[8:40] = 0, x[8:12], x[8:40] * 20
+    x[40:60] = -x[40:60].abs() * 5
+    return x[None]
+
+
+@torch.no_grad()
+def compare(reference: nn.Module, ours: PreTrainedModel) -> list[Check]:
+    """One check for each layer with experts, in fp32."""
+    theirs, checks = reference_mixtures(reference), []
+    for number, mixture in mixtures(ours).items():
+        x = strong_tokens(mixture.config.dim)
+        out = theirs[number](x)
+        wanted = (out[0] if isinstance(out, tuple) else out).view_as(x)
+        checks.append(Check(LEVEL, f"experts of layer {number} on ties", distance(mixture(x), wanted), FP32))
+    return checks
