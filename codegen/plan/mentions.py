@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
+from codegen.plan.names import GROUPS
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.loaded import LoadedSpec
 from codegen.spec.values import Equation, Expression, expression
@@ -91,12 +92,19 @@ def _of_value(value: Any, role: str, key: Key, config: ConfigClass) -> Iterator[
     elif isinstance(value, Section):
         yield from _of_section(value, config)
     elif isinstance(value, Mapping):
-        for entry in cast(Mapping[str, Any], value).values():
+        written = cast(Mapping[str, Any], value)
+        for entry in (*written.values(), None if _names_all(written, key) else _default(key, config)):
             if entry is not None:
                 yield from _of_value(entry, role, key, config)
     elif isinstance(value, tuple):
         for entry in cast(tuple[Any, ...], value):
             yield from _of_value(entry, role, key, config)
+
+
+def _names_all(written: Mapping[str, Any], key: Key) -> bool:
+    """Whether no role of a mapping is left to its default."""
+    named = {role for name in written for role in (name, *GROUPS.get(name, ()))}
+    return "*" in named or named >= set(key.words) - set(GROUPS)
 
 
 def _default(key: Key, config: ConfigClass) -> Expression | None:

@@ -118,7 +118,9 @@ def _renormalize(spec: Spec) -> Renormalize | None:
 
 
 def _shared(spec: Spec) -> Shared | None:
-    return moe(spec).shared
+    found = moe(spec).shared
+    never = found is not None and found.when is not None and found.when.constant is False
+    return None if never else found
 
 
 def _glu(spec: Spec) -> Glu | None:

@@ -5,6 +5,8 @@ from keyword import iskeyword
 
 from codegen.spec.language import ROLE_NAMES, Spec
 
+GROUPS = {"qkv": ("q", "k", "v")}  # names for several roles at once
+
 
 def disk_name(spec: Spec, role: str, part: str = "") -> str:
     """The path of a role on disk, relative to its part; `part.role` beats `role`, which beats Llama's name."""
@@ -19,9 +21,15 @@ def memory_name(disk: str) -> str:
     return f"linear_{name}" if not name or name[0].isdigit() or iskeyword(name) else name
 
 
+def layer_path(disk: str) -> str:
+    """A path within a layer as one of attributes, the same as on disk; one attribute where it has no such names."""
+    return disk if all(name.isidentifier() and not iskeyword(name) for name in disk.split(".")) else memory_name(disk)
+
+
 def attribute(spec: Spec, role: str, part: str = "") -> str:
     """The attribute that holds a role. A role without a module on disk (`""`) has Llama's name in memory."""
-    return memory_name(disk_name(spec, role, part) or ROLE_NAMES[role])
+    disk = disk_name(spec, role, part) or ROLE_NAMES[role]
+    return layer_path(disk) if role in ("attention", "mlp") else memory_name(disk)
 
 
 def camel(text: str) -> str:

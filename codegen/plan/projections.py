@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 
 from codegen.plan.context import FALSE, Context
-from codegen.plan.names import disk_name
+from codegen.plan.names import GROUPS, disk_name
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 from codegen.spec.keys import Section, key_of
 from codegen.spec.language import Fused, Spec
 from codegen.spec.values import Expression
-
-GROUPS = {"qkv": ("q", "k", "v")}
 
 
 def section_of(spec: Spec, part: str) -> Section:

@@ -137,3 +137,5 @@ class Mla(Softmax):
         bare="*",
     )
     latent_norm: Norm | None = section("Norms of the latents (eps 1e-6).", Norm)
+    sinks: Expression | None = expr("A learned extra column of the softmax.", "False", ready=False)
+    alibi: Alibi | None = section("Position biases.", Alibi, bare="flag", ready=False)

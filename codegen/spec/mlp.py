@@ -84,6 +84,10 @@ class Experts(Gated):
     )
     top_k: Expression | None = expr("Experts of a token.", "config.num_experts_per_tok")
     width: Expression | None = expr("Inner width.", "config.moe_intermediate_size", "config.intermediate_size")
+    inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
+    multipliers: Mapping[str, Expression] | None = mapping(
+        "Factors on the projections.", words=("gate", "up", "down"), ready=False
+    )
     weight_at: str | None = choice("Where the weight multiplies.", "output", "input")
 
 
@@ -92,6 +96,11 @@ class Shared(Gated):
     """Experts that every token visits."""
 
     kind: str | None = choice("Shape.", "gated", "plain")
+    inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
+    glu: Glu | None = section("Clamped gated unit, where it is not the routed experts'.", Glu, ready=False)
+    multipliers: Mapping[str, Expression] | None = mapping(
+        "Factors on the projections.", words=("gate", "up", "down"), ready=False
+    )
     gate: str | None = choice("Gate on the output.", "none", "sigmoid")
     combine: str | None = choice("How routed and shared join.", "sum", "mean")
     when: Expression | None = when()

@@ -25,7 +25,7 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
     for outcomes, spec in resolved.flat.items():
         look = _Look(spec, resolved.nodes[outcomes], config, seen)
         yield from look.equations()
-        for rule in (sections, disk.names, disk.fused, disk.stored, chains.unresolved, named_parts):
+        for rule in (sections, disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope):
             yield from look.at(rule)
     yield from _never_called(resolved)
 
@@ -77,6 +77,12 @@ def named_parts(spec: Spec, _: ConfigClass) -> Found:
     for name in spec.parts:
         if not disk.PATH.fullmatch(str(name)) or name in reserved:
             yield ("parts", name), f"{name!r} cannot name a part", "write an identifier, dotted where it is stored so"
+
+
+def latent_rope(spec: Spec, _: ConfigClass) -> Found:
+    """How much of a latent head turns is said by the attention."""
+    if isinstance(spec.attention, Mla) and spec.rope is not None and spec.rope.width is not None:
+        yield ("rope", "width"), "latent attention turns the dimensions that it keeps for it", "write attention.rope"
 
 
 def sections(spec: Spec, _: ConfigClass) -> Found:
@@ -154,6 +160,20 @@ def _moe(path: tuple[Any, ...], moe: Any) -> Found:
         yield (*path, "router", "jitter"), "belongs to order: sparsemixer, and the other way round", "write both"
     if router.groups is not None and (router.groups.count is None or router.groups.keep is None):
         yield (*path, "router", "groups"), "needs count and keep", "write {count: ..., keep: ...}"
+    yield from _without_effect((*path, "router"), router)
+
+
+def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
+    groups, divided = router.groups, router.renormalize
+    if groups is not None and groups.masked == 0.0 and router.correction_bias is None:
+        yield (
+            (*path, "groups", "masked"),
+            "has no effect without a correction bias: no score is below 0",
+            "leave it out, or write correction_bias: true",
+        )
+    plainly = divided is not None and not any((divided.when, divided.eps, divided.min, divided.norm))
+    if plainly and router.order == "topk_first" and router.score in (None, "softmax"):
+        yield (*path, "renormalize"), "has no effect: the scores of the best sum to 1 already", "leave it out"
 
 
 _RULES: tuple[tuple[type[Section], Callable[[tuple[Any, ...], Any], Found]], ...] = (

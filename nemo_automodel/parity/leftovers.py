@@ -1,4 +1,4 @@
-"""Tensors that published checkpoints hold and the reference leaves out on purpose: buffers of masks, mostly."""
+"""Tensors that published checkpoints hold and the reference leaves out on purpose: buffers of masks, drafts' layers."""
 
 import re
 
@@ -8,13 +8,22 @@ from nemo_automodel.parity.reference import Reference
 
 
 def left_out(reference: Reference) -> list[str]:
-    """Names on disk, in the first layer, that the reference class ignores without a word."""
+    """Names on disk that the reference class ignores without a word: in the first layer, where it names none."""
     patterns = getattr(reference.model, "_keys_to_ignore_on_load_unexpected", None) or ()
     numbered = (re.match(r".*?\.\d+\.", name) for name in reference.disk)
     layer = next(match[0] for match in numbered if match)
     names = [layer + pattern for pattern in patterns if re.fullmatch(r"[\w.]+", pattern)]
     parents = {name.rpartition(".")[0].rpartition(".")[0] for name in reference.disk}
-    return [name for name in names if name.rpartition(".")[0] in parents]
+    inside = [name for name in names if name.rpartition(".")[0] in parents]
+    return [*inside, *(example for pattern in patterns if (example := _example(pattern)))]
+
+
+def _example(pattern: str) -> str | None:
+    """A whole name that a pattern with a wildcard at its end matches; None for other patterns."""
+    start = pattern.removesuffix(".*").removesuffix(r"\.").removeprefix("^").removeprefix(r"(^|\.)")
+    name = start.replace(r"\.", ".") + ".weight"
+    known = pattern.endswith(".*") and re.fullmatch(r"[\w.]+", name) and re.search(pattern, name)
+    return name if known else None
 
 
 def not_left_out(model: nn.Module, reference: Reference) -> list[str]:

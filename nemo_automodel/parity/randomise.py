@@ -5,14 +5,16 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 SPREAD = 0.1  # of vectors, around the value at which they start
+SHIFT = -0.6  # of buffers: corrections of scores, which choose alike but for what is masked with a number
 
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int = 0) -> None:
     """Re-draws every stored parameter and buffer in place.
 
-    Matrices get the standard deviation 1/sqrt(fan_in), vectors 0.1 around their start. Tied tensors stay tied. Buffers
-    that are not saved (tables of angles) or not one-dimensional (causal masks held as floats) are derived and stay.
+    Matrices get the standard deviation 1/sqrt(fan_in), vectors 0.1 around their start, and buffers are shifted so that
+    corrected scores are often below 0. Tied tensors stay tied. Buffers that are not saved (tables of angles) or not
+    one-dimensional (causal masks held as floats) are derived and stay.
     """
     generator = torch.Generator().manual_seed(seed)
     stored = model.state_dict()
@@ -20,8 +22,8 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
     for _, tensor in model.named_parameters():
         _redraw(tensor, generator, 0 if id(tensor) in transposed else -1)
     for name, tensor in model.named_buffers():
-        if name in stored and tensor.dim() == 1:
-            _redraw(tensor, generator, -1)
+        if name in stored and tensor.dim() == 1 and tensor.is_floating_point():
+            _redraw(tensor.add_(SHIFT), generator, -1)
 
 
 def _redraw(tensor: torch.Tensor, generator: torch.Generator, fan_in: int) -> None:

@@ -1,0 +1,28 @@
+"""Names are found for what references leave out by a pattern: whole layers, and buffers inside of one."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from nemo_automodel.parity.leftovers import left_out, not_left_out
+
+NAMES = ("model.layers.0.attn.q.weight", "model.layers.1.attn.q.weight")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        (r"model\.layers\.61.*", ["model.layers.61.weight"]),
+        (r"^mtp.*", ["mtp.weight"]),
+        (r"(^|\.)mtp\..*", ["mtp.weight"]),
+        ("attn.bias", ["model.layers.0.attn.bias"]),
+        (r".*relative_position_index.*", []),
+        ("inv_freq", []),
+    ],
+)
+def test_left_out(pattern, names):
+    model = SimpleNamespace(_keys_to_ignore_on_load_unexpected=[pattern])
+    reference = SimpleNamespace(model=model, disk=dict.fromkeys(NAMES))
+    assert left_out(reference) == names
+    assert not_left_out(SimpleNamespace(), reference) == names
+    assert not_left_out(model, reference) == []
