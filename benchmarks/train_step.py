@@ -1,9 +1,12 @@
-"""Training step of a llama-shaped model of about 100 million parameters, against transformers' own class with sdpa.
+"""Training step of a model of about 100 million parameters, against transformers' own class with sdpa.
+
+Mixtures of experts are compared with transformers' `grouped_mm` experts.
 
 Both are built with the same weights and step by turns on the same batch, so that a slow minute hits both.
 Prints the median step time of each, its spread, and the ratio theirs / ours (1.0 or more: ours is at least as fast).
 
-    python benchmarks/train_step.py [--dtype float32 bfloat16] [--mode eager compiled] [--steps 9] [--json]
+    python benchmarks/train_step.py [--model llama|qwen3_moe] [--dtype float32 bfloat16] [--mode eager compiled]
+        [--steps 9] [--threads N] [--cpu-time] [--json]
 """
 
 import argparse
@@ -13,29 +16,43 @@ import sys
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM, Qwen3MoeForCausalLM
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 
-SHAPE = {
+COMMON = {
     "vocab_size": 32_000,
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "num_key_value_heads": 4,
+    "head_dim": 64,
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
+MODELS = {
+    "llama": (
+        LlamaForCausalLM,
+        COMMON | {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12},
+    ),
+    "qwen3_moe": (  # the head has a sixth of the active weights; in Qwen3-30B-A3B it is a tenth
+        Qwen3MoeForCausalLM,
+        COMMON
+        | {"hidden_size": 512, "moe_intermediate_size": 256, "num_hidden_layers": 8, "vocab_size": 8192}
+        | {"num_experts": 32, "num_experts_per_tok": 4},
+    ),
+}
 
 
-def build(dtype):
+def build(name, dtype):
     """(ours, theirs) with equal weights."""
     torch.manual_seed(0)
-    config = LlamaConfig(**SHAPE)
-    theirs = LlamaForCausalLM._from_config(config, attn_implementation="sdpa", dtype=dtype)
-    ours = NeMoAutoModelForCausalLM.from_config(LlamaConfig(**SHAPE), attn_implementation="sdpa", dtype=dtype)
-    assert type(ours) is not LlamaForCausalLM, "the registry does not know LlamaForCausalLM: run codegen apply"
+    reference, shape = MODELS[name]
+    choices = {"attn_implementation": "sdpa"} | (
+        {"experts_implementation": "grouped_mm"} if "num_experts" in shape else {}
+    )
+    theirs = reference._from_config(reference.config_class(**shape), dtype=dtype, **choices)
+    config = reference.config_class(**shape)
+    ours = NeMoAutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
+    assert type(ours) is not reference, f"the registry does not know {reference.__name__}: run codegen apply"
     ours.load_state_dict(theirs.state_dict())
     return ours.train(), theirs.train()
 
@@ -55,23 +72,23 @@ def make_step(model, ids, compiled):
     return step
 
 
-def timed(step):
-    start = time.perf_counter()
+def timed(step, clock):
+    start = clock()
     step()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def measure(dtype, compiled, steps, batch, length):
+def measure(dtype, compiled, options):
     """{ours, theirs: medians in seconds, spread of each, ratio}."""
-    ours, theirs = build(dtype)
-    ids = torch.randint(SHAPE["vocab_size"], (batch, length))
-    pair = [make_step(model, ids, compiled) for model in (ours, theirs)]
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    ids = torch.randint(MODELS[options.model][1]["vocab_size"], (options.batch, options.length))
+    pair = [make_step(model, ids, compiled) for model in build(options.model, dtype)]
     for step in pair * 2:
         step()
     times = ([], [])
-    for turn in range(steps):
+    for turn in range(options.steps):
         for which in (0, 1) if turn % 2 else (1, 0):
-            times[which].append(timed(pair[which]))
+            times[which].append(timed(pair[which], clock))
     medians = [statistics.median(t) for t in times]
     spread = [(max(t) - min(t)) / m for t, m in zip(times, medians, strict=True)]
     pairs = [b / a for a, b in zip(*times, strict=True)]
@@ -87,18 +104,25 @@ def measure(dtype, compiled, steps, batch, length):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="llama", choices=list(MODELS))
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--mode", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled"])
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--threads", type=int, help="torch's default, if not given")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of the process, on a machine that others use (1 thread)"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.threads or options.cpu_time:
+        torch.set_num_threads(options.threads or 1)
     results = {}
     for dtype in options.dtype:
         for mode in options.mode:
             print(f"{dtype} {mode} ...", file=sys.stderr)
-            result = measure(getattr(torch, dtype), mode == "compiled", options.steps, options.batch, options.length)
+            result = measure(getattr(torch, dtype), mode == "compiled", options)
             results[f"{dtype} {mode}"] = result
             if not options.json:
                 print(
