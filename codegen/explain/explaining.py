@@ -20,6 +20,7 @@ from codegen.generate import generate
 from codegen.layout import PENDING, SPECS, STATE_DIR
 from codegen.spec.bare import bare_key
 from codegen.spec.check import read_text
+from codegen.spec.flow import flow
 from codegen.spec.frame import FRAME
 from codegen.spec.language import Spec
 from codegen.spec.load import Node, load
@@ -141,7 +142,7 @@ class _Subject:
             found.words,
             found.default,
             None if value is not None else found.taken(self.config),
-            None if value is None else _shown(value),
+            None if value is None else flow(value),
             where,
             tuple(self.elsewhere(path)),
         )
@@ -150,7 +151,7 @@ class _Subject:
         """Overlays that write the same key."""
         for other, value in _leaves((), self.node.plain()):
             if other != path and other[0] != path[0] and path and plain(other)[: len(path)] == path:
-                yield f"{self.node.find(other, key=True)} ({'.'.join(map(str, other))}: {_shown(value)})"
+                yield f"{self.node.find(other, key=True)} ({'.'.join(map(str, other))}: {flow(value)})"
 
     def bodies(self, spec: LoadedSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The generated files without their headers; or what has no template yet."""
@@ -177,17 +178,6 @@ def _leaves(path: Keys, value: Any) -> Iterator[tuple[Keys, Any]]:
             yield from _leaves((*path, index), child)
     else:
         yield path, value
-
-
-def _shown(value: Any) -> str:
-    """A value in flow style, as a spec might have it."""
-    if isinstance(value, dict):
-        return (
-            "{" + ", ".join(f"{name}: {_shown(child)}" for name, child in cast("dict[Any, Any]", value).items()) + "}"
-        )
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_shown, cast("list[Any]", value))) + "]"
-    return json.dumps(value) if value in (None, "") or isinstance(value, bool) else str(value)
 
 
 def _changes(bodies: Mapping[str, str], others: Mapping[str, str]) -> Iterator[Change]:

@@ -1,11 +1,12 @@
 """Bringing a draft to what checks, and naming what it relies on without writing it."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from codegen.errors import SpecError
 from codegen.new.body import Body, Path
 from codegen.new.witness import whole
+from codegen.spec.flow import flow
 
 Check = Callable[[Body], SpecError | None]
 ROUNDS = 20  # of taking out what does not suit; each takes out one key at least
@@ -36,7 +37,7 @@ def distrust(body: Body, check: Check, nearest: str) -> list[str]:
         if check(trial) is None:
             body.drop(*path)
             lines.append(
-                f"{'.'.join(map(str, path))} is the default; {nearest} has {_shown(value)}, and is not near enough"
+                f"{'.'.join(map(str, path))} is the default; {nearest} has {flow(value)}, and is not near enough"
             )
     return lines
 
@@ -118,13 +119,3 @@ def _written(body: Body, dotted: str) -> Path | None:
             break
         path = (*path, step)
     return whole(path) if path else None
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            "{" + ", ".join(f"{name}: {_shown(child)}" for name, child in cast("dict[Any, Any]", value).items()) + "}"
-        )
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_shown, cast("list[Any]", value))) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
