@@ -1,13 +1,16 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.mixing import FUSED, forget_names, name_role
 from codegen.new.modules import Layer, Module
 from codegen.new.values import Values
+from codegen.spec.chains import candidate
+from codegen.spec.keys import keys
+from codegen.spec.mlp import Experts
 
 FLAGS = ("mlp_bias", "use_bias", "use_mlp_bias", "enable_bias", "bias")
 DENSE = ("mlp", "gate", "up", "down")
@@ -56,6 +59,7 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
     name_role(body, "mlp", layer.mlp or "")
     _router(body, layer, values)
     _routed(body, layer, values)
+    _inner_sizes(body, values)
     _shared(body, layer, values)
     _dense_layers(body, layer, values)
 
@@ -99,6 +103,8 @@ def _routed(body: Body, layer: Layer, values: Values) -> None:
         if before != "experts":
             body.put(before, "checkpoint", "names", "experts")
         _projections(body, {path: _at(one, path) for path, one in inner.items()}, "experts.")
+    elif all(len(one.shape or ()) == 2 for one in routed.values()) and len({one.shape for one in routed.values()}) == 1:
+        _flat(body, routed)
     elif routed:
         body.put("stacked", "checkpoint", "experts")
         matrices = {path: one for path, one in routed.items() if one.shape is None or len(one.shape) == 3}
@@ -110,6 +116,43 @@ def _routed(body: Body, layer: Layer, values: Values) -> None:
             body.put(["gate", "up"], "checkpoint", "fused", path, doubt=FUSED)
         if any(one.shape is not None and one.shape[1] == values.get("hidden_size") for one in whole.values()):
             body.put(sorted(matrices), "checkpoint", "transposed")
+
+
+def _flat(body: Body, routed: Mapping[str, Module]) -> None:
+    """All experts below one another, [E * rows, D]: down has the rows of the others where it lies turned."""
+    before = next(iter(routed)).rpartition(".")[0]
+    body.put("flat", "checkpoint", "experts")
+    body.put(before, "checkpoint", "names", "experts")
+    inner = {one.name: Module(one.name, one.shape, weight=True) for one in routed.values()}
+    found = _projections(body, inner, "experts.")
+    if "down" in found:
+        body.put([f"{before}.{found['down'].path}"], "checkpoint", "transposed")
+
+
+# Fields of a config inside the config that hold sizes of experts, by the ends of their names.
+_INNER = {
+    "count": ("num_experts", "n_routed_experts"),
+    "top_k": ("top_k", "experts_per_tok"),
+    "width": ("ffn_hidden_size", "intermediate_size"),
+}
+
+
+def _inner_sizes(body: Body, values: Values) -> None:
+    """Sizes of experts in a config inside the config, where no field of its own holds them."""
+    for name, ends in _INNER.items():
+        default = candidate(keys(Experts)[name].chain, values.config)
+        found = _inside(values, ends)
+        if body.get("mlp", "experts", name) is None and default is None and found is not None:
+            body.put(f"config.{found}", "mlp", "experts", name, doubt="found by its name")
+
+
+def _inside(values: Values, ends: tuple[str, ...]) -> str | None:
+    """The path of a whole number in a mapping of the config, by the end of its name."""
+    for outer, held in values.held.items():
+        for inner, value in cast("dict[str, Any]", held).items() if isinstance(held, dict) else ():
+            if type(value) is int and inner.endswith(ends):
+                return f"{outer}.{inner}"
+    return None
 
 
 # How configs say which layers have a dense MLP in place of the experts.
@@ -245,4 +288,6 @@ def _first(module: Module) -> int | None:
 
 def _number(values: Values) -> int | None:
     names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-    return next((values.get(name) for name in names if isinstance(values.get(name), int)), None)
+    inner = _inside(values, _INNER["count"])
+    found = [values.get(name) for name in names] + [values.read(f"config.{inner}") if inner is not None else None]
+    return next((number for number in found if isinstance(number, int)), None)

@@ -60,7 +60,7 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     if unexplained(outside, expected_outside) or missing(outside, expected_outside) - nearest.expected.tied:
         draft_ends(body, weights)
         draft_norm(body, here, weights, values)
-    elif set(weights.inside) != set(expected):
+    elif _differ(set(weights.inside), set(expected)):
         draft_norm(body, here, weights, values)
     qk_bias(body, here)
     _transposed(body, here, values)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from codegen.plan import attention, latent, mlp, moe
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
-from codegen.plan.names import attribute, camel, memory_name
+from codegen.plan.names import attribute, camel, layer_path
 from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import ATTENTION, Scope
@@ -179,7 +179,14 @@ def _parts(
     dropout = context.code(lambda s: context.value(s.dropout, "residual"), ATTENTION)
     if dropout != "0.0":
         parts.append(Assign("dropout", f"nn.Dropout({dropout})"))
-    return tuple(parts), block
+    return (*_containers(parts), *parts), block
+
+
+def _containers(parts: list[Assign]) -> list[Assign]:
+    """Modules that only hold others, where a path on disk passes through them."""
+    names = [part.name for part in parts]
+    above = [name[:at] for name in names for at, sign in enumerate(name) if sign == "."]
+    return [Assign(path, "nn.Module()") for path in dict.fromkeys(above) if path not in names]
 
 
 def _construct(chosen: Code, arguments: Code) -> Code:
@@ -191,7 +198,7 @@ def _named(context: Context, name: str) -> Assign:
     section = (context.base.parts or {}).get(name)
     why = section.why if section is not None else None
     if stand_in := context.overriding(name):
-        return Assign(memory_name(name), f"{stand_in}(config)", why)
+        return Assign(layer_path(name), f"{stand_in}(config)", why)
 
     def build(spec: Spec) -> str:
         own: Section | None = (spec.parts or {}).get(name)
@@ -199,7 +206,7 @@ def _named(context: Context, name: str) -> Assign:
             return construction(context, spec, "config.hidden_size", ATTENTION, own)
         return part_construction(context, own, ATTENTION)
 
-    return Assign(memory_name(name), context.code(build, ATTENTION, lazy=True), why)
+    return Assign(layer_path(name), context.code(build, ATTENTION, lazy=True), why)
 
 
 def _call(spec: Spec, name: str, arguments: list[ast.expr]) -> ast.expr | None:
@@ -209,7 +216,7 @@ def _call(spec: Spec, name: str, arguments: list[ast.expr]) -> ast.expr | None:
         return _dropped(spec, f"self.{attribute(spec, 'attention')}({shown}, **context)[0]")
     if name == "mlp":
         return _dropped(spec, f"self.{attribute(spec, 'mlp')}({shown})")
-    return None if name in FUNCTIONS else parse(f"self.{memory_name(name)}({shown})")
+    return None if name in FUNCTIONS else parse(f"self.{layer_path(name)}({shown})")
 
 
 def _dropped(spec: Spec, code: Code) -> ast.expr:

@@ -7,7 +7,7 @@ from codegen.plan.blocks import attention_signature, block_calls, mlp_signature
 from codegen.plan.context import Context
 from codegen.plan.equations import called
 from codegen.plan.expert_rules import plan_expert_rules, renames
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name, layer_path, memory_name
 from codegen.plan.output import finish_parts, top_parts
 from codegen.plan.projections import fused_of, groups_code, is_transposed, is_unsqueezed
 from codegen.plan.scope import Scope, product
@@ -104,7 +104,8 @@ def _renames(context: Context) -> list[Code]:
     for spec in context.flat.values():
         model = disk_name(spec, "model")
         pairs = [(model, memory_name(model))]
-        for name in (*block_calls(spec), *called(spec.input), *finish_parts(spec), *top_parts(spec)):
+        pairs += [(name, layer_path(name)) for name in block_calls(spec)]
+        for name in (*called(spec.input), *finish_parts(spec), *top_parts(spec)):
             if name not in ("attention", "mlp"):
                 pairs.append((name, memory_name(name)))
         for part, roles in (("attention", _attention_roles(spec)), ("mlp", _mlp_roles(spec))):

@@ -14,10 +14,10 @@ from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
-from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, mentions
+from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
 from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
-from codegen.plan.tiny_inner import inner_absent, inner_numbers
-from codegen.plan.tiny_rope import rope_variants, rope_width, small_rope
+from codegen.plan.tiny_inner import inner_absent, inner_dropouts, inner_numbers
+from codegen.plan.tiny_rope import OTHER_THETA, rope_variants, rope_width, small_rope
 from codegen.spec.attention import Gqa
 from codegen.spec.loaded import LoadedSpec, Split, config_class
 from codegen.spec.values import expression
@@ -37,6 +37,10 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
     "min": (0.65,),  # of the sum of a few experts' weights
     **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
+}
+INNER: dict[str, tuple[float, ...]] = {  # the same for fields inside a field
+    **NUMBERS,
+    **{"theta": (OTHER_THETA,), "norm": (1.7,)},
 }
 WIDTHS, RATIO = (74, 62, 58, 66), 3  # of projections, even; where a small number stands, it multiplies a size
 WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
@@ -64,6 +68,7 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     changes |= rope_variants(spec, config, base)
     if dropouts := _dropouts(config):
         changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
+        changes["dropout"] |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])
     valid = {name: _valid(spec, config, base, change) for name, change in changes.items()}
     return {name: deepcopy(base | change) for name, change in valid.items() if change is not None}
 
@@ -75,7 +80,7 @@ def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) 
     condition = expression(spec.tests["excluded"]).tree
     flags = [name for name, value in change.items() if isinstance(value, bool)]
     for kept in (change, *({k: v for k, v in change.items() if k != flag} for flag in flags)):
-        if not evaluate(condition, _readable(config, base | kept)):
+        if (kept or not change) and not evaluate(condition, _readable(config, base | kept)):
             return kept
     return None
 
@@ -92,9 +97,11 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
     if _overrides_head_dim(spec, config):  # what config.json carries there must not matter
         base["head_dim"] = SIZES["hidden_size"] // SIZES["num_attention_heads"] + 1
     base |= _numbers(config, found, base)
-    base |= inner_numbers(config, found, base, NUMBERS, WHOLE)
+    base |= inner_numbers(config, found, base, INNER, WHOLE)
     base |= _schedules(spec, config, base)
-    return base | dict(spec.tests.get("tiny", {}))
+    given: Config = spec.tests.get("tiny", {})
+    inner = {name: base.get(name, {}) | value for name, value in given.items() if name in config.nested}
+    return base | given | inner
 
 
 def _carries(spec: LoadedSpec, config: ConfigClass, name: str) -> bool:
@@ -178,17 +185,19 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
             change[mention.field] = SIZES["intermediate_size"] + 4
         if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:
             change[mention.field] = True
-    return change | inner_absent(config, found, base)
+    return change | inner_absent(config, found, base, OPTIONAL)
 
 
 def _dropouts(config: ConfigClass) -> list[str]:
     return [
         name
         for name, value in config.fields.items()
-        if ("dropout" in name or name.endswith("pdrop"))
-        and isinstance(value, int | float)
-        and not name.startswith(OTHER_MODELS)
+        if _is_dropout(name) and isinstance(value, int | float) and not name.startswith(OTHER_MODELS)
     ]
+
+
+def _is_dropout(name: str) -> bool:
+    return "dropout" in name or name.endswith("pdrop")
 
 
 def _schedules(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
@@ -247,8 +256,10 @@ def _compared(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Confi
         for node in ast.walk(tree):
             if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
                 names, value = fields_of(node.left), node.comparators[0].value
-                change = {config.field_name(names[0]): value} if names else {}
-                if change and value is not None and base | change != base and change not in found:
+                change = {config.field_name(names[0]): value} if names and value is not None else {}
+                for outer, parts in inner_of(node.left).items():
+                    change = {outer: {**base.get(outer, {}), parts[0]: value}}
+                if change and base | change != base and change not in found:
                     found.append(change)
     return found
 

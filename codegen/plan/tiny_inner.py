@@ -1,6 +1,6 @@
 """Fields inside fields (`config.attn_config.clip_qkv`, `config.rope_parameters.beta`) of tiny configs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from codegen.configs import ConfigClass
@@ -28,13 +28,24 @@ def inner_numbers(
     return change
 
 
-def inner_absent(config: ConfigClass, found: list[Mention], base: Config) -> Config:
-    """The same fields where those numbers inside are absent that may be: none by default."""
+def inner_absent(config: ConfigClass, found: list[Mention], base: Config, optional: Sequence[str]) -> Config:
+    """The same fields where those numbers inside are absent that may be: none by default, and optional."""
     change: Config = {}
     for mention in found:
         outer, path = base.get(mention.field, ()), f"{mention.field}.{mention.inner}"
-        if mention.field in config.nested and mention.inner in outer and config.value(path) is None:
+        nested = mention.field in config.nested and mention.inner in outer
+        if nested and mention.role in optional and config.value(path) is None:
             change.setdefault(mention.field, dict(base[mention.field]))[mention.inner] = None
+    return change
+
+
+def inner_dropouts(config: ConfigClass, base: Config, is_one: Callable[[str], bool], value: float) -> Config:
+    """The same fields with this probability for each dropout inside."""
+    change: Config = {}
+    for outer in config.nested & config.fields.keys():
+        names = [name for name in config.fields[outer] if is_one(name)]
+        if names:
+            change[outer] = {**base.get(outer, {}), **dict.fromkeys(names, value)}
     return change
 
 

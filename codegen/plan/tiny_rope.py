@@ -11,6 +11,7 @@ from codegen.spec.loaded import LoadedSpec
 Config = dict[str, Any]
 
 THETA = 37.0  # all frequencies turn visibly within 24 positions
+OTHER_THETA = 53.0  # the same, where the base stands in a field of its own
 PARTIAL = 0.4  # an even width both of head_dim 12 and of 60 / 6, the same for both
 WIDTH = 4  # the same, in a field of its own
 FACTOR = 2.0

@@ -14,6 +14,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("Cohere2ForCausalLM", ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM")),
         ("Cohere2MoeForCausalLM", ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM")),
+        ("DbrxForCausalLM", ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM")),
         ("DeepseekV2ForCausalLM", ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM")),
         ("DeepseekV3ForCausalLM", ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM")),
         ("Ernie4_5_MoeForCausalLM", ("nemo_automodel.components.models.ernie4_5_moe.model", "Ernie4_5_MoeForCausalLM")),

@@ -57,6 +57,9 @@ def describe(config_class: type[PreTrainedConfig], models: tuple[str, ...] = ())
     own = {name: value for name, value in vars(config).items() if name not in _COMMON}
     derived = {name: getattr(config, name) for name in _properties(config_class) if name not in own}
     fields, nested = _json_values({**own, **derived})
+    for name in nested:
+        if name in fields:
+            fields[name] |= dict.fromkeys(_read_undeclared(config_class, name, getattr(config, name)))
     row: dict[str, Any] = {"model_type": config_class.model_type, "architectures": list(models), "fields": fields}
     optional = {
         "attribute_map": dict(config_class.attribute_map),
@@ -112,10 +115,20 @@ def _json_values(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _read_with_default(config_class: type[PreTrainedConfig]) -> set[str]:
     """Fields that the modeling file reads although the class may not declare them: published files carry them."""
-    folder = Path(inspect.getfile(config_class)).parent
-    sources = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("modeling_*.py"))]
     pattern = re.compile(r"getattr\(\s*(?:self\.)?config,\s*\"(\w+)\"\s*,")
-    return {name for source in sources for name in pattern.findall(source) if name not in _COMMON}
+    return {name for name in pattern.findall(_modeling(config_class)) if name not in _COMMON}
+
+
+def _read_undeclared(config_class: type[PreTrainedConfig], name: str, inner: PreTrainedConfig) -> list[str]:
+    """Fields of a config inside that the modeling file reads, default or not, and its class lacks: files carry them."""
+    found = re.findall(rf"\b{name}\.([a-z]\w*)", _modeling(config_class))
+    return sorted({part for part in found if not hasattr(inner, part)})
+
+
+def _modeling(config_class: type[PreTrainedConfig]) -> str:
+    """The sources beside a config class that compute."""
+    folder = Path(inspect.getfile(config_class)).parent
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("modeling_*.py")))
 
 
 def table_text(rows: dict[str, dict[str, Any]]) -> str:

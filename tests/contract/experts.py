@@ -59,14 +59,14 @@ class ExpertsContract(Binding):
         """That names the expert; where experts lie in one tensor, one that lacks the last of them is refused."""
         disk = dict(self.given().disk)
         one_each = [name for name in disk if re.search(r"\.experts\.1\.", name)]
-        layer = re.search(r"\.\d+\.", (one_each or stacked(disk))[0]).group()
+        layer = re.search(r"\.\d+\.", one_each[0]).group() if one_each else ""
         if one_each:
             for name in one_each:
                 if layer in name:
                     del disk[name]
         else:
-            for name in stacked(disk):
-                disk[name] = disk[name][:-1]
+            for name, rows in rows_of_an_expert(self.ours(backend=backend), disk).items():
+                disk[name] = disk[name][:-rows]
         self.write(tmp_path, disk)
         with pytest.raises((ValueError, RuntimeError)) as caught:
             NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
@@ -116,6 +116,10 @@ def spread(weights, chosen, mixture):
     return torch.zeros(len(weights), mixture.config.n_routed_experts).scatter(1, chosen, weights.float())
 
 
-def stacked(disk):
-    """Tensors that hold all experts of a layer."""
-    return [name for name, tensor in disk.items() if tensor.dim() == 3]
+def rows_of_an_expert(model, disk):
+    """{name on disk: rows} of the tensors that hold all experts of a layer, stacked or below one another."""
+    experts = {name: tensor.shape[0] for name, tensor in model.state_dict().items() if tensor.dim() == 3}
+    sources = model.state_dict_adapter.sources(disk)
+    found = {name: experts[memory] for memory, one in sources.items() if memory in experts for (name,) in one.names}
+    assert found
+    return {name: disk[name].shape[0] // count for name, count in found.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+from transformers import DbrxConfig, DbrxForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel.parity.compare import distance
@@ -58,6 +58,29 @@ KIMI_K2 = {
 }
 
 
+DBRX = {
+    "architectures": ["DbrxForCausalLM"],
+    "model_type": "dbrx",
+    "attn_config": {"attn_pdrop": 0, "clip_qkv": 8, "kv_n_heads": 2, "model_type": "", "rope_theta": 500000},
+    "d_model": 60,
+    "ffn_config": {
+        "ffn_act_fn": {"name": "silu"},
+        "ffn_hidden_size": 40,
+        "model_type": "",
+        "moe_jitter_eps": 0,
+        "moe_loss_weight": 0.05,
+        "moe_normalize_expert_weights": 1.0,
+        "moe_num_experts": 4,
+        "moe_top_k": 2,
+    },
+    "max_seq_len": 64,
+    "n_heads": 6,
+    "n_layers": 2,
+    "resid_pdrop": 0.0,
+    "vocab_size": 131,
+}
+
+
 @pytest.fixture
 def published(tmp_path):
     """A Kimi-K2 folder, and the DeepSeek-V3 model of transformers that wrote its weights."""
@@ -90,3 +113,15 @@ def test_without_scaling_the_base_is_the_files(published):
     (folder / "config.json").write_text(json.dumps(plain))
     model = NeMoAutoModelForCausalLM.from_config(folder)
     assert model.config.rope_parameters == {"rope_type": "default", "rope_theta": 50.0}
+
+
+def test_dbrx_rotates_by_the_base_of_its_inner_config(tmp_path):
+    rope = {"rope_type": "default", "rope_theta": 500000}
+    reference = DbrxForCausalLM(DbrxConfig(**DBRX, rope_parameters=rope)).eval()
+    randomise(reference)
+    reference.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(DBRX))
+    model = NeMoAutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    ids = torch.arange(3, 51).view(2, 24)
+    with torch.no_grad():
+        assert distance(model(ids).logits, reference(ids).logits) <= FP32

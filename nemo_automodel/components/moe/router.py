@@ -111,9 +111,10 @@ class Router(nn.Module):
         config = self.config
         if not config.norm_topk_prob:
             return weights
-        if config.norm_topk_order is not None:
-            return weights / torch.norm(weights, p=config.norm_topk_order, dim=-1, keepdim=True)
-        total = weights.sum(dim=-1, keepdim=True)
+        if config.norm_topk_order is None:
+            total = weights.sum(dim=-1, keepdim=True)
+        else:
+            total = torch.norm(weights, p=config.norm_topk_order, dim=-1, keepdim=True)
         if config.norm_topk_min is not None:
             total = total.clamp(min=config.norm_topk_min)
         return weights / (total + config.norm_topk_eps if config.norm_topk_eps else total)
