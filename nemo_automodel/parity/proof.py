@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from nemo_automodel.parity import components, end_to_end, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch, batches
+from nemo_automodel.parity.checkpoint_faults import read_reference
 from nemo_automodel.parity.compare import Check, failures
 from nemo_automodel.parity.counterparts import without_counterpart
 from nemo_automodel.parity.ours import BACKENDS, build_ours
@@ -52,9 +53,9 @@ def prove(project: Project, progress: Progress) -> Iterator[Result]:
 
 
 def prove_checkpoint(project: Project, folder: Path, progress: Progress) -> Iterator[Result]:
-    """The weights of a checkpoint folder."""
+    """The weights of a checkpoint folder. Raises CheckpointError where they cannot be compared."""
     subject = project.subject()
-    reference = Reference.from_checkpoint(subject, folder)
+    reference = read_reference(subject, folder)
     for backend in BACKENDS:
         progress(f"{folder}, {backend}")
         yield compare(subject, reference, "checkpoint", backend)

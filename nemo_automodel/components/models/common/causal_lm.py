@@ -128,6 +128,8 @@ class DecoderModel(Decoder):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         x = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        if x.shape[1] == 0:
+            raise ValueError(f"a batch of {x.shape[0]} texts without any position: give at least one token to each")
         if use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
         if position_ids is None:

@@ -7,9 +7,10 @@ import sys
 from contextlib import contextmanager
 from math import prod
 from mmap import PAGESIZE
+from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 DTYPES = {
     "F64": torch.float64,
@@ -138,6 +139,16 @@ def populate(tensor):
     size = (tensor.data_ptr() + tensor.nbytes) // PAGESIZE * PAGESIZE - first
     if LIBC is not None and size > SMALL:
         LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), POPULATE_WRITE)  # where it cannot, pages come later
+
+
+@contextmanager
+def naming_broken_files(folder):
+    """Within, an error of safetensors, which names no file, becomes the ValueError of that file of the folder."""
+    try:
+        yield
+    except SafetensorError:
+        with stored_tensors(sorted(Path(folder).glob("*.safetensors"))):
+            raise
 
 
 @contextmanager
