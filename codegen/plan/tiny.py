@@ -6,15 +6,16 @@ mixes its kinds, and both sides of every condition occur in some variant.
 """
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from itertools import cycle, product
 from math import lcm
-from typing import Any
+from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.plan.evaluate import evaluate
 from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
+from codegen.plan.neighbours import neighbours
 from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
 from codegen.plan.tiny_inner import inner_absent, inner_dropouts, inner_numbers
 from codegen.plan.tiny_rope import OTHER_THETA, rope_variants, rope_width, small_rope
@@ -64,7 +65,9 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
         tied = base.get("tie_word_embeddings", config.fields["tie_word_embeddings"])
         changes["untied" if tied else "tied"] = {"tie_word_embeddings": not tied}
     changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base))}
-    changes |= {f"value_{n + 1}": change for n, change in enumerate(_compared(spec, config, base))}
+    compared = _compared(spec, config, base)
+    compared += _told_apart(spec, config, base, [*changes.values(), *compared])
+    changes |= {f"value_{n + 1}": change for n, change in enumerate(compared)}
     changes |= rope_variants(spec, config, base)
     if dropouts := _dropouts(config):
         changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
@@ -264,26 +267,56 @@ def _compared(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Confi
     return found
 
 
+def _told_apart(spec: LoadedSpec, config: ConfigClass, base: Config, changes: list[Config]) -> list[Config]:
+    """Fields under which a condition on the layer, or one inside an expression, has other outcomes than its neighbours,
+    for those neighbours that it equals under the base and all `changes`."""
+    trees = [split.condition.tree for split in spec.splits if split.per_layer and not split.by]
+    conditional = ast.BoolOp | ast.Compare
+    trees += [tree for tree in expressions(spec) if any(isinstance(node, conditional) for node in ast.walk(tree))]
+    found: list[Config] = []
+    for tree in trees:
+        for other in neighbours(tree):
+
+            def differs(change: Config, tree: ast.expr = tree, other: ast.expr = other) -> bool:
+                values = base | change
+                return _outcomes(tree, config, values) != _outcomes(other, config, values)
+
+            if not any(map(differs, [*changes, *found])):
+                found += list(filter(None, [next(filter(differs, _settings(tree, config, base)), None)]))
+    return found
+
+
+def _outcomes(tree: ast.expr, config: ConfigClass, values: Config) -> list[Any]:
+    return [_outcome(tree, config, values, layer) for layer in range(LAYERS)]
+
+
 def _solve(split: Split, config: ConfigClass, base: Config, wanted: Callable[[list[Any]], bool]) -> Config:
     """Values of the fields in a condition for which its outcomes on all layers are as wanted; {} if none is found."""
-    names = list(dict.fromkeys(config.field_name(name) for name in fields_of(split.condition.tree)))
-    candidates = [_candidates(config.fields.get(name), base.get(name), split) for name in names]
-    for values in product(*candidates):
-        change = dict(zip(names, values, strict=True))
+    for change in _settings(split.condition.tree, config, base):
         if wanted([_value(split, config, base | change, layer) for layer in range(LAYERS)]):
             return change
     return {}
 
 
-def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
+def _settings(tree: ast.expr, config: ConfigClass, base: Config) -> Iterator[Config]:
+    """Values to try together for the fields of a condition."""
+    names = list(dict.fromkeys(config.field_name(name) for name in fields_of(tree)))
+    candidates = [_candidates(config.fields.get(name), base.get(name), tree) for name in names]
+    return (dict(zip(names, values, strict=True)) for values in product(*candidates))
+
+
+def _candidates(default: Any, current: Any, tree: ast.expr) -> list[Any]:
     """Values to try: what stands there, then others of its type, and the constants that the condition compares with."""
-    constants = [node.value for node in ast.walk(split.condition.tree) if isinstance(node, ast.Constant)]
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     near: list[Any] = []
     for constant in constants:
         near += [constant, constant + 1, constant - 1] if type(constant) is int else [constant]
     if isinstance(default, bool):
         return [default, not default]
     if isinstance(default, list):
+        by_layer = cast(list[Any], current or default[:LAYERS])
+        if any(isinstance(kind, str) for kind in by_layer):
+            return [by_layer, by_layer[1:] + by_layer[:1], by_layer[::-1]]
         return [current or default, [0, 1, 1, 0], [1], [0, 3]]
     tried = [*(value for value in near if default is None or type(value) is type(default)), *(1, 2, 3)]
     return [*(value for value in tried if value != default), default] if current is None else [current, *tried]
@@ -291,11 +324,15 @@ def _candidates(default: Any, current: Any, split: Split) -> list[Any]:
 
 def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
     """The outcome on a layer; None where the condition cannot be read."""
+    found = _outcome(split.condition.tree, config, values, layer)
+    return found if split.by or found is None else bool(found)
+
+
+def _outcome(tree: ast.expr, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
     try:
-        found = evaluate(split.condition.tree, _readable(config, values), layer=layer)
+        return evaluate(tree, _readable(config, values), layer=layer)
     except (LookupError, TypeError, ArithmeticError):
         return None
-    return found if split.by else bool(found)
 
 
 def _readable(config: ConfigClass, values: Mapping[str, Any]) -> Config:
