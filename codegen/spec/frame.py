@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Any
+from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem
@@ -24,7 +24,8 @@ FRAME: dict[str, str] = {
     "tests": "What tests cannot know. `tiny`: {<config field>: <value>}; `excluded`: a condition on configs that the "
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
     "which the reference then uses; `positions`: given (default) or counted, where the reference takes places in the "
-    "batch for positions whatever it is given, and is asked about each text alone; `why`: the reason.",
+    "batch for positions whatever it is given, and is asked about each text alone; `equal`: {<mutation of "
+    "--sensitivity>: <why it is the same model>}; `why`: the reason.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
 FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
@@ -33,7 +34,7 @@ _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted")}
-TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "why")
+TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "equal", "why")
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -235,6 +236,8 @@ class FrameReader:
         for name, words in TESTS_WORDS.items():
             if name in entries and (value := entries[name].value) not in words:
                 self.refuse(entries[name], f"tests.{name}", f"{value!r} is not known", cure(value, words))
+        if "equal" in entries and not _is_named_texts(entries["equal"].plain()):
+            self.refuse(entries["equal"], "tests.equal", "must name a reason each", "write {<mutation>: <reason>}")
         if "why" in entries and not isinstance(entries["why"].value, str):
             self.refuse(entries["why"], "tests.why", "must be text", "write one sentence")
         if "positions" in entries and "why" not in entries:
@@ -269,6 +272,10 @@ class FrameReader:
             if not _is_class_path(child.value):
                 self.refuse(child, f"overrides.{name}", f"{child.value!r} names no class", "write package.module:Class")
         return {str(name): child.value for name, child in entries.items()}
+
+
+def _is_named_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in cast(dict[Any, Any], value).values())
 
 
 def _is_class_path(value: Any) -> bool:

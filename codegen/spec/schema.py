@@ -92,6 +92,7 @@ def _frame() -> dict[str, Schema]:
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
     tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}, "reference": class_path}
     tests |= {name: {"enum": [*words]} for name, words in TESTS_WORDS.items()} | {"why": WHY}
+    tests["equal"] = {"type": "object", "additionalProperties": WHY}
     shapes: dict[str, Schema] = {
         "name": word,
         "architecture": _any(word, {**_listed(word), "uniqueItems": True}),
@@ -100,7 +101,7 @@ def _frame() -> dict[str, Schema]:
         ),
         "summary": {"type": "string", "pattern": r"\S"},
         "docs": _object(docs),
-        "tests": _object(tests),
+        "tests": _object(tests) | {"dependentRequired": {"positions": ["why"]}},
         "overrides": {"type": "object", "additionalProperties": class_path},
     }
     return {name: {**shapes[name], "description": doc} for name, doc in FRAME.items()}

@@ -6,7 +6,7 @@ that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -51,14 +51,24 @@ class Noticed(Exception):
 
 
 def judge_all(project: Project, progress: Callable[[str], None]) -> Iterator[Verdict]:
-    """A verdict for each mutation of a spec."""
+    """A verdict for each mutation of a spec, and for each of its `tests.equal` that is none or is noticed."""
     bench = Bench(project)
     text = (project.root / project.spec.path).read_text()
     config = config_class(project.spec, table())
+    reasons = dict(project.spec.tests.get("equal", {}))
     for mutation in mutations(text, project.spec, config, project.configs["base"]):
         progress(mutation.name)
         if verdict := judge(bench, mutation):
-            yield verdict
+            yield explained(verdict, reasons)
+    for name in reasons:
+        yield Verdict(name, SURVIVED, "tests.equal names it, and it is no mutation that goes unnoticed: take it out")
+
+
+def explained(verdict: Verdict, reasons: dict[str, str]) -> Verdict:
+    """A survivor for which the spec gives the reason is excused, and the reason is used up."""
+    if verdict.outcome != SURVIVED or verdict.excused or verdict.mutation not in reasons:
+        return verdict
+    return replace(verdict, reason=reasons.pop(verdict.mutation), excused=True)
 
 
 def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:

@@ -10,7 +10,7 @@ from codegen.spec.loaded import config_class
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 from nemo_automodel.parity.mutations import Mutation, mutations
 from nemo_automodel.parity.sandbox import installed
-from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, judge
+from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, Verdict, explained, judge
 
 
 def texts(found):
@@ -94,6 +94,14 @@ def test_equal_code_is_a_survivor_unless_it_follows_from_other_keys(bench):
     assert judge(bench, Mutation("m", same, "offset")).excused
     assert not judge(bench, Mutation("m", same, "offset", from_default=True)).excused
     assert judge(bench, Mutation("m", same, "bias", from_default=True, derived=True)) is None
+
+
+def test_a_reason_in_the_spec_excuses_its_own_mutation_once():
+    survivor, caught = Verdict("m", SURVIVED, "the same"), Verdict("n", CAUGHT, "logits")
+    reasons = {"m": "by algebra", "n": "not so"}
+    assert explained(survivor, reasons) == Verdict("m", SURVIVED, "by algebra", excused=True)
+    assert explained(caught, reasons) == caught
+    assert reasons == {"n": "not so"}  # what remains is reported
 
 
 def test_the_sandbox_puts_the_real_package_back():
