@@ -8,11 +8,12 @@ last one.
 """
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, Trainer, TrainingArguments, default_data_collator
@@ -148,5 +149,14 @@ def _last_checkpoint(arguments: TrainingArguments) -> str:
     return checkpoint
 
 
+def leave(code: int) -> NoReturn:
+    """Exits; under torchrun on CPUs at once, as threads of gloo now and then abort an interpreter that shuts down."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and not torch.accelerator.is_available():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,7 +11,7 @@ from torch import distributed
 from torch.distributed.tensor import DTensor, Shard
 
 from nemo_automodel.recipes.config import load_recipe
-from nemo_automodel.recipes.finetune import finetune
+from nemo_automodel.recipes.finetune import finetune, leave
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
     }
     Path(folder, f"rank{distributed.get_rank()}.json").write_text(json.dumps(report))
     distributed.destroy_process_group()
+    leave(0)
 
 
 if __name__ == "__main__":
