@@ -182,6 +182,7 @@ FIELDS = (
     Field("glu_alpha", "None", _written(_glu, "alpha")),
     Field("glu_up_offset", "0", _written(_glu, "up_offset")),
     Field("weight_at", "'output'", _word(experts, "weight_at")),
+    Field("expert_sum", "'in_order'", _word(experts, "sum")),
     Field("routed_scale", "1.0", _value(moe, "scale")),
     Field("moe_latent_size", "None", _value(moe, "latent")),
     Field("shared_expert_inter_dim", "0", _guarded(_shared, "width", "0")),

@@ -80,15 +80,20 @@ class Experts(Gated):
 
     kind: str | None = choice("Shape of an expert.", "gated", "plain")
     count: Expression | None = expr(
-        "Number of experts.", "config.num_experts", "config.num_local_experts", "config.n_routed_experts"
+        "Number of experts.",
+        "config.num_experts",
+        "config.num_local_experts",
+        "config.n_routed_experts",
+        "config.moe_num_experts",
     )
-    top_k: Expression | None = expr("Experts of a token.", "config.num_experts_per_tok")
+    top_k: Expression | None = expr("Experts of a token.", "config.num_experts_per_tok", "config.moe_topk")
     width: Expression | None = expr("Inner width.", "config.moe_intermediate_size", "config.intermediate_size")
     inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on the projections.", words=("gate", "up", "down"), ready=False
     )
     weight_at: str | None = choice("Where the weight multiplies.", "output", "input")
+    sum: str | None = choice("How a token's experts are added up, which rounds differently.", "in_order", "at_once")
 
 
 @declared

@@ -153,7 +153,13 @@ def _dense(path: tuple[Any, ...], mlp: Any) -> Found:
 
 
 def _moe(path: tuple[Any, ...], moe: Any) -> Found:
-    router = moe.router
+    router, experts = moe.router, moe.experts
+    if moe.glu is not None and moe.glu.alpha is not None:
+        for place, part in (((), moe), (("experts",), experts)):
+            if part is not None and part.activation is not None:
+                yield (*path, *place, "activation"), "has no effect beside glu.alpha, which replaces it", "leave it out"
+    if experts is not None and experts.sum == "at_once" and experts.weight_at == "input":
+        yield (*path, "experts", "sum"), "has no effect where weights act on the input", "leave it out"
     if router is None:
         return
     if (router.jitter is not None) != (router.order == "sparsemixer"):

@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 MODEL_ARCH_MAPPING = OrderedDict(
     [
+        ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("Cohere2ForCausalLM", ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM")),
@@ -23,6 +24,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
         ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
         ("Glm4MoeLiteForCausalLM", ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM")),
+        ("GptOssForCausalLM", ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM")),
         ("GraniteMoeForCausalLM", ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM")),
         (
             "HunYuanMoEV1ForCausalLM",

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures
 from nemo_automodel.parity.counterparts import counterparts
+from nemo_automodel.parity.ours import in_fp32
 from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
+from nemo_automodel.parity.routing import flips, forced, recorded
 from nemo_automodel.parity.tracing import Trace, align, traced
 
 LEVEL = "components"
@@ -34,14 +37,20 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     return checks
 
 
-def compare_in_bf16(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
-    """The same in bf16, where `ours` is a bf16 model: both against the fp32 reference, on the same inputs."""
-    checks = []
+def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batch: Batch) -> list[Check]:
+    """The same in bf16, where `ours` is a bf16 model: both against the fp32 reference, on the same inputs and with the
+    choices of experts that fp32 makes."""
+    checks, level, wide = [], f"{LEVEL} in bf16", in_fp32(ours, reference.disk)
     for paths in counterparts(ours, reference.model, batch):
-        given, truth = measure(reference.model, paths, batch)
-        _, theirs = measure(reference.in_bf16, paths, batch, given)
-        _, mine = measure(ours, paths, batch, given)
-        checks += compare_bf16(f"{LEVEL} in bf16", mine, theirs, truth)
+        with recorded() as their_choices:
+            given, truth = measure(reference.model, paths, batch)
+        with forced(their_choices, batch.real) as their_flips:
+            _, theirs = measure(reference.in_bf16, paths, batch, given)
+        with recorded() as my_choices:
+            measure(wide, paths, batch, given)
+        with forced(my_choices, batch.real) as my_flips:
+            _, mine = measure(ours, paths, batch, given)
+        checks += compare_bf16(level, mine, theirs, truth) + flips(level, my_flips, their_flips)
     return checks
 
 

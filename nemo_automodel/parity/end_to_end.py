@@ -9,8 +9,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nemo_automodel.parity.batches import Batch
-from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, distance, exact
+from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
+from nemo_automodel.parity.ours import in_fp32
 from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
+from nemo_automodel.parity.routing import Choices, flips, forced, recorded
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "end to end"
@@ -52,14 +54,23 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
     return checks
 
 
-def compare_in_bf16(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
-    """Logits and hidden states of a bf16 model, against the fp32 reference."""
-    checks = []
+def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batches: Mapping[str, Batch]) -> list[Check]:
+    """Logits and hidden states of a bf16 model, against the fp32 reference, with the choices of experts of fp32."""
+    checks, wide = [], in_fp32(ours, reference.disk)
     for name, batch in batches.items():
-        measured = (measure(model, batch, gradients=False) for model in (ours, reference.in_bf16, reference.model))
-        mine, theirs, truth = (_tensors(each) for each in measured)
-        checks += compare_bf16(f"bf16, {name}", mine, theirs, truth)
+        truth, theirs, their_flips = _with_choices(reference.model, reference.in_bf16, batch)
+        _, mine, my_flips = _with_choices(wide, ours, batch)
+        checks += compare_bf16(f"bf16, {name}", mine, theirs, truth) + flips(f"bf16, {name}", my_flips, their_flips)
     return checks
+
+
+def _with_choices(wide: nn.Module, half: nn.Module, batch: Batch) -> tuple[Measured, Measured, Choices]:
+    """What a model measures in fp32, and in bf16 where it gets the experts of fp32."""
+    with recorded() as choices:
+        truth = measure(wide, batch, gradients=False)
+    with forced(choices, batch.real) as flipped:
+        rounded = measure(half, batch, gradients=False)
+    return _tensors(truth), _tensors(rounded), flipped
 
 
 def _tensors(measured: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

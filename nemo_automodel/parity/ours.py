@@ -1,5 +1,6 @@
 """Builds the generated model with given weights, without the entry points: parity judges the model, not the loader."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -25,6 +26,15 @@ def build_ours(
     """
     options = BACKENDS[backend] | ({} if dtype == torch.float32 else {"experts": "loop"})
     model = model_class._from_config(config, dtype=dtype, attn_implementation=attention, backend=options)
+    load(model, disk)
+    return model.eval()
+
+
+def in_fp32(ours: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+    """The same model with the same weights as they were before they were rounded."""
+    config, kind = copy.deepcopy(ours.config), type(ours)
+    attention = ours.config._attn_implementation
+    model = kind._from_config(config, dtype=torch.float32, attn_implementation=attention, backend=ours.backend)
     load(model, disk)
     return model.eval()
 

@@ -4,10 +4,12 @@ import re
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.parity import mixtures
+from nemo_automodel.parity.routing import recorded
 from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
@@ -104,7 +106,31 @@ def choices(theirs, x, ours):
         if pair := [value for value in weights if value.shape == chosen.shape]:
             return spread(pair[0], chosen, ours)
     size, k = ours.config.n_routed_experts, ours.gate.top_k
-    return next(each for each in weights if each.shape[1] == size and (each != 0).sum(1).max() <= k)
+    for each in weights:
+        if each.shape[1] == size and (each != 0).sum(1).max() <= k:
+            return each
+    return spread(*chosen_inside(theirs, x, k), ours)
+
+
+def chosen_inside(theirs, x, k):
+    """Weights and choices [T, k] of a layer that hands neither of them from one part to another."""
+    with recorded() as found, Floats((x.shape[1], k)) as floats:
+        theirs(x)
+    return floats.last, found.made[-1]
+
+
+class Floats(TorchFunctionMode):
+    """The last floating-point tensor of a shape that some function made."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.last = shape, None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.shape == self.shape and out.is_floating_point():
+            self.last = out
+        return out
 
 
 def flat(out):

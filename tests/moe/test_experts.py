@@ -43,6 +43,27 @@ def inputs(indices, dtype=torch.float32):
     return torch.randn(len(indices), 16).to(dtype), indices, torch.rand(indices.shape).to(dtype)
 
 
+def test_how_a_tokens_experts_are_added_rounds_and_nothing_else():
+    """In fp32 equal; in bf16 all at once rounds once, one after the other at every expert."""
+    given = inputs(CHOICES["spread"])
+    wide = [experts("loop", expert_sum=order)(*given) for order in ("in_order", "at_once")]
+    assert torch.allclose(*wide, rtol=1e-5, atol=1e-6)
+    x, indices, weights = inputs([[0, 1, 2, 3, 4, 5]] * 40, torch.bfloat16)
+    in_order, at_once = (
+        experts("loop", torch.bfloat16, expert_sum=o)(x, indices, weights) for o in ("in_order", "at_once")
+    )
+    parts = [experts("loop", torch.bfloat16)(x, indices[:, [i]], weights[:, [i]]) for i in range(6)]
+    assert torch.equal(at_once, torch.stack(parts, dim=1).sum(dim=1))
+    assert torch.equal(in_order, parts[0] + parts[1] + parts[2] + parts[3] + parts[4] + parts[5])
+    assert not torch.equal(in_order, at_once)
+
+
+def test_a_bias_is_added_to_what_the_product_rounded():
+    made, (x, indices, weights) = experts("loop", torch.bfloat16, expert_bias=True), inputs([[3]] * 20, torch.bfloat16)
+    h = made.activate(x @ made.gate_up_proj[3].T + made.gate_up_proj_bias[3])
+    assert torch.equal(made(x, indices, weights), (h @ made.down_proj[3].T + made.down_proj_bias[3]) * weights)
+
+
 CHOICES = {
     "spread": [[i % 8, (i * 3 + 1) % 8] for i in range(40)],
     "some idle": [[0, 3], [3, 0], [5, 0]],

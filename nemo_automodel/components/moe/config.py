@@ -11,6 +11,7 @@ CHOICES = {
     "expert_kind": ("gated", "plain"),
     "shared_kind": ("gated", "plain"),
     "weight_at": ("output", "input"),
+    "expert_sum": ("in_order", "at_once"),
     "shared_combine": ("sum", "mean", "average"),
 }
 
@@ -87,6 +88,8 @@ class MoEConfig:
     """Added to up."""
     weight_at: str = "output"
     """Where an expert's weight acts: on its output, or on its `input` (Llama 4)."""
+    expert_sum: str = "in_order"
+    """How the specification adds a token's experts: one after the other in the model's dtype, or `at_once` (Aria)."""
     routed_scale: float = 1.0
     """Factor of the routed sum, before the shared experts are added."""
     moe_latent_size: int | None = None

@@ -34,9 +34,10 @@ class Router(nn.Module):
 
     def initialize(self, std):
         init.normal_(self.weight, mean=0.0, std=std)
-        for vector in (self.bias, self.e_score_correction_bias):
-            if vector is not None:
-                init.zeros_(vector)
+        if self.bias is not None:
+            init.normal_(self.bias, mean=0.0, std=std)
+        if self.e_score_correction_bias is not None:
+            init.zeros_(self.e_score_correction_bias)
 
     @property
     def pinned(self):
