@@ -3,11 +3,10 @@
 This is the seam between rendering, which knows models, and writing, which knows disks.
 """
 
-from dataclasses import dataclass
+from codegen.frozen import Frozen
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(Frozen):
     """One generated file. `body` lacks the header, which the writer puts before it.
 
     Attributes:
@@ -23,8 +22,7 @@ class Artifact:
     comment: str = "#"
 
 
-@dataclass(frozen=True)
-class RegistryEntry:
+class RegistryEntry(Frozen):
     """How the registry finds the model.
 
     Attributes:
@@ -40,8 +38,7 @@ class RegistryEntry:
     config: tuple[str, str, str] | None = None
 
 
-@dataclass(frozen=True)
-class IndexRow:
+class IndexRow(Frozen):
     """One row of a coverage table; every string is plain text and is escaped when written.
 
     Attributes:
@@ -57,8 +54,7 @@ class IndexRow:
     cells: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Generated:
+class Generated(Frozen):
     """Everything that one spec generates."""
 
     name: str
@@ -67,8 +63,7 @@ class Generated:
     index_row: IndexRow | None = None
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(Frozen):
     """What is known of a spec that is valid but generates nothing (yet).
 
     Attributes:

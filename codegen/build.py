@@ -13,6 +13,7 @@ from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEn
 from codegen.cache import Store
 from codegen.discover import Found
 from codegen.errors import Location, Problem, SpecError
+from codegen.frozen import Frozen
 from codegen.tree import Tree
 from codegen.write.journal import content_digest
 from codegen.write.ownership import text
@@ -83,8 +84,7 @@ def _plan_early(path: str, root: str) -> "SpecPlan | None":
         return None
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(Frozen):
     """Results by spec content; `generator` identifies everything else that they depend on."""
 
     store: Store
@@ -95,8 +95,7 @@ class Memory:
         return sha256(f"{self.generator}\n{path}\n{digest}".encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(Frozen):
     """What one spec generates, as far as a run needs it that finds everything in place.
 
     Attributes:

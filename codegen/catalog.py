@@ -1,15 +1,14 @@
 """Every axis of the spec language and its values, for programs: schema, reference page, mutations, drafts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.frozen import Frozen
 from codegen.spec.keys import Key, Section, SectionClass, keys
 from codegen.spec.language import READY_KINDS, Spec
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(Frozen):
     """One key of the language.
 
     `path` names it from the top: `("attention", "mla", "q_rank")`; a section with a class per kind has the kind as a

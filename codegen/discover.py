@@ -1,14 +1,12 @@
 """Which specs there are."""
 
-from dataclasses import dataclass
-
 from codegen.errors import Location, Problem
+from codegen.frozen import Frozen
 from codegen.layout import PENDING, SPECS
 from codegen.tree import Tree
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Frozen):
     """Paths of specs, sorted: `active` ones generate, `pending` ones are checked. `problems`: what is out of place."""
 
     active: tuple[str, ...]

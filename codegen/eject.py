@@ -1,9 +1,9 @@
 """Turn the generated files of one model into a person's own: the last resort when a spec cannot say what is needed."""
 
 import os
-from dataclasses import dataclass
 
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 from codegen.layout import DOCS_PAGES, REGISTRY, SPECS
 from codegen.tree import Tree
 from codegen.write.ownership import header, without_header
@@ -12,8 +12,7 @@ from codegen.write.single import write_files
 EJECTED = f"{SPECS}/ejected"
 
 
-@dataclass(frozen=True)
-class Ejected:
+class Ejected(Frozen):
     """What `eject` did.
 
     Attributes:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from codegen.frozen import Frozen
+
 
 @dataclass(frozen=True, order=True)
 class Location:
@@ -15,8 +17,7 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Frozen):
     """One thing wrong with a spec. `path` is the dotted key, `cure` what to write instead (may be empty)."""
 
     location: Location

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from codegen.second import let_go, pipe, send
 
 LINE_LENGTH = 120
+IDLE = 10  # added to the priority number of a process that others need later
 
 
 def black_format(source: str) -> str:
@@ -54,6 +55,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """The child's life: it keeps no stream of the parent open, works until its input ends, and never returns."""
     try:
         let_go()
+        os.nice(IDLE)  # on two processors, those that plan and render are waited for first
         import black as black  # early: the first request comes when the parent has rendered something
 
         while True:

@@ -1,18 +1,16 @@
 """What `codegen list` shows: every spec, and the state of what it generates."""
 
-from dataclasses import dataclass
-
 from codegen.artifacts import Checked
 from codegen.build import Made
 from codegen.discover import discover
 from codegen.errors import SpecError
+from codegen.frozen import Frozen
 from codegen.pipeline import Options, check
 from codegen.report import Report
 from codegen.tree import Tree
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Frozen):
     """One spec.
 
     Attributes:

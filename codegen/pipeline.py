@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from codegen import fastpath, format_cache, sources
 from codegen.artifacts import IndexRow
@@ -20,6 +20,7 @@ from codegen.discover import discover
 from codegen.edits import docs_index, registry
 from codegen.errors import ConflictError, SpecError
 from codegen.fastpath import Fact
+from codegen.frozen import Frozen
 from codegen.layout import DOCS_PAGES, PENDING, REGISTRY, SPECS, STATE_DIR
 from codegen.report import Report
 from codegen.tree import Tree
@@ -31,8 +32,7 @@ from codegen.write.ownership import settle, settle_orphan
 from codegen.write.paths import check_output, check_target
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Frozen):
     """How to run. `cache`: whether results of earlier runs may be used; never so in continuous integration."""
 
     root: str

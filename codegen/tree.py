@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 
 from codegen.fastpath import Fact, Known, Signature
+from codegen.frozen import Frozen
 from codegen.layout import OUTPUT_ROOTS
 from codegen.write.changes import signature
 
 _SUFFIXES = (".py", ".yaml", ".md")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Frozen):
     """One name in a folder; a symbolic link is neither a file nor a folder."""
 
     name: str

@@ -1,7 +1,7 @@
 """What fills the holes of a template. Each value is a syntax node already, so no text can break out of its hole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from keyword import iskeyword
 from textwrap import wrap
@@ -10,6 +10,7 @@ from typing import Literal
 import libcst as cst
 
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 
 LINE_LENGTH = 120
 
@@ -29,8 +30,7 @@ class HoleError(CodegenError):
     """A template and the values for its holes do not fit: a defect of the generator, never of a spec."""
 
 
-@dataclass(frozen=True)
-class Holes:
+class Holes(Frozen):
     """Values for one fill.
 
     `names` gives whole names (`TemplateConfig`), else `prefix` replaces `Template` in them; `when` decides statements;

@@ -2,16 +2,15 @@
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from codegen.edits.splice import line_starts, splice
 from codegen.errors import Location, Problem, SpecError
+from codegen.frozen import Frozen
 
 _WIDTH = 120
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Frozen):
     """One entry. `start` and `end` are byte offsets; `value` holds its leading strings, () if it is something else."""
 
     key: str
@@ -21,8 +20,7 @@ class Entry:
     location: Location
 
 
-@dataclass(frozen=True)
-class Literal:
+class Literal(Frozen):
     """The literal `name = OrderedDict([...])` or `name = {...}` of one file, each entry on its own lines."""
 
     name: str

@@ -1,11 +1,11 @@
 """What `codegen explain` tells."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from codegen.frozen import Frozen
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Frozen):
     """A key of the language, and what a spec does with it.
 
     Attributes:
@@ -26,8 +26,7 @@ class Field:
     elsewhere: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Frozen):
     """Lines of a generated file, counted from one with its header, that would differ.
 
     `last` is `first` - 1 where lines would be added only; `there` is what stands in the file, `instead` what would.
@@ -46,8 +45,7 @@ class Change:
         return f"{self.path}:{self.first}" + (f"-{self.last}" if self.last > self.first else "")
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(Frozen):
     """One field with the lines that depend on it; or all written fields of a spec, with its files.
 
     Attributes:

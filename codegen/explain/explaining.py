@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from codegen.explain.answer import Change, Explanation, Field
 from codegen.explain.flips import flips, get
 from codegen.explain.meaning import Meaning, meaning, plain
 from codegen.explain.meaning import Path as Keys
+from codegen.frozen import Frozen
 from codegen.generate import generate
 from codegen.layout import PENDING, SPECS, STATE_DIR
 from codegen.spec.bare import bare_key
@@ -54,8 +54,7 @@ def _subject(name: str, root: Path) -> "_Subject":
     raise CodegenError(f"there is no spec of '{name}'; {cure(name, known) or '`codegen list` shows the specs'}")
 
 
-@dataclass(frozen=True)
-class _Subject:
+class _Subject(Frozen):
     """A spec: as text with places, and as loaded."""
 
     shown: str

@@ -1,12 +1,12 @@
 """What the language says about a dotted path of a spec."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from codegen.catalog import default
 from codegen.configs import ConfigClass
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 from codegen.spec.chains import candidate
 from codegen.spec.frame import FRAME
 from codegen.spec.keys import Key, Section, element, keys
@@ -26,8 +26,7 @@ _OVERLAY_KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(Frozen):
     """A key of the language: `key` is None for the frame, overlays, and inside free data."""
 
     type: str

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
 from codegen.configs import ConfigTable, table
 from codegen.errors import CodegenError, SpecError
+from codegen.frozen import Frozen
 from codegen.generate import generate
 from codegen.layout import DOCS_PAGES, MODEL_TESTS, PENDING, REGISTRY, SPECS
 from codegen.new import compose, nearest
@@ -78,8 +79,7 @@ def _language(source: Source, kind: Kind) -> Source:
     return replace(source, config=config, tensors=inner, notes=(*source.notes, note))
 
 
-@dataclass(frozen=True)
-class _Drafting:
+class _Drafting(Frozen):
     """One draft in the making."""
 
     source: Source

@@ -1,9 +1,9 @@
 """The tensors that a spec expects in a layer and around it, for a given config: what a checkpoint is compared with."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from codegen.errors import SpecError
+from codegen.frozen import Frozen
 from codegen.new.values import Values
 from codegen.plan.context import Context
 from codegen.plan.equations import called
@@ -15,8 +15,7 @@ from codegen.spec.loaded import LoadedSpec
 from codegen.spec.mlp import Gated, Moe, Plain
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(Frozen):
     """Names as in `Weights`; a name that ends with `.` stands for all below it."""
 
     model: str
@@ -97,8 +96,7 @@ def norm_names(name: str, norm: Norm, base: Norm, values: Values) -> Iterator[st
         yield f"{name}.bias"
 
 
-@dataclass(frozen=True)
-class _Layer:
+class _Layer(Frozen):
     """The tensors of one flat spec's layer."""
 
     context: Context

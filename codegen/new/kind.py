@@ -1,10 +1,10 @@
 """What kind of model a config describes: dense, mixture of experts, or vision-language."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 
 DENSE, MOE, VLM = "dense", "moe", "vlm"
 CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -23,8 +23,7 @@ EXPERT_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Frozen):
     """The class of a model, the config of its language model, and what told so."""
 
     name: str

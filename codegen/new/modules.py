@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from codegen.frozen import Frozen
 from codegen.new.headers import Shape
 
 # Names that published checkpoints give to projections, the most common first.
@@ -20,8 +21,7 @@ DOWN = ("down_proj", "w2", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "down", "
 _NORM = re.compile(r"norm|(^|_)ln(_|\d|$)|layer_?norm", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(Frozen):
     """Parameters of one module: whether they are there, and their shapes where known."""
 
     path: str
@@ -56,8 +56,7 @@ def modules(tensors: Mapping[str, Shape]) -> dict[str, Module]:
     return dict(sorted(found.items()))
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Frozen):
     """The modules of a layer, by path; those of a mixer by path inside it, which is None where none was recognised."""
 
     attention: str | None

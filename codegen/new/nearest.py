@@ -1,12 +1,12 @@
 """Which existing spec a checkpoint resembles most, and how it differs from it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
+from codegen.frozen import Frozen
 from codegen.layout import PENDING, SPECS
 from codegen.new.expected import Expected, expect
 from codegen.new.kind import MOE
@@ -20,8 +20,7 @@ from codegen.spec.mlp import Moe
 NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Frozen):
     """An existing spec: as written, as loaded, what it expects here, and how alike it is (0 to 1)."""
 
     path: str

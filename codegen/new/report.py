@@ -1,10 +1,9 @@
 """What `codegen new` tells."""
 
-from dataclasses import dataclass
+from codegen.frozen import Frozen
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Frozen):
     """A drafted spec and what it rests on.
 
     Attributes:

@@ -1,9 +1,9 @@
 """What single fields of a config say about the structure, where the draft does not read them yet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
+from codegen.frozen import Frozen
 from codegen.new.body import Body
 from codegen.new.values import Values
 from codegen.spec.equations import GROUPS
@@ -12,8 +12,7 @@ from codegen.spec.language import USUAL_KINDS
 SCHEDULE = "config.layer_types[layer]"
 
 
-@dataclass(frozen=True)
-class Sign:
+class Sign(Frozen):
     """A field, when it matters, and the key that it fills."""
 
     field: str

@@ -2,19 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 from codegen.new.headers import Shape, read_shapes
 from codegen.spec.disk import PATH
 
 MAX_CONFIG = 4_000_000  # bytes
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Frozen):
     """A published model. `tensors` is empty where only a config.json was given."""
 
     shown: str

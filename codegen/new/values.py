@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
+from codegen.frozen import Frozen
 from codegen.plan.evaluate import evaluate
 from codegen.spec.attention import ACTIVATION, EPS
 from codegen.spec.expressions import Refused, python
@@ -57,8 +57,7 @@ CHAINS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(Frozen):
     """The config class of a draft, and what its fields hold in this checkpoint.
 
     `known` says whether transformers has the class; else `declared` are the fields that the draft declares.

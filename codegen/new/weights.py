@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
+from codegen.frozen import Frozen
 from codegen.new.headers import Shape
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Frozen):
     """A checkpoint's tensors by place. Indices inside a layer (experts) are `*`.
 
     model, layers: the paths `transformer` and `h` of `transformer.h.0.ln_1.weight`.

@@ -2,9 +2,9 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from codegen.frozen import Frozen
 from codegen.plan import attention, latent, mlp, moe
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
@@ -24,8 +24,7 @@ MIXED = ("attention", "mlp")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Layers:
+class Layers(Frozen):
     """Every class of the layers, and the expression that picks a layer's class."""
 
     attentions: tuple[AttentionPlan | LatentPlan, ...]

@@ -2,12 +2,13 @@
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem, SpecError
+from codegen.frozen import Frozen
 from codegen.plan.scope import Scope, normal
 from codegen.plan.trees import Combination, Node, Tree, code, leaves, per_layer, tree
 from codegen.spec.keys import Section, key_of
@@ -24,8 +25,7 @@ def _trusted(text: str) -> Expression:
     return expression(text)
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Frozen):
     """A loaded spec, its config class, and the combinations of outcomes that are asked about."""
 
     loaded: LoadedSpec

@@ -2,10 +2,11 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
+from codegen.frozen import Frozen
 from codegen.plan.names import GROUPS
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.loaded import LoadedSpec
@@ -14,8 +15,7 @@ from codegen.spec.values import Equation, Expression, expression
 EQUATION, CONDITION, SCHEDULE = "equation", "condition", "schedule"
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(Frozen):
     """A field, and its role: the key that reads it (`eps`, `window`), or where it stands outside of any key.
 
     inner: the rest of the path, of a field inside a field.

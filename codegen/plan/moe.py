@@ -2,10 +2,10 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
+from codegen.frozen import Frozen
 from codegen.plan.context import Context
 from codegen.plan.names import disk_name
 from codegen.plan.projections import plain_flag
@@ -37,8 +37,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
     return (Moe,)
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Frozen):
     """A field of MoEConfig, the code of its default, and what a spec says for it."""
 
     name: str

@@ -3,15 +3,15 @@
 import ast
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from codegen.frozen import Frozen
 from codegen.spec.values import Expression
 
 DICTIONARIES = ("rope_parameters", "rope_scaling")  # fields of a config that stay dicts at run time
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Frozen):
     """How names of the language are spelled at one place: `config` there, and `layer`, `head_dim`, functions."""
 
     config: str = "config"

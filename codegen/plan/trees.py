@@ -6,24 +6,22 @@ overlay has the last word.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.frozen import Frozen
 from codegen.plan.scope import Scope, is_truth, negated
 from codegen.spec.loaded import Split
 
 Combination = tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(Frozen):
     """The same answer everywhere."""
 
     value: Any
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Frozen):
     """An answer for each outcome of a split."""
 
     split: Split

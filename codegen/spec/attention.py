@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
@@ -16,7 +16,6 @@ ACTIVATIONS = (
 DTYPE = "dtype only: seen in bfloat16"
 
 
-@declared
 class Norm(Section):
     """Every norm of the model inherits this section; `qk_norm` and mixers' norms override single keys."""
 
@@ -33,7 +32,6 @@ class Norm(Section):
     )
 
 
-@declared
 class QKNorm(Norm):
     """Norms of queries and keys."""
 
@@ -45,7 +43,6 @@ class QKNorm(Norm):
     when: Expression | None = when()
 
 
-@declared
 class Rope(Section):
     """Rotary positions. `rope: none` switches them off."""
 
@@ -60,7 +57,6 @@ class Rope(Section):
     apply_dtype: str | None = choice(f"Dtype of the rotation ({DTYPE}).", "model", "float32")
 
 
-@declared
 class Alibi(Section):
     """Linear position biases (Press et al. 2021) on the scores."""
 
@@ -68,7 +64,6 @@ class Alibi(Section):
     dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16")
 
 
-@declared
 class Gate(Section):
     """A gate on the heads' output before the output projection."""
 
@@ -77,7 +72,6 @@ class Gate(Section):
     bias: Expression | None = expr("Bias of the gate's projection.", "False")
 
 
-@declared
 class Softmax(Section):
     """What every softmax attention shares."""
 
@@ -97,7 +91,6 @@ class Softmax(Section):
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
 
 
-@declared
 class Gqa(Softmax):
     """Multi-head, grouped-query and multi-query attention."""
 
@@ -121,7 +114,6 @@ class Gqa(Softmax):
     inner_norm: str | None = text("Name of a norm on the concatenated heads, before the output projection.")
 
 
-@declared
 class Mla(Softmax):
     """Multi-head latent attention (DeepSeek-V2)."""
 

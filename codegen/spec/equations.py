@@ -3,10 +3,10 @@
 import ast
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from codegen.errors import Location
+from codegen.frozen import Frozen
 from codegen.spec.expressions import Refused, operands, python
 from codegen.spec.language import EXPRESSION_CALLS, FUNCTIONS
 from codegen.spec.suggest import cure, nearest
@@ -18,8 +18,7 @@ _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _CONFIG_CALLS = tuple(name for name in EXPRESSION_CALLS if name != "cast")
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Frozen):
     """`input`, `block` or `output`: what it starts from, what it must bind last."""
 
     name: str
@@ -34,8 +33,7 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(Frozen):
     """Something wrong at one equation."""
 
     equation: Equation

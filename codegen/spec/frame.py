@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem
+from codegen.frozen import Frozen
 from codegen.spec.expressions import Refused, parse
 from codegen.spec.language import ConfigDeclaration
 from codegen.spec.load import Node
@@ -38,8 +38,7 @@ TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "equal"
 DOCS_KEYS = ("hub", "paper")
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(Frozen):
     """The frame, with what was left out derived."""
 
     name: str
@@ -52,8 +51,7 @@ class Frame:
     overrides: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class FrameReader:
+class FrameReader(Frozen):
     """Reads the frame of one file; what is wrong goes to `report`."""
 
     root: Node

@@ -6,39 +6,21 @@ then takes the key's `chain`, the first field that the config class has, or its 
 """
 
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache
-from typing import Any, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, TypeAlias, dataclass_transform
 
-T = TypeVar("T")
+from codegen.frozen import Frozen
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def declared(cls: type[T]) -> type[T]:
-    """A section of the language: a frozen dataclass by keywords.
-
-    What dataclasses would generate for each stands once in `Section`: it costs every start of the generator 30 ms.
-    """
-    return dataclass(init=False, kw_only=True, repr=False, eq=False)(cls)
-
-
-@declared
-class Section:
-    """A mapping of the language. `why` becomes the comment at the place that the mapping generates."""
+class Section(Frozen):
+    """A mapping of the language, by keywords. `why` becomes the comment at the place that the mapping generates."""
 
     why: str | None = None
 
-    def __init__(self, **values: Any) -> None:
-        defaults = {field.name: field.default for field in fields(self)}
-        if unknown := values.keys() - defaults.keys():
-            raise TypeError(f"{type(self).__name__} has no key {', '.join(sorted(unknown))}")
-        vars(self).update(defaults, **values)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__(kw_only=True)
 
     def __repr__(self) -> str:
         written = {name: value for name, value in vars(self).items() if value is not None}
@@ -48,8 +30,7 @@ class Section:
 SectionClass: TypeAlias = type[Section]  # a key's own `type` hides the builtin below
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Frozen):
     """What one key of a section may hold.
 
     type: choice (a word, or an expression yielding one), expression, equations, text, mapping (role -> path),

@@ -1,17 +1,17 @@
 """A whole spec: equations, parts, disk layout, and the words that have a meaning of their own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from codegen.frozen import Frozen
 from codegen.spec.attention import Gqa, Mla, Norm, Rope
-from codegen.spec.keys import Section, choice, declared, expr, key, mapping, section, text, when
+from codegen.spec.keys import Section, choice, expr, key, mapping, section, text, when
 from codegen.spec.mixers import GatedDeltaNet, Lightning, Mamba1, Mamba2, RgLru, ShortConv
 from codegen.spec.mlp import Gated, Moe, Plain
 from codegen.spec.values import Equation, Expression
 
 
-@declared
 class Linear(Section):
     """A linear map; with `when` false the identity."""
 
@@ -22,21 +22,18 @@ class Linear(Section):
     when: Expression | None = when()
 
 
-@declared
 class NormPart(Norm):
     """A norm with its own settings."""
 
     top: Expression | None = expr("Whether it is stored beside the base model, and acts just before the head.", "False")
 
 
-@declared
 class Sinusoid(Section):
     """Sinusoidal positions."""
 
     rule: str | None = choice("Spacing of the frequencies.", "base", "tensor2tensor")
 
 
-@declared
 class Embedding(Section):
     """The token embedding."""
 
@@ -46,7 +43,6 @@ class Embedding(Section):
     )
 
 
-@declared
 class Dropout(Section):
     """Probabilities while training."""
 
@@ -57,7 +53,6 @@ class Dropout(Section):
     residual: Expression | None = expr("On what attention and MLP add to the stream.", "0.0")
 
 
-@declared
 class Head(Section):
     """The output head."""
 
@@ -66,23 +61,20 @@ class Head(Section):
     normalize: Expression | None = expr("Whether rows are normalised before the product (Baichuan 2).", "False")
 
 
-@dataclass(frozen=True)
-class Fused:
+class Fused(Frozen):
     """Rows of a stored tensor: `groups` equal blocks, each [part | part | ...]."""
 
     parts: tuple[str, ...]
     groups: Expression | None = None
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(Frozen):
     """Tensors on disk that the model leaves out, and why."""
 
     match: str
     why: str
 
 
-@declared
 class Checkpoint(Section):
     """How the weights lie on disk."""
 
@@ -121,7 +113,6 @@ READY_KINDS = {
 }
 
 
-@declared
 class Spec(Section):
     """One flat spec: base, variants and layer overlays merged. Sections that were not written hold their defaults."""
 
@@ -140,8 +131,7 @@ class Spec(Section):
     checkpoint: Checkpoint = section("Disk layout.", Checkpoint)
 
 
-@dataclass(frozen=True)
-class ConfigDeclaration:
+class ConfigDeclaration(Frozen):
     """A config class of transformers (`transformers:LlamaConfig`), or one that is generated from declared fields."""
 
     class_name: str

@@ -1,17 +1,17 @@
 """A spec file after loading and checking: its frame, its schedules, and one flat spec for each of their outcomes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import CodegenError
+from codegen.frozen import Frozen
 from codegen.spec.language import ConfigDeclaration, Spec
 from codegen.spec.values import Expression
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Frozen):
     """One entry of `variants` or `layers`: what it depends on and which outcomes it has.
 
     `when` entries have the outcomes (False, True); `by` entries one for each kind that the expression may yield.
@@ -24,8 +24,7 @@ class Split:
     why: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class LoadedSpec:
+class LoadedSpec(Frozen):
     """Everything that a spec file says. `flat` maps one outcome per split, in their order, to the merged spec."""
 
     path: str

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 from codegen.spec.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
-from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 
-@declared
 class GroupedNorm(Norm):
     """The norm of a recurrent mixer, over groups, with the gate before or after."""
 
@@ -16,7 +15,6 @@ class GroupedNorm(Norm):
     when: Expression | None = when()
 
 
-@declared
 class Mamba2(Section):
     """State-space mixer with scalar decay per head (Mamba-2)."""
 
@@ -32,14 +30,12 @@ class Mamba2(Section):
     multipliers: Mapping[str, Expression] | None = mapping("Factors.", words=("z", "x", "B", "C", "dt"))
 
 
-@declared
 class InnerNorms(Norm):
     """Norms of dt, B and C."""
 
     names: tuple[str, ...] | None = text("Names of the three norms.", many=True)
 
 
-@declared
 class Mamba1(Section):
     """Selective state-space mixer (Mamba)."""
 
@@ -51,7 +47,6 @@ class Mamba1(Section):
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
 
 
-@declared
 class GatedDeltaNet(Section):
     """Gated delta rule (Gated DeltaNet, and KDA with decay: channel)."""
 
@@ -65,7 +60,6 @@ class GatedDeltaNet(Section):
     norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
 
 
-@declared
 class ShortConv(Section):
     """Gated short convolution (LFM2)."""
 
@@ -73,7 +67,6 @@ class ShortConv(Section):
     bias: Expression | None = expr("Bias.", "False")
 
 
-@declared
 class Lightning(Section):
     """Lightning attention with exponential decay (MiniMax)."""
 
@@ -84,7 +77,6 @@ class Lightning(Section):
     activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
 
 
-@declared
 class RgLru(Section):
     """Real-gated linear recurrent unit (Griffin)."""
 

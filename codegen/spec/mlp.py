@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from codegen.spec.attention import ACTIVATION, ACTIVATIONS, DTYPE
-from codegen.spec.keys import Section, choice, declared, expr, mapping, section, text, when
+from codegen.spec.keys import Section, choice, expr, mapping, section, text, when
 from codegen.spec.values import Expression
 
 
-@declared
 class Glu(Section):
     """A clamped gated unit: act(alpha * gate) * (up + up_offset)."""
 
@@ -17,7 +16,6 @@ class Glu(Section):
     up_offset: Expression | None = expr("Number added to up.", "0")
 
 
-@declared
 class Gated(Section):
     """down(act(gate(x)) * up(x))."""
 
@@ -31,12 +29,10 @@ class Gated(Section):
     multipliers: Mapping[str, Expression] | None = mapping("Factors on the projections.", words=("gate", "up", "down"))
 
 
-@declared
 class Plain(Gated):
     """down(act(up(x)))."""
 
 
-@declared
 class Groups(Section):
     """Group-limited routing."""
 
@@ -47,7 +43,6 @@ class Groups(Section):
     when: Expression | None = when()
 
 
-@declared
 class Renormalize(Section):
     """Division of the chosen weights by their sum."""
 
@@ -57,7 +52,6 @@ class Renormalize(Section):
     norm: Expression | None = expr("Order of the norm instead of the sum.")
 
 
-@declared
 class Router(Section):
     """Which experts a token goes to, and with which weight."""
 
@@ -74,7 +68,6 @@ class Router(Section):
     renormalize: Renormalize | None = section("Renormalisation.", Renormalize, bare="when")
 
 
-@declared
 class Experts(Gated):
     """The routed experts."""
 
@@ -96,7 +89,6 @@ class Experts(Gated):
     sum: str | None = choice("How a token's experts are added up, which rounds differently.", "in_order", "at_once")
 
 
-@declared
 class Shared(Gated):
     """Experts that every token visits."""
 
@@ -111,7 +103,6 @@ class Shared(Gated):
     when: Expression | None = when()
 
 
-@declared
 class Moe(Section):
     """Mixture of experts."""
 

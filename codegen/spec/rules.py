@@ -1,11 +1,12 @@
 """Rules across keys, checked on every flat spec: what is wrong although each key by itself is right."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.errors import Problem
+from codegen.frozen import Frozen
 from codegen.spec import chains, disk, equations
 from codegen.spec.attention import Gqa, Mla, Norm, QKNorm
 from codegen.spec.keys import Section, keys
@@ -30,8 +31,7 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
     yield from _never_called(resolved)
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(Frozen):
     """One flat spec under its rules."""
 
     spec: Spec

@@ -1,11 +1,11 @@
 """The entries of `variants` and `layers`: on what they depend, and which outcomes they may have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem
+from codegen.frozen import Frozen
 from codegen.spec import expressions
 from codegen.spec.fields import missing
 from codegen.spec.keys import Section, keys
@@ -20,8 +20,7 @@ SECTIONS = ("variants", "layers")
 Report = Callable[[Problem], None]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Frozen):
     """One entry: its split, and the overlay that each outcome lays on (none for an outcome that changes nothing)."""
 
     split: Split
@@ -33,8 +32,7 @@ class Entry:
         return self.split.outcomes
 
 
-@dataclass(frozen=True)
-class Reader:
+class Reader(Frozen):
     """Reads the entries of one file; what is wrong goes to `report`."""
 
     config: ConfigClass | None

@@ -1,16 +1,16 @@
 """The values of the language: words, expressions over the config, equations over tensors."""
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from codegen.errors import Location
+from codegen.frozen import Frozen
 
 NOWHERE = Location("<default>", 1, 1)
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(Frozen):
     """An allow-listed expression over `config`, e.g. `config.query_pre_attn_scalar ** -0.5`; a constant is one too.
 
     Two expressions are equal where their texts are; `text` is `ast.unparse` of the tree, so spelling does not matter.
@@ -35,8 +35,7 @@ class Expression:
         return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(self.tree))
 
 
-@dataclass(frozen=True)
-class Equation:
+class Equation(Frozen):
     """`target = value` over tensors, where calls may be parts, norms and functions."""
 
     target: str

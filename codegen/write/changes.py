@@ -1,11 +1,11 @@
 """What a run wants to do to the tree, as data."""
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
 from codegen.errors import CodegenError
 from codegen.fastpath import Signature
+from codegen.frozen import Frozen
 
 
 def signature(stat: os.stat_result) -> Signature:
@@ -13,8 +13,7 @@ def signature(stat: os.stat_result) -> Signature:
     return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Frozen):
     """One file to write or delete. `signature` is that of the content `old`, and must still hold at the commit."""
 
     path: str
@@ -28,8 +27,7 @@ class WriteError(CodegenError):
     """The disk refused; the message says in which state the tree is. Exit code 2."""
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(Frozen):
     """A file that must not be touched, why, and what the person can do about it."""
 
     path: str

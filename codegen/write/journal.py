@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
+
+from codegen.frozen import Frozen
 
 FORWARD = "journal"
 BACKWARD = "undo"
@@ -13,8 +15,7 @@ STAGE = "stage"
 _FEW = 16
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(Frozen):
     """One file. Digests are of whole contents, None for no file; `staged` and `backup` are names in the stage."""
 
     path: str
@@ -24,8 +25,7 @@ class Operation:
     backup: str | None
 
 
-@dataclass(frozen=True)
-class Journal:
+class Journal(Frozen):
     """All operations of one commit, and the folders that it makes, outermost first."""
 
     operations: tuple[Operation, ...]

@@ -5,10 +5,10 @@ unedited file, which may be rewritten, from one that a person changed, which may
 """
 
 import re
-from dataclasses import dataclass
 from hashlib import sha256
 
 from codegen.artifacts import Artifact
+from codegen.frozen import Frozen
 from codegen.write.changes import Change, Conflict, Signature
 
 _CLOSE = {"#": "", "<!--": " -->"}
@@ -18,8 +18,7 @@ _HEADER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(Frozen):
     """What a generated file says of itself; `unedited` if its digest still fits its body."""
 
     spec: str
