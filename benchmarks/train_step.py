@@ -6,7 +6,7 @@ Both are built with the same weights and step by turns on the same batch, so tha
 Prints the median step time of each, its spread, and the ratio theirs / ours (1.0 or more: ours is at least as fast).
 
     python benchmarks/train_step.py [--model llama|qwen3_moe] [--dtype float32 bfloat16] [--mode eager compiled]
-        [--steps 9] [--threads N] [--cpu-time] [--json]
+        [--steps 15] [--threads N] [--cpu-time] [--json]
 """
 
 import argparse
@@ -28,16 +28,18 @@ COMMON = {
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
-MODELS = {
+MODELS = {  # class, shape, batch
     "llama": (
         LlamaForCausalLM,
         COMMON | {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12},
+        (2, 256),
     ),
     "qwen3_moe": (  # the head has a sixth of the active weights; in Qwen3-30B-A3B it is a tenth
         Qwen3MoeForCausalLM,
         COMMON
         | {"hidden_size": 512, "moe_intermediate_size": 256, "num_hidden_layers": 8, "vocab_size": 8192}
         | {"num_experts": 32, "num_experts_per_tok": 4},
+        (8, 512),
     ),
 }
 
@@ -45,7 +47,7 @@ MODELS = {
 def build(name, dtype):
     """(ours, theirs) with equal weights."""
     torch.manual_seed(0)
-    reference, shape = MODELS[name]
+    reference, shape, _ = MODELS[name]
     choices = {"attn_implementation": "sdpa"} | (
         {"experts_implementation": "grouped_mm"} if "num_experts" in shape else {}
     )
@@ -81,7 +83,8 @@ def timed(step, clock):
 def measure(dtype, compiled, options):
     """{ours, theirs: medians in seconds, spread of each, ratio}."""
     clock = time.process_time if options.cpu_time else time.perf_counter
-    ids = torch.randint(MODELS[options.model][1]["vocab_size"], (options.batch, options.length))
+    _, shape, (batch, length) = MODELS[options.model]
+    ids = torch.randint(shape["vocab_size"], (options.batch or batch, options.length or length))
     pair = [make_step(model, ids, compiled) for model in build(options.model, dtype)]
     for step in pair * 2:
         step()
@@ -107,9 +110,9 @@ def main():
     parser.add_argument("--model", default="llama", choices=list(MODELS))
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--mode", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled"])
-    parser.add_argument("--steps", type=int, default=9)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--batch", type=int, help="the model's own, if not given")
+    parser.add_argument("--length", type=int, help="the same")
     parser.add_argument("--threads", type=int, help="torch's default, if not given")
     parser.add_argument(
         "--cpu-time", action="store_true", help="of the process, on a machine that others use (1 thread)"
