@@ -12,6 +12,10 @@ from codegen.render.layers import layer_names
 
 MODELS = "nemo_automodel.components.models"
 LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."
+ATTENTION = (  # expressions of an attention that fill holes of their own names
+    *("head_dim", "head_dim_value", "heads", "kv_heads", "bias", "biases", "names", "fused", "layout", "packed"),
+    *("sinks", "v_head_dim"),
+)
 
 
 def render_model(plan: ModelPlan, format_one: Format) -> str:
@@ -63,22 +67,11 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "rope_in_some_layers": rotation is not None and rotation.some_layers,
         },
         exprs={
-            "head_dim": code(plan.head_dim),
-            "head_dim_value": code(plan.head_dim_value),
-            "heads": code(plan.heads),
-            "kv_heads": code(plan.kv_heads),
-            "bias": code(plan.bias),
-            "biases": code(plan.biases),
-            "names": code(plan.names),
-            "fused": code(plan.fused),
-            "layout": code(plan.layout),
-            "packed": code(plan.packed),
-            "sinks": code(plan.sinks),
+            **{name: code(getattr(plan, name)) for name in ATTENTION},
             "q_norm": code(norm.q_code if norm else None),
             "k_norm": code(norm.k_code if norm else None),
             "inner_norm": code(plan.inner_norm.code if plan.inner_norm else None),
             "out_bias": unless_true(plan.out_bias),
-            "v_head_dim": code(plan.v_head_dim),
             "value_dim": code(plan.v_head_dim or plan.head_dim),
             "gated": code("True" if gate and gate.in_q else None),
             "gate_width": code(gate.width if gate else None),

@@ -6,43 +6,22 @@ import random
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, FineGrainedFP8Config
-from transformers.integrations.finegrained_fp8 import Fp8Dequantize
-from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+from transformers import FineGrainedFP8Config
 
 from nemo_automodel import NeMoAutoModelForCausalLM
-from nemo_automodel._transformers import registry
-from nemo_automodel.components.models.common.checkpoint import expert_loading, loading
+from nemo_automodel.components.models.common.checkpoint import expert_loading
 from tests.common.tiny import batch
-from tests.common.tiny_experts import TinyExpertsConfig, TinyExpertsForCausalLM, TinyExpertsModel, tiny_experts
+from tests.common.tiny_experts import (
+    DISK,
+    EXPERT,
+    TinyExpertsForCausalLM,
+    TinyExpertsModel,
+    rewrite,
+    tiny_experts,
+)
 
 FORMS = [{"stored": False}, {"stored": True}]
-EXPERT = "model.blocks.{}.block_sparse_moe.experts.{}.{}.weight"
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    place = ("tests.common.tiny_experts", "TinyExpertsForCausalLM")
-    monkeypatch.setitem(registry.MODEL_ARCH_MAPPING, "TinyExpertsForCausalLM", place)
-    entry = (place[0], "TinyExpertsConfig")
-    monkeypatch.setitem(registry._CUSTOM_CONFIG_REGISTRATIONS, TinyExpertsConfig.model_type, entry)
-
-
-@pytest.fixture
-def only_in_place(monkeypatch):
-    """transformers' loader may see no expert."""
-    convert = loading.Load.convert
-
-    def refuse(self, tensors, source_patterns, target_patterns, full_layer_name=None, **kwargs):
-        assert "experts" not in full_layer_name, f"{full_layer_name} went through transformers"
-        return convert(self, tensors, source_patterns, target_patterns, full_layer_name, **kwargs)
-
-    monkeypatch.setattr(loading.Load, "convert", refuse)
-
-
-@pytest.fixture
-def never_in_place(monkeypatch):
-    monkeypatch.setattr(expert_loading, "_fills_in_place", lambda *_: False)
+pytestmark = pytest.mark.usefixtures("registered_experts")
 
 
 def load(path, **kwargs):
@@ -55,14 +34,6 @@ def assert_equal(left, right, dtype=None):
     for name, tensor in left.items():
         other = right[name] if dtype is None else right[name].to(tensor.dtype)
         assert torch.equal(tensor, other), name
-
-
-def rewrite(path, change):
-    """Saves the checkpoint's tensors again as `change` leaves them, in one file."""
-    file = path / "model.safetensors"
-    tensors = load_file(file)
-    tensors = change(tensors) or tensors
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, {"format": "pt"})
 
 
 @pytest.mark.parametrize("projections", ["split", "packed"])
@@ -149,10 +120,6 @@ def test_maps_of_one_device(device_map, tmp_path, only_in_place):
     assert_equal(load(tmp_path, device_map=device_map), model)
 
 
-DISK = {"model.embed_tokens": "cpu", "model.blocks.0": "cpu", "model.blocks.1": "disk"}
-DISK |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
-
-
 def test_disk_offload_goes_through_transformers(tmp_path):
     model = tiny_experts()
     model.save_pretrained(tmp_path)
@@ -160,12 +127,6 @@ def test_disk_offload_goes_through_transformers(tmp_path):
     name = "model.blocks.1.mlp.experts.gate_up_proj"
     offloaded = load_file(tmp_path / "offload" / f"{name}.safetensors")[name]
     assert torch.equal(offloaded, model.get_parameter(name))
-
-
-def test_quantised_checkpoints_are_not_offloaded(tmp_path):
-    quantised(tmp_path, "fp8")
-    with pytest.raises(ValueError, match="a quantised checkpoint cannot be offloaded to the disk"):
-        load(tmp_path, device_map=DISK, offload_folder=tmp_path / "offload")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -328,118 +289,3 @@ def test_values_arrive_bit_for_bit(tmp_path, only_in_place):
     assert torch.equal(
         loaded.model.blocks[1].mlp.experts.gate_up_proj[2, :32], model.model.blocks[1].mlp.experts.gate_up_proj[10, :32]
     )
-
-
-def quantise_float8(tensors, block=16):
-    """Every matrix but embedding, head and router in float8 with a random factor to a block; returns what it means."""
-    out, plain = {}, {}
-    for name, tensor in tensors.items():
-        if tensor.dim() < 2 or any(word in name for word in ("embed", "lm_head", "gate.weight")):
-            out[name] = plain[name] = tensor.to(torch.bfloat16)
-            continue
-        values = (tensor * 50).to(torch.float8_e4m3fn)
-        scales = torch.rand([-(-size // block) for size in tensor.shape]) / 50
-        out[name], out[f"{name}_scale_inv"] = values, scales
-        plain[name] = Fp8Dequantize(None)._dequantize_one(values, scales, torch.bfloat16)
-    return out, plain
-
-
-def quantise_mxfp4(tensors):
-    out, plain = {}, {}
-    for name, tensor in tensors.items():
-        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
-            experts, columns, rows = tensor.shape
-            blocks = torch.randint(0, 256, (experts, rows, columns // 32, 16), dtype=torch.uint8)
-            scales = torch.randint(120, 128, blocks.shape[:-1], dtype=torch.uint8)
-            out[f"{name}_blocks"], out[f"{name}_scales"] = blocks, scales
-            plain[name] = convert_moe_packed_tensors(blocks, scales)
-        else:
-            out[name] = plain[name] = tensor.to(torch.bfloat16)
-    return out, plain
-
-
-METHODS = {"fp8": (quantise_float8, False, {"weight_block_size": [16, 16]}), "mxfp4": (quantise_mxfp4, True, {})}
-
-
-def quantised(path, method):
-    """A quantised checkpoint at `path`, and the plain tensors that it stands for."""
-    quantise, stored, fields = METHODS[method]
-    tiny_experts(stored=stored, num_experts=4, head_dim=16).save_pretrained(path)
-    torch.manual_seed(0)
-    kept = {}
-
-    def change(tensors):
-        out, plain = quantise(tensors)
-        kept.update(plain)
-        return out
-
-    rewrite(path, change)
-    config = json.loads((path / "config.json").read_text())
-    config |= {"quantization_config": {"quant_method": method, **fields}, "dtype": "bfloat16"}
-    (path / "config.json").write_text(json.dumps(config))
-    return kept
-
-
-def assert_stands_for(model, plain):
-    disk = model.state_dict_adapter.to_hf(model.state_dict())
-    assert set(disk) == set(plain)
-    for name, tensor in disk.items():
-        assert torch.equal(tensor.to(torch.bfloat16), plain[name]), name
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_quantised_checkpoints_are_decoded_and_exported_plain(method, tmp_path, only_in_place):
-    plain = quantised(tmp_path / "in", method)
-    loaded, info = load(tmp_path / "in", output_loading_info=True)
-    assert not any(info.values())
-    assert {p.dtype for name, p in loaded.named_parameters() if "correction" not in name} == {torch.bfloat16}
-    assert_stands_for(loaded, plain)
-    assert not hasattr(loaded.config, "quantization_config") and not hasattr(loaded, "hf_quantizer")
-    loaded.save_pretrained(tmp_path / "out")
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert "quantization_config" not in config and config["dtype"] == "bfloat16"
-    stored = load_file(tmp_path / "out" / "model.safetensors")
-    assert set(stored) == set(plain)
-    assert all(torch.equal(stored[name].to(torch.bfloat16), tensor) for name, tensor in plain.items())
-
-
-@pytest.mark.parametrize("projections", ["split", "packed"])
-@pytest.mark.parametrize("method", METHODS)
-def test_quantised_checkpoints_by_transformers_loader(method, projections, tmp_path, never_in_place):
-    plain = quantised(tmp_path, method)
-    assert_stands_for(load(tmp_path, backend={"projections": projections}), plain)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_quantised_checkpoints_by_the_class_itself_and_as_state_dicts(method, tmp_path):
-    plain = quantised(tmp_path, method)
-    loaded = TinyExpertsForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
-    assert_stands_for(loaded, plain)
-    config = AutoConfig.from_pretrained(tmp_path)
-    config.quantization_config = None
-    model = TinyExpertsForCausalLM._from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    assert_stands_for(model, plain)
-
-
-@pytest.mark.parametrize("grid", [(4, 2, 4), (4, 1, 1), (1, 1, 1), ()])
-def test_stored_experts_in_float8(grid, tmp_path):
-    """Scales for each expert's blocks or each expert (read one by one), or one for all (decoded as a whole)."""
-    model = tiny_experts(stored=True, num_experts=4)
-    model.save_pretrained(tmp_path)
-    name = "model.blocks.1.mlp.experts.gate_up_proj"
-    values, scales = (torch.randn(4, 32, 64) * 50).to(torch.float8_e4m3fn), torch.rand(grid)
-    rewrite(tmp_path, lambda tensors: {**tensors, name: values, f"{name}_scale_inv": scales})
-    loaded = load(tmp_path)
-    blocks = scales.repeat_interleave(16, 1).repeat_interleave(16, 2) if grid == (4, 2, 4) else scales
-    stored = dict(loaded.state_dict_adapter.convert_single_tensor_to_hf(name, loaded.get_parameter(name)))[name]
-    assert torch.equal(stored, values.float() * blocks)
-
-
-def test_a_lost_scale_is_told(tmp_path):
-    quantised(tmp_path, "fp8")
-    lost = EXPERT.format(0, 2, "w1") + "_scale_inv"
-    rewrite(tmp_path, lambda tensors: {name: t for name, t in tensors.items() if name != lost})
-    with pytest.raises(ValueError, match=r"experts\.2\.w1\.weight is float8 and the checkpoint has no"):
-        load(tmp_path)

@@ -1,12 +1,17 @@
 """The decoder of tiny.py with routed experts for its MLP: one by one on disk, or turned and interleaved in one."""
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.rules import PackQKV, Rename
 from tests.common.tiny import TinyConfig, TinyForCausalLM, TinyModel
+
+EXPERT = "model.blocks.{}.block_sparse_moe.experts.{}.{}.weight"  # layer, expert, projection
+DISK = {"model.embed_tokens": "cpu", "model.blocks.0": "cpu", "model.blocks.1": "disk"}
+DISK |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
 
 
 class TinyExpertsConfig(TinyConfig):
@@ -105,3 +110,11 @@ def tiny_experts(projections="split", seed=0, **fields):
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.2)
     return model.eval()
+
+
+def rewrite(path, change):
+    """Saves the checkpoint's tensors again as `change` leaves them, in one file."""
+    file = path / "model.safetensors"
+    tensors = load_file(file)
+    tensors = change(tensors) or tensors
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, {"format": "pt"})
