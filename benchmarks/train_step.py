@@ -38,7 +38,7 @@ MODELS = {  # class, shape, batch
         Qwen3MoeForCausalLM,
         COMMON
         | {"hidden_size": 512, "moe_intermediate_size": 256, "num_hidden_layers": 8, "vocab_size": 8192}
-        | {"num_experts": 32, "num_experts_per_tok": 4},
+        | {"num_experts": 32, "num_experts_per_tok": 4, "tie_word_embeddings": False},
         (8, 512),
     ),
 }
@@ -48,10 +48,11 @@ def build(name, dtype):
     """(ours, theirs) with equal weights."""
     torch.manual_seed(0)
     reference, shape, _ = MODELS[name]
-    choices = {"attn_implementation": "sdpa"} | (
-        {"experts_implementation": "grouped_mm"} if "num_experts" in shape else {}
-    )
+    mixture = "num_experts" in shape
+    choices = {"attn_implementation": "sdpa"} | ({"experts_implementation": "grouped_mm"} if mixture else {})
     theirs = reference._from_config(reference.config_class(**shape), dtype=dtype, **choices)
+    if mixture:  # tokens that differ, so that untrained routers spread them as balanced ones do
+        torch.nn.init.normal_(theirs.get_input_embeddings().weight)
     config = reference.config_class(**shape)
     ours = NeMoAutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
     assert type(ours) is not reference, f"the registry does not know {reference.__name__}: run codegen apply"
