@@ -31,7 +31,7 @@ def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> Contrac
         "model_module": f"nemo_automodel.components.models.{model.name}.model",
         "config_class": f"{model.config.module}:{model.config.class_name}",
     }
-    attributes |= {name: spec.tests[name] for name in ("reference", "attention", "positions") if name in spec.tests}
+    attributes |= spec.reference
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
     contract = "MixtureContract" if has_experts(spec) else "ModelContract"
     return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, configs(spec, known))

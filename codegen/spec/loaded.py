@@ -39,6 +39,11 @@ class LoadedSpec(Frozen):
     flat: Mapping[tuple[Any, ...], Spec]
     unready: tuple[str, ...] = ()  # keys and words that have no template yet, e.g. "mlp.kind: moe"
 
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What `tests` says of the reference and how it is run."""
+        return {name: self.tests[name] for name in ("reference", "attention", "positions") if name in self.tests}
+
 
 def config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:
     """The config class of a spec: a row of the table, or what the spec declares.

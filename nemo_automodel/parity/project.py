@@ -34,10 +34,7 @@ class Project:
     def subject(self) -> Subject:
         """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
         model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
-        tests = {
-            name: self.spec.tests[name] for name in ("reference", "attention", "positions") if name in self.spec.tests
-        }
-        return subject(model, self.config_path, **tests)
+        return subject(model, self.config_path, **self.spec.reference)
 
 
 def open_project(name: str, root: Path) -> Project:

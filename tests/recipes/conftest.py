@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from nemo_automodel.recipes.config import load_recipe
+from tests.recipes.short import write_recipe
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "llm_finetune"
 WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(30))]
 
 
@@ -37,19 +35,5 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, checkpoint: Path) -> Path:
-    """llama's generated example, cut down to seconds; its output goes to `out` beside it."""
-    overrides = [
-        f"model.pretrained_model_name_or_path={checkpoint}",
-        f"trainer.output_dir={tmp_path / 'out'}",
-        "trainer.max_steps=6",
-        "trainer.save_steps=3",
-        "trainer.per_device_train_batch_size=4",
-        "trainer.gradient_accumulation_steps=2",
-        "trainer.warmup_steps=0",
-        "dataset.samples=64",
-        "dataset.sequence_length=16",
-        "optimizer.lr=1e-2",
-    ]
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(load_recipe(EXAMPLES / "llama" / "llama.yaml", overrides), sort_keys=False))
-    return path
+    """llama's generated example, cut down to seconds."""
+    return write_recipe(tmp_path, "llama", checkpoint, "trainer.max_steps=6", "trainer.save_steps=3")

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, Glm4MoeConfig
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.finetune import finetune, main
-from tests.recipes.conftest import EXAMPLES
+from tests.recipes.short import write_recipe
 from tests.recipes.test_finetune import drop_all_but, losses, torchrun
 
 STEP, FAVOURED = 0.01, [1, 4]
@@ -50,22 +49,8 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, mixture: Path) -> Path:
-    overrides = [
-        f"model.pretrained_model_name_or_path={mixture}",
-        f"model.moe.gate_bias_update_factor={STEP}",
-        f"trainer.output_dir={tmp_path / 'out'}",
-        "trainer.max_steps=4",
-        "trainer.save_steps=2",
-        "trainer.per_device_train_batch_size=4",
-        "trainer.gradient_accumulation_steps=2",
-        "trainer.warmup_steps=0",
-        "dataset.samples=64",
-        "dataset.sequence_length=16",
-        "optimizer.lr=1e-2",
-    ]
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(load_recipe(EXAMPLES / "glm4_moe" / "glm4_moe.yaml", overrides), sort_keys=False))
-    return path
+    moving = f"model.moe.gate_bias_update_factor={STEP}"
+    return write_recipe(tmp_path, "glm4_moe", mixture, moving, "trainer.max_steps=4", "trainer.save_steps=2")
 
 
 def assert_moved(folder: Path, steps: int) -> None:

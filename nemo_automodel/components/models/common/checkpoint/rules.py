@@ -125,11 +125,10 @@ class Rename(Rule):
 
 
 @dataclass(frozen=True)
-class Transpose(Rule):
-    """Stored [in, out] (GPT-2's Conv1D), used [out, in]; vectors stay."""
+class OneTensor(Rule):
+    """A tensor that has the same name on disk and in memory."""
 
     path: str
-    turns = True
 
     @property
     def disk(self):
@@ -138,6 +137,12 @@ class Transpose(Rule):
     @property
     def memory(self):
         return self.path
+
+
+class Transpose(OneTensor):
+    """Stored [in, out] (GPT-2's Conv1D), used [out, in]; vectors stay."""
+
+    turns = True
 
     def load(self, parts):
         return parts[0][0].t()
@@ -146,20 +151,10 @@ class Transpose(Rule):
         return [[tensor.t()]]
 
 
-@dataclass(frozen=True)
-class Unsqueeze(Rule):
+class Unsqueeze(OneTensor):
     """A vector that is stored as a row: [1, n] on disk, [n] in memory. Its rank tells the side, so vectors pass."""
 
-    path: str
     keeps_name = False
-
-    @property
-    def disk(self):
-        return (self.path,)
-
-    @property
-    def memory(self):
-        return self.path
 
     def load(self, parts):
         tensor = parts[0][0]
