@@ -132,9 +132,9 @@ class DecoderModel(Decoder):
             raise ValueError(f"a batch of {x.shape[0]} texts without any position: give at least one token to each")
         if use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
+        masks = self.masks(x, attention_mask, past_key_values, position_ids)
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
-        masks = self.masks(x, attention_mask, past_key_values, position_ids)
         x = self.embed(x, self._embedded_positions(position_ids, attention_mask))
         ropes = self._ropes(x, position_ids)
         for layer in self.decoder_layers[: self.config.num_hidden_layers]:
@@ -174,7 +174,10 @@ class DecoderModel(Decoder):
         return {kind: each(x, position_ids) for kind, each in tables.items()}
 
     def masks(self, x, attention_mask, past_key_values, position_ids):
-        """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already."""
+        """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already.
+
+        position_ids are the caller's: None tells that no sequences are packed.
+        """
         if isinstance(attention_mask, dict):
             return attention_mask
         alibi = getattr(self, "alibi", None)

@@ -43,6 +43,8 @@ class MaskKind:
 
     def create(self, config, allow_is_causal_skip, **arguments):
         """The mask in the form that the config's attention implementation wants; None where it needs none."""
+        if allow_is_causal_skip and self._is_plain(config, arguments):
+            return None
         arguments["allow_is_causal_skip"] = allow_is_causal_skip
         if self.window is not None:
             return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
@@ -53,10 +55,23 @@ class MaskKind:
             return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
         return create_causal_mask(config=config, and_mask_function=_same_chunk(packed, self.chunk), **arguments)
 
+    def _is_plain(self, config, arguments):
+        """Whether sdpa's `is_causal` says it all, without a look at any value: a compiler cannot look.
+
+        transformers makes a mask whenever a model is traced, which costs a compiled step the causal kernel.
+        """
+        if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+            return False
+        given = (arguments[name] for name in ("attention_mask", "position_ids", "past_key_values"))
+        if config._attn_implementation != "sdpa" or any(value is not None for value in given):
+            return False
+        return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach
+
 
 def _packed(arguments):
     """[1 or B, S]: the number of the sequence that a token belongs to, where positions tell; None where they do not."""
-    if arguments["attention_mask"] is not None or arguments["past_key_values"] is not None:
+    given = arguments["attention_mask"], arguments["past_key_values"]
+    if arguments["position_ids"] is None or any(value is not None for value in given):
         return None
     return find_packed_sequence_indices(arguments["position_ids"])
 

@@ -10,12 +10,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.linear import transformer_engine
-
-
-def rms(x, eps):
-    """x [..., D] in fp32, divided by its root mean square."""
-    x = x.float()
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+from nemo_automodel.components.models.common.rms_norm import rms, rms_norm
 
 
 def standardise(x, eps):
@@ -65,7 +60,7 @@ class RMSNorm(Norm):
     def forward(self, x):
         if self.is_fused:
             return fused_rms_norm(x, self.weight, self.eps)
-        return self.weight * rms(x, self.eps).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps, rounds_first=True)
 
 
 class Float32RMSNorm(Norm):
@@ -74,7 +69,7 @@ class Float32RMSNorm(Norm):
     def forward(self, x):
         if self.is_fused:
             return fused_rms_norm(x, self.weight, self.eps)
-        return (self.weight * rms(x, self.eps)).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps, rounds_first=False)
 
 
 class OffsetRMSNorm(Norm):
@@ -83,7 +78,7 @@ class OffsetRMSNorm(Norm):
     start = 0.0
 
     def forward(self, x):
-        return rms(x, self.eps).to(x.dtype) * (1.0 + self.weight)
+        return rms_norm(x, 1.0 + self.weight, self.eps, rounds_first=True)
 
 
 class OffsetFloat32RMSNorm(Norm):
@@ -94,7 +89,7 @@ class OffsetFloat32RMSNorm(Norm):
     def forward(self, x):
         if self.is_fused:
             return fused_rms_norm(x, 1.0 + self.weight, self.eps)
-        return (rms(x, self.eps) * (1.0 + self.weight.float())).to(x.dtype)
+        return rms_norm(x, 1.0 + self.weight.float(), self.eps, rounds_first=False)
 
 
 class UnitRMSNorm(nn.Module):

@@ -35,7 +35,19 @@ class RotaryTable(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             angles = positions[..., None].float() * inverse
             dtype = self.dtype or x.dtype
-            return (angles.cos() * factor).to(dtype), (angles.sin() * factor).to(dtype)
+            table = (angles.cos() * factor).to(dtype), (angles.sin() * factor).to(dtype)
+        return tuple(map(_stored, table)) if torch.compiler.is_compiling() else table
+
+
+@torch.library.custom_op("nemo_automodel::stored", mutates_args=())
+def _stored(x: torch.Tensor) -> torch.Tensor:
+    """A copy that a compiler does not see through: it would compute powers and cosines anew in every layer."""
+    return x.clone()
+
+
+@_stored.register_fake
+def _(x):
+    return torch.empty_like(x)
 
 
 def rotate_halves(x, cos, sin):

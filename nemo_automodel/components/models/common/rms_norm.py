@@ -1,0 +1,76 @@
+"""RMSNorm as a formula, and with its weight as one node of autograd, which reads memory once each way.
+
+The node keeps x and one number a row. With y = x / rms(x) and h = gradient * weight, the gradient by x is
+(h - y * mean(h * y)) / rms(x). Its values are those of the formula, bit for bit; gradients are taken in fp32.
+"""
+
+import torch
+
+from nemo_automodel.components.models.common.row_blocks import (
+    as_rows,
+    from_rows,
+    outgrows_a_block,
+    row_blocks,
+    row_order,
+)
+
+
+def rms(x, eps):
+    """x [..., D] in fp32, divided by its root mean square."""
+    x = x.float()
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+
+
+def rms_norm(x, weight, eps, *, rounds_first):
+    """x [..., D] scaled by a weight that broadcasts: in x's dtype, to which it is rounded first, or in fp32."""
+    if _is_worth_a_node(x, weight, rounds_first):
+        return _RMSNorm.apply(x, weight, eps, rounds_first)
+    unit = rms(x, eps)
+    return weight * unit.to(x.dtype) if rounds_first else (weight * unit).to(x.dtype)
+
+
+def _is_worth_a_node(x, weight, rounds_first):
+    """A compiler fuses the formula by itself; subclasses of tensors (DTensor) have rules for its operators alone."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_block(x):
+        return False
+    if type(x) is not torch.Tensor or type(weight) not in (torch.Tensor, torch.nn.Parameter) or weight.dim() != 1:
+        return False
+    return weight.dtype == x.dtype or (weight.dtype == torch.float32 and not rounds_first)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps, rounds_first):
+        order = row_order(x)
+        rows = as_rows(x, order)
+        out, scale = torch.empty_like(rows), rows.new_empty((len(rows), 1), dtype=torch.float32)
+        for x_rows, y, s in row_blocks(rows, out, scale):
+            x_rows = x_rows.float()
+            torch.mean(x_rows.square(), -1, keepdim=True, out=s).add_(eps).rsqrt_()
+            unit = (x_rows * s).to(x.dtype if rounds_first else torch.float32)
+            _into(y, torch.mul, unit, weight)
+        ctx.save_for_backward(x, weight, scale)
+        return from_rows(out, x, order)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        x, weight, scale = ctx.saved_tensors
+        order, weight32 = row_order(x), weight.float()
+        rows, grad = as_rows(x, order), as_rows(grad, order)
+        grad_x, grad_weight = torch.empty_like(rows), torch.zeros_like(weight32)
+        for x_rows, g, s, out in row_blocks(rows, grad, scale, grad_x):
+            unit, g = x_rows * s, g.float()
+            product = g * unit
+            grad_weight += product.sum(0)
+            mean = (product @ weight32).div_(x.shape[-1])[:, None]
+            _into(out, torch.mul, (g * weight32).addcmul_(unit, mean, value=-1), s)
+        return from_rows(grad_x, x, order), grad_weight.to(weight.dtype), None, None
+
+
+def _into(out, function, *args):
+    """Computed in the dtype of the arguments, rounded to that of `out`."""
+    if torch.result_type(*args) == out.dtype:
+        function(*args, out=out)
+    else:
+        out.copy_(function(*args))

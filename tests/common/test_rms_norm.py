@@ -1,0 +1,83 @@
+"""RMSNorm as one node of autograd, against the formula under autograd."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nemo_automodel.components.models.common import row_blocks
+from nemo_automodel.components.models.common.norm import (
+    Float32RMSNorm,
+    OffsetFloat32RMSNorm,
+    OffsetRMSNorm,
+    RMSNorm,
+)
+from nemo_automodel.components.models.common.row_blocks import as_rows, from_rows, row_order
+
+LAYOUTS = {
+    "dense": lambda: torch.randn(3, 50, 32),
+    "heads apart": lambda: torch.randn(2, 25, 6, 32).transpose(1, 2),
+    "gaps": lambda: torch.randn(2, 25, 12, 32)[:, :, ::2].transpose(1, 2),
+    "repeated": lambda: torch.randn(5, 1, 32).expand(5, 30, 32),
+    "columns": lambda: torch.randn(40, 64)[:, 8:40],
+}
+
+
+def trained(norm, x, grad):
+    """[output, gradient of x, gradient of the weight]."""
+    x = x.detach().requires_grad_()
+    norm.zero_grad()
+    y = norm(x)
+    y.backward(grad)
+    return y.detach(), x.grad, norm.weight.grad
+
+
+def as_node_and_formula(norm, x, monkeypatch, node="_RMSNormBackward"):
+    grad = torch.randn(x.shape).to(x.dtype)
+    monkeypatch.setattr(row_blocks, "CORE_BYTES", 2**30)
+    formula = trained(norm, x, grad)
+    monkeypatch.setattr(row_blocks, "CORE_BYTES", 700 // torch.get_num_threads())  # about five rows
+    assert norm(x.detach().requires_grad_()).grad_fn.name() == node
+    return trained(norm, x, grad), formula
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", [RMSNorm, Float32RMSNorm, OffsetRMSNorm, OffsetFloat32RMSNorm])
+def test_values_are_the_formulas_and_gradients_its_own(kind, layout, dtype, monkeypatch):
+    norm, x = kind(32, 1e-5), LAYOUTS[layout]().to(dtype)
+    norm.weight.data.normal_()
+    (y, *grads), (wanted, *wanted_grads) = as_node_and_formula(norm.to(dtype), x, monkeypatch)
+    assert torch.equal(y, wanted)
+    bound = 1e-5 if dtype == torch.float32 else 0.02
+    for grad, other in zip(grads, wanted_grads, strict=True):
+        assert (grad - other).norm() <= bound * other.norm()
+
+
+def test_bfloat16_gradients_are_nearer_to_the_truth(monkeypatch):
+    x, norm = torch.randn(200, 32).bfloat16(), RMSNorm(32, 1e-5).to(torch.bfloat16)
+    norm.weight.data.normal_()
+    torch.manual_seed(1)
+    node, formula = as_node_and_formula(norm, x, monkeypatch)
+    torch.manual_seed(1)
+    _, truth = as_node_and_formula(norm.float(), x.float(), monkeypatch)
+    for ours, plain, exact in zip(node[1:], formula[1:], truth[1:], strict=True):
+        assert (ours - exact).norm() <= (plain - exact).norm()
+
+
+def test_a_compiler_and_a_weight_a_head_get_the_formula(monkeypatch):
+    monkeypatch.setattr(row_blocks, "CORE_BYTES", 1)
+    norm = RMSNorm((4, 32), 1e-5)
+    assert norm(torch.randn(9, 4, 32, requires_grad=True)).grad_fn.name() == "MulBackward0"
+    graphs = []
+    compiled = torch.compile(RMSNorm(32, 1e-5), backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    compiled(torch.randn(9, 32, requires_grad=True))
+    assert "autograd" not in graphs[0].code
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.permutations(range(3)), st.lists(st.integers(1, 4), min_size=4, max_size=4))
+def test_rows_and_back(order, shape):
+    x = torch.randn(shape).permute(*order, 3)
+    found = row_order(x)
+    assert torch.equal(from_rows(as_rows(x, found), x, found), x)
