@@ -127,3 +127,40 @@ def test_flex_equals_eager():
 def test_a_base_model_of_layers_under_another_name_knows_its_kinds():
     model = TinyForCausalLM(TinyConfig(windows=[6, None]))
     assert [layer.mask_kind for layer in model.model.blocks] == ["sliding_attention", "full_attention"]
+
+
+def compiled_with(model, **inputs):
+    """Logits of the compiled model, and for each call of sdpa whether it got a mask."""
+    masked = []
+
+    def record(graph, _):
+        calls = [node for node in graph.graph.nodes if node.target is torch.nn.functional.scaled_dot_product_attention]
+        masked.extend(call.kwargs["attn_mask"] is not None for call in calls)
+        assert all(call.kwargs["is_causal"] is (call.kwargs["attn_mask"] is None) for call in calls)
+        return graph
+
+    torch._dynamo.reset()
+    with torch.no_grad():
+        return torch.compile(model, backend=record, fullgraph=True)(**inputs, use_cache=False).logits, masked
+
+
+POSITIONS = torch.cat([torch.arange(7), torch.arange(13)])[None]
+
+
+@pytest.mark.parametrize(
+    ("structure", "inputs", "masked"),
+    [
+        ({}, {}, [False, False]),
+        ({"windows": [20, 19]}, {}, [False, True]),
+        ({"chunks": [None, 20]}, {}, [False, False]),
+        ({"use_alibi": True}, {}, [True, True]),
+        ({}, {"position_ids": POSITIONS}, [True, True]),
+        ({"chunks": [None, 6]}, {"position_ids": POSITIONS}, [True, True]),
+        ({}, {"attention_mask": torch.tensor([[0] * 3 + [1] * 17])}, [True, True]),
+    ],
+)
+def test_a_compiled_model_makes_a_mask_where_causality_is_not_all(structure, inputs, masked):
+    model, ids = tiny(attention="sdpa", **structure), torch.arange(3, 23)[None]
+    logits, found = compiled_with(model, input_ids=ids, **inputs)
+    assert found == masked
+    assert torch.allclose(logits, model(input_ids=ids, **inputs, use_cache=False).logits, atol=2e-5)

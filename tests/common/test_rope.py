@@ -146,3 +146,12 @@ def test_get_rope_config_asks_for_the_layer_type():
     assert get_rope_config(config, "sliding")[0] == 1e4
     with pytest.raises(ValueError, match="name one of full, sliding"):
         get_rope_config(config)
+
+
+def test_a_compiled_table_is_stored_and_the_same():
+    """A compiler that saw through it would compute powers and cosines in each layer's kernels."""
+    table, x, positions = RotaryTable(10000.0, 16), torch.randn(2, 9, 16), torch.arange(9)[None]
+    graphs = []
+    compiled = torch.compile(table, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    assert all(torch.equal(a, b) for a, b in zip(compiled(x, positions), table(x, positions), strict=True))
+    assert [str(node.target) for node in graphs[0].graph.nodes].count("nemo_automodel.stored.default") == 2

@@ -39,8 +39,8 @@ class EcosystemContract(Binding):
         close(self.logits(ours, self.batch()), self.logits(theirs, self.batch()))
         assert not torch.equal(self.logits(ours, self.batch()), self.logits(self.ours(main), self.batch()))
 
-    def test_layers_compile_without_graph_breaks(self):
-        model, batch = self.fresh(), self.batch("left")
+    def test_layers_compile_without_graph_breaks(self, backend):
+        model, batch = self.fresh(backend=backend), self.batch("left")
         wanted = self.logits(model, batch)
         torch._dynamo.reset()
         for layer in {layer.mask_kind: layer for layer in model.base_model.decoder_layers}.values():

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from nemo_automodel.components.moe.grouping import group
+from nemo_automodel.components.moe.products import grad_products, products, slices
 
 BLOCK_ROWS = 2048
 HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
@@ -34,9 +35,9 @@ class _Blockwise(torch.autograd.Function):
         y[-1] = 0  # what choices of experts that are elsewhere add
         blocks = _blocks(groups.sizes)
         for block, rows in blocks:
-            _products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
+            products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
             hidden = (activate(h[rows]) * factors[rows]).to(x.dtype)
-            _products(hidden, down.transpose(1, 2), block, y[rows])
+            products(hidden, down.transpose(1, 2), block, y[rows])
             if down_bias is not None:
                 y[rows] += (_spread(down_bias, block) * factors[rows]).to(x.dtype)
         ctx.save_for_backward(x, up, up_bias, down, down_bias, h, tokens, factors, groups.rows)
@@ -57,8 +58,8 @@ class _Blockwise(torch.autograd.Function):
             with torch.enable_grad():
                 h_block, factor = h[rows].detach().requires_grad_(), factors[rows].detach().requires_grad_()
                 hidden = (ctx.activate(h_block) * factor).to(x.dtype)
-            _grad_products(grad_y, hidden.detach(), block, grad_down)
-            grad_hidden = _products(grad_y, down, block, torch.empty_like(hidden))
+            grad_products(grad_y, hidden.detach(), block, grad_down)
+            grad_hidden = products(grad_y, down, block, torch.empty_like(hidden))
             grad_h, grad_factor = torch.autograd.grad(hidden, (h_block, factor), grad_hidden)
             if down_bias is not None:
                 grad_factor += (grad_y * _spread(down_bias, block)).sum(1, keepdim=True)
@@ -66,8 +67,8 @@ class _Blockwise(torch.autograd.Function):
             if up_bias is not None:
                 _add_sums(grad_h, block, grad_up_bias)
             grad_factors[rows] = grad_factor[:, 0]
-            _grad_products(grad_h, x.index_select(0, tokens[rows]), block, grad_up)
-            _products(grad_h, up, block, grad_x[rows])
+            grad_products(grad_h, x.index_select(0, tokens[rows]), block, grad_up)
+            products(grad_h, up, block, grad_x[rows])
         grad_x = F.embedding_bag(choice_rows, grad_x, mode="sum")
         return grad_x, None, grad_factors[choice_rows], grad_up, grad_up_bias, grad_down, grad_down_bias, None
 
@@ -107,30 +108,6 @@ def _blocks(sizes):
     return [*blocks, (block, slice(start, end))] if block else blocks
 
 
-def _slices(block, *rows):
-    """(expert, its part of each of `rows`) for the experts of a block."""
-    sizes = [size for _, size in block]
-    return zip((expert for expert, _ in block), *(each.split(sizes) for each in rows), strict=True)
-
-
-def _products(x, weights, block, out, bias=None):
-    """out = x @ weights[e] (+ bias[e]) for each expert's rows: x [S, A], weights [E, A, B] -> out [S, B]."""
-    weights = weights.unbind(0)
-    for expert, x_rows, out_rows in _slices(block, x, out):
-        if bias is None:
-            torch.mm(x_rows, weights[expert], out=out_rows)
-        else:
-            torch.addmm(bias[expert], x_rows, weights[expert], out=out_rows)
-    return out
-
-
-def _grad_products(grad, x, block, out):
-    """out[e] = grad^T @ x for each expert's rows: grad [S, A], x [S, B], out [E, A, B] or None."""
-    if out is not None:
-        for expert, grad_rows, x_rows in _slices(block, grad, x):
-            torch.mm(grad_rows.t(), x_rows, out=out[expert])
-
-
 def _spread(bias, block):
     """The bias of each row's expert: [E, D] -> [S, D]."""
     experts, sizes = (torch.tensor(column) for column in zip(*block, strict=True))
@@ -139,5 +116,5 @@ def _spread(bias, block):
 
 def _add_sums(grad, block, out):
     """out[e] = the sum of each expert's rows: grad [S, D], out [E, D]."""
-    for expert, rows in _slices(block, grad):
+    for expert, rows in slices(block, grad):
         torch.sum(rows, dim=0, out=out[expert])

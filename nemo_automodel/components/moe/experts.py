@@ -13,6 +13,7 @@ from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
 from nemo_automodel.components.moe.blockwise import blockwise
 from nemo_automodel.components.moe.grouping import sort_choices
+from nemo_automodel.components.moe.products import grouped_product
 
 
 class GroupedExperts(nn.Module):
@@ -144,7 +145,9 @@ def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
 
 def _grouped_linear(x, weight, bias, offsets, experts, here):
     """Rows past the last offset are left unwritten by the product, so they are cleared."""
-    y = F.grouped_mm(x.contiguous(), weight.transpose(1, 2), offs=offsets)
+    is_traceable = x.dtype == torch.bfloat16 or not torch.compiler.is_compiling()
+    product = F.grouped_mm if is_traceable else grouped_product
+    y = product(x.contiguous(), weight.transpose(1, 2), offs=offsets)
     if bias is not None:
         y = y + bias[experts]
     return y.masked_fill(~here, 0)

@@ -23,7 +23,9 @@ class Groups:
 def sort_choices(indices, experts):
     """indices [T, k] -> order [T * k] of the choices by expert, and counts [E]; ids from E on come last, uncounted."""
     flat = indices.flatten()
-    return flat.argsort(stable=True), torch.bincount(flat, minlength=experts)[:experts]
+    order = flat.argsort(stable=True)
+    starts = torch.searchsorted(flat[order], torch.arange(experts + 1, device=flat.device))
+    return order, starts.diff()
 
 
 def group(indices, experts, coarse=False):
