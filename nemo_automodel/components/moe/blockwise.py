@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from nemo_automodel.components.moe.grouping import group
 from nemo_automodel.components.moe.products import grad_products, products, slices
 
-BLOCK_ROWS = 2048
+BLOCK_ROWS = 4096
 HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
 
 

@@ -9,12 +9,15 @@ def products(x, weights, block, out, bias=None):
 
     `block` is [(expert, rows), ...] in the order of the rows.
     """
-    weights = weights.unbind(0)
+    if not block:
+        return out
+    first, last = block[0][0], block[-1][0]
+    weights = weights[first : last + 1].unbind(0)  # one by one would take longer than a small product
     for expert, x_rows, out_rows in slices(block, x, out):
         if bias is None:
-            torch.mm(x_rows, weights[expert], out=out_rows)
+            torch.mm(x_rows, weights[expert - first], out=out_rows)
         else:
-            torch.addmm(bias[expert], x_rows, weights[expert], out=out_rows)
+            torch.addmm(bias[expert], x_rows, weights[expert - first], out=out_rows)
     return out
 
 
