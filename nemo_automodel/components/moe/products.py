@@ -40,31 +40,37 @@ def grouped_product(x: Tensor, weights: Tensor, offs: Tensor) -> Tensor:
 
     What `torch.nn.functional.grouped_mm` computes, which torch 2.13 traces in bfloat16 alone.
     """
-    block, end = _block(offs)
-    out = x.new_empty((x.shape[0], weights.shape[2]))
-    out[end:] = 0
-    products(x[:end], weights, block, out[:end])
-    return out
+    return _all_rows(x, weights, *_block(offs))
 
 
 @grouped_product.register_fake
 def _(x, weights, offs):
-    return x.new_empty((x.shape[0], weights.shape[2]))
+    return _room(x, weights)
 
 
 @torch.library.custom_op("nemo_automodel::grouped_product_backward", mutates_args=())
 def _backward(grad: Tensor, x: Tensor, weights: Tensor, offs: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients by x and by the weights."""
     block, end = _block(offs)
-    grad_x, grad_weights = torch.zeros_like(x), torch.zeros_like(weights, memory_format=torch.contiguous_format)
-    products(grad[:end], weights.transpose(1, 2), block, grad_x[:end])
+    grad_weights = torch.zeros_like(weights, memory_format=torch.contiguous_format)
     grad_products(x[:end], grad[:end], block, grad_weights)
-    return grad_x, grad_weights
+    return _all_rows(grad, weights.transpose(1, 2), block, end), grad_weights
 
 
 @_backward.register_fake
 def _(grad, x, weights, offs):
-    return torch.empty_like(x), torch.empty_like(weights, memory_format=torch.contiguous_format)
+    return _room(grad, weights.transpose(1, 2)), torch.empty_like(weights, memory_format=torch.contiguous_format)
+
+
+def _room(x, weights):
+    return x.new_empty((x.shape[0], weights.shape[2]))
+
+
+def _all_rows(x, weights, block, end):
+    out = _room(x, weights)
+    out[end:] = 0
+    products(x[:end], weights, block, out[:end])
+    return out
 
 
 def _block(offs):

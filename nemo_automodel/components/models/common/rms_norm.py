@@ -48,7 +48,7 @@ class _RMSNorm(torch.autograd.Function):
             x_rows = x_rows.float()
             torch.mean(x_rows.square(), -1, keepdim=True, out=s).add_(eps).rsqrt_()
             unit = (x_rows * s).to(x.dtype if rounds_first else torch.float32)
-            _into(y, torch.mul, unit, weight)
+            _multiply(unit, weight, out=y)
         ctx.save_for_backward(x, weight, scale)
         return from_rows(out, x, order)
 
@@ -64,13 +64,13 @@ class _RMSNorm(torch.autograd.Function):
             product = g * unit
             grad_weight += product.sum(0)
             mean = (product @ weight32).div_(x.shape[-1])[:, None]
-            _into(out, torch.mul, (g * weight32).addcmul_(unit, mean, value=-1), s)
+            _multiply((g * weight32).addcmul_(unit, mean, value=-1), s, out=out)
         return from_rows(grad_x, x, order), grad_weight.to(weight.dtype), None, None
 
 
-def _into(out, function, *args):
-    """Computed in the dtype of the arguments, rounded to that of `out`."""
-    if torch.result_type(*args) == out.dtype:
-        function(*args, out=out)
+def _multiply(a, b, *, out):
+    """In the dtype of a and b, rounded to that of `out`."""
+    if torch.result_type(a, b) == out.dtype:
+        torch.mul(a, b, out=out)
     else:
-        out.copy_(function(*args))
+        out.copy_(a * b)
