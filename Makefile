@@ -24,9 +24,9 @@ format: $(VENV)/installed
 	$(BIN)/black --quiet .
 
 clean:
-	rm -rf $(VENV) .codegen
+	rm -rf $(VENV) .codegen nemo_automodel/components/moe/_avx512*.so
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,7 +5,7 @@ import torch
 
 from tests.moe.reference import REFERENCES, D, build, pick
 
-IMPLEMENTATIONS = ("loop", "grouped_mm", "blockwise")
+IMPLEMENTATIONS = ("loop", "grouped_mm", "blockwise", "auto")
 
 
 def close(ours, theirs, name, bound=1e-6):

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from nemo_automodel.components.moe import avx512, products
+from nemo_automodel.components.moe.activation import weigh, weigh_backward
 from nemo_automodel.components.moe.grouping import group
-from nemo_automodel.components.moe.products import grad_products, products, slices
 
 BLOCK_ROWS = 4096
+CACHE_LINE = 64  # bytes, to which torch aligns tensors
 HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
 
 
@@ -19,29 +21,39 @@ def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate):
     indices, weights [T, k]; up [E, U, D], down [E, D, I]; biases [E, U] and [E, D], or None; activate: rows
     [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add nothing.
     """
-    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate)
+    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, products)
+
+
+def blockwise_avx512(x, indices, weights, up, up_bias, down, down_bias, activate):
+    """The same with the products of `avx512`. Raises ValueError for what they cannot compute."""
+    if reason := avx512.why_not(x.dtype, *up.shape[1:], *down.shape[1:]):
+        raise ValueError(f"backend.experts: avx512: {reason}; use auto")
+    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, avx512)
 
 
 class _Blockwise(torch.autograd.Function):
-    """Keeps the products with `up` alone; the backward pass computes the rest again, block by block."""
+    """Keeps the products with `up` alone; the backward pass computes the rest again, block by block.
+
+    `by` is the module that computes products: `products` or `avx512`.
+    """
 
     @staticmethod
-    def forward(ctx, x, indices, weights, up, up_bias, down, down_bias, activate):
-        groups = group(indices, len(up), coarse=x.dtype != torch.float32)
+    def forward(ctx, x, indices, weights, up, up_bias, down, down_bias, activate, by):
+        groups = group(indices, len(up), coarse=by is products and x.dtype != torch.float32)
         tokens = groups.choices // indices.shape[1]
         factors = (weights.flatten()[groups.choices] * groups.is_choice)[:, None]
         h = _empty((len(tokens), up.shape[1]), x)
         y = _empty((len(tokens) + 1, down.shape[1]), x)
         y[-1] = 0  # what choices of experts that are elsewhere add
-        blocks = _blocks(groups.sizes)
+        blocks, fused = _blocks(groups.sizes), by is avx512 and activate.is_swiglu
         for block, rows in blocks:
-            products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
-            hidden = (activate(h[rows]) * factors[rows]).to(x.dtype)
-            products(hidden, down.transpose(1, 2), block, y[rows])
+            by.products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
+            hidden = weigh(activate, h[rows], factors[rows], fused)
+            by.products(hidden, down.transpose(1, 2), block, y[rows])
             if down_bias is not None:
                 y[rows] += (_spread(down_bias, block) * factors[rows]).to(x.dtype)
         ctx.save_for_backward(x, up, up_bias, down, down_bias, h, tokens, factors, groups.rows)
-        ctx.blocks, ctx.activate, ctx.sizes = blocks, activate, groups.sizes
+        ctx.blocks, ctx.activate, ctx.fused, ctx.sizes, ctx.by = blocks, activate, fused, groups.sizes, by
         return F.embedding_bag(groups.rows, y, mode="sum")
 
     @staticmethod
@@ -55,22 +67,19 @@ class _Blockwise(torch.autograd.Function):
         grad_factors = factors.new_zeros(len(tokens) + 1)
         for block, rows in ctx.blocks:
             grad_y = grad.index_select(0, tokens[rows])
-            with torch.enable_grad():
-                h_block, factor = h[rows].detach().requires_grad_(), factors[rows].detach().requires_grad_()
-                hidden = (ctx.activate(h_block) * factor).to(x.dtype)
-            grad_products(grad_y, hidden.detach(), block, grad_down)
-            grad_hidden = products(grad_y, down, block, torch.empty_like(hidden))
-            grad_h, grad_factor = torch.autograd.grad(hidden, (h_block, factor), grad_hidden)
+            grad_hidden = ctx.by.products(grad_y, down, block, grad_y.new_empty((len(grad_y), down.shape[2])))
+            hidden, grad_h, grad_factor = weigh_backward(ctx.activate, h[rows], factors[rows], grad_hidden, ctx.fused)
+            ctx.by.grad_products(grad_y, hidden, block, grad_down)
             if down_bias is not None:
                 grad_factor += (grad_y * _spread(down_bias, block)).sum(1, keepdim=True)
-                _add_sums(grad_y * factor.detach(), block, grad_down_bias)
+                _add_sums(grad_y * factors[rows], block, grad_down_bias)
             if up_bias is not None:
                 _add_sums(grad_h, block, grad_up_bias)
             grad_factors[rows] = grad_factor[:, 0]
-            grad_products(grad_h, x.index_select(0, tokens[rows]), block, grad_up)
-            products(grad_h, up, block, grad_x[rows])
+            ctx.by.grad_products(grad_h, x.index_select(0, tokens[rows]), block, grad_up)
+            ctx.by.products(grad_h, up, block, grad_x[rows])
         grad_x = F.embedding_bag(choice_rows, grad_x, mode="sum")
-        return grad_x, None, grad_factors[choice_rows], grad_up, grad_up_bias, grad_down, grad_down_bias, None
+        return grad_x, None, grad_factors[choice_rows], grad_up, grad_up_bias, grad_down, grad_down_bias, None, None
 
 
 def _empty(shape, like):
@@ -81,7 +90,9 @@ def _empty(shape, like):
     size = math.prod(shape) * like.element_size()
     if size < HUGE:
         return like.new_empty(shape)
-    return torch.from_numpy(np.empty(size, dtype=np.uint8)).view(like.dtype).view(shape)
+    room = np.empty(size + CACHE_LINE, dtype=np.uint8)
+    start = -room.ctypes.data % CACHE_LINE
+    return torch.from_numpy(room[start : start + size]).view(like.dtype).view(shape)
 
 
 def _grad_weights(weights, ctx, position):
@@ -116,5 +127,5 @@ def _spread(bias, block):
 
 def _add_sums(grad, block, out):
     """out[e] = the sum of each expert's rows: grad [S, D], out [E, D]."""
-    for expert, rows in slices(block, grad):
+    for expert, rows in products.slices(block, grad):
         torch.sum(rows, dim=0, out=out[expert])

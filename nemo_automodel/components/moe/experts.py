@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.models.common.functional import clamped_glu
-from nemo_automodel.components.moe.blockwise import blockwise
+from nemo_automodel.components.moe import avx512
+from nemo_automodel.components.moe.activation import Activation
+from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
+from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
-from nemo_automodel.components.moe.products import grouped_product
 
 
 class GroupedExperts(nn.Module):
@@ -32,6 +33,7 @@ class GroupedExperts(nn.Module):
         self._declare(self.up_name, rows, config.expert_dim)
         self._declare("down_proj", config.expert_dim, width)
         self.act_fn = ACT[config.expert_activation]
+        self.activate = Activation(config, self.act_fn)
         name = getattr(backend, "experts", "auto")
         self.implementation = self._implementation(name)
 
@@ -42,14 +44,15 @@ class GroupedExperts(nn.Module):
         self.register_parameter(f"{name}_bias", bias)
 
     def _implementation(self, name):
-        """A function of (x, indices, weights, up, up_bias, down, down_bias, activate), or None: by device."""
-        if name in ("auto", "torch"):
-            return self._loop if any(True for _ in self.act_fn.parameters()) else None
+        """A function of (x, indices, weights, up, up_bias, down, down_bias, activate)."""
+        learns = any(True for _ in self.act_fn.parameters())
+        if name in BY_DEVICE:
+            return self._loop if learns else BY_DEVICE[name]
         if name not in EXPERTS:
-            raise ValueError(f"backend.experts: {name!r} is not one of auto, torch, {', '.join(EXPERTS)}")
-        if name == "blockwise" and any(True for _ in self.act_fn.parameters()):
+            raise ValueError(f"backend.experts: {name!r} is not one of {', '.join([*BY_DEVICE, *EXPERTS])}")
+        if name in ("blockwise", "avx512") and learns:
             raise ValueError(
-                f"backend.experts: blockwise cannot train the parameters of {self.config.expert_activation}; use loop"
+                f"backend.experts: {name} cannot train the parameters of {self.config.expert_activation}; use loop"
             )
         return self._loop if name == "loop" else EXPERTS[name]
 
@@ -82,28 +85,12 @@ class GroupedExperts(nn.Module):
         )
         dtype = x.dtype
         x = x.to(up.dtype)  # autocast does not reach grouped products
-        implementation = self.implementation or (blockwise if _suits_blocks(x) else grouped_mm)
-        return implementation(x, indices, weights, up, up_bias, down, down_bias, self.activate).to(dtype)
-
-    def activate(self, h):
-        """What lies between the two products: [S, 2I] -> [S, I], or [S, I] -> [S, I] where experts are plain."""
-        config = self.config
-        if config.expert_kind == "plain":
-            return self.act_fn(h)
-        gate, up = h.chunk(2, dim=-1)
-        return clamped_glu(
-            gate, up, self.act_fn, limit=config.glu_limit, alpha=config.glu_alpha, up_offset=config.glu_up_offset
-        )
+        return self.implementation(x, indices, weights, up, up_bias, down, down_bias, self.activate).to(dtype)
 
 
 def _local(parameter):
     """The shard that is here, where experts are spread over ranks."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
-
-
-def _suits_blocks(x):
-    """Blocks are measured best on a CPU; a compiler cannot see through their sizes."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def loop(x, indices, weights, up, up_bias, down, down_bias, activate, at_once=False):
@@ -145,15 +132,33 @@ def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
 
 def _grouped_linear(x, weight, bias, offsets, experts, here):
     """Rows past the last offset are left unwritten by the product, so they are cleared."""
-    is_traceable = x.dtype == torch.bfloat16 or not torch.compiler.is_compiling()
-    product = F.grouped_mm if is_traceable else grouped_product
-    y = product(x.contiguous(), weight.transpose(1, 2), offs=offsets)
+    x = x.contiguous()
+    if torch.compiler.is_compiling() and (x.device.type == "cpu" or x.dtype != torch.bfloat16):
+        y = grouped_linear(x, weight, offsets)
+    else:
+        y = F.grouped_mm(x, weight.transpose(1, 2), offs=offsets)
     if bias is not None:
         y = y + bias[experts]
     return y.masked_fill(~here, 0)
 
 
-EXPERTS = {"loop": loop, "grouped_mm": grouped_mm, "blockwise": blockwise}
+def torch_only(x, *rest):
+    """Blocks are measured best on a CPU; a compiler cannot see through their sizes."""
+    return (blockwise if _suits_blocks(x) else grouped_mm)(x, *rest)
+
+
+def fastest(x, indices, weights, up, up_bias, down, *rest):
+    """What is measured best for these sizes on this machine."""
+    is_avx512 = _suits_blocks(x) and avx512.is_best(x.dtype, *up.shape[1:], *down.shape[1:])
+    return (blockwise_avx512 if is_avx512 else torch_only)(x, indices, weights, up, up_bias, down, *rest)
+
+
+def _suits_blocks(x):
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+BY_DEVICE = {"auto": fastest, "torch": torch_only}
+EXPERTS = {"loop": loop, "grouped_mm": grouped_mm, "blockwise": blockwise, "avx512": blockwise_avx512}
 
 
 class GroupedExpertsDeepEP(GroupedExperts):

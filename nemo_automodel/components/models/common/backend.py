@@ -11,12 +11,12 @@ CHOICES = {
     "rope": ("auto", "torch", "te"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
-    "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "te"),
+    "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "avx512", "te"),
     "dispatcher": ("auto", "torch", "deepep"),
     "gate_precision": (None, "float32", "float64"),
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
-KERNELS = ("linear", "rms_norm", "rope", "experts", "dispatcher")
+KERNELS = ("linear", "rms_norm", "rope", "dispatcher")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class BackendConfig:
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
-    experts, dispatcher, gate_precision: of mixtures of experts.
+    experts: of a mixture; `torch` is PyTorch's products by what suits the device, auto also tries `avx512` on a CPU.
+    dispatcher, gate_precision: of mixtures of experts.
     enable_hf_state_dict_adapter: whether disk names are translated at all.
     Raises ValueError for a value that does not exist, and NotImplementedError from `resolved` for one that cannot run.
     """
@@ -62,13 +63,12 @@ class BackendConfig:
         return self.projections == "packed" or (self.projections == "auto" and torch.cuda.is_available())
 
     def resolved(self):
-        """What a model is built with: every `auto` decided, but attn's and cross_entropy's, which follow the call."""
-        chosen = {"projections": "packed" if self.packed else "split"}
-        for field in KERNELS:
-            value = getattr(self, field)
-            if value in NOT_WIRED:
+        """What a model is built with: every `auto` decided, but those of attn, cross_entropy and experts, which follow
+        the call."""
+        for field in (*KERNELS, "experts"):
+            if (value := getattr(self, field)) in NOT_WIRED:
                 raise NotImplementedError(
                     f"backend.{field}: {value!r}: generated models do not use {NOT_WIRED[value]} yet; use 'torch'"
                 )
-            chosen[field] = "torch" if value == "auto" else value
-        return replace(self, **chosen)
+        chosen = {field: "torch" for field in KERNELS if getattr(self, field) == "auto"}
+        return replace(self, projections="packed" if self.packed else "split", **chosen)

@@ -1,0 +1,44 @@
+"""What lies between the two products of an expert, weighed by its token's weight; and its gradients."""
+
+import torch
+
+from nemo_automodel.components.models.common.functional import clamped_glu
+from nemo_automodel.components.moe import avx512
+
+
+class Activation:
+    """Rows [S, 2I] -> [S, I] (gate, then up); [S, I] -> [S, I] where experts are plain."""
+
+    def __init__(self, config, act_fn):
+        self.config, self.act_fn = config, act_fn
+
+    def __call__(self, h):
+        config = self.config
+        if config.expert_kind == "plain":
+            return self.act_fn(h)
+        gate, up = h.chunk(2, dim=-1)
+        return clamped_glu(
+            gate, up, self.act_fn, limit=config.glu_limit, alpha=config.glu_alpha, up_offset=config.glu_up_offset
+        )
+
+    @property
+    def is_swiglu(self):
+        """Whether it is silu(gate) * up and nothing else."""
+        config = self.config
+        is_changed = config.glu_limit is not None or config.glu_alpha is not None or config.glu_up_offset
+        return config.expert_kind == "gated" and config.expert_activation in ("silu", "swish") and not is_changed
+
+
+def weigh(activate, h, factors, fused):
+    """activate(h) * factors, in the dtype of h: factors [S, 1]. `fused` is for SwiGLU alone, and rounds once."""
+    return avx512.swiglu(h, factors) if fused else (activate(h) * factors).to(h.dtype)
+
+
+def weigh_backward(activate, h, factors, grad, fused):
+    """(what `weigh` gives, gradients by h and by factors)."""
+    if fused:
+        return avx512.swiglu_backward(h, factors, grad)
+    with torch.enable_grad():
+        h, factors = h.detach().requires_grad_(), factors.detach().requires_grad_()
+        hidden = weigh(activate, h, factors, fused)
+    return hidden.detach(), *torch.autograd.grad(hidden, (h, factors), grad)

@@ -1,0 +1,114 @@
+"""The products of all experts in one call, and SwiGLU in one pass, by the extension in `cpp`."""
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate
+
+import torch
+
+EXTENSION = "nemo_automodel.components.moe._avx512"
+LANES = 16
+FEATURES = {
+    torch.float32: ("avx512_f", "avx512_bw", "avx512_vl"),
+    torch.bfloat16: ("avx512_f", "avx512_bw", "avx512_vl", "avx512_bf16"),
+}
+
+POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
+BLOCK = [POINTER, POINTER, SIZE]
+ARGUMENTS = {
+    "products": [POINTER] * 4 + BLOCK + [SIZE] * 4,
+    "grad_products": [POINTER] * 3 + BLOCK + [SIZE] * 3,
+    "swiglu": [POINTER] * 3 + [SIZE] * 3,
+    "swiglu_backward": [POINTER] * 6 + [SIZE] * 3,
+}
+
+
+def why_not(dtype, *sizes):
+    """Why products of these sizes cannot run here, or None: sizes are all but the numbers of rows."""
+    if dtype not in FEATURES:
+        return f"no {dtype}; only float32 and bfloat16"
+    missing = [name for name in FEATURES[dtype] if not _features().get(name)]
+    if missing:
+        return f"{dtype} needs a processor with {', '.join(missing)}"
+    if not _path():
+        return "its extension was not built; install the package anew where there is a C++ compiler with OpenMP"
+    odd = [size for size in sizes if size % LANES]
+    return f"sizes must be multiples of {LANES}, not {', '.join(map(str, odd))}" if odd else None
+
+
+def is_best(dtype, *sizes):
+    """Whether they can run and PyTorch has nothing better: with AMX its own products in bfloat16 are."""
+    has_better = dtype == torch.bfloat16 and _features().get("amx_bf16")
+    return not has_better and why_not(dtype, *sizes) is None
+
+
+def _features():
+    """What the processor has; nothing where torch is too old to say."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
+def products(x, weights, block, out, bias=None):
+    """out = x @ weights[e] (+ bias[e]), as `products.products`; the sum and its bias are rounded once."""
+    rows, columns = weights.shape[1:]
+    is_transposed = weights.transpose(1, 2).is_contiguous()
+    weights, x = weights.transpose(1, 2) if is_transposed else weights.contiguous(), x.contiguous()
+    pointers = _pointers(x.dtype, x, weights, bias, out)
+    _function("products", x.dtype)(*pointers, *_ends(block), rows, columns, is_transposed, torch.get_num_threads())
+    return out
+
+
+def grad_products(grad, x, block, out):
+    """out[e] = grad^T @ x, as `products.grad_products`."""
+    if out is not None:
+        grad, x = grad.contiguous(), x.contiguous()  # named, so that they outlive their addresses
+        sizes = (grad.shape[1], x.shape[1])
+        pointers = _pointers(x.dtype, grad, x, out)
+        _function("grad_products", x.dtype)(*pointers, *_ends(block), *sizes, torch.get_num_threads())
+
+
+def swiglu(h, factors):
+    """silu(gate) * up * factors, rounded once: h [S, 2I] (gate, then up), factors [S, 1] -> [S, I]."""
+    rows, width = len(h), h.shape[1] // 2
+    factors, out = factors.float(), h.new_empty((rows, width))
+    pointers = [*_pointers(h.dtype, h), *_pointers(torch.float32, factors), *_pointers(h.dtype, out)]
+    _function("swiglu", h.dtype)(*pointers, rows, width, torch.get_num_threads())
+    return out
+
+
+def swiglu_backward(h, factors, grad):
+    """(what `swiglu` gives, gradients by h and by factors): grad [S, I]."""
+    rows, width, wide = len(h), h.shape[1] // 2, factors.float()
+    out, grad_h, grad_factors = torch.empty_like(grad), torch.empty_like(h), torch.empty_like(wide)
+    pointers = [*_pointers(h.dtype, h), *_pointers(torch.float32, wide), *_pointers(h.dtype, grad, out, grad_h)]
+    pointers += _pointers(torch.float32, grad_factors)
+    _function("swiglu_backward", h.dtype)(*pointers, rows, width, torch.get_num_threads())
+    return out, grad_h, grad_factors.to(factors.dtype)
+
+
+def _pointers(dtype, *tensors):
+    """Their addresses, None for None. Raises ValueError for what the extension would take for something else."""
+    for tensor in tensors:
+        if tensor is not None and not (tensor.is_contiguous() and tensor.dtype == dtype):
+            raise ValueError(f"avx512: not a contiguous tensor of {dtype}: {tensor.dtype}, strides {tensor.stride()}")
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def _ends(block):
+    """[(expert, rows), ...] as arrays of the experts and of the ends of their rows, and how many they are."""
+    array = ctypes.c_int64 * len(block)
+    return array(*(expert for expert, _ in block)), array(*accumulate(rows for _, rows in block)), len(block)
+
+
+@cache
+def _function(name, dtype):
+    function = getattr(ctypes.CDLL(_path()), f"{name}_{str(dtype).removeprefix('torch.')}")
+    function.argtypes, function.restype = ARGUMENTS[name], None
+    return function
+
+
+@cache
+def _path():
+    """The file of the extension, which is found as Python finds modules, but is none."""
+    spec = find_spec(EXTENSION)
+    return spec.origin if spec else None

@@ -1,0 +1,208 @@
+"""The extension's products against exact ones, at every edge of its tiles; and what is said where it cannot run."""
+
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nemo_automodel.components.moe import avx512
+from nemo_automodel.components.moe.experts import EXPERTS
+from tests.moe.test_experts import CHOICES, experts, inputs, results
+
+DTYPES = [torch.float32, torch.bfloat16]
+needs = pytest.mark.skipif(
+    any(avx512.why_not(dtype) for dtype in DTYPES), reason=str(avx512.why_not(torch.bfloat16) or "")
+)
+SIZES = st.sampled_from([16, 48, 64, 80, 272, 304, 528])  # about lanes, tiles, and what one task makes of a gradient
+ROWS = st.lists(st.sampled_from([0, 1, 2, 5, 6, 7, 13, 255, 257, 511, 513, 1030]), min_size=1, max_size=4)
+SENTINEL = 7.0
+
+
+def block_of(rows):
+    return [(expert, size) for expert, size in enumerate(rows) if size]
+
+
+def guarded(shape, dtype, offset=3):
+    """(the whole, a contiguous part of it of that shape): nothing but the part may be written."""
+    count = torch.Size(shape).numel()
+    whole = torch.full((count + offset + 64,), SENTINEL, dtype=dtype)
+    return whole, whole[offset : offset + count].view(shape)
+
+
+def assert_exact(found, exact, magnitude, steps):
+    """Within the rounding of `steps` fp32 additions, and of the result to its dtype."""
+    rounding = 2**-8 if found.dtype == torch.bfloat16 else 2**-24
+    assert ((found.double() - exact).abs() <= 1.01 * rounding * exact.abs() + steps * 2**-24 * magnitude).all()
+
+
+def assert_untouched(whole, part):
+    part.fill_(SENTINEL)
+    assert (whole == SENTINEL).all()
+
+
+@needs
+@settings(max_examples=60, deadline=None)
+@given(ROWS, SIZES, SIZES, st.booleans(), st.booleans(), st.sampled_from(DTYPES), st.integers(0, 2**31))
+def test_products(rows, inner, outer, is_transposed, has_bias, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=generator).to(dtype)  # noqa: E731
+    x, bias = draw(sum(rows), inner), draw(len(rows), outer) if has_bias else None
+    weights = draw(len(rows), outer, inner).transpose(1, 2) if is_transposed else draw(len(rows), inner, outer)
+    whole, out = guarded((len(x), outer), dtype)
+    assert avx512.products(x, weights, block_of(rows), out, bias) is out
+    for e, (a, y) in enumerate(zip(x.double().split(rows), out.split(rows), strict=True)):
+        added = bias[e].double() if has_bias else torch.zeros(outer, dtype=torch.double)
+        magnitude = a.abs() @ weights[e].double().abs() + added.abs()
+        assert_exact(y, a @ weights[e].double() + added, magnitude, inner + 1)
+    assert_untouched(whole, out)
+
+
+@needs
+@settings(max_examples=60, deadline=None)
+@given(ROWS, SIZES, SIZES, st.sampled_from([0, 1]), st.sampled_from(DTYPES), st.integers(0, 2**31))
+def test_gradients(rows, height, width, offset, dtype, seed):
+    """At an address that lies on a cache line, where lines are written past the caches, and at one that does not."""
+    generator = torch.Generator().manual_seed(seed)
+    grad, x = (torch.randn((sum(rows), size), generator=generator).to(dtype) for size in (height, width))
+    whole, out = guarded((len(rows), height, width), dtype, offset)
+    avx512.grad_products(grad, x, block_of(rows), out)
+    for g, a, found in zip(grad.double().split(rows), x.double().split(rows), out, strict=True):
+        if len(g):
+            assert_exact(found, g.t() @ a, g.abs().t() @ a.abs(), len(g))
+        else:
+            assert (found == SENTINEL).all()
+    assert_untouched(whole, out)
+
+
+@needs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_neither_company_nor_threads_change_a_row(dtype):
+    torch.manual_seed(0)
+    x, weights = torch.randn(20, 96).to(dtype), torch.randn(1, 96, 80).to(dtype)
+    product = lambda rows: avx512.products(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
+    together, threads = product(x), torch.get_num_threads()
+    assert all(torch.equal(product(row[None])[0], expected) for row, expected in zip(x, together, strict=True))
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(product(x), together)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def exact_swiglu(h, factors, grad):
+    """(rows, gradients by h and by factors) in float64."""
+    h, factors = h.double().requires_grad_(), factors.double().requires_grad_()
+    gate, up = h.chunk(2, dim=1)
+    y = torch.nn.functional.silu(gate) * up * factors
+    return y.detach(), *torch.autograd.grad(y, (h, factors), grad.double())
+
+
+@needs
+@pytest.mark.parametrize("rows", [1, 37])
+@pytest.mark.parametrize("width", [16, 80])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_swiglu_and_its_gradients(rows, width, dtype):
+    torch.manual_seed(0)
+    h, grad = (4 * torch.randn(rows, 2 * width)).to(dtype), torch.randn(rows, width).to(dtype)
+    factors = torch.rand(rows, 1).to(dtype)
+    exact = exact_swiglu(h, factors, grad)
+    found = avx512.swiglu_backward(h, factors, grad)
+    assert torch.equal(found[0], avx512.swiglu(h, factors))
+    for value, expected in zip(found, exact, strict=True):
+        assert value.dtype == dtype
+        bound = 2**-8 if dtype == torch.bfloat16 else 1e-6
+        torch.testing.assert_close(value.double(), expected, rtol=bound, atol=bound * expected.abs().max().item() / 32)
+
+
+@needs
+def test_swiglu_at_the_ends_of_its_range():
+    gate = torch.tensor([-1e30, -200.0, -104.0, -88.5, -20.0, -1e-30, 0.0, 1e-30, 20.0, 88.5, 104.0, 200.0, 1e30])
+    h = torch.cat([torch.nn.functional.pad(gate, (0, 3)), torch.ones(16)])[None]
+    factors, grad = torch.ones(1, 1), torch.ones(1, 16)
+    exact = exact_swiglu(h, factors, grad)
+    found = avx512.swiglu_backward(h, factors, grad)
+    assert all(value.isfinite().all() for value in found)
+    torch.testing.assert_close(found[0].double(), exact[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found[1].double(), exact[1], rtol=1e-6, atol=1e-6)
+    h[0, 3] = float("nan")
+    spoiled = avx512.swiglu(h, factors)[0].isnan()
+    assert spoiled[3] and spoiled.sum() == 1
+
+
+@needs
+def test_what_it_would_misread_is_refused():
+    x, weights, out = torch.randn(4, 32), torch.randn(1, 32, 32), torch.empty(32, 4).t()
+    with pytest.raises(ValueError, match="not a contiguous tensor of torch.float32: torch.float32, strides"):
+        avx512.products(x, weights, [(0, 4)], out)
+    with pytest.raises(ValueError, match="torch.bfloat16"):
+        avx512.products(x, weights, [(0, 4)], torch.empty(4, 32), torch.zeros(1, 32).bfloat16())
+    with pytest.raises(ValueError, match="avx512: no torch.float64; only float32 and bfloat16"):
+        experts("avx512").double()(torch.randn(1, 16).double(), torch.tensor([[0, 1]]), torch.ones(1, 2).double())
+
+
+@needs
+def test_it_is_used_where_it_fits(monkeypatch):
+    calls = []
+    monkeypatch.setattr(avx512, "products", lambda *rest: calls.append(rest) or PRODUCTS(*rest))
+    results(experts(), *inputs(CHOICES["spread"]))
+    assert len(calls) == 4  # forwards by up and down, backwards by both
+    results(experts("torch"), *inputs(CHOICES["spread"]))
+    assert len(calls) == 4
+
+
+PRODUCTS = avx512.products
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_fused"),
+    [
+        ({}, True),
+        ({"expert_activation": "gelu"}, False),
+        ({"expert_kind": "plain"}, False),
+        ({"glu_limit": 7.0}, False),
+        ({"glu_alpha": 1.0}, False),
+        ({"glu_up_offset": 1}, False),
+    ],
+)
+def test_only_swiglu_is_taken_for_it(fields, is_fused):
+    assert experts(**fields).activate.is_swiglu == is_fused
+
+
+def on_a_processor(monkeypatch, **features):
+    monkeypatch.setattr(avx512, "_features", lambda: features)
+
+
+def test_reasons(monkeypatch):
+    monkeypatch.setattr(avx512, "_path", lambda: None)
+    every = dict.fromkeys(avx512.FEATURES[torch.bfloat16], True)
+    on_a_processor(monkeypatch, **every)
+    assert "extension was not built" in avx512.why_not(torch.float32, 16)
+    monkeypatch.setattr(avx512, "_path", lambda: "here")
+    assert avx512.why_not(torch.float32, 16, 32) is None
+    assert avx512.why_not(torch.float32, 16, 24, 33) == "sizes must be multiples of 16, not 24, 33"
+    on_a_processor(monkeypatch, **every | {"avx512_bf16": False})
+    assert avx512.why_not(torch.float32) is None
+    assert avx512.why_not(torch.bfloat16) == "torch.bfloat16 needs a processor with avx512_bf16"
+    on_a_processor(monkeypatch, **every, amx_bf16=True)
+    assert avx512.is_best(torch.float32) and not avx512.is_best(torch.bfloat16)
+
+
+def test_elsewhere_auto_takes_pytorchs_products_and_its_name_is_refused(monkeypatch):
+    monkeypatch.setattr(avx512, "_path", lambda: None)
+    given_ = inputs(CHOICES["spread"])
+    expected = results(experts("blockwise"), *given_)
+    for name, value in results(experts(), *given_).items():
+        assert torch.equal(value, expected[name]), name
+    with pytest.raises(ValueError, match="backend.experts: avx512: .*; use auto"):
+        experts("avx512")(*given_)
+    with pytest.raises(ValueError, match="avx512 cannot train the parameters of xielu; use loop"):
+        experts("avx512", expert_activation="xielu")
+
+
+def test_it_is_built_where_it_can_be():
+    can_run = all(avx512._features().get(name) for name in avx512.FEATURES[torch.bfloat16])
+    if can_run and shutil.which("c++"):
+        assert avx512.why_not(torch.bfloat16) is None
+    assert "avx512" in EXPERTS
