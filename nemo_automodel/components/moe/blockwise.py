@@ -15,27 +15,25 @@ CACHE_LINE = 64  # bytes, to which torch aligns tensors
 HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
 
 
-def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate):
+def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=products):
     """The sum over a token's choices of weight * down(activate(up(x))): [T, D] -> [T, D].
 
     indices, weights [T, k]; up [E, U, D], down [E, D, I]; biases [E, U] and [E, D], or None; activate: rows
-    [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add nothing.
+    [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add nothing. `by` is the module that
+    computes products: `products` or `avx512`.
     """
-    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, products)
+    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, by)
 
 
 def blockwise_avx512(x, indices, weights, up, up_bias, down, down_bias, activate):
     """The same with the products of `avx512`. Raises ValueError for what they cannot compute."""
     if reason := avx512.why_not(x.dtype, *up.shape[1:], *down.shape[1:]):
         raise ValueError(f"backend.experts: avx512: {reason}; use auto")
-    return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, avx512)
+    return blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=avx512)
 
 
 class _Blockwise(torch.autograd.Function):
-    """Keeps the products with `up` alone; the backward pass computes the rest again, block by block.
-
-    `by` is the module that computes products: `products` or `avx512`.
-    """
+    """Keeps the products with `up` alone; the backward pass computes the rest again, block by block."""
 
     @staticmethod
     def forward(ctx, x, indices, weights, up, up_bias, down, down_bias, activate, by):

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.moe import avx512
 from nemo_automodel.components.moe.activation import Activation
 from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
+from nemo_automodel.components.moe.fastest import fastest
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
 
@@ -142,22 +142,22 @@ def _grouped_linear(x, weight, bias, offsets, experts, here):
     return y.masked_fill(~here, 0)
 
 
-def torch_only(x, *rest):
+def by_torch(x, *rest):
     """Blocks are measured best on a CPU; a compiler cannot see through their sizes."""
     return (blockwise if _suits_blocks(x) else grouped_mm)(x, *rest)
 
 
-def fastest(x, indices, weights, up, up_bias, down, *rest):
-    """What is measured best for these sizes on this machine."""
-    is_avx512 = _suits_blocks(x) and avx512.is_best(x.dtype, *up.shape[1:], *down.shape[1:])
-    return (blockwise_avx512 if is_avx512 else torch_only)(x, indices, weights, up, up_bias, down, *rest)
+def by_what_is_fastest(x, indices, weights, up, up_bias, down, *rest):
+    """The same, with the products that are measured best for these sizes on this machine."""
+    given = (x, indices, weights, up, up_bias, down, *rest)
+    return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:])) if _suits_blocks(x) else grouped_mm(*given)
 
 
 def _suits_blocks(x):
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-BY_DEVICE = {"auto": fastest, "torch": torch_only}
+BY_DEVICE = {"auto": by_what_is_fastest, "torch": by_torch}
 EXPERTS = {"loop": loop, "grouped_mm": grouped_mm, "blockwise": blockwise, "avx512": blockwise_avx512}
 
 

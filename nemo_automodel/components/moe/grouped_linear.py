@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nemo_automodel.components.moe import avx512, products
+from nemo_automodel.components.moe.fastest import fastest
 
 
 @torch.library.custom_op("nemo_automodel::grouped_linear", mutates_args=())
@@ -28,7 +28,7 @@ def _backward(grad: Tensor, x: Tensor, weights: Tensor, offs: Tensor) -> tuple[T
     grad_weights = weights.new_empty(weights.shape)
     for expert in set(range(len(weights))) - {expert for expert, _ in block}:
         grad_weights[expert] = 0
-    _by(x, weights).grad_products(grad[:end], x[:end], block, grad_weights)
+    fastest(x, *weights.shape[1:]).grad_products(grad[:end], x[:end], block, grad_weights)
     return _all_rows(grad, weights, block, end), grad_weights
 
 
@@ -40,14 +40,8 @@ def _(grad, x, weights, offs):
 def _all_rows(x, weights, block, end):
     out = x.new_empty((x.shape[0], weights.shape[2]))
     out[end:] = 0
-    _by(x, weights).products(x[:end], weights, block, out[:end])
+    fastest(x, *weights.shape[1:]).products(x[:end], weights, block, out[:end])
     return out
-
-
-def _by(x, weights):
-    """The module that computes products."""
-    is_avx512 = x.device.type == "cpu" and avx512.is_best(x.dtype, *weights.shape[1:])
-    return avx512 if is_avx512 else products
 
 
 def _block(offs):
