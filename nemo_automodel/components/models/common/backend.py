@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
 CHOICES = {
     "attn": ("auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"),
     "linear": ("auto", "torch", "te"),
@@ -25,7 +23,8 @@ class BackendConfig:
 
     attn: attention implementation (auto: the `attn_implementation` of from_pretrained).
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
-    projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto packs on CUDA.
+    projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto is split: names in
+        memory are then those of transformers, by which adapters and plans address modules.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
     experts: of a mixture; `torch` is PyTorch's products by what suits the device, auto also tries `avx512` on a CPU.
     dispatcher, gate_precision: of mixtures of experts.
@@ -59,8 +58,8 @@ class BackendConfig:
 
     @property
     def packed(self):
-        """A property of the machine, not of the model's device: models are built on `meta`."""
-        return self.projections == "packed" or (self.projections == "auto" and torch.cuda.is_available())
+        """Whether projections are packed: where it is asked for."""
+        return self.projections == "packed"
 
     def resolved(self):
         """What a model is built with: every `auto` decided, but those of attn, cross_entropy and experts, which follow
