@@ -7,12 +7,12 @@ from codegen.new.channel import draft_dense, draft_experts
 from codegen.new.kind import MOE
 from codegen.new.mixing import draft_mixer, qk_bias
 from codegen.new.modules import KEY, QKV, QUERY, VALUE, Layer, Module, layer
-from codegen.new.nearest import NEAR, Candidate, missing, unexplained
+from codegen.new.nearest import Candidate, missing, unexplained
 from codegen.new.signs import follow
 from codegen.new.values import Values
 from codegen.new.weights import Weights
 from codegen.new.wiring import draft_block, draft_ends, draft_norm
-from codegen.new.witness import is_published, is_visible, refute
+from codegen.new.witness import drop_indices, is_published, is_visible, refute
 from codegen.spec.frame import FRAME
 from codegen.spec.language import ROLE_NAMES
 
@@ -23,6 +23,7 @@ def compose(nearest: Candidate, weights: Weights, values: Values, kind: str) -> 
     """The body of the draft, every uncertain key marked."""
     body = Body.copied({key: value for key, value in nearest.written.items() if key not in FRAME})
     refute(body, values, nearest.name)
+    drop_indices(body)
     if weights.inside:
         _follow_tensors(body, nearest, weights.without(nearest.expected.dropped), values, kind)
     follow_config(body, nearest, values)
@@ -36,7 +37,7 @@ def compose(nearest: Candidate, weights: Weights, values: Values, kind: str) -> 
 
 def follow_config(body: Body, nearest: Candidate, values: Values) -> None:
     """Write what the config's fields say; those that a near spec has and does not read, say nothing."""
-    near = nearest.fields if nearest.alike >= NEAR else frozenset[str]()
+    near = nearest.fields if nearest.is_near else frozenset[str]()
     follow(body, values, lambda field: field in near or _reads(body, field))
 
 

@@ -17,11 +17,12 @@ from codegen.new.body import Body
 from codegen.new.doubts import distrust, suit, unwritten
 from codegen.new.expected import expect
 from codegen.new.kind import VLM, Kind, classify
+from codegen.new.language import language
 from codegen.new.report import Draft
 from codegen.new.source import Source, read
 from codegen.new.text import spec_text
 from codegen.new.values import Values, values
-from codegen.new.weights import Weights, arrange
+from codegen.new.weights import Weights, arrange, within
 from codegen.plan.build import class_prefix
 from codegen.plan.mentions import mentions
 from codegen.spec.check import read_text
@@ -38,12 +39,12 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
     """
     source = read(path)
     kind = classify(source.config)
-    language = _language(source, kind)
-    spec_name = _name(name or language.config["model_type"])
+    inner = language(source, kind)
+    spec_name = _name(name or inner.config["model_type"])
     target = f"{SPECS}/{spec_name}.yaml"
     if write:
         _refuse_existing(root, spec_name)
-    made = _Drafting(language, kind, spec_name, target, root, table()).draft()
+    made = _Drafting(inner, kind, spec_name, target, root, table()).draft()
     if write:
         write_files(str(root), {target: made.text.encode()})
     return replace(made, written=write)
@@ -68,17 +69,6 @@ def _name(text: str) -> str:
     return name
 
 
-def _language(source: Source, kind: Kind) -> Source:
-    """The language model of a vision-language model; any other source as it is."""
-    if kind.name != VLM:
-        return source
-    config = {"model_type": f"{source.config['model_type']}_text", **kind.text}
-    tensors = {re.sub(r"(^|\.)language_model\.", r"\1", name): shape for name, shape in source.tensors.items()}
-    inner = {name: shape for name, shape in tensors.items() if "vision" not in name and "projector" not in name}
-    note = "vision-language models have no template yet: the draft is that of the language model"
-    return replace(source, config=config, tensors=inner, notes=(*source.notes, note))
-
-
 class _Drafting(Frozen):
     """One draft in the making."""
 
@@ -96,7 +86,8 @@ class _Drafting(Frozen):
 
     def draft(self) -> Draft:
         found = values(self.source.config, f"{class_prefix(self.architecture)}Config", self.table)
-        weights = arrange(self.source.tensors)
+        tensors, beyond = within(self.source.tensors, found.get("num_hidden_layers"))
+        weights = arrange(tensors)
         experts = classify({**self.source.config, "architectures": [self.architecture]}).name
         ranked = nearest.rank(weights, found, experts, self.root, self.table)
         if not ranked:
@@ -108,7 +99,7 @@ class _Drafting(Frozen):
         compose.follow_config(body, best, found)  # once more: what did not suit may have stood in the way
         more, error = suit(body, lambda one: self.wrong(frame, one), best.name)
         taken += more
-        loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if best.alike < nearest.NEAR else []
+        loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if not best.is_near else []
         body.tidy()
         loaded = self.loaded(frame, body) if error is None else None
         text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])
@@ -137,7 +128,7 @@ class _Drafting(Frozen):
             files=files,
             tests=self.tests(found),
             lacking=templates,
-            notes=self.source.notes,
+            notes=(*self.source.notes, *beyond),
         )
 
     def frame(self, found: Values) -> tuple[dict[str, Any], dict[str, str]]:

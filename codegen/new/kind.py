@@ -1,5 +1,6 @@
 """What kind of model a config describes: dense, mixture of experts, or vision-language."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -21,6 +22,10 @@ EXPERT_FIELDS = (
         "ffn_config.moe_num_experts",
     ),
 )
+# What names the config of the language model inside a larger one, and what the config of a tower beside it.
+TEXT = ("text_config", "llm_config", "language_config")
+TOWER = re.compile(r"vision|visual|image|img|audio|speech|(^|_)vit(_|$)")
+_ENCODERS = ("ForMaskedLM", "ForPreTraining", "EncoderModel")
 
 
 class Kind(Frozen):
@@ -39,8 +44,9 @@ def classify(config: Mapping[str, Any]) -> Kind:
         CodegenError: where it describes neither a causal language model nor a vision-language model.
     """
     architecture, said = _architecture(config)
-    if architecture.endswith("ForConditionalGeneration"):
-        return _vision(config, architecture, said)
+    _refuse_encoders(config, architecture)
+    if (towers := _towers(config)) or architecture.endswith("ForConditionalGeneration"):
+        return _with_towers(config, architecture, said, towers)
     if not architecture.endswith(CAUSAL):
         known = ", ".join((*CAUSAL, "ForConditionalGeneration"))
         raise CodegenError(f"{architecture}: is no language model; its name must end with one of {known}")
@@ -52,18 +58,57 @@ def _architecture(config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     listed: list[str] = config.get("architectures") or []
     if listed:
         return listed[0], (f"architecture {listed[0]}",)
-    suffix = "ForConditionalGeneration" if _nested(config, "vision_config") else "ForCausalLM"
+    suffix = "ForConditionalGeneration" if _towers(config) else "ForCausalLM"
     words = [word for word in config["model_type"].replace("-", "_").split("_") if word]
     guessed = "".join(word[:1].upper() + word[1:] for word in words) + suffix
     return guessed, (f"no architectures; {guessed} after the model_type",)
 
 
-def _vision(config: Mapping[str, Any], architecture: str, said: tuple[str, ...]) -> Kind:
-    text = _nested(config, "text_config")
-    if text is None or _nested(config, "vision_config") is None:
-        raise CodegenError(f"{architecture}: needs vision_config and text_config; only such vision models are known")
+def _refuse_encoders(config: Mapping[str, Any], architecture: str) -> None:
+    """Only decoders have specs: those that read a text at once, and those beside an encoder, are told by name."""
+    cure = "codegen writes decoders alone; name the config.json of a causal language model"
+    causal = architecture.endswith(CAUSAL)
+    both = any(config.get(name) for name in ("encoder_layers", "num_encoder_layers", "encoder"))
+    if config.get("is_encoder_decoder") or (both and not causal):
+        raise CodegenError(f"{architecture}: is an encoder-decoder, no causal language model; {cure}")
+    alone = architecture.endswith(_ENCODERS) or "type_vocab_size" in config or "bert" in config["model_type"]
+    pair = str((_nested(config, "text_config") or {}).get("model_type")).endswith("_text_model")
+    if not causal and (alone or pair or "projection_dim" in config):
+        raise CodegenError(f"{architecture}: is an encoder, no causal language model; {cure}")
+
+
+def _towers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that hold a config of their own of what is no language model, or the name of such a tower."""
+    return tuple(
+        name
+        for place in (config, _nested(config, "thinker_config") or {})
+        for name, value in place.items()
+        if TOWER.search(name) and value and (isinstance(value, dict) or "tower" in name)
+    )
+
+
+def _with_towers(config: Mapping[str, Any], architecture: str, said: tuple[str, ...], towers: tuple[str, ...]) -> Kind:
+    """A language model beside towers, its config inside the config or, as older files have it, at the top."""
+    if not towers:
+        raise CodegenError(
+            f"{architecture}: is no language model, and no vision-language model either: it needs vision_config and "
+            "text_config, or vision_config beside the fields of the text; name the config.json of such a model"
+        )
+    place = _nested(config, "thinker_config") or config
+    inside = next((name for name in TEXT if _nested(place, name)), None)
+    text = _nested(place, inside) if inside is not None else _flat(config)
+    if text is None or not any(name in text for name in ("hidden_size", "n_embd", "d_model")):
+        raise CodegenError(f"{architecture}: is a vision-language model without text_config; add that of its text")
     _, why = _experts(text)
-    return Kind(VLM, architecture, text, (*said, "vision_config and text_config", f"language model: {why}"))
+    sort = "vision-language" if any(not re.search("audio|speech", name) for name in towers) else "audio-language"
+    told = f"{sort} model: {', '.join(towers)} and {inside or 'the text at the top'}"
+    return Kind(VLM, architecture, text, (*said, told, f"language model: {why}"))
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the text where they stand among those of the whole."""
+    whole = ("model_type", "architectures", "auto_map")
+    return {name: value for name, value in config.items() if name not in whole and not TOWER.search(name)}
 
 
 def _experts(config: Mapping[str, Any]) -> tuple[str, str]:

@@ -17,11 +17,15 @@ from codegen.spec.load import load
 from codegen.spec.loaded import LoadedSpec, config_class
 from codegen.spec.mlp import Moe
 
+_MODALITIES = ("text", "vl", "vision", "audio", "omni", "vlm")
 NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's
 
 
 class Candidate(Frozen):
-    """An existing spec: as written, as loaded, what it expects here, and how alike it is (0 to 1)."""
+    """An existing spec: as written, as loaded, what it expects here, and how alike it is (0 to 1).
+
+    kinship: 2 if it is that of the config's own model type, 1 if that of its family (the text of a larger model), or 0.
+    """
 
     path: str
     written: dict[str, Any]
@@ -29,6 +33,12 @@ class Candidate(Frozen):
     expected: Expected
     fields: frozenset[str]
     alike: float
+    kinship: int
+
+    @property
+    def is_near(self) -> bool:
+        """Whether what a checkpoint does not show is taken from this spec, rather than Llama's."""
+        return self.kinship > 0 or self.alike >= NEAR
 
     @property
     def name(self) -> str:
@@ -36,10 +46,23 @@ class Candidate(Frozen):
 
 
 def rank(weights: Weights, values: Values, kind: str, root: Path, table: ConfigTable) -> list[Candidate]:
-    """The existing specs of the same kind, most alike first; specs that do not load are left out."""
+    """The existing specs of the same kind, most alike first; specs that do not load are left out.
+
+    The spec of the config's own model type goes before all others, of whatever kind it is.
+    """
     found = [one for path in _paths(root) if (one := _candidate(path, weights, values, root, table)) is not None]
-    same = [one for one in found if _has_experts(one.loaded) == (kind == MOE)]
-    return sorted(same or found, key=lambda one: (-round(one.alike, 6), one.path.startswith(PENDING), one.name))
+    same = [one for one in found if one.kinship or _has_experts(one.loaded) == (kind == MOE)]
+    return sorted(same or found, key=_order)
+
+
+def _order(one: Candidate) -> tuple[int, float, bool, str]:
+    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.name
+
+
+def _family(model_type: str) -> str:
+    """A model type without what says that it is a part of a larger model: `qwen3_vl_text` is of the family qwen3."""
+    words = model_type.replace("-", "_").split("_")
+    return "_".join(word for word in words if word not in _MODALITIES) or model_type
 
 
 def differences(candidate: Candidate, weights: Weights, values: Values) -> list[str]:
@@ -94,7 +117,12 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
     alike = _jaccard(values.fields, fields)
     if weights.inside:
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
-    return Candidate(shown, load(text, shown).plain(), loaded, expected, fields, alike)
+    kinship = _kinship(loaded.config.model_type, values.config.model_type)
+    return Candidate(shown, load(text, shown).plain(), loaded, expected, fields, alike, kinship)
+
+
+def _kinship(one: str, other: str) -> int:
+    return (one == other) + (_family(one) == _family(other))
 
 
 def _has_experts(loaded: LoadedSpec) -> bool:

@@ -91,6 +91,7 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
         body.put(sign.value, *sign.path, doubt=sign.doubt)
     _ends(body, values, reads, "input", INPUT, "x = embed_tokens(ids)")
     _ends(body, values, reads, "output", OUTPUT, "logits = lm_head(norm(x))")
+    _tie(body, values)
     _layers(body, values)
     _window(body, values, reads)
     if any(values.get(name) in (True, "alibi") for name in _ALIBI) and body.get("attention", "alibi") is None:
@@ -115,6 +116,14 @@ def _ends(
         assert target.strip() == GROUPS[group].result
         equation = f"{target.strip()} = {form.format(right.strip())}"
         body.put([*others, equation] if others else equation, group, doubt=f"config.{field} is taken to act here")
+
+
+def _tie(body: Body, values: Values) -> None:
+    """Whether the head is the embedding, where only the config around the text's has a field for it."""
+    if not values.has("tie_word_embeddings"):
+        tied = values.get("tie_word_embeddings") is True
+        doubt = f"{values.config.name} has no tie_word_embeddings; the published config says so"
+        body.put(tied, "head", "tie", doubt=doubt)
 
 
 def _layers(body: Body, values: Values) -> None:

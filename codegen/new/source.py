@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
@@ -49,7 +49,7 @@ def _config(file: Path) -> dict[str, Any]:
     if file.stat().st_size > MAX_CONFIG:
         raise CodegenError(f"{file}: is larger than {MAX_CONFIG} bytes; a config.json has a few thousand")
     try:
-        content: Any = json.loads(file.read_bytes(), parse_constant=_no_number)
+        content = _numbers(json.loads(file.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise CodegenError(f"{file}: is no valid JSON ({error}); download it again") from None
     if not isinstance(content, dict):
@@ -65,5 +65,11 @@ def _config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+def _numbers(value: Any) -> Any:
+    """Infinity and NaN are read as transformers reads them: bare words, or the mapping that it writes for them."""
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value)
+        if entries.keys() == {"__float__"} and entries["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(entries["__float__"])
+        return {name: _numbers(entry) for name, entry in entries.items()}
+    return [_numbers(entry) for entry in cast("list[Any]", value)] if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping
 from keyword import iskeyword
+from math import isfinite
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
@@ -137,12 +138,14 @@ def _fields(published: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a spec can hold it: no hidden characters, no text that means something else there."""
+    """Whether a spec can hold it: no hidden characters, no text that means something else there, finite numbers."""
     if isinstance(value, dict):
         entries = cast("dict[str, Any]", value)
         return all(_is_plain(name) and len(name) <= LONGEST and _is_plain(entry) for name, entry in entries.items())
     if isinstance(value, list):
         return all(map(_is_plain, cast("list[Any]", value)))
+    if isinstance(value, float):
+        return isfinite(value)
     return not isinstance(value, str) or (value.isprintable() and value != "none")
 
 

@@ -41,16 +41,15 @@ class Weights(Frozen):
 
 def arrange(tensors: Mapping[str, Shape]) -> Weights:
     """Sort tensors into their places; the longest list of modules is that of the layers."""
-    stacks = Counter(stack for name in tensors if (stack := _stack(name)))
-    if not stacks:
+    stack = _longest(tensors)
+    if not stack:
         return Weights(top=dict(tensors))
-    stack = max(sorted(stacks), key=lambda one: stacks[one])
     model, _, layers = stack.rpartition(".")
     shapes: dict[str, Counter[Shape]] = {}
     places: dict[str, set[str]] = {}
     outside: dict[str, Shape] = {}
     for name, shape in tensors.items():
-        if _stack(name) != stack:
+        if stack_of(name) != stack:
             outside[starred(name)] = shape
             continue
         index, _, inner = name[len(stack) + 1 :].partition(".")
@@ -68,12 +67,33 @@ def arrange(tensors: Mapping[str, Shape]) -> Weights:
     )
 
 
+def within(tensors: Mapping[str, Shape], layers: object) -> tuple[dict[str, Shape], list[str]]:
+    """The tensors without layers at or beyond the number that the config says, and a note on those.
+
+    Such layers predict tokens beyond the next; nothing of them belongs in a spec.
+    """
+    if not isinstance(layers, int) or layers < 1 or not (stack := _longest(tensors)):
+        return dict(tensors), []
+    indices = {name: int(name[len(stack) + 1 :].partition(".")[0]) for name in tensors if stack_of(name) == stack}
+    beyond = sorted({index for index in indices.values() if index >= layers})
+    kept = {name: shape for name, shape in tensors.items() if indices.get(name, -1) < layers}
+    shown = ", ".join(map(str, beyond[:8]))
+    note = f"layers {shown} of {stack} lie at or beyond num_hidden_layers (next-token prediction): left out"
+    return kept, [note] if beyond else []
+
+
 def starred(name: str) -> str:
     """A name with `*` in place of indices."""
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
-def _stack(name: str) -> str:
+def _longest(tensors: Iterable[str]) -> str:
+    """The stack with the most tensors; empty where there is none."""
+    stacks = Counter(stack for name in tensors if (stack := stack_of(name)))
+    return max(sorted(stacks), key=lambda one: stacks[one], default="")
+
+
+def stack_of(name: str) -> str:
     """What stands before the first index."""
     parts = name.split(".")
     at = next((index for index, part in enumerate(parts) if part.isdigit()), 0)

@@ -1,6 +1,7 @@
 """What bears witness for a key of the nearest spec: tensors show it, the config publishes its fields, or refutes it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ VISIBLE: tuple[Path, ...] = (
     ("parts",),
 )
 BARE: tuple[Path, ...] = (("norm",), ("mlp",), ("attention",), ("attention", "qk_norm"))  # a word in place of a section
+
+_INDEX = re.compile(r"\.\d+(\.|$)")
 
 
 def is_visible(path: Path) -> bool:
@@ -63,6 +66,29 @@ def refute(body: Body, values: Values, nearest: str) -> list[str]:
             body.drop(*at)
             taken.append(f"{'.'.join(map(str, at))}: {nearest} has it and reads {lost}, which holds nothing here")
     return taken
+
+
+def drop_indices(body: Body) -> None:
+    """Take out inherited keys that name a layer by its number: another checkpoint has other numbers of layers."""
+    for path, value in reversed(list(body.leaves())):
+        if _INDEX.search(str(value)) if path[-1] == "match" else path[-1] == "when" and _numbers_layers(str(value)):
+            body.drop(*path[:-1])
+
+
+def _numbers_layers(condition: str) -> bool:
+    """Whether a condition compares `layer` itself with numbers other than the first layer's."""
+    try:
+        compared = [node for node in ast.walk(python(condition)) if isinstance(node, ast.Compare)]
+    except Refused:
+        return False
+    sides = [(node, side) for node in compared for side in (node.left, *node.comparators)]
+    at_layer = [node for node, side in sides if isinstance(side, ast.Name) and side.id == "layer"]
+    within = (part for node in at_layer for side in (node.left, *node.comparators) for part in _elements(side))
+    return any(isinstance(part, ast.Constant) and part.value != 0 for part in within)
+
+
+def _elements(side: ast.expr) -> list[ast.expr]:
+    return side.elts if isinstance(side, ast.List | ast.Tuple) else [side]
 
 
 def whole(path: Path) -> Path:

@@ -45,11 +45,17 @@ def test_there_must_be_a_config(root, tmp_path):
     [
         ("{", "no valid JSON"),
         ("[]", "no JSON object"),
-        ('{"a": NaN, "model_type": "x"}', "NaN is no JSON number"),
         ("{}", "no model_type"),
         ('{"model_type": "x", "architectures": "X"}', "must be a list"),
         ('{"model_type": "x", "architectures": ["XForSequenceClassification"]}', "no language model"),
         ('{"model_type": "x", "architectures": ["XForConditionalGeneration"]}', "vision_config and text_config"),
+        (
+            '{"model_type": "x", "architectures": ["XForConditionalGeneration"], "vision_config": {"a": 1}}',
+            "of its text",
+        ),
+        ('{"model_type": "x", "architectures": ["XForMaskedLM"]}', "is an encoder,"),
+        ('{"model_type": "x", "architectures": ["XModel"], "type_vocab_size": 2}', "is an encoder,"),
+        ('{"model_type": "x", "architectures": ["XForConditionalGeneration"], "is_encoder_decoder": true}', "-decoder"),
         ("[" * 100_000, "no valid JSON"),
         (" " * 5_000_000, "larger than"),
     ],
