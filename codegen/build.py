@@ -229,7 +229,7 @@ def _clashes(made: Iterable[Made]) -> list[Problem]:
             owner = owners.setdefault(claim.casefold(), item.spec)
             if owner != item.spec:
                 cure = "give one of them another name, or remove one"
-                problems.append(Problem(Location(item.spec, 1, 1), "", f"{claim} belongs to {owner} already", cure))
+                problems.append(Problem(Location(item.spec, 1, 1), "name", f"{claim} belongs to {owner} already", cure))
     return problems
 
 

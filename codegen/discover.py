@@ -47,4 +47,4 @@ def _specs(tree: Tree, folder: str, problems: list[Problem]) -> tuple[str, ...]:
 
 
 def _problem(path: str, message: str, cure: str) -> Problem:
-    return Problem(Location(path, 1, 1), "", message, cure)
+    return Problem(Location(path, 1, 1), "file", message, cure)

@@ -1,8 +1,12 @@
 """What can go wrong, and where: every message names the file, the line, the key and the cure."""
 
+import re
 from dataclasses import dataclass
 
 from codegen.frozen import Frozen
+
+_WORD = re.compile(r"[\w.*+-]+")
+_SHOWN = 80  # characters of a value that a message repeats
 
 
 @dataclass(frozen=True, order=True)
@@ -17,17 +21,31 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+def shown(value: object) -> str:
+    """A value as a message repeats it: its beginning, where it is long."""
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that a message repeats."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def dotted(*parts: object) -> str:
+    """The path of a key in a message, e.g. `attention.kind`; a key that is no word is quoted."""
+    return ".".join(cut(text) if _WORD.fullmatch(text := str(part)) else shown(part) for part in parts)
+
+
 class Problem(Frozen):
-    """One thing wrong with a spec. `path` is the dotted key, `cure` what to write instead (may be empty)."""
+    """One thing wrong with a spec. `path` is the dotted key, or `file` for all of it; `cure` is what to do instead."""
 
     location: Location
     path: str
     message: str
-    cure: str = ""
+    cure: str
 
     def __str__(self) -> str:
-        text = f"{self.location}: {self.path}: {self.message}" if self.path else f"{self.location}: {self.message}"
-        return f"{text}; {self.cure}" if self.cure else text
+        return f"{self.location}: {self.path}: {self.message}; {self.cure}"
 
 
 class CodegenError(Exception):
@@ -40,6 +58,12 @@ class SpecError(CodegenError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.location)
         super().__init__("\n".join(map(str, self.problems)))
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The same where it is what has no template yet: keys, with what it is about them."""
+        said = ((one.path, one.message.removeprefix("no template yet").removeprefix(" for ")) for one in self.problems)
+        return tuple(f"{path}: {message}" if message else path for path, message in said)
 
 
 class DriftError(CodegenError):

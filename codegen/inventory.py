@@ -73,5 +73,5 @@ def _refused(path: str, options: Options) -> tuple[str, ...]:
     try:
         options.generator.generate(path, options.root)
     except SpecError as error:
-        return tuple(problem.message for problem in error.problems)
+        return error.lacking
     return ()

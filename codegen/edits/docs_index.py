@@ -84,4 +84,4 @@ def _marker(lines: list[str], path: str, marker: str) -> int:
 
 
 def _refusal(path: str, line: int, message: str, cure: str) -> SpecError:
-    return SpecError([Problem(Location(path, line, 1), "", message, cure)])
+    return SpecError([Problem(Location(path, line, 1), "rows", message, cure)])

@@ -157,7 +157,7 @@ class _Subject(Frozen):
         try:
             made = generate(spec)
         except SpecError as error:
-            return {}, tuple(problem.message.removeprefix("no template yet for ") for problem in error.problems)
+            return {}, error.lacking
         return {artifact.path: artifact.body for artifact in made.artifacts}, ()
 
 

@@ -188,7 +188,7 @@ class _Drafting(Frozen):
         try:
             made = generate(loaded)
         except SpecError as error:
-            return (), tuple(problem.message.removeprefix("no template yet for ") for problem in error.problems)
+            return (), error.lacking
         return (*(artifact.path for artifact in made.artifacts), *(f"{path} (entries)" for path in edits)), ()
 
     def tests(self, found: Values) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.frozen import Frozen
-from codegen.plan.evaluate import evaluate
+from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.spec.attention import ACTIVATION, EPS
 from codegen.spec.expressions import Refused, python
 from codegen.spec.frame import IDENTIFIER
@@ -92,7 +92,7 @@ class Values(Frozen):
     def _evaluated(self, tree: ast.expr, layer: int) -> Any:
         try:
             return evaluate(tree, self.held, layer=layer)
-        except (LookupError, TypeError, ArithmeticError):
+        except UNREADABLE:
             return None
 
     @property

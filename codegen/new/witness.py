@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from codegen.new.body import Body, Path
 from codegen.new.values import ALIASES, Values
-from codegen.plan.evaluate import evaluate
+from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.spec.expressions import Refused, config_paths, python
 
 # Keys that the names and shapes of tensors show, as prefixes of paths.
@@ -111,7 +111,7 @@ def _unheld(text: str, values: Values) -> Iterator[str]:
             continue
         try:
             evaluate(node, values.held, layer=0)
-        except (LookupError, TypeError):
+        except UNREADABLE:
             yield ast.unparse(node)
 
 

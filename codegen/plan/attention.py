@@ -98,7 +98,7 @@ def v_head_dim_code(context: Context) -> Code | None:
     if gqa(context.base).v_head_dim is None:
         return None
     if fused_qkv(context.base):
-        raise context.unready("attention.v_head_dim: no template yet where q, k and v are stored fused")
+        raise context.unready("no template yet where q, k and v are stored fused", "attention.v_head_dim")
     return context.code(lambda s: context.value(gqa(s), "v_head_dim"), ATTENTION)
 
 
@@ -111,7 +111,8 @@ def _gate(context: Context, part: str, heads: Code, width: Code) -> GatePlan | N
     if fused:
         heads_apart = groups_code(context, part, "q", ATTENTION) == heads
         if not gate_in_q(spec, part) or per_head or not heads_apart or gqa(spec).v_head_dim is not None:
-            raise context.unready("attention.gate: stored fused, it has a template only as [q, out_gate] of each head")
+            message = "stored fused, it has a template only as [q, out_gate] of each head"
+            raise context.unready(message, "attention.gate")
 
     def bias(s: Spec) -> Expression:
         own = gqa(s).gate

@@ -42,6 +42,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     """All classes that some layer needs."""
     attentions = _planned(context, "attention", f"{prefix}Attention", attention_signature, _plan_attention)
     mlps = _planned(context, "mlp", f"{prefix}MLP", mlp_signature, _plan_mlp)
+    context.finish()
     owners = {
         "attention": _owners([(plan.class_name, group) for plan, group in attentions]),
         "mlp": _owners([(plan.construction, group) for plan, group in mlps]),
@@ -90,7 +91,9 @@ def _planned(
     if part in context.loaded.overrides or not _uses(context, part):
         return []
     using = context.where(lambda s: part in block_calls(s), True)
-    return [(plan(group, name), group) for name, group in _classes(using, signature, class_name)]
+    groups = _classes(using, signature, class_name)
+    plans = [(context.attempt(lambda name=name, group=group: plan(group, name), None), group) for name, group in groups]
+    return [(made, group) for made, group in plans if made is not None]
 
 
 def _uses(context: Context, part: str) -> bool:

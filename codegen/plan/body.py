@@ -26,7 +26,7 @@ WIDTH = "config.hidden_size"
 
 def embedding_name(context: Context) -> str:
     """The part that is called on `ids`."""
-    name = context.only(lambda s: next(iter(_on(s, "ids"))), "the token embedding")
+    name = context.only(lambda s: next(iter(_on(s, "ids"))), "input", "the token embedding")
     return str(name)
 
 
@@ -117,7 +117,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     """Modules of the input equations, and the statements of `embed`."""
     spec = context.base
     token = embedding_name(context)
-    context.only(lambda s: s.input, "input")
+    context.only(lambda s: s.input, "input", "what embeds the tokens")
     scale, equations = _take_scale(context, spec.input, token)
     padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
     inner = _embedding_width(context, token)
@@ -164,8 +164,10 @@ def _take_scale(
             if factor is not None and isinstance(node, ast.expr):
                 tree = replaced(equation.value, node, parse(f"{token}(ids)"))
                 scale, rest[index] = factor, Equation(equation.target, ast.unparse(tree), tree, equation.at)
-    if any("cast" in called([equation], every=True) for equation in rest):
-        raise context.unready(f"input: cast has a template only in {token}(ids) * cast(..., weight)")
+    for equation in rest:
+        if "cast" in called([equation], every=True):
+            message, cure = "cast has a template as a factor of the embedding only", f"write {token}(ids) * cast(...)"
+            raise context.unready(message, "input", cure, equation.at)
     return scale, tuple(rest)
 
 
@@ -238,7 +240,8 @@ def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
     if kind is None:
         made = rotating.code(lambda s: _table(rotating, s, None), TOP, lazy=True)
         if "layer" in _words(made):
-            raise context.unready("rope differs between layers in a way for which there is no template yet")
+            message = "differs between layers in a way for which there is no template yet"
+            raise rotating.unready(message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]")
         always = context.code(lambda s: s.rope is not None, TOP)
         if not _depends(context) and always not in ("True", "False"):
             made = f"({made}) if {always} else None"

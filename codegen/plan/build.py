@@ -1,7 +1,7 @@
 """Builds the plan of a model: asks every question once, in the order in which the generated file is read."""
 
 from codegen.configs import ConfigClass
-from codegen.plan.blocks import plan_layers
+from codegen.plan.blocks import Layers, plan_layers
 from codegen.plan.body import plan_body, rope_kind
 from codegen.plan.context import Context
 from codegen.plan.head import plan_head
@@ -28,13 +28,16 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         SpecError: where the spec asks for something that has no template yet.
     """
     context = Context(loaded, config, loaded.flat)
-    waiting = [what for what in loaded.unready if what.partition(".")[0] not in loaded.overrides]
-    if waiting:
-        raise context.unready(f"no template yet for {', '.join(waiting)}")
+    _wait(context)
     prefix = class_prefix(loaded.architectures[0])
     kind = rope_kind(context)
-    layers = plan_layers(context, prefix, kind)
-    rules = tuple(normal(rule) for rule in plan_rules(context))
+    layers = context.attempt(lambda: plan_layers(context, prefix, kind), Layers((), (), (), "None", kind))
+    rules = tuple(normal(rule) for rule in context.attempt(lambda: plan_rules(context), ()))
+    classes = tuple(plan.class_name for plan in layers.layers)
+    body = context.attempt(lambda: plan_body(context, prefix, layers, classes), None)
+    head = context.attempt(lambda: plan_head(context), None)
+    context.finish()
+    assert body is not None and head is not None
     return ModelPlan(
         name=loaded.name,
         prefix=prefix,
@@ -47,8 +50,8 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         mlps=tuple(plan for plan in layers.mlps if plan.class_name),
         moes=tuple(plan.moe for plan in layers.mlps if plan.moe),
         layers=layers.layers,
-        body=plan_body(context, prefix, layers, tuple(plan.class_name for plan in layers.layers)),
-        head=plan_head(context),
+        body=body,
+        head=head,
         rules=rules,
         default_rules=_is_default(rules),
         overrides=tuple(
@@ -56,6 +59,16 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         ),
         rules_why=context.base.checkpoint.why,
     )
+
+
+def _wait(context: Context) -> None:
+    """Raise SpecError for all that has no template yet, and for which no class stands in."""
+    for what in context.loaded.unready:
+        key, _, word = what.partition(": ")
+        if key.partition(".")[0] not in context.loaded.overrides:
+            message = f"no template yet for {word}" if word else "no template yet"
+            context.problems.update(dict.fromkeys(context.unready(message, key).problems))
+    context.finish()
 
 
 def _is_default(rules: tuple[str, ...]) -> bool:

@@ -2,22 +2,24 @@
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem, SpecError
 from codegen.frozen import Frozen
 from codegen.plan.scope import Scope, normal
 from codegen.plan.trees import Combination, Node, Tree, code, leaves, per_layer, tree
-from codegen.spec.keys import Section, key_of
+from codegen.spec.keys import Section, key_of, keys
 from codegen.spec.language import Spec
 from codegen.spec.loaded import LoadedSpec
-from codegen.spec.values import Expression, expression
+from codegen.spec.values import NOWHERE, Expression, expression
 
 FALSE = expression("False")
+SAME = "write it the same for all layers and variants"
 Question = Callable[[Spec], Any]
+T = TypeVar("T")
 
 
 @cache
@@ -25,12 +27,27 @@ def _trusted(text: str) -> Expression:
     return expression(text)
 
 
+@cache
+def path_of(section: type[Section]) -> str:
+    """Where a section stands in a spec: `mlp.router`."""
+    pending = [(name, key) for name, key in keys(Spec).items()]
+    while pending:
+        path, key = pending.pop(0)
+        inner = [key.section] if key.section is not None else list((key.kinds or {}).values())
+        if section in inner:
+            return path
+        pending += [(f"{path}.{name}", below) for cls in inner for name, below in keys(cls).items()]
+    return section.__name__.lower()
+
+
 class Context(Frozen):
-    """A loaded spec, its config class, and the combinations of outcomes that are asked about."""
+    """A loaded spec, its config class, and the combinations of outcomes that are asked about. `problems` are collected
+    for all contexts of the spec."""
 
     loaded: LoadedSpec
     config: ConfigClass
     flat: Mapping[Combination, Spec]
+    problems: dict[Problem, None] = field(default_factory=dict[Problem, None], compare=False, repr=False)
 
     @property
     def base(self) -> Spec:
@@ -54,11 +71,26 @@ class Context(Frozen):
         """The distinct answers."""
         return leaves(self.ask(question))
 
-    def only(self, question: Question, what: str) -> Any:
+    def attempt(self, step: Callable[[], T], otherwise: T) -> T:
+        """What a step of planning makes; where it cannot, its problems are collected, and the next steps go on."""
+        try:
+            return step()
+        except SpecError as error:
+            self.problems.update(dict.fromkeys(error.problems))
+            return otherwise
+
+    def finish(self) -> None:
+        """Raise SpecError with the problems of all steps, if there are any."""
+        if self.problems:
+            raise SpecError(list(self.problems))
+
+    def only(self, question: Question, path: str, what: str) -> Any:
         """The one answer; a spec in which layers or variants differ here has no template."""
         found = self.answers(question)
         if len(found) > 1:
-            raise self.unready(f"{what} differs between layers or variants, for which there is no template yet")
+            message = f"{what} differs between layers or variants, for which there is no template yet"
+            others = [key for key, spec in self.flat.items() if question(spec) != found[0]]
+            raise replace(self, flat={key: self.flat[key] for key in others}).unready(message, path, SAME)
         return found[0]
 
     def depends_on_layer(self, question: Question) -> bool:
@@ -94,9 +126,9 @@ class Context(Frozen):
 
     def default(self, section: type[Section], name: str) -> Expression:
         """The first element of a key's chain that exists and is not None."""
-        return self.chain(key_of(section, name).chain, f"{section.__name__.lower()}.{name}")
+        return self.chain(key_of(section, name).chain, f"{path_of(section)}.{name}")
 
-    def chain(self, chain: tuple[str, ...], what: str) -> Expression:
+    def chain(self, chain: tuple[str, ...], path: str) -> Expression:
         """The first that the config class has with a value; else the first that it has at all (a field may be None)."""
         candidates = [_trusted(text) for text in chain]
         for filled in (True, False):
@@ -104,7 +136,9 @@ class Context(Frozen):
                 if self.exists(candidate, filled):
                     return candidate
         fields = ", ".join(chain) or "none"
-        raise self.unready(f"{what} is not written and {self.config.name} has no default for it ({fields})")
+        name = path.rpartition(".")[2]
+        message = f"is not written and {self.config.name} has no default for it ({fields})"
+        raise self.unready(message, path, f"write {name}: ...")
 
     def exists(self, candidate: Expression, filled: bool = True) -> bool:
         """Whether every field that the expression reads is one of the config class, and (`filled`) not None there."""
@@ -139,5 +173,11 @@ class Context(Frozen):
         target = self.loaded.overrides.get(part)
         return target.partition(":")[2] if target else None
 
-    def unready(self, message: str) -> SpecError:
-        return SpecError([Problem(Location(self.loaded.path, 1, 1), "", message, "plug in a class with `overrides`")])
+    def unready(self, message: str, path: str = "file", cure: str = "", at: Location | None = None) -> SpecError:
+        """What has no template yet, at the dotted key `path` as these combinations have it, or at a place that is known
+        more exactly. The cure is a class of one's own where none is given and a part may have one."""
+        own = "plug in a class with `overrides`"
+        if path.partition(".")[0] not in ("attention", "mlp"):
+            own = "write it as a spec that exists does (docs/spec-reference.md)"
+        where = self.loaded.place(path, self.flat) if at is None or at.file == NOWHERE.file else at
+        return SpecError([Problem(where, path, message, cure or own)])

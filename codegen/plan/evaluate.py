@@ -1,6 +1,7 @@
-"""The value of a condition on a given config: needed to find configs under which every branch of a spec is taken.
+"""The value of an expression on a given config: needed to find configs under which every branch of a spec is taken.
 
-Only the allow-listed grammar of expressions is walked; nothing of a spec reaches `eval`.
+Only the allow-listed grammar of expressions is walked; nothing of a spec reaches `eval`. Every step is bounded in time
+and size: operators take numbers, integers stay within 64 bits, and the grammar bounds how many steps there are.
 """
 
 import ast
@@ -9,7 +10,15 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+LARGEST = 2**63
 _operator: Any = operator  # whose stubs leave types open that pyright asks for
+
+
+class Unknown(LookupError):
+    """A name or a function that has no value before a model runs: `position`, `cast`."""
+
+
+UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError)  # what `evaluate` raises
 
 
 def _within(item: Any, group: Any) -> bool:
@@ -24,15 +33,27 @@ def _per_layer(value: Any, layer: int) -> Any:
     return cast(list[Any], value)[layer] if isinstance(value, list) else value
 
 
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+def _power(base: Any, exponent: Any) -> Any:
+    whole = isinstance(base, int) and isinstance(exponent, int)
+    if whole and abs(base) > 1 and exponent > LARGEST.bit_length():
+        raise OverflowError("a power of more than 64 bits")
+    value = base**exponent
+    if isinstance(value, complex):
+        raise ValueError("a root of a negative number")
+    return value
+
+
+ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: _operator.add,
     ast.Sub: _operator.sub,
     ast.Mult: _operator.mul,
     ast.Div: _operator.truediv,
     ast.FloorDiv: _operator.floordiv,
     ast.Mod: _operator.mod,
-    ast.Pow: _operator.pow,
+    ast.Pow: _power,
     ast.USub: _operator.neg,
+}
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Not: _operator.not_,
     ast.Eq: _operator.eq,
     ast.NotEq: _operator.ne,
@@ -45,23 +66,15 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.In: _within,
     ast.NotIn: _outside,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sqrt": math.sqrt,
-    "log": math.log,
-    "floor": math.floor,
-    "int": int,
-    "min": min,
-    "max": max,
-    "len": len,
-    "sum": sum,
-    "per_layer": _per_layer,
-}
+NUMERIC: dict[str, Callable[..., Any]] = {"sqrt": math.sqrt, "log": math.log, "floor": math.floor, "int": int}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "len": len, "sum": sum, "per_layer": _per_layer}
 
 
 def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:
     """The value of an expression; `names` are those that it may use besides `config` (`layer`).
 
-    Raises LookupError for a field, name or function that is not there, TypeError where values do not fit together.
+    Raises LookupError for a field or an index that is not there, Unknown for a name or a function, TypeError and
+    ValueError where values do not fit together, ArithmeticError for what has no value or one of more than 64 bits.
     """
 
     def value(node: ast.expr) -> Any:
@@ -71,13 +84,15 @@ def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:
         case ast.Constant():
             return tree.value
         case ast.Name():
-            return config if tree.id == "config" else names[tree.id]
+            return config if tree.id == "config" else _named(tree.id, names)
         case ast.Attribute():
             return value(tree.value)[tree.attr]
         case ast.Subscript():
             return value(tree.value)[value(tree.slice)]
         case ast.BinOp():
-            return OPERATORS[type(tree.op)](value(tree.left), value(tree.right))
+            return _bounded(ARITHMETIC[type(tree.op)], value(tree.left), value(tree.right))
+        case ast.UnaryOp(op=ast.USub()):
+            return _bounded(ARITHMETIC[ast.USub], value(tree.operand))
         case ast.UnaryOp():
             return OPERATORS[type(tree.op)](value(tree.operand))
         case ast.BoolOp():
@@ -88,10 +103,29 @@ def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:
             return value(tree.body) if value(tree.test) else value(tree.orelse)
         case ast.List() | ast.Tuple():
             return [value(item) for item in tree.elts]
-        case ast.Call(func=ast.Name(id=function)):
+        case ast.Call(func=ast.Name(id=function)) if function in NUMERIC:
+            return _bounded(NUMERIC[function], *map(value, tree.args))
+        case ast.Call(func=ast.Name(id=function)) if function in FUNCTIONS:
             return FUNCTIONS[function](*map(value, tree.args))
         case _:
-            raise LookupError(ast.unparse(tree))
+            raise Unknown(ast.unparse(tree))
+
+
+def _named(name: str, names: Mapping[str, Any]) -> Any:
+    if name not in names:
+        raise Unknown(name)
+    return names[name]
+
+
+def _bounded(operation: Callable[..., Any], *operands: Any) -> Any:
+    """The value of an operation on numbers: strings and lists would grow, and `%` would format."""
+    for operand in operands:
+        if not isinstance(operand, int | float):
+            raise TypeError(f"{type(operand).__name__} where a number belongs")
+    value = operation(*operands)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise OverflowError("a number of more than 64 bits")
+    return value
 
 
 def _until(tree: ast.BoolOp, value: Callable[[ast.expr], Any]) -> Any:

@@ -59,7 +59,8 @@ def plan_expert_rules(context: Context) -> list[Code]:
     if moe.router(spec).correction_bias is not None and is_unsqueezed(spec, "mlp", "correction_bias"):
         found.append(f"Unsqueeze({attribute(spec, 'mlp') + '.' + MEMORY['correction_bias']!r})")
     if shared_is_fused(spec):
-        raise context.unready("gate and up of shared experts in one stored tensor have no template yet")
+        message = "gate and up of shared experts in one stored tensor have no template yet"
+        raise context.unready(message, "checkpoint.fused", "store them apart")
     return found
 
 

@@ -18,9 +18,9 @@ TIE = "config.tie_word_embeddings"
 def plan_head(context: Context) -> HeadPlan:
     """The class with a head."""
     spec = context.base
-    tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie")
+    tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie", "it")
     if tie not in (TIE, "False"):  # transformers ties by this field alone
-        raise context.unready(f"head.tie: no template yet for {tie}, only for {TIE} and false")
+        raise context.unready(f"no template yet for {tie}", "head.tie", f"write {TIE} or false")
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
     flags = shared_flags(context)
     if head != "lm_head":
@@ -50,7 +50,8 @@ def _beside(context: Context) -> tuple[Assign, ...]:
     for spec in context.flat.values():
         for name in (*called(spec.input), *called(spec.block), *finish_parts(spec)):
             if is_top(spec, name):
-                raise context.unready(f"parts.{name}.top: a part of the base model's own equations lies within it")
+                message, cure = "a part of the base model's own equations lies within it", "leave it out"
+                raise context.unready(message, f"parts.{name}.top", cure)
     names = dict.fromkeys(name for spec in context.flat.values() for name in top_parts(spec))
     return tuple(named_part(context, name, top_parts) for name in names)
 

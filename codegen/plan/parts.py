@@ -13,7 +13,7 @@ def part_construction(context: Context, part: Section, scope: Scope) -> Code:
         rule = context.word(part, "rule")
         return f"SinusoidalPositions(config.hidden_size{'' if rule == 'base' else f', rule={rule!r}'})"
     if not isinstance(part, Linear):
-        raise context.unready(f"parts: a {type(part).__name__.lower()} part has no template yet")
+        raise context.unready(f"a {type(part).__name__.lower()} part has no template yet", "parts")
     inner, outer, bias = (scope.code(context.value(part, name)) for name in ("in", "out", "bias"))
     made = f"nn.Linear({inner}, {outer}, bias={bias})"
     return made if part.when is None else f"{made} if ({scope.code(part.when)}) else nn.Identity()"

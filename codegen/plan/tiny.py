@@ -13,7 +13,7 @@ from math import lcm
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
-from codegen.plan.evaluate import evaluate
+from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
 from codegen.plan.neighbours import neighbours
 from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
@@ -331,7 +331,7 @@ def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: 
 def _outcome(tree: ast.expr, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
     try:
         return evaluate(tree, _readable(config, values), layer=layer)
-    except (LookupError, TypeError, ArithmeticError):
+    except UNREADABLE:
         return None
 
 

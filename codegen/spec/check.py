@@ -76,6 +76,8 @@ def _loaded(root: Node, shown: str, frame: Frame, resolved: Resolved) -> LoadedS
         splits=resolved.splits,
         flat=flat,
         unready=unready(flat.values()),
+        nodes=resolved.nodes,
+        root=root,
     )
 
 

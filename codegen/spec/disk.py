@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codegen.configs import ConfigClass
+from codegen.errors import cut, shown
 from codegen.spec.language import PLAIN_ROLES, ROLE_NAMES, Spec
 from codegen.spec.mlp import Moe
 from codegen.spec.suggest import cure
@@ -31,12 +32,12 @@ def names(spec: Spec, _: ConfigClass) -> Found:
         path = (*WHERE, "names", role)
         part, _dot, plain = str(role).rpartition(".")
         if part and part not in parts:
-            yield path, f"'{part}' is no part", cure(part, parts, "parts")
+            yield path, f"'{cut(part)}' is no part", cure(part, parts, "parts")
         if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
-            yield path, f"'{plain}' is no role", cure(plain, ROLES)
+            yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
         for item in (stored,) if isinstance(stored, str) else stored:
             if item and not PATH.fullmatch(item):
-                yield path, f"{item!r} is no path on disk", "write names joined by dots"
+                yield path, f"{shown(item)} is no path on disk", "write names joined by dots"
 
 
 def fused(spec: Spec, _: ConfigClass) -> Found:
@@ -45,21 +46,22 @@ def fused(spec: Spec, _: ConfigClass) -> Found:
     for stored, tensor in (spec.checkpoint.fused or {}).items():
         path = (*WHERE, "fused", stored)
         if not PATH.fullmatch(str(stored)):
-            yield path, f"{stored!r} is no path on disk", "write names joined by dots"
+            yield path, f"{shown(stored)} is no path on disk", "write names joined by dots"
         if not tensor.parts:
             yield path, "needs parts", "write {parts: [q, k, v], groups: ...}"
         prefix = str(stored).partition(".")[0] if "." in str(stored) else ""
         for role in tensor.parts:
             if role not in ROLES:
-                yield (*path, "parts"), f"'{role}' is no role", cure(role, ROLES)
+                yield (*path, "parts"), f"'{cut(role)}' is no role", cure(role, ROLES)
             if tensor.parts.count(role) > 1:
-                yield (*path, "parts"), f"'{role}' stands here twice", "name each part once"
+                yield (*path, "parts"), f"'{cut(role)}' stands here twice", "name each part once"
             other = taken.setdefault((prefix, role), str(stored))
             if other != stored and not _elsewhere(spec, other, str(stored)):
-                yield (*path, "parts"), f"'{role}' is also in {other}", "a role is stored once"
+                yield (*path, "parts"), f"'{cut(role)}' is also in {cut(other)}", "a role is stored once"
         constant = tensor.groups.constant if tensor.groups is not None else 1
         if constant is not ... and (not isinstance(constant, int) or isinstance(constant, bool) or constant < 1):
-            yield (*path, "groups"), f"{constant!r} is no number of blocks", "write a positive integer or an expression"
+            remedy = "write a positive integer or an expression"
+            yield (*path, "groups"), f"{shown(constant)} is no number of blocks", remedy
 
 
 def _elsewhere(spec: Spec, first: str, second: str) -> bool:
@@ -72,21 +74,21 @@ def stored(spec: Spec, _: ConfigClass) -> Found:
     known = _matrices(spec)
     for index, path in enumerate(spec.checkpoint.transposed or ()):
         if path not in known:
-            yield (*WHERE, "transposed", index), f"'{path}' is no stored matrix", cure(path, sorted(known))
+            yield (*WHERE, "transposed", index), f"'{cut(path)}' is no stored matrix", cure(path, sorted(known))
     vectors = sorted(name(spec, role) for role in VECTORS)
     for index, path in enumerate(spec.checkpoint.unsqueezed or ()):
         if path not in vectors:
-            yield (*WHERE, "unsqueezed", index), f"'{path}' is no stored vector", cure(path, vectors)
+            yield (*WHERE, "unsqueezed", index), f"'{cut(path)}' is no stored vector", cure(path, vectors)
     for index, pattern in enumerate(spec.checkpoint.float32 or ()):
         if not PATTERN.fullmatch(pattern):
-            yield (*WHERE, "float32", index), f"{pattern!r} is no pattern", "write a name with * for any text"
+            yield (*WHERE, "float32", index), f"{shown(pattern)} is no pattern", "write a name with * for any text"
     for index, drop in enumerate(spec.checkpoint.drop or ()):
         if not PATTERN.fullmatch(drop.match):
-            yield (*WHERE, "drop", index), f"{drop.match!r} is no pattern", "write a name with * for any text"
+            yield (*WHERE, "drop", index), f"{shown(drop.match)} is no pattern", "write a name with * for any text"
     inner = [("attention", getattr(spec.attention, "inner_norm", None)), ("mlp", getattr(spec.mlp, "inner_norm", None))]
     for part, norm in inner:
         if norm is not None and not PATH.fullmatch(norm):
-            yield (part, "inner_norm"), f"{norm!r} is no name", "write the norm's name on disk"
+            yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk"
 
 
 def _matrices(spec: Spec) -> set[str]:

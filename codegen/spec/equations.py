@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
-from codegen.errors import Location
+from codegen.errors import Location, cut
 from codegen.frozen import Frozen
 from codegen.spec.expressions import Refused, operands, python
 from codegen.spec.language import EXPRESSION_CALLS, FUNCTIONS
@@ -38,7 +38,7 @@ class Refusal(Frozen):
 
     equation: Equation
     message: str
-    cure: str = ""
+    cure: str
 
 
 def parse(text: str, at: Location = NOWHERE) -> Equation:
@@ -55,10 +55,10 @@ def parse(text: str, at: Location = NOWHERE) -> Equation:
 def _parsed(text: str) -> tuple[str, str, ast.expr]:
     match = _TARGET.match(text)
     if match is None:
-        raise Refused(f"'{text}' is no equation", "write `name = expression`")
+        raise Refused(f"'{cut(text)}' is no equation", "write `name = expression`")
     target, right = match.groups()
     if target in (*FUNCTIONS, *EXPRESSION_CALLS, "config", "layer", "ids", "positions"):
-        raise Refused(f"'{target}' cannot be bound", "choose another name on the left of =")
+        raise Refused(f"'{cut(target)}' cannot be bound", "choose another name on the left of =")
     tree = python(right)
     _check(tree)
     return target, ast.unparse(tree), tree
@@ -70,14 +70,15 @@ def _check(node: ast.expr) -> None:
         return
     if isinstance(node, ast.Constant):
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            raise Refused(f"'{ast.unparse(node)}' is not allowed in an equation", "write a number")
+            raise Refused(f"'{_shown(node)}' is not allowed in an equation", "write a number")
     elif isinstance(node, ast.Attribute | ast.Subscript):
         _config_value(node)
     elif isinstance(node, ast.Call):
         _call(node)
     else:
         if isinstance(node, ast.BinOp) and not isinstance(node.op, _ARITHMETIC) and calls_part(node):
-            raise Refused(f"'{ast.unparse(node)}': tensors are added, subtracted, multiplied and divided only")
+            message = f"'{_shown(node)}': tensors are added, subtracted, multiplied and divided only"
+            raise Refused(message, "write +, -, * or /")
         for child in operands(node):
             _check(child)
 
@@ -91,17 +92,22 @@ def _config_value(node: ast.expr) -> None:
 def _call(node: ast.Call) -> None:
     name = called(node)
     if name is None:
-        raise Refused(f"'{ast.unparse(node)}' is no call of a part", "call a name: attention(x)")
+        raise Refused(f"'{_shown(node)}' is no call of a part", "call a name: attention(x)")
     if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-        raise Refused(f"'{ast.unparse(node)}': calls take positional arguments only")
+        raise Refused(f"'{_shown(node)}': calls take positional arguments only", f"write {cut(name)}(x)")
     if name in _CONFIG_CALLS or name == "cast":
         return _config_value(node)
     wanted = 2 if name == "softcap" else 1
     if len(node.args) != wanted:
-        raise Refused(f"'{ast.unparse(node)}': {name} takes {wanted} argument(s), not {len(node.args)}")
+        given = "write softcap(x, cap)" if wanted == 2 else f"write {cut(name)}(x)"
+        raise Refused(f"'{_shown(node)}': {cut(name)} takes {wanted} argument(s), not {len(node.args)}", given)
     for argument in node.args:
         _check(argument)
     return None
+
+
+def _shown(node: ast.AST) -> str:
+    return cut(ast.unparse(node))
 
 
 def called(node: ast.Call) -> str | None:
@@ -154,7 +160,7 @@ def problems(group: Group, equations: Sequence[Equation], parts: Collection[str]
     yield from _unused(equations)
     yield from _second_attention(equations) if group.name == "block" else _outside_layers(equations)
     if equations and equations[-1].target != group.result:
-        message = f"the last equation binds '{equations[-1].target}', not '{group.result}'"
+        message = f"the last equation binds '{cut(equations[-1].target)}', not '{group.result}'"
         yield Refusal(equations[-1], message, f"end with `{group.result} = ...`")
     if group.name == "input" and not any(_embeds(equation) for equation in equations):
         yield Refusal(equations[0], "nothing is called on `ids`", "the token embedding is: x = embed_tokens(ids)")
@@ -169,7 +175,7 @@ def _unbound(equation: Equation, bound: Sequence[str], group: Group) -> Iterator
             continue
         if node.id == "weight" and "cast(" in equation.text:
             continue
-        yield Refusal(equation, f"'{node.id}' is not bound here", cure(node.id, dict.fromkeys(bound), "bound"))
+        yield Refusal(equation, f"'{cut(node.id)}' is not bound here", cure(node.id, dict.fromkeys(bound), "bound"))
 
 
 def _outside_config(tree: ast.expr, functions: set[int]) -> Iterator[ast.Name]:
@@ -190,7 +196,7 @@ def _unused(equations: Sequence[Equation]) -> Iterator[Refusal]:
             if any(isinstance(node, ast.Name) and node.id == equation.target for node in ast.walk(later.value)):
                 break
             if later.target == equation.target or later is equations[-1]:
-                yield Refusal(equation, f"'{equation.target}' is never used", "use it, or remove the equation")
+                yield Refusal(equation, f"'{cut(equation.target)}' is never used", "use it, or remove the equation")
                 break
 
 
@@ -217,7 +223,7 @@ def _near_misses(equation: Equation, parts: Collection[str]) -> Iterator[Refusal
             continue
         near = nearest(name, known)
         if near is not None:
-            yield Refusal(equation, f"'{name}' is used as a norm", f"did you mean '{near}'?")
+            yield Refusal(equation, f"'{cut(name)}' is used as a norm", f"did you mean '{near}'?")
 
 
 def _embeds(equation: Equation) -> bool:
@@ -244,7 +250,7 @@ def _head(last: Equation, head: str, equations: Sequence[Equation]) -> Iterator[
     elif not any(call is heads[0] for call in ast.walk(last.value)):
         yield Refusal(last, f"the head '{head}' is called before the last equation", f"write logits = {head}(...) last")
     elif (strange := _outside_head(last.value, heads[0])) is not None:
-        message = f"'{ast.unparse(strange)}' is not allowed around the head"
+        message = f"'{_shown(strange)}' is not allowed around the head"
         yield Refusal(last, message, "a product with or a quotient by numbers, and softcap, are")
 
 

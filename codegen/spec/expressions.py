@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
-from codegen.errors import Location
+from codegen.errors import Location, cut
 from codegen.spec.language import EXPRESSION_CALLS
 from codegen.spec.suggest import cure
 from codegen.spec.values import NOWHERE, Expression
 
 MAX_LENGTH = 1000
 MAX_NODES = 400
+MAX_DEPTH = 40  # of brackets, operators and dots within one another
+MAX_INTEGER = 2**63
 NAMES = ("config", "layer")  # known everywhere; `position` and `head_dim` at one key each
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 _UNARY = (ast.USub, ast.Not)
@@ -24,7 +26,7 @@ _LOWER = {"true": "True", "false": "False", "none": "None", "null": "None"}
 class Refused(Exception):
     """Text that is no expression or equation of the language: what is wrong, and the cure."""
 
-    def __init__(self, message: str, cure: str = "") -> None:
+    def __init__(self, message: str, cure: str) -> None:
         super().__init__(message)
         self.message, self.cure = message, cure
 
@@ -54,7 +56,7 @@ def _parsed(value: Any, _: type, names: frozenset[str], words: frozenset[str]) -
     if value in words:
         return repr(value), ast.Constant(value)
     if words and value.isidentifier() and value not in names:
-        raise Refused(f"'{value}' is not known", cure(value, sorted(words)))
+        raise Refused(f"'{cut(value)}' is not known", cure(value, sorted(words)))
     tree = python(value)
     _check(tree, names)
     return ast.unparse(tree), tree
@@ -73,14 +75,23 @@ def python(text: str) -> ast.expr:
     try:
         with warnings.catch_warnings(action="ignore"):  # about escapes in strings, which are refused or harmless
             tree = ast.parse(text.strip(), mode="eval").body
-        nodes = sum(1 for _ in ast.walk(tree))
     except SyntaxError as error:
-        raise Refused(f"'{text}' is no expression ({error.msg})", _balance(text)) from None
+        raise Refused(f"'{cut(text)}' is no expression ({cut(error.msg)})", _balance(text)) from None
     except (RecursionError, MemoryError, ValueError):
         raise Refused("the expression is too deep or too large", "shorten it") from None
-    if nodes > MAX_NODES:
+    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise Refused("the expression is too large", "shorten it")
+    if _is_deep(tree):
+        raise Refused(f"nested more than {MAX_DEPTH} deep", "bind parts of it to names, or shorten it")
     return tree
+
+
+def _is_deep(tree: ast.AST) -> bool:
+    """Whether walking the tree by recursion would go too deep."""
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return bool(level)
 
 
 def _balance(text: str) -> str:
@@ -88,7 +99,7 @@ def _balance(text: str) -> str:
         from codegen.spec.load import QUOTE
 
         return f"brackets are not balanced: {QUOTE}"
-    return ""
+    return "write one Python expression"
 
 
 def _check(node: ast.expr, names: frozenset[str]) -> None:
@@ -137,14 +148,15 @@ def _comparison(operator: ast.cmpop, right: ast.expr) -> bool:
 
 
 def _shown(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(ast.unparse(node))
 
 
 def _constant(node: ast.Constant) -> None:
     value = node.value
     if type(value) not in _CONSTANTS or (isinstance(value, float) and value in (float("inf"), float("-inf"))):
         raise Refused(f"'{_shown(node)}' is not allowed", "write a finite number or a string")
+    if isinstance(value, int) and value > MAX_INTEGER:
+        raise Refused(f"'{_shown(node)}' is too large", "write a number of less than 64 bits")
     if isinstance(value, str) and not value.isprintable():
         raise Refused("a string with control characters", "remove them")
 
@@ -160,15 +172,15 @@ def _name(name: str, names: frozenset[str]) -> None:
     near = cure(name, known)
     if not near.startswith("did"):
         near = f"a field of the config is written config.{name}; known names: {', '.join(known)}"
-    raise Refused(f"'{name}' is not known", near)
+    raise Refused(f"'{cut(name)}' is not known", near)
 
 
 def _call(node: ast.Call, names: frozenset[str]) -> None:
     function = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
     if function not in EXPRESSION_CALLS:
-        raise Refused(f"'{function}' is no function", cure(function, EXPRESSION_CALLS, "functions"))
+        raise Refused(f"'{cut(function)}' is no function", cure(function, EXPRESSION_CALLS, "functions"))
     if node.keywords or not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
-        raise Refused(f"'{_shown(node)}': {function} takes positional arguments only")
+        raise Refused(f"'{_shown(node)}': {function} takes positional arguments only", f"write {function}(...)")
     _arity(function, node)
     for index, argument in enumerate(node.args):
         weight = function == "cast" and index == 1
@@ -185,7 +197,7 @@ def _arity(function: str, node: ast.Call) -> None:
     wanted = _ARITY.get(function, 1)
     if wanted is not None and len(node.args) != wanted:
         count = "one argument" if wanted == 1 else f"{wanted} arguments"
-        raise Refused(f"'{_shown(node)}': {function} takes {count}, not {len(node.args)}")
+        raise Refused(f"'{_shown(node)}': {function} takes {count}, not {len(node.args)}", f"give it {count}")
 
 
 def _path(node: ast.Attribute | ast.Subscript, names: frozenset[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.errors import Problem
+from codegen.errors import Problem, cut
 from codegen.spec import equations, expressions
 from codegen.spec.keys import Key, element
 from codegen.spec.load import Node
@@ -48,8 +48,8 @@ def missing(config: ConfigClass, tree: ast.expr, node: Node, path: str) -> Itera
     for name in expressions.config_paths(tree):
         if not config.has(name):
             known = config.names()
-            message = f"{config.name or 'the config'} has no field '{name}'"
-            yield Problem(node.at, path, message, cure(name, known))
+            message = f"{config.name or 'the config'} has no field '{cut(name)}'"
+            yield Problem(node.at, path, message, cure(name, known, "fields"))
 
 
 def readable(config: ConfigClass, expression: Expression) -> bool:

@@ -6,7 +6,7 @@ from keyword import iskeyword
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
-from codegen.errors import Location, Problem
+from codegen.errors import Location, Problem, cut, dotted, shown
 from codegen.frozen import Frozen
 from codegen.spec.expressions import Refused, parse
 from codegen.spec.language import ConfigDeclaration
@@ -33,6 +33,7 @@ IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
+_NAME = 64  # characters of a suggested name
 TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted")}
 TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "equal", "why")
 DOCS_KEYS = ("hub", "paper")
@@ -72,7 +73,7 @@ class FrameReader(Frozen):
             self.overrides(),
         )
 
-    def refuse(self, node: Node, path: str, message: str, remedy: str = "") -> None:
+    def refuse(self, node: Node, path: str, message: str, remedy: str) -> None:
         self.report(Problem(node.at, path, message, remedy))
 
     def node(self, name: str) -> Node | None:
@@ -91,10 +92,11 @@ class FrameReader(Frozen):
         """Whether the node is an ASCII identifier and no keyword."""
         good = isinstance(node.value, str) and IDENTIFIER.fullmatch(node.value) and not iskeyword(node.value)
         if not good:
-            shown = repr(node.value) if node.mapping is None and node.items is None else "this"
-            fixed = re.sub(r"\W+", "_", str(node.plain()), flags=re.ASCII).strip("_")
-            remedy = f"write {fixed}" if IDENTIFIER.fullmatch(fixed) and not iskeyword(fixed) else ""
-            self.refuse(node, path, f"{shown} must be a Python identifier in ASCII, no keyword", remedy)
+            written = shown(node.value) if node.mapping is None and node.items is None else "this"
+            fixed = re.sub(r"\W+", "_", str(node.plain()), flags=re.ASCII).strip("_")[:_NAME]
+            good_name = IDENTIFIER.fullmatch(fixed) and not iskeyword(fixed)
+            remedy = f"write {fixed}" if good_name else "write letters, digits and _, a letter first"
+            self.refuse(node, path, f"{written} must be a Python identifier in ASCII, no keyword", remedy)
         return bool(good)
 
     def config(self, name: str) -> tuple[ConfigDeclaration, ConfigClass | None]:
@@ -103,7 +105,7 @@ class FrameReader(Frozen):
             found = self.table.for_model_type(name) if name else None
             if found is None and name:
                 remedy = self._like(name) or "write config: transformers:<Class>, or {model_type, class, fields}"
-                self.refuse(self.root, "config", f"transformers has no model type '{name}'", remedy)
+                self.refuse(self.root, "config", f"transformers has no model type '{cut(name)}'", remedy)
             return ConfigDeclaration(found.name if found else "", found.model_type if found else name), found
         if node.mapping is not None:
             return self.declared(node)
@@ -116,12 +118,13 @@ class FrameReader(Frozen):
     def imported(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
         package, _, class_name = str(node.value).partition(":")
         if package != "transformers" or not IDENTIFIER.fullmatch(class_name):
-            self.refuse(node, "config", f"{node.value!r} names no config class", "write transformers:<Class>")
+            self.refuse(node, "config", f"{shown(node.plain())} names no config class", "write transformers:<Class>")
             return ConfigDeclaration("", ""), None
         found = self.table.get(class_name)
         if found is None:
-            remedy = cure(class_name, self.table) or "declare it: {model_type, class, fields}"
-            self.refuse(node, "config", f"transformers has no config class '{class_name}'", remedy)
+            near = nearest(class_name, self.table)
+            remedy = f"did you mean '{near}'?" if near else "declare it: {model_type, class, fields}"
+            self.refuse(node, "config", f"transformers has no config class '{cut(class_name)}'", remedy)
         return ConfigDeclaration(class_name, found.model_type if found else ""), found
 
     def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
@@ -137,8 +140,8 @@ class FrameReader(Frozen):
         if fields is None or fields.mapping is None:
             return ConfigDeclaration("", ""), None
         for name, child in fields.mapping.items():
-            self.identifier(Node(name, fields.key_at[name]), f"config.fields.{name}")
-            self.constant(child, f"config.fields.{name}")
+            self.identifier(Node(name, fields.key_at[name]), dotted("config.fields", name))
+            self.constant(child, dotted("config.fields", name))
         if len(good) != 2:
             return ConfigDeclaration("", ""), None
         values = fields.plain()
@@ -146,7 +149,7 @@ class FrameReader(Frozen):
         config = ConfigClass.from_declaration(values, good["class"], good["model_type"], names)
         why = entries.get("why")
         if why is not None and not isinstance(why.value, str):
-            self.refuse(why, "config.why", "must be text")
+            self.refuse(why, "config.why", "must be text", "write one sentence")
         reason = why.value if why is not None else None
         return ConfigDeclaration(good["class"], good["model_type"], values, reason, names), config
 
@@ -158,11 +161,13 @@ class FrameReader(Frozen):
             self.refuse(node, "config.attribute_map", "must be a mapping", "write {hidden_size: n_embd}")
             return {}
         for name, child in node.mapping.items():
-            path = f"config.attribute_map.{name}"
+            path = dotted("config.attribute_map", name)
             self.identifier(Node(name, node.key_at[name]), path)
-            if child.value not in fields or name in fields:
-                message = f"{child.plain()!r} is no declared field" if name not in fields else f"'{name}' is a field"
-                self.refuse(child, path, message, cure(child.plain(), fields) if name not in fields else "remove it")
+            if not isinstance(child.value, str) or child.value not in fields or name in fields:
+                message, remedy = f"{shown(child.plain())} is no declared field", cure(child.plain(), fields)
+                if name in fields:
+                    message, remedy = f"'{name}' is a field", "remove it"
+                self.refuse(child, path, message, remedy)
         return {str(name): str(child.value) for name, child in node.mapping.items()}
 
     def constant(self, node: Node, path: str) -> None:
@@ -202,9 +207,8 @@ class FrameReader(Frozen):
             return {}
         for name in node.mapping:
             if name not in allowed:
-                self.report(
-                    Problem(_at(node, name), f"{path}.{name}", "is not a key here", cure(name, allowed, "keys"))
-                )
+                remedy = cure(name, allowed, "keys")
+                self.report(Problem(_at(node, name), dotted(path, name), "is not a key here", remedy))
         return {name: child for name, child in node.mapping.items() if name in allowed}
 
     def docs(self) -> Mapping[str, Any]:
@@ -214,9 +218,9 @@ class FrameReader(Frozen):
         entries = self.known(node, "docs", DOCS_KEYS)
         for name, child in entries.items():
             if not isinstance(child.value, str):
-                self.refuse(child, f"docs.{name}", "must be text")
+                self.refuse(child, f"docs.{name}", "must be text", "quote it")
             elif name == "hub" and not _HUB.fullmatch(child.value):
-                self.refuse(child, "docs.hub", f"{child.value!r} names no repository", "write owner/name")
+                self.refuse(child, "docs.hub", f"{shown(child.value)} names no repository", "write owner/name")
         return {name: child.value for name, child in entries.items()}
 
     def tests(self, config: ConfigClass | None) -> Mapping[str, Any]:
@@ -229,11 +233,12 @@ class FrameReader(Frozen):
         if "excluded" in entries:
             self.condition(entries["excluded"], "tests.excluded")
         if "reference" in entries and not _is_class_path(entries["reference"].value):
-            message = f"{entries['reference'].value!r} names no class"
+            message = f"{shown(entries['reference'].plain())} names no class"
             self.refuse(entries["reference"], "tests.reference", message, "write package.module:Class")
         for name, words in TESTS_WORDS.items():
             if name in entries and (value := entries[name].value) not in words:
-                self.refuse(entries[name], f"tests.{name}", f"{value!r} is not known", cure(value, words))
+                message = f"{shown(entries[name].plain())} is not known"
+                self.refuse(entries[name], f"tests.{name}", message, cure(value, words))
         if "equal" in entries and not _is_named_texts(entries["equal"].plain()):
             self.refuse(entries["equal"], "tests.equal", "must name a reason each", "write {<mutation>: <reason>}")
         if "why" in entries and not isinstance(entries["why"].value, str):
@@ -247,8 +252,8 @@ class FrameReader(Frozen):
             self.refuse(node, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
         for name in node.mapping or {}:
             if config is not None and not config.has(str(name)) and name not in config.published:
-                remedy = cure(name, config.names())
-                self.report(Problem(_at(node, name), f"tests.tiny.{name}", f"{config.name} has no such field", remedy))
+                message, remedy = f"{config.name} has no such field", cure(name, config.names(), "fields")
+                self.report(Problem(_at(node, name), dotted("tests.tiny", name), message, remedy))
 
     def condition(self, node: Node, path: str) -> None:
         try:
@@ -268,7 +273,8 @@ class FrameReader(Frozen):
         )
         for name, child in entries.items():
             if not _is_class_path(child.value):
-                self.refuse(child, f"overrides.{name}", f"{child.value!r} names no class", "write package.module:Class")
+                message = f"{shown(child.plain())} names no class"
+                self.refuse(child, f"overrides.{name}", message, "write package.module:Class")
         return {str(name): child.value for name, child in entries.items()}
 
 

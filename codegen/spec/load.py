@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
-from codegen.errors import Location, Problem, SpecError
+from codegen.errors import Location, Problem, SpecError, cut, dotted, shown
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -98,8 +98,8 @@ def _decoded(text: str | bytes, file: str) -> str:
         _refuse(Location(file, line, 1), "the file is not UTF-8", "save it as UTF-8")
 
 
-def _refuse(at: Location, message: str, cure: str = "") -> NoReturn:
-    raise SpecError([Problem(at, "", message, cure)])
+def _refuse(at: Location, message: str, cure: str, path: str = "file") -> NoReturn:
+    raise SpecError([Problem(at, path, message, cure)])
 
 
 class _Reader:
@@ -108,6 +108,7 @@ class _Reader:
     def __init__(self, text: str, file: str) -> None:
         self.text, self.file = text, file
         self.events = self._events()
+        self.path: list[str] = []  # of the node that is being read
 
     def _events(self) -> Iterator[Any]:
         yaml = _yaml()
@@ -124,8 +125,12 @@ class _Reader:
         if (found := _unquoted(line)) is not None:
             start, expression = found
             _refuse(Location(self.file, at.line, start + 1), QUOTE, f'write "{expression}"')
-        cure = "quote the value" if "mapping values" in problem else ""
+        cure = "quote the value" if "mapping values" in problem else "a spec is lines of `key: value`"
         _refuse(at, f"no valid YAML: {problem}", cure)
+
+    def refuse(self, at: Location, message: str, cure: str) -> NoReturn:
+        """Refuse what stands at the node that is being read."""
+        _refuse(at, message, cure, ".".join(self.path) or "file")
 
     def at(self, mark: Any) -> Location:
         return Location(self.file, mark.line + 1, mark.column + 1)
@@ -149,13 +154,13 @@ class _Reader:
         kinds = _yaml()
         at = self.at(event.start_mark)
         if isinstance(event, kinds.AliasEvent):
-            _refuse(at, f"alias *{event.anchor}", "write the value out")
+            self.refuse(at, f"alias *{cut(event.anchor)}", "write the value out")
         if event.anchor is not None:
-            _refuse(at, f"anchor &{event.anchor}", "remove it; aliases are not read")
+            self.refuse(at, f"anchor &{cut(event.anchor)}", "remove it; aliases are not read")
         if event.tag is not None:
-            _refuse(at, f"tag {event.tag}", "remove it")
+            self.refuse(at, f"tag {cut(event.tag)}", "remove it")
         if depth > MAX_DEPTH:
-            _refuse(at, f"nested more than {MAX_DEPTH} levels deep")
+            self.refuse(at, f"nested more than {MAX_DEPTH} levels deep", "a spec needs about five")
         if isinstance(event, kinds.MappingStartEvent):
             return self.entries(event, depth, flow or bool(event.flow_style))
         if isinstance(event, kinds.SequenceStartEvent):
@@ -169,13 +174,14 @@ class _Reader:
         while not isinstance(head := next(self.events), kinds.MappingEndEvent):
             name = self.node(head, depth + 1, flow)
             if not isinstance(name.value, str | int):
-                _refuse(name.at, "a key must be a word or an integer", QUOTE if flow else "")
+                self.refuse(name.at, "a key must be a word or an integer", QUOTE if flow else "write a word")
             if name.value in found:
-                _refuse(
-                    name.at, f"key {name.value!r} stands here twice", f"the first is in line {places[name.value].line}"
-                )
+                line = places[name.value].line
+                self.refuse(name.at, f"key {shown(name.value)} stands here twice", f"the first is in line {line}")
             places[name.value] = name.at
+            self.path.append(dotted(name.value))
             found[name.value] = self.node(next(self.events), depth + 1, flow)
+            self.path.pop()
         return Node(found, self.at(event.start_mark), flow, places)
 
     def elements(self, event: Any, depth: int, flow: bool) -> Node:
@@ -188,13 +194,12 @@ class _Reader:
     def scalar(self, event: Any, at: Location, flow: bool) -> Node:
         text: str = event.value
         if hidden := _HIDDEN.search(text):
-            _refuse(at, f"hidden character U+{ord(hidden[0]):04X}", "remove it")
+            self.refuse(at, f"hidden character U+{ord(hidden[0]):04X}", "remove it")
         if event.style:
             return Node(" ".join(text.split()) if "\n" in text or "\t" in text else text, at)
         if not text:
-            _refuse(
-                at, "a key without a value", f"write {{}}, none or a value ({QUOTE})" if flow else "write {} or none"
-            )
+            cure = f"write {{}}, none or a value ({QUOTE})" if flow else "write {} or none"
+            self.refuse(at, "a key without a value", cure)
         return Node(_resolved(text), at, flow)
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.errors import Problem
+from codegen.errors import Problem, dotted, shown
 from codegen.spec import build, normalize, structure
 from codegen.spec.defaults import DEFAULTS
 from codegen.spec.fields import lacking
@@ -20,7 +20,7 @@ from codegen.spec.splits import OVERLAY_KEYS, Entry, Reader
 from codegen.spec.suggest import cure
 from codegen.spec.values import Expression
 
-MAX_COMBINATIONS = 4096
+MAX_COMBINATIONS = 256
 Top = dict[str, Node]
 
 
@@ -96,7 +96,7 @@ class Resolver:
             elif name == "why":
                 above[name] = node
                 if not isinstance(node.value, str):
-                    self.report(Problem(node.at, f"{path}why", "must be text"))
+                    self.report(Problem(node.at, f"{path}why", "must be text", "write one sentence"))
             elif name not in (OVERLAY_KEYS if path else self.frame):
                 self.report(self.unknown(name, overlay, path))
         return above
@@ -105,9 +105,9 @@ class Resolver:
         """A key that neither the language nor the frame has."""
         if not path and name in FUTURE:
             message = "belongs to vision-language models, which have no template yet"
-            return Problem(overlay.key_at[name], name, message, "write the spec of the language model")
+            return Problem(overlay.key_at[name], str(name), message, "write the spec of the language model")
         known = [*keys(Spec), *(OVERLAY_KEYS if path else sorted(self.frame))]
-        return Problem(overlay.key_at[name], f"{path}{name}", "is not a key here", cure(name, known))
+        return Problem(overlay.key_at[name], f"{path}{dotted(name)}", "is not a key here", cure(name, known))
 
     def section(self, name: str, key: Key, below: Node | None, node: Node, path: str) -> Node | None:
         """One section of the spec laid over the one below."""
@@ -134,7 +134,7 @@ class Resolver:
             return None
         if not isinstance(written.value, str) or written.value not in key.kinds:
             known = cure(written.plain(), key.kinds, "kinds")
-            self.report(Problem(written.at, f"{path}.kind", f"{written.plain()!r} is not known", known))
+            self.report(Problem(written.at, f"{path}.kind", f"{shown(written.plain())} is not known", known))
             return None
         cls = key.kinds[written.value]
         own = self.checked(cls, opened, path, True)
@@ -151,7 +151,7 @@ class Resolver:
             return None
         above = dict((below.mapping if below is not None else None) or {})
         for name, part in node.mapping.items():
-            laid = self.kinded(key, above.get(name), part, f"{path}.{name}")
+            laid = self.kinded(key, above.get(name), part, f"{path}.{dotted(name)}")
             if laid is not None:
                 above[name] = laid
         return Node(above, node.at, key_at={**(below.key_at if below else {}), **node.key_at})
@@ -209,15 +209,15 @@ class Resolver:
         if key.type == "section" and key.section is not None:
             return self.read(key.section, node, path)
         if key.type == "choice" and not structure.is_word(key, node.value) and not isinstance(node.value, bool):
-            self.choice(key, build.expression(key, node))
+            self.choice(key, build.expression(key, node), path)
         for problem in lacking(self.config, key, node, path):
             self.report(problem)
         return None
 
-    def choice(self, key: Key, condition: Expression) -> None:
+    def choice(self, key: Key, condition: Expression, path: str) -> None:
         """A choice that the config makes is a split of its own."""
         outcomes = (False, True) if key.truth else key.words
-        split = Split(condition, outcomes, not key.truth, condition.mentions("layer"))
+        split = Split(condition, outcomes, not key.truth, condition.mentions("layer"), path)
         self.choices.setdefault((condition.text, key.words), split)
 
 

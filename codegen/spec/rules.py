@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.errors import Problem
+from codegen.errors import Problem, dotted, shown
 from codegen.frozen import Frozen
 from codegen.spec import chains, disk, equations
 from codegen.spec.attention import Gqa, Mla, Norm, QKNorm
@@ -42,7 +42,7 @@ class _Look(Frozen):
     def at(self, rule: Callable[[Spec, ConfigClass], Found]) -> Iterator[Problem]:
         """The rule's findings, with places."""
         for path, message, remedy in rule(self.spec, self.config):
-            yield Problem(self.node.find(path), ".".join(map(str, path)), message, remedy)
+            yield Problem(self.node.find(path), dotted(*path), message, remedy)
 
     def equations(self) -> Iterator[Problem]:
         """The equations of each group as a whole."""
@@ -76,7 +76,8 @@ def named_parts(spec: Spec, _: ConfigClass) -> Found:
     reserved = (*FUNCTIONS, "attention", "mlp", "config", "layer", "ids", "positions")
     for name in spec.parts:
         if not disk.PATH.fullmatch(str(name)) or name in reserved:
-            yield ("parts", name), f"{name!r} cannot name a part", "write an identifier, dotted where it is stored so"
+            remedy = "write an identifier, dotted where it is stored so"
+            yield ("parts", name), f"{shown(name)} cannot name a part", remedy
 
 
 def latent_rope(spec: Spec, _: ConfigClass) -> Found:

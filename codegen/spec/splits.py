@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
-from codegen.errors import Location, Problem
+from codegen.errors import Location, Problem, dotted
 from codegen.frozen import Frozen
 from codegen.spec import expressions
 from codegen.spec.fields import missing
@@ -49,7 +49,7 @@ class Reader(Frozen):
                 found += [entry] if entry is not None else []
         return found
 
-    def refuse(self, node: Node, path: str, message: str, remedy: str = "", key: Any = None) -> None:
+    def refuse(self, node: Node, path: str, message: str, remedy: str, key: Any = None) -> None:
         self.report(Problem(node.key_at[key] if key is not None else node.at, path, message, remedy))
 
     def entry(self, node: Node, per_layer: bool, path: str) -> Entry | None:
@@ -61,17 +61,18 @@ class Reader(Frozen):
         condition = self.condition(entries[asked[0]], per_layer, f"{path}.{asked[0]}")
         why = entries.get("why")
         if why is not None and not isinstance(why.value, str):
-            self.refuse(why, f"{path}.why", "must be text")
+            self.refuse(why, f"{path}.why", "must be text", "write one sentence")
         if condition is None:
             return None
         reason = why.value if why is not None and isinstance(why.value, str) else None
         overlays = self.overlay(node, path) if asked == ["when"] else self.kinds(node, condition, path)
         outcomes = (False, True) if asked == ["when"] else tuple(overlays)
-        return Entry(Split(condition, outcomes, asked == ["by"], per_layer, reason), overlays, path)
+        split = Split(condition, outcomes, asked == ["by"], per_layer, f"{path}.{asked[0]}", reason)
+        return Entry(split, overlays, path)
 
     def condition(self, node: Node, per_layer: bool, path: str) -> Expression | None:
         if node.mapping is not None or node.items is not None:
-            self.refuse(node, path, "must be an expression")
+            self.refuse(node, path, "must be an expression", "quote it if it has brackets or commas")
             return None
         try:
             condition = expressions.parse(node.value, node.at, ("config", "layer") if per_layer else ("config",))
@@ -101,7 +102,7 @@ class Reader(Frozen):
         for name in entries.keys() - {"by", "kinds", "why"}:
             near = cure(name, ("by", "kinds", "why"))
             remedy = near if near.startswith("did") else "overlays stand under kinds: {<value>: {...}}"
-            self.refuse(node, f"{path}.{name}", "is not a key beside `by`", remedy, name)
+            self.refuse(node, dotted(path, name), "is not a key beside `by`", remedy, name)
         listed = entries.get("kinds")
         if listed is not None and listed.mapping is None:
             self.refuse(listed, f"{path}.kinds", "must be a mapping", "write kinds: {<value>: {<overlay>}}")
@@ -109,7 +110,8 @@ class Reader(Frozen):
         overlays: dict[Any, Node | None] = {}
         for name, overlay in written.items():
             if overlay.mapping is None:
-                self.refuse(overlay, f"{path}.kinds.{name}", "must be a mapping of sections", "{} changes nothing")
+                remedy = "{} changes nothing"
+                self.refuse(overlay, dotted(f"{path}.kinds", name), "must be a mapping of sections", remedy)
             overlays[name] = overlay if overlay.mapping else None
         for name in usual(condition, tuple(written), self.config, self.attention):
             overlays.setdefault(name, _node(USUAL_KINDS[name], node.at) if USUAL_KINDS[name] else None)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import cerberus  # pyright: ignore[reportMissingTypeStubs]
 import cerberus.errors  # pyright: ignore[reportMissingTypeStubs]
 
-from codegen.errors import Problem
+from codegen.errors import Problem, dotted, shown
 from codegen.spec import equations, expressions
 from codegen.spec.keys import Key, Section, element, keys
 from codegen.spec.load import Node
@@ -18,6 +18,7 @@ Report = Callable[[str, str], None]
 Validator: Any = cerberus.Validator
 codes: Any = cerberus.errors
 SHAPES = {"dict": "a mapping", "list": "a list", "string": "text"}
+CURES = {"dict": "write {<name>: <value>, ...}", "list": "write [..., ...]", "string": "quote it"}
 
 
 class Message(str):
@@ -164,13 +165,14 @@ def check_choice(key: Key, value: Any, report: Report) -> None:
         return check_expression(key, value, report)
     if isinstance(value, dict | list):
         return report(f"must be a word, not {_shown(value)}", cure("", key.words))
-    return report(f"{value!r} is not known", cure(value, key.words))
+    return report(f"{shown(value)} is not known", cure(value, key.words))
 
 
 def _stored_name(value: Any, report: Report) -> None:
     chain = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not chain or not all(isinstance(name, str) for name in chain):
-        report(f"{value!r} is no name on disk", f'quote it: "{value}"' if isinstance(value, int) else "")
+        quoted = isinstance(value, int) and not isinstance(value, bool)
+        report(f"{_shown(value)} is no name on disk", f'quote it: "{value}"' if quoted else "write the name")
 
 
 def _one_flag(value: Any, report: Report) -> None:
@@ -208,7 +210,7 @@ def _path(error: Any) -> tuple[Any, ...]:
 def _located(error: Any, at: tuple[Any, ...], cls: type[Section], node: Node, path: str) -> Problem:
     message, remedy = _worded(error, at, cls)
     place = node.find(at, key=error.code == codes.UNKNOWN_FIELD.code)
-    return Problem(place, ".".join(map(str, (path, *at) if path else at)), message, remedy)
+    return Problem(place, dotted(*((path, *at) if path else at)), message, remedy)
 
 
 def _worded(error: Any, at: tuple[Any, ...], cls: type[Section]) -> tuple[str, str]:
@@ -220,7 +222,8 @@ def _worded(error: Any, at: tuple[Any, ...], cls: type[Section]) -> tuple[str, s
     if error.code == codes.BAD_TYPE.code and error.constraint == "dict" and _section_at(cls, at) is not None:
         return not_a_mapping(_section_at(cls, at) or cls, error.value, _key_at(cls, at))
     if error.code == codes.BAD_TYPE.code:
-        return f"must be {SHAPES.get(error.constraint, error.constraint)}, not {_shown(error.value)}", ""
+        wanted = SHAPES.get(error.constraint, error.constraint)
+        return f"must be {wanted}, not {_shown(error.value)}", CURES.get(error.constraint, f"write {wanted}")
     if error.code in (codes.UNALLOWED_VALUE.code, codes.NOT_NULLABLE.code):
         allowed = [word for word in error.constraint or () if word != EVERY_ROLE] if error.constraint else []
         return f"{_shown(error.value)} is not known", cure(error.value, allowed)
@@ -228,7 +231,7 @@ def _worded(error: Any, at: tuple[Any, ...], cls: type[Section]) -> tuple[str, s
         return "is too short", f"at least {error.constraint}"
     if error.info and isinstance(error.info[0], Message):
         return str(error.info[0]), error.info[0].cure
-    return f"is not valid ({error.rule})", ""
+    return f"is not valid ({error.rule})", "docs/spec-reference.md says what may stand here"
 
 
 def _key_at(cls: type[Section], path: tuple[Any, ...]) -> Key | None:
@@ -270,7 +273,7 @@ def _known(cls: type[Section], path: tuple[Any, ...]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
-    return "a list" if isinstance(value, list) else "none" if value is None else repr(value)
+    return "a list" if isinstance(value, list | tuple) else "none" if value is None else shown(value)
 
 
 def _examples(cls: type[Section]) -> str:

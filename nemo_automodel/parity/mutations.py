@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from codegen.configs import ConfigClass
-from codegen.plan.evaluate import evaluate
+from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.spec.attention import Norm, QKNorm
 from codegen.spec.frame import FRAME
 from codegen.spec.keys import Key, Section, keys
@@ -61,7 +61,7 @@ class Reader:
         """The value on the first layer; None where it cannot be read."""
         try:
             return evaluate(value.tree, self.values, layer=0, head_dim=12)
-        except (LookupError, TypeError, AttributeError):
+        except UNREADABLE:
             return None
 
     def default(self, key: Key) -> Expression | None:
