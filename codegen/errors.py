@@ -1,10 +1,13 @@
 """What can go wrong, and where: every message names the file, the line, the key and the cure."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from codegen.frozen import Frozen
 
+T = TypeVar("T")
 _WORD = re.compile(r"[\w.*+-]+")
 _SHOWN = 80  # characters of a value that a message repeats
 
@@ -32,8 +35,10 @@ def cut(text: str) -> str:
 
 
 def dotted(*parts: object) -> str:
-    """The path of a key in a message, e.g. `attention.kind`; a key that is no word is quoted."""
-    return ".".join(cut(text) if _WORD.fullmatch(text := str(part)) else shown(part) for part in parts)
+    """The path of a key in a message, e.g. `attention.kind`; a key that is no word is quoted, without a colon."""
+    return ".".join(
+        cut(text) if _WORD.fullmatch(text := str(part)) else shown(part).replace(":", "?") for part in parts
+    )
 
 
 class Problem(Frozen):
@@ -64,6 +69,15 @@ class SpecError(CodegenError):
         """The same where it is what has no template yet: keys, with what it is about them."""
         said = ((one.path, one.message.removeprefix("no template yet").removeprefix(" for ")) for one in self.problems)
         return tuple(f"{path}: {message}" if message else path for path, message in said)
+
+
+def attempt(step: Callable[[], T], otherwise: T, problems: dict[Problem, None]) -> T:
+    """What a step makes; where it cannot, its problems are collected, and the next steps go on."""
+    try:
+        return step()
+    except SpecError as error:
+        problems.update(dict.fromkeys(error.problems))
+        return otherwise
 
 
 class DriftError(CodegenError):

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from codegen.configs import ConfigClass
-from codegen.errors import Location, Problem, SpecError
+from codegen.errors import Location, Problem, SpecError, attempt
 from codegen.frozen import Frozen
 from codegen.plan.scope import Scope, normal
 from codegen.plan.trees import Combination, Node, Tree, code, leaves, per_layer, tree
@@ -73,11 +73,7 @@ class Context(Frozen):
 
     def attempt(self, step: Callable[[], T], otherwise: T) -> T:
         """What a step of planning makes; where it cannot, its problems are collected, and the next steps go on."""
-        try:
-            return step()
-        except SpecError as error:
-            self.problems.update(dict.fromkeys(error.problems))
-            return otherwise
+        return attempt(step, otherwise, self.problems)
 
     def finish(self) -> None:
         """Raise SpecError with the problems of all steps, if there are any."""

@@ -8,17 +8,19 @@ mixes its kinds, and both sides of every condition occur in some variant.
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from itertools import cycle, product
+from itertools import cycle, islice, product
 from math import lcm
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
+from codegen.errors import SpecError
 from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
 from codegen.plan.neighbours import neighbours
 from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
 from codegen.plan.tiny_inner import inner_absent, inner_dropouts, inner_numbers
 from codegen.plan.tiny_rope import OTHER_THETA, rope_variants, rope_width, small_rope
+from codegen.plan.values import readable, unreadable
 from codegen.spec.attention import Gqa
 from codegen.spec.loaded import LoadedSpec, Split, config_class
 from codegen.spec.values import expression
@@ -32,6 +34,7 @@ SIZES: Config = {
     **{"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 32},
     **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
 }
+TRIED = 1000  # settings of the fields of one condition, at most
 FACTORS = (0.37, 1.7, 0.6, 2.3, 0.83)
 # role -> values for the fields that have it, in turn; sequences of the tests are 24 long
 NUMBERS: dict[str, tuple[float, ...]] = {
@@ -83,9 +86,16 @@ def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) 
     condition = expression(spec.tests["excluded"]).tree
     flags = [name for name, value in change.items() if isinstance(value, bool)]
     for kept in (change, *({k: v for k, v in change.items() if k != flag} for flag in flags)):
-        if (kept or not change) and not evaluate(condition, _readable(config, base | kept)):
+        if (kept or not change) and not _excludes(spec, condition, readable(config, base | kept)):
             return kept
     return None
+
+
+def _excludes(spec: LoadedSpec, condition: ast.expr, values: Config) -> bool:
+    try:
+        return bool(evaluate(condition, values))
+    except UNREADABLE as error:
+        raise SpecError([unreadable(spec.place("tests.excluded"), "tests.excluded", error)]) from None
 
 
 def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config:
@@ -302,7 +312,7 @@ def _settings(tree: ast.expr, config: ConfigClass, base: Config) -> Iterator[Con
     """Values to try together for the fields of a condition."""
     names = list(dict.fromkeys(config.field_name(name) for name in fields_of(tree)))
     candidates = [_candidates(config.fields.get(name), base.get(name), tree) for name in names]
-    return (dict(zip(names, values, strict=True)) for values in product(*candidates))
+    return (dict(zip(names, values, strict=True)) for values in islice(product(*candidates), TRIED))
 
 
 def _candidates(default: Any, current: Any, tree: ast.expr) -> list[Any]:
@@ -330,12 +340,6 @@ def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: 
 
 def _outcome(tree: ast.expr, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
     try:
-        return evaluate(tree, _readable(config, values), layer=layer)
+        return evaluate(tree, readable(config, values), layer=layer)
     except UNREADABLE:
         return None
-
-
-def _readable(config: ConfigClass, values: Mapping[str, Any]) -> Config:
-    """Every field of a config with these values, by all of its names."""
-    by_name = {**config.fields, **values}
-    return by_name | {alias: by_name.get(name) for alias, name in config.attribute_map.items()}

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from codegen.configs import ConfigTable, table
+from codegen.configs import table
+from codegen.errors import Problem, SpecError, attempt
+from codegen.plan import values
 from codegen.plan.build import build
 from codegen.plan.features import features
 from codegen.plan.tiny import configs
@@ -15,16 +17,23 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
     """The plan of a checked spec.
 
     Raises:
-        SpecError: where the spec asks for something that has no template yet.
+        SpecError: where the spec asks for something that has no template yet, or that has no value on the configs of
+            its tests.
     """
     known = table()
-    model = build(spec, config_class(spec, known))
+    config = config_class(spec, known)
+    found: dict[Problem, None] = {}
+    model = attempt(lambda: build(spec, config), None, found)
+    tests = attempt(lambda: configs(spec, known), {}, found)
+    found.update(dict.fromkeys(values.problems(spec, config, tests)))
+    if found or model is None:
+        raise SpecError(list(found))
     hub = str(spec.docs.get("hub", ""))
     exception = str(spec.tests.get("why", ""))
-    return SpecPlan(spec.path, hub, exception, features(model), model, _contract(model, spec, known))
+    return SpecPlan(spec.path, hub, exception, features(model), model, _contract(model, spec, tests))
 
 
-def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> ContractPlan:
+def _contract(model: ModelPlan, spec: LoadedSpec, tests: dict[str, dict[str, Any]]) -> ContractPlan:
     attributes: dict[str, Any] = {
         "spec": model.name,
         "architecture": model.architectures[0],
@@ -34,4 +43,4 @@ def _contract(model: ModelPlan, spec: LoadedSpec, known: ConfigTable) -> Contrac
     attributes |= spec.reference
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
     contract = "MixtureContract" if has_experts(spec) else "ModelContract"
-    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, configs(spec, known))
+    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, tests)

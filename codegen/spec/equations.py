@@ -246,9 +246,13 @@ def _head(last: Equation, head: str, equations: Sequence[Equation]) -> Iterator[
     heads = [call for equation in equations for call in calls(equation.value) if called(call) == head]
     if len(heads) != 1:
         how = "is not called" if not heads else "is called more than once"
-        yield Refusal(last, f"the head '{head}' {how}", f"write logits = {head}(...); checkpoint.names.head names it")
+        yield Refusal(
+            last, f"the head '{cut(head)}' {how}", f"write logits = {cut(head)}(...); checkpoint.names.head names it"
+        )
     elif not any(call is heads[0] for call in ast.walk(last.value)):
-        yield Refusal(last, f"the head '{head}' is called before the last equation", f"write logits = {head}(...) last")
+        yield Refusal(
+            last, f"the head '{cut(head)}' is called before the last equation", f"write logits = {cut(head)}(...) last"
+        )
     elif (strange := _outside_head(last.value, heads[0])) is not None:
         message = f"'{_shown(strange)}' is not allowed around the head"
         yield Refusal(last, message, "a product with or a quotient by numbers, and softcap, are")

@@ -8,6 +8,7 @@ from typing import Any, cast
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem, cut, dotted, shown
 from codegen.frozen import Frozen
+from codegen.spec import tiny
 from codegen.spec.expressions import Refused, parse
 from codegen.spec.language import ConfigDeclaration
 from codegen.spec.load import Node
@@ -250,10 +251,8 @@ class FrameReader(Frozen):
     def tiny(self, node: Node, config: ConfigClass | None) -> None:
         if node.mapping is None:
             self.refuse(node, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
-        for name in node.mapping or {}:
-            if config is not None and not config.has(str(name)) and name not in config.published:
-                message, remedy = f"{config.name} has no such field", cure(name, config.names(), "fields")
-                self.report(Problem(_at(node, name), dotted("tests.tiny", name), message, remedy))
+        for problem in tiny.problems(node, config) if config is not None else ():
+            self.report(problem)
 
     def condition(self, node: Node, path: str) -> None:
         try:

@@ -118,7 +118,12 @@ def _edited(text: str, draw: Random) -> str:
     """A few characters of the file changed."""
     for _ in range(draw.randint(1, 3)):
         at = draw.randrange(len(text) + 1)
-        new = "".join(draw.choices("{}[]():,.=*&!|>-'\"#%@`\n\t a1xσ\u202e\x00", k=draw.randint(0, 3)))
+        deep = draw.choice("[{(") * draw.choice((50, 5000))
+        new = (
+            deep
+            if draw.random() < 0.1
+            else "".join(draw.choices("{}[]():,.=*&!|>-'\"#%@`\n\t a1xσ\u202e\x00", k=draw.randint(0, 3)))
+        )
         text = text[:at] + new + text[at + draw.randint(0, 5) :]
     return text
 
@@ -169,7 +174,7 @@ def _value(draw: Random) -> Any:
     if kind < 0.97:
         return {draw.choice((*LANGUAGE, *WORDS)): _scalar(draw) for _ in range(draw.randint(0, 3))}
     value: Any = _scalar(draw)
-    for _ in range(draw.choice((5, 31, 40, 400))):
+    for _ in range(draw.choice((5, 31, 40, 90))):
         value = [value] if draw.random() < 0.5 else {"a": value}
     return value
 
