@@ -13,7 +13,7 @@ from math import lcm
 from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
-from codegen.errors import SpecError
+from codegen.errors import Problem, SpecError
 from codegen.plan.evaluate import UNREADABLE, evaluate
 from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
 from codegen.plan.neighbours import neighbours
@@ -76,6 +76,9 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
         changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
         changes["dropout"] |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])
     valid = {name: _valid(spec, config, base, change) for name, change in changes.items()}
+    if valid["base"] is None:
+        message, cure = "excludes the config that all tests start from", "exclude less, or give tests.tiny other values"
+        raise SpecError([Problem(spec.place("tests.excluded"), "tests.excluded", message, cure)])
     return {name: deepcopy(base | change) for name, change in valid.items() if change is not None}
 
 

@@ -8,6 +8,7 @@ from codegen.errors import Location, Problem, dotted, shown
 from codegen.plan.evaluate import UNREADABLE, Unknown, evaluate
 from codegen.spec.keys import Section, keys
 from codegen.spec.loaded import LoadedSpec, Split
+from codegen.spec.normalize import EVERY_ROLE
 from codegen.spec.values import Expression
 
 Config = Mapping[str, Any]
@@ -97,4 +98,4 @@ def _expressions(path: tuple[Any, ...], value: Any) -> Iterator[tuple[str, Expre
             yield from _expressions((*path, name), getattr(value, name if hasattr(value, name) else f"{name}_"))
     elif isinstance(value, Mapping):
         for name, child in cast(Mapping[str, Any], value).items():
-            yield from _expressions((*path, name), child)
+            yield from _expressions((*path, name) if name != EVERY_ROLE else path, child)
