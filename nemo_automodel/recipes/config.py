@@ -1,28 +1,30 @@
-"""The recipe's YAML: sections, dotted overrides and `_target_` entries, read without running anything in the file."""
+"""The recipe's YAML: sections and dotted overrides, read without running anything in the file."""
 
 import re
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
-from importlib import import_module
-from inspect import signature
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
+from nemo_automodel.recipes.mistakes import RecipeError, close_match, near_file, refuse
+from nemo_automodel.recipes.targets import ROLES, TARGET
+
 REQUIRED_SECTIONS = ("model", "dataset", "optimizer", "trainer")
-OPTIONAL_SECTIONS = ("tokenizer", "eval_dataset", "fsdp")
-TARGET = "_target_"
-ALLOWED_TARGETS = ("nemo_automodel.", "torch.optim.", "transformers.")
-
-
-class RecipeError(ValueError):
-    """A mistake in a recipe or in an override. Each line of the message names the key, what is wrong and the cure."""
+OPTIONAL_SECTIONS = ("tokenizer", "eval_dataset", "peft", "fsdp")
+REMOTE_CODE = "trust_remote_code"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as a string; this loader reads it as the number that was meant."""
+    """YAML 1.1 reads 1e-5 as a string and lets the last of two equal keys win; here it is a number, and an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -34,69 +36,28 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, An
     """The sections of `path`, with `dotted.key=value` overrides applied in order; values are read as YAML.
 
     Raises:
-        RecipeError: unreadable YAML, an unknown or missing section, or a malformed override.
+        RecipeError: unreadable YAML, an unknown or missing section, a malformed override, or something that only the
+            command line may allow.
     """
     try:
         recipe = _parse(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no such file{near_file(Path(path))}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"cannot be read: {error}") from error
     if not isinstance(recipe, dict):
         raise RecipeError(f"expected a mapping with the sections {', '.join(REQUIRED_SECTIONS)}")
     for override in overrides:
         _apply_override(recipe, override)
-    _check_sections(recipe)
+    refuse([*_sections(recipe), *_forbidden(recipe, "")])
     return recipe
 
 
-def close_match(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known name, or nothing."""
-    return "".join(f"; did you mean '{match}'?" for match in get_close_matches(name, list(known), 1))
-
-
-def resolve_target(section: dict[str, Any], where: str) -> Callable[..., Any]:
-    """The callable that `section[_target_]` names.
-
-    Raises:
-        RecipeError: the section names none, or one outside `ALLOWED_TARGETS`, or one that does not exist.
-    """
-    name = section.get(TARGET)
-    if not isinstance(name, str):
-        raise RecipeError(f"{where}: no {TARGET}: name a callable, such as torch.optim.AdamW")
-    refusal = f"{where}.{TARGET}: '{name}' is not allowed: a target starts with {', '.join(ALLOWED_TARGETS)}"
-    if not name.startswith(ALLOWED_TARGETS) or any(part.startswith("_") for part in name.split(".")):
-        raise RecipeError(refusal)
-    target = _lookup(name, where)
-    # An allowed module also holds what it imported itself, such as `os`: the definition's own module decides.
-    if not f"{getattr(target, '__module__', '')}.".startswith(ALLOWED_TARGETS):
-        raise RecipeError(refusal)
-    return target
-
-
-def build(section: dict[str, Any], where: str, **offered: Any) -> Any:
-    """Call the section's target with its other keys; nested sections with a `_target_` are built first.
-
-    Of `offered`, the target gets what it declares and the section does not set.
-
-    Raises:
-        RecipeError: the target is refused (see `resolve_target`), or it does not take these arguments.
-    """
-    target = resolve_target(section, where)
-    arguments = {
-        key: build(value, f"{where}.{key}") if isinstance(value, dict) and TARGET in value else value
-        for key, value in section.items()
-        if key != TARGET
-    }
-    accepted = signature(target).parameters
-    arguments = {**{key: value for key, value in offered.items() if key in accepted}, **arguments}
-    try:
-        signature(target).bind(**arguments)
-    except TypeError as error:
-        raise RecipeError(f"{where}: {section[TARGET]}: {error}") from error
-    return target(**arguments)
-
-
 def _parse(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
 
 
 def _apply_override(recipe: dict[str, Any], override: str) -> None:
@@ -115,35 +76,27 @@ def _apply_override(recipe: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override '{override}': the value is not valid YAML: {error}") from error
 
 
-def _check_sections(recipe: dict[str, Any]) -> None:
+def _sections(recipe: dict[str, Any]) -> Iterator[str]:
     known = REQUIRED_SECTIONS + OPTIONAL_SECTIONS
-    mistakes = [f"no section '{name}'" for name in REQUIRED_SECTIONS if name not in recipe]
+    yield from (f"no section '{name}'" for name in REQUIRED_SECTIONS if name not in recipe)
     for name, section in recipe.items():
         if name not in known:
-            mistakes.append(f"'{name}' is not a section{close_match(str(name), known)}")
+            yield f"'{name}' is not a section{close_match(str(name), known)}"
         elif not isinstance(section, dict):
-            mistakes.append(f"{name}: expected a mapping, got {section!r}")
-    if mistakes:
-        raise RecipeError("\n".join(mistakes))
+            yield f"{name}: expected a mapping, got {section!r:.80}"
 
 
-def _lookup(name: str, where: str) -> Any:
-    """Import the longest prefix that is a module, then follow attributes through classes only."""
-    parts = name.split(".")
-    found: Any = None
-    for depth in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:depth])
-        try:
-            found = import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
-            continue
-        break
-    for part in parts[depth:]:
-        if not hasattr(found, part):
-            raise RecipeError(f"{where}.{TARGET}: '{name}' does not exist{close_match(part, dir(found))}")
-        found = getattr(found, part)
-    if isinstance(found, ModuleType) or not callable(found):
-        raise RecipeError(f"{where}.{TARGET}: '{name}' is not callable")
-    return found
+def _forbidden(value: Any, where: str) -> Iterator[str]:
+    """What no file may say, at any depth."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _forbidden(item, f"{where}[{index}]")
+    for key, item in value.items() if isinstance(value, dict) else ():
+        inner = f"{where}.{key}" if where else str(key)
+        if not isinstance(key, str):
+            yield f"{inner}: expected text for a key"
+        elif key == TARGET and where.rpartition(".")[2] not in ROLES:
+            yield f"{inner}: is not allowed here; write plain values"
+        elif key == REMOTE_CODE and item is not False:
+            yield f"{inner}: is not allowed in a recipe: say --trust-remote-code on the command line"
+        yield from _forbidden(item, inner)

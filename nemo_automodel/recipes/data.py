@@ -23,6 +23,8 @@ class TextDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, path: str, tokenizer: Any, sequence_length: int, column: str = "text") -> None:
+        if sequence_length < 1:
+            raise ValueError(f"sequence_length is 1 or more, got {sequence_length}")
         ids: list[int] = []
         for document in _documents(Path(path), column):
             ids += tokenizer(document, add_special_tokens=False)["input_ids"]
@@ -41,9 +43,15 @@ class TextDataset(Dataset[dict[str, Tensor]]):
 
 
 class MockDataset(Dataset[dict[str, Tensor]]):
-    """Counting sequences with random starts and steps: learnable within a few steps, and nothing to download."""
+    """Counting sequences with random starts and steps: learnable within a few steps, and nothing to download.
+
+    Raises:
+        ValueError: there would be no sequences, or empty ones.
+    """
 
     def __init__(self, vocab_size: int, samples: int, sequence_length: int, seed: int = 0) -> None:
+        if samples < 1 or sequence_length < 1:
+            raise ValueError(f"samples and sequence_length are 1 or more, got {samples} and {sequence_length}")
         generator = torch.Generator().manual_seed(seed)
         starts = torch.randint(vocab_size, (samples, 1), generator=generator)
         steps = torch.randint(1, 4, (samples, 1), generator=generator)

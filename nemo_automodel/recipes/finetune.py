@@ -10,34 +10,37 @@ last one.
 import argparse
 import os
 import sys
-from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, Trainer, TrainingArguments, default_data_collator
+from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from nemo_automodel.components.moe.balance import MoEBalanceCallback, routers
-from nemo_automodel.recipes.config import TARGET, RecipeError, build, close_match, load_recipe, resolve_target
+from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
+from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model, load_tokenizer
+from nemo_automodel.recipes.config import load_recipe
+from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse, unknown
+from nemo_automodel.recipes.parts import build, check
+from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
+from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed
+from nemo_automodel.recipes.values import misfits
 
-WEIGHTS = "pretrained_model_name_or_path"
 DATASETS = ("dataset", "eval_dataset")
+OFFERED = ("tokenizer", "vocab_size")  # to data sets
+ADAPTER_FILE, OPTIMIZER_FILE = "adapter_config.json", "optimizer.pt"
 SHARDING_OPTIONS = ("reshard_after_forward", "cpu_offload")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the recipe; 0 when it trained and saved, 2 when the YAML or an override is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m nemo_automodel.recipes.finetune", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("recipe", help="the example YAML")
-    parser.add_argument("overrides", nargs="*", help="dotted.key=value, read as YAML")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in trainer.output_dir")
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
+    allowed = Allowed(tuple(arguments.dataset_module), arguments.trust_remote_code)
     try:
-        trainer = finetune(load_recipe(arguments.recipe, arguments.overrides), resume=arguments.resume)
+        trainer = finetune(load_recipe(arguments.recipe, arguments.overrides), arguments.resume, allowed)
     except RecipeError as error:
         print("\n".join(f"{arguments.recipe}: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
@@ -45,107 +48,133 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def finetune(recipe: dict[str, Any], resume: bool = False) -> Trainer:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nemo_automodel.recipes.finetune", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("recipe", help="the example YAML")
+    parser.add_argument("overrides", nargs="*", help="dotted.key=value, read as YAML")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in trainer.output_dir")
+    parser.add_argument(
+        "--dataset-module",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="allow data set classes that this module of yours defines; may be repeated",
+    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="run Python files that come with a checkpoint")
+    return parser
+
+
+def finetune(recipe: dict[str, Any], resume: bool = False, allowed: Allowed = NOTHING_ELSE) -> Trainer:
     """Train, save the model and the training state into `trainer.output_dir`, and return the trainer.
+
+    A data set to evaluate on, without `trainer.eval_strategy`, is evaluated once at the end.
 
     Raises:
         RecipeError: a section does not fit, or there is nothing to resume from.
     """
-    arguments = training_arguments(recipe)
-    checkpoint = _last_checkpoint(arguments) if resume else None
-    trainer = build_trainer(recipe, arguments, checkpoint)
+    arguments = _checked(recipe, allowed)
+    checkpoint = _last_checkpoint(arguments, adapted=adapter_config(recipe, allowed) is not None) if resume else None
+    trainer = build_trainer(recipe, arguments, checkpoint, allowed)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
+    if trainer.eval_dataset is not None and arguments.eval_strategy == "no":
+        trainer.evaluate()
     trainer.save_state()
     return trainer
 
 
-def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
-    """The `trainer` section, with the optimizer's learning rate and weight decay in the Trainer's own places."""
-    settings, optimizer = dict(recipe["trainer"]), recipe["optimizer"]
-    known = [field.name for field in fields(TrainingArguments)]
-    for name in settings:
-        if name not in known:
-            raise RecipeError(f"trainer.{name}: TrainingArguments has no such field{close_match(name, known)}")
-    for name, source in {"learning_rate": "lr", "weight_decay": "weight_decay"}.items():
-        if name in settings and source in optimizer:
-            raise RecipeError(f"trainer.{name}: optimizer.{source} says it already; keep one of them")
-        if source in optimizer:
-            settings[name] = optimizer[source]
-    return TrainingArguments(**{**_defaults(), **settings})
+def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
+    """The training arguments, after every section was looked at.
 
-
-def _defaults() -> dict[str, Any]:
-    """On a CPU the Trainer joins a distributed run only where it is told to; else every rank would train alone."""
-    on_cpu = not torch.accelerator.is_available()
-    return {"report_to": "none", "use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu}
-
-
-def build_trainer(recipe: dict[str, Any], arguments: TrainingArguments, checkpoint: str | None = None) -> Trainer:
-    """A Trainer over the recipe's parts; under `torchrun` one over a sharded model."""
-    sharded, sharding = arguments.world_size > 1, _sharding_options(recipe, arguments)
-    model = _build_model(recipe["model"], checkpoint if sharded else None)
-    tokenizer = _load_tokenizer(recipe)
-    datasets = {
-        name: build(recipe[name], name, tokenizer=tokenizer, vocab_size=model.config.vocab_size)
-        for name in DATASETS
-        if name in recipe
-    }
-    if sharded:
-        shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **sharding)
-    optimizer = {key: value for key, value in recipe["optimizer"].items() if key not in (TARGET, "weight_decay")}
-    return (ShardedTrainer if sharded else Trainer)(
-        model,
-        arguments,
-        data_collator=default_data_collator,
-        train_dataset=datasets["dataset"],
-        eval_dataset=datasets.get("eval_dataset"),
-        processing_class=tokenizer,
-        optimizer_cls_and_kwargs=(resolve_target(recipe["optimizer"], "optimizer"), optimizer),
-        callbacks=[MoEBalanceCallback()] if routers(model) else None,
+    Raises:
+        RecipeError: with the mistakes of all sections.
+    """
+    datasets = [name for name in DATASETS if name in recipe]
+    arguments, *_ = all_of(
+        lambda: training_arguments(recipe),
+        lambda: optimizer_of(recipe),
+        lambda: check_model(recipe["model"], allowed),
+        lambda: adapter_config(recipe, allowed),
+        *(lambda name=name: check(recipe[name], name, allowed, OFFERED) for name in datasets),
+        lambda: "tokenizer" in recipe and check(recipe["tokenizer"], "tokenizer", allowed),
+        lambda: refuse(_sharding_mistakes(recipe)),
     )
+    refuse(_alone_only(arguments))
+    return arguments
 
 
-def _build_model(section: dict[str, Any], checkpoint: str | None) -> PreTrainedModel:
-    """A sharded model cannot be filled later, so a checkpoint to resume from takes the place of the named weights."""
-    if checkpoint is None:
-        return build(section, "model")
-    if WEIGHTS not in section:
-        raise RecipeError(f"model.{WEIGHTS}: needed to resume a sharded run")
-    return build({**section, WEIGHTS: checkpoint}, "model")
+def build_trainer(
+    recipe: dict[str, Any],
+    arguments: TrainingArguments,
+    checkpoint: str | None = None,
+    allowed: Allowed = NOTHING_ELSE,
+) -> Trainer:
+    """A Trainer over the recipe's parts; under `torchrun` one over a sharded model."""
+    sharded = arguments.world_size > 1
+    set_seed(
+        arguments.seed
+    )  # for what is drawn before the Trainer does so: adapters, fresh weights; equal on all ranks
+    tokenizer = load_tokenizer(recipe, _needs_tokenizer(recipe, allowed), allowed)
+    model = build_model(recipe, adapter_config(recipe, allowed), allowed, checkpoint if sharded else None)
+    offered = {"tokenizer": tokenizer, "vocab_size": model.config.get_text_config().vocab_size}
+    datasets = {name: build(recipe[name], name, allowed, **offered) for name in DATASETS if name in recipe}
+    if sharded:
+        options = recipe.get("fsdp", {})
+        shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
+    with naming("trainer", {}):
+        return (ShardedTrainer if sharded else Trainer)(
+            model,
+            arguments,
+            data_collator=default_data_collator,
+            train_dataset=datasets["dataset"],
+            eval_dataset=datasets.get("eval_dataset"),
+            optimizer_cls_and_kwargs=optimizer_of(recipe),
+            callbacks=[
+                *([MoEBalanceCallback()] if routers(model) else []),
+                *([TokenizerCallback(tokenizer)] if tokenizer is not None else []),
+            ],
+        )
 
 
-def _sharding_options(recipe: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
+def _needs_tokenizer(recipe: dict[str, Any], allowed: Allowed) -> bool:
+    targets = [check(recipe[name], name, allowed, OFFERED) for name in DATASETS if name in recipe]
+    return any("tokenizer" in signature(target).parameters for target in targets)
+
+
+def _sharding_mistakes(recipe: dict[str, Any]) -> list[str]:
     options: dict[str, Any] = recipe.get("fsdp", {})
-    for name in options:
-        if name not in SHARDING_OPTIONS:
-            raise RecipeError(f"fsdp.{name}: not known{close_match(name, SHARDING_OPTIONS)}")
-    if arguments.world_size > 1 and arguments.torch_compile:
-        raise RecipeError("trainer.torch_compile: does not work on a sharded model; leave it out under torchrun")
-    return options
+    return unknown("fsdp", options, SHARDING_OPTIONS, "sharding") or list(misfits("fsdp", options, shard))
 
 
-def _load_tokenizer(recipe: dict[str, Any]) -> Any:
-    """The named tokenizer, or the model's own where a data set asks for one, or None."""
-    if "tokenizer" in recipe:
-        return build(recipe["tokenizer"], "tokenizer")
-    targets = [resolve_target(recipe[name], name) for name in DATASETS if name in recipe]
-    if not any("tokenizer" in signature(target).parameters for target in targets):
-        return None
-    if WEIGHTS not in recipe["model"]:
-        raise RecipeError("no section 'tokenizer', and the model names no checkpoint to take one from")
-    return AutoTokenizer.from_pretrained(recipe["model"][WEIGHTS])
+def _alone_only(arguments: TrainingArguments) -> list[str]:
+    """Fields that do not work on a sharded model."""
+    if arguments.world_size == 1:
+        return []
+    return [
+        f"trainer.{name}: does not work on a sharded model; leave it out under torchrun"
+        for name in ("torch_compile", "load_best_model_at_end", "auto_find_batch_size")
+        if getattr(arguments, name)
+    ]
 
 
-def _last_checkpoint(arguments: TrainingArguments) -> str:
-    checkpoint = get_last_checkpoint(arguments.output_dir)
+def _last_checkpoint(arguments: TrainingArguments, adapted: bool) -> str:
+    folder = Path(arguments.output_dir or "")
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if checkpoint is None:
-        raise RecipeError(f"trainer.output_dir: {arguments.output_dir} has no checkpoint to resume from")
+        raise RecipeError(f"trainer.output_dir: {folder} has no checkpoint to resume from")
+    where = f"trainer.output_dir: {checkpoint}"
+    if (Path(checkpoint) / ADAPTER_FILE).is_file() != adapted:
+        raise RecipeError(
+            f"{where} {'holds the whole model' if adapted else 'holds an adapter'}: its recipe was another"
+        )
     # The Trainer starts with an empty optimizer, without a word, where it does not find its own file.
     was_sharded = (Path(checkpoint) / OPTIMIZER_FOLDER).is_dir()
+    if not was_sharded and not (Path(checkpoint) / OPTIMIZER_FILE).is_file():
+        raise RecipeError(f"{where} holds no state of the optimizer (trainer.save_only_model?): it cannot be resumed")
     if was_sharded != (arguments.world_size > 1):
         cure = "with torchrun" if was_sharded else "on one process"
-        raise RecipeError(f"trainer.output_dir: {checkpoint} can only be resumed {cure}, as it was written")
+        raise RecipeError(f"{where} can only be resumed {cure}, as it was written")
     return checkpoint
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nemo_automodel.recipes.config import RecipeError, build, load_recipe, resolve_target
-from nemo_automodel.recipes.finetune import main, training_arguments
+from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
+from nemo_automodel.recipes.config import load_recipe
+from nemo_automodel.recipes.finetune import main
+from nemo_automodel.recipes.mistakes import RecipeError, all_of
+from nemo_automodel.recipes.parts import build
 
 SECTIONS = "model: {}\ndataset: {}\noptimizer: {}\ntrainer: {}\n"
 
@@ -36,6 +39,9 @@ def test_overrides_replace_and_add(tmp_path: Path) -> None:
         (SECTIONS, ["trainer.max_steps"], "write it as section.key=value"),
         (SECTIONS, ["trainer.x=[1"], "not valid YAML"),
         (SECTIONS, ["trainer.x=1", "trainer.x.y=1"], "trainer.x is a value"),
+        (SECTIONS + "model: {}\n", [], "'model' stands twice"),
+        ("[" * 1000, [], "nested too deeply"),
+        (SECTIONS, ["model={1: 2}"], "model.1: expected text for a key"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
@@ -43,39 +49,12 @@ def test_mistakes_are_named(tmp_path: Path, text: str, overrides: list[str], mes
         load_recipe(write(tmp_path, text), overrides)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "os.system",
-        "transformers.utils.hub.os.system",
-        "torch.load",
-        "torch.optim.optimizer.torch.load",
-        "nemo_automodel.recipes.config.import_module",
-        "transformers.Trainer.__init__",
-        "nemo_automodel.recipes.data.json.loads",
-    ],
-)
-def test_targets_outside_the_list_are_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match="model._target_: .* is not allowed"):
-        resolve_target({"_target_": name}, "model")
-
-
-def test_unknown_targets_name_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="did you mean 'AdamW'"):
-        resolve_target({"_target_": "torch.optim.AdanW"}, "optimizer")
-    with pytest.raises(RecipeError, match="no _target_"):
-        resolve_target({}, "optimizer")
-    with pytest.raises(RecipeError, match="not callable"):
-        resolve_target({"_target_": "torch.optim.lr_scheduler"}, "optimizer")
-    assert resolve_target({"_target_": "torch.optim.AdamW"}, "optimizer") is torch.optim.AdamW
-
-
 def test_build_hands_over_only_what_is_declared() -> None:
     section = {"_target_": "nemo_automodel.recipes.data.MockDataset", "samples": 2, "sequence_length": 4}
     assert len(build(section, "dataset", vocab_size=8, tokenizer=None)) == 2
-    with pytest.raises(RecipeError, match="dataset: .*'vocab_size'"):
+    with pytest.raises(RecipeError, match="dataset.vocab_size: is missing; MockDataset needs it"):
         build(section, "dataset")
-    with pytest.raises(RecipeError, match="dataset: .*'sampels'"):
+    with pytest.raises(RecipeError, match="dataset.sampels: .* did you mean 'samples'"):
         build({**section, "sampels": 3}, "dataset", vocab_size=8)
 
 
@@ -87,6 +66,45 @@ def test_the_trainer_section_is_checked(tmp_path: Path) -> None:
         training_arguments({"optimizer": {}, "trainer": {"max_step": 3}})
     with pytest.raises(RecipeError, match="trainer.learning_rate: optimizer.lr says it already"):
         training_arguments({"optimizer": {"lr": 1.0}, "trainer": {"learning_rate": 1.0}})
+
+
+def test_a_learning_rate_of_the_trainer_reaches_the_optimizer(tmp_path: Path) -> None:
+    recipe = {"optimizer": {"_target_": "torch.optim.SGD"}, "trainer": {"learning_rate": 0.5, "weight_decay": 0.1}}
+    assert optimizer_of(recipe) == (torch.optim.SGD, {"lr": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        ("trainer", {"optim": "sgd"}, "trainer.optim: would be ignored: the section optimizer says it"),
+        ("trainer", {"adam_beta1": 0.5}, "trainer.adam_beta1: would be ignored: the section optimizer says it"),
+        ("trainer", {"fsdp": "full_shard"}, "trainer.fsdp: would be ignored: .* see the section fsdp"),
+        ("trainer", {"eval_steps": 3}, "trainer.eval_steps: would be ignored: there is no section eval_dataset"),
+        ("trainer", {"resume_from_checkpoint": "x"}, "would be ignored: say --resume"),
+        ("trainer", {"max_steps": "many"}, "trainer.max_steps: expected an integer, got 'many'"),
+        ("trainer", {"max_steps": 1e3}, "trainer.max_steps: expected an integer, got 1000.0"),
+        ("trainer", {"bf16": "yes"}, "trainer.bf16: expected true or false, got 'yes'"),
+        ("trainer", {"lr_scheduler_type": "cosin"}, "one of linear, cosine, .* did you mean 'cosine'"),
+        ("trainer", {"gradient_accumulation_steps": 0}, "steps: expected 1 or more, got 0"),
+        ("trainer", {"report_to": "wndb"}, "trainer.report_to: wndb is not supported"),
+        ("trainer", {"max_stps": 1, "seeed": 2}, "did you mean 'max_steps'.*\ntrainer.seeed: .* did you mean 'seed'"),
+        ("trainer", {"bf16": True, "fp16": True}, "trainer: At most one of fp16 and bf16"),
+        ("optimizer", {"beta": [0.9, 0.9]}, "optimizer.beta: AdamW has no such field; did you mean 'betas'"),
+        ("optimizer", {"params": []}, "optimizer.params: AdamW has no such field"),
+        ("optimizer", {"lr": "fast"}, "optimizer.lr: expected a number or Tensor, got 'fast'"),
+        ("optimizer", {"lr": -1.0}, "optimizer: AdamW: Invalid learning rate: -1.0"),
+        ("optimizer", {"_target_": "torch.optim.LBFGS"}, "optimizer: LBFGS: .*closure"),
+        ("optimizer", {"_target_": "torch.optim.Muon"}, "optimizer: Muon: .*2D parameters"),
+        ("optimizer", {"_target_": "torch.optim.Rprop", "weight_decay": 1.0}, "weight_decay: Rprop has no such field"),
+    ],
+)
+def test_mistakes_of_trainer_and_optimizer_name_the_field(section: str, fields: dict, message: str) -> None:
+    recipe = {"optimizer": {"_target_": "torch.optim.AdamW"}, "trainer": {}}
+    with pytest.raises(RecipeError, match=message):
+        all_of(
+            lambda: training_arguments({**recipe, section: {**recipe[section], **fields}}),
+            lambda: optimizer_of({**recipe, section: {**recipe[section], **fields}}),
+        )
 
 
 def test_the_command_names_file_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

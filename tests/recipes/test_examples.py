@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nemo_automodel.recipes.config import load_recipe, resolve_target
-from nemo_automodel.recipes.finetune import training_arguments
+from nemo_automodel.recipes.arguments import training_arguments
+from nemo_automodel.recipes.config import load_recipe
+from nemo_automodel.recipes.targets import resolve_target
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "llm_finetune").glob("*/*.yaml"))
 
