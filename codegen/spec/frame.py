@@ -31,6 +31,8 @@ FRAME: dict[str, str] = {
 }
 FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+REFERENCE = r"(transformers|tests\.reference(\.[A-Za-z]\w*)+):[A-Za-z]\w*"
+REFERENCE_CURE = "write transformers:Class or tests.reference.<module>:Class"
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
@@ -233,9 +235,9 @@ class FrameReader(Frozen):
             self.tiny(entries["tiny"], config)
         if "excluded" in entries:
             self.condition(entries["excluded"], "tests.excluded")
-        if "reference" in entries and not _is_class_path(entries["reference"].value):
-            message = f"{shown(entries['reference'].plain())} names no class"
-            self.refuse(entries["reference"], "tests.reference", message, "write package.module:Class")
+        if "reference" in entries and not is_reference(entries["reference"].value):
+            message = f"{shown(entries['reference'].plain())} is no reference"
+            self.refuse(entries["reference"], "tests.reference", message, REFERENCE_CURE)
         for name, words in TESTS_WORDS.items():
             if name in entries and (value := entries[name].value) not in words:
                 message = f"{shown(entries[name].plain())} is not known"
@@ -279,6 +281,11 @@ class FrameReader(Frozen):
 
 def _is_named_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in cast(dict[Any, Any], value).values())
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a name is one that parity may import: no spec makes it run another module."""
+    return isinstance(value, str) and re.fullmatch(REFERENCE, value, re.ASCII) is not None
 
 
 def _is_class_path(value: Any) -> bool:

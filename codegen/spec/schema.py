@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codegen.spec.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, TESTS_WORDS
+from codegen.spec.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, REFERENCE, TESTS_WORDS
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.language import WIRINGS, Spec
 from codegen.spec.splits import SECTIONS
@@ -90,7 +90,8 @@ def _frame() -> dict[str, Schema]:
     docs = {name: {"type": "string"} for name in DOCS_KEYS}
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
-    tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}, "reference": class_path}
+    tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}}
+    tests["reference"] = {"type": "string", "pattern": f"^{REFERENCE}$"}
     tests |= {name: {"enum": [*words]} for name, words in TESTS_WORDS.items()} | {"why": WHY}
     tests["equal"] = {"type": "object", "additionalProperties": WHY}
     shapes: dict[str, Schema] = {

@@ -13,6 +13,7 @@ from codegen.spec.loaded import LoadedSpec
 from nemo_automodel.parity.subject import Subject, subject
 
 MODELS = "nemo_automodel.components.models"
+LIBRARIES = ("nemo_automodel.components.", "transformers.")  # may be named beside what lies in the tree
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,24 @@ class Project:
 def open_project(name: str, root: Path) -> Project:
     """The spec `specs/<name>.yaml` of a tree, whose packages become importable.
 
-    Raises SpecError for an invalid spec, OSError for one that cannot be read.
+    Raises SpecError for an invalid spec, OSError for one that cannot be read, LookupError for one that names classes
+    outside the tree.
     """
     root = root.resolve()
     spec = read_spec(root / "specs" / f"{name}.yaml", root)
+    _refuse_strangers(spec, root)
     sys.path.insert(0, str(root))
     models = str(root / "nemo_automodel" / "components" / "models")
     if models not in nemo_automodel.components.models.__path__:
         nemo_automodel.components.models.__path__.insert(0, models)
     return Project(root, spec, configs(spec, table()))
+
+
+def _refuse_strangers(spec: LoadedSpec, root: Path) -> None:
+    """A spec alone must not choose which of the installed modules run."""
+    for path in (*spec.overrides.values(), *filter(None, [spec.reference.get("reference")])):
+        module, _, _ = path.partition(":")
+        file = root.joinpath(*module.split("."))
+        is_here = file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()
+        if not is_here and not f"{module}.".startswith(LIBRARIES):
+            raise LookupError(f"specs/{spec.name}.yaml: {path}: the tree has no such module; write it at {file}.py")

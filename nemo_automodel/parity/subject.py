@@ -10,6 +10,8 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from codegen.spec.frame import REFERENCE_CURE, is_reference
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -40,17 +42,33 @@ def subject(
     """From dotted names `package.module:Name`; without `reference`, transformers' class for the config, or else its
     class of the model's name.
 
-    Raises LookupError where transformers has no causal language model for the config class.
+    Raises LookupError where transformers has no causal language model for the config class, or `reference` is none that
+    a project may name.
     """
     model_class, config_class = named(model), named(config)
-    reference_class = named(reference) if reference else transformers_class(config_class, model_class.__name__)
+    reference_class = (
+        named_reference(reference) if reference else transformers_class(config_class, model_class.__name__)
+    )
     return Subject(model_class, config_class, reference_class, attention, positions)
 
 
 def named(path: str) -> Any:
-    """The object `package.module:Name`."""
+    """The object `package.module:Name`; a LookupError where the module has none."""
     module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except AttributeError as error:
+        raise LookupError(f"{path}: {error}") from error
+
+
+def named_reference(path: str) -> type[nn.Module]:
+    """A class of transformers or under tests/reference. Nothing else is imported, whatever a spec says."""
+    if not is_reference(path):
+        raise LookupError(f"{path!r} is no reference; {REFERENCE_CURE}")
+    found = named(path)
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise LookupError(f"{path!r} is no module of torch")
+    return found
 
 
 def transformers_class(config_class: type[PreTrainedConfig], name: str) -> type[nn.Module]:

@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from nemo_automodel.parity.__main__ import main
+from nemo_automodel.parity.subject import named_reference
 from tests.parity.conftest import ROOT
 
 
@@ -59,3 +60,47 @@ def test_a_lost_tensor_is_a_difference(capsys, checkpoint):
 def test_an_unknown_spec_is_a_usage_error(capsys):
     assert main(["nothing", "--root", str(ROOT)]) == 2
     assert "nothing.yaml" in capsys.readouterr().err
+
+
+STRANGER = "parity_stranger"
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A module that could be imported and would leave a mark; its mark."""
+    mark, outside = tmp_path / "imported", tmp_path / "outside"
+    outside.mkdir()
+    (outside / f"{STRANGER}.py").write_text(f"open({str(mark)!r}, 'w')\nfrom torch.nn import Linear\n")
+    monkeypatch.syspath_prepend(outside)
+    return mark
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f'tests: {{reference: "{STRANGER}:Linear"}}', "is no reference; write transformers:Class or tests.reference"),
+        ('tests: {reference: "tests.reference.missing:Model"}', "tests.reference.missing:Model: the tree has no such"),
+        (
+            f'overrides: {{attention: "{STRANGER}:Linear"}}',
+            f"{STRANGER}:Linear: the tree has no such module; write it at",
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--sensitivity",)])
+def test_a_spec_makes_parity_import_nothing_from_outside(capsys, tmp_path, stranger, line, message, options):
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "llama.yaml").write_text(f"name: llama\nsummary: A stranger's.\n{line}\n")
+    assert main(["llama", "--root", str(tmp_path), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not stranger.exists()
+
+
+@pytest.mark.parametrize(
+    "path", [f"{STRANGER}:Linear", "transformers:pipeline", "transformers:LlamaForCausalLn", "torch.nn:Linear"]
+)
+def test_only_models_of_transformers_and_of_the_project_are_references(stranger, path):
+    with pytest.raises(LookupError, match=path):
+        named_reference(path)
+    assert not stranger.exists()
+    assert named_reference("transformers:LlamaForCausalLM").__name__ == "LlamaForCausalLM"
+    assert named_reference("tests.reference.dbrx:DbrxForCausalLM").__name__ == "DbrxForCausalLM"
