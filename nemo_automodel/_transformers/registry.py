@@ -62,6 +62,12 @@ def resolve(architecture):
     return getattr(import_module(module), name)
 
 
+def resolve_type(model_type):
+    """The class of the package that is named after a model type, or None."""
+    package = f"nemo_automodel.components.models.{model_type}.model"
+    return next((resolve(name) for name, (module, *_) in MODEL_ARCH_MAPPING.items() if module == package), None)
+
+
 def resolve_beside(config):
     """The class of the package that a config class of ours comes from, or None; of several the one that it names."""
     package = type(config).__module__.rpartition(".")[0]

@@ -4,6 +4,7 @@ import re
 
 from torch import nn
 
+from nemo_automodel.components.models.common.checkpoint.survey import is_ignored, why_unused
 from nemo_automodel.parity.reference import Reference
 
 
@@ -28,5 +29,4 @@ def _example(pattern: str) -> str | None:
 
 def not_left_out(model: nn.Module, reference: Reference) -> list[str]:
     """Those of them that our class would refuse."""
-    patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    return [name for name in left_out(reference) if not any(re.search(pattern, name) for pattern in patterns)]
+    return [name for name in left_out(reference) if not (why_unused(model, name) or is_ignored(model, name))]

@@ -356,7 +356,7 @@ def test_the_loader_shards_counted_rules_by_expert():
 FAULTS = {
     "missing": (lambda d: [d.pop(f"layers.0.mlp.experts.{e}.up_proj.weight") for e in (1, 2)], "up_proj.*missing 1-2"),
     "last one missing": (lambda d: d.pop("layers.0.mlp.experts.3.up_proj.weight"), "up_proj.*missing 3"),
-    "surplus": (lambda d: d.update(surplus(d, "5")), "gate_proj.weight: surplus 5(.|\n)*up_proj.weight: surplus 5"),
+    "surplus": (lambda d: d.update(surplus(d, "5")), "gate_proj.weight: .*surplus 5(.|\n)*up_proj.weight: .*surplus 5"),
     "twice": (lambda d: d.update(surplus(d, "02")), "gate_proj.*more than once .*experts.02.gate.*experts.2.gate"),
 }
 
@@ -374,13 +374,13 @@ def test_wrong_indices_are_listed(name):
     shapes = {"layers.0.mlp.experts.gate_up_proj": (EXPERTS, 2 * WIDTH, HIDDEN)}
     with pytest.raises(ValueError, match=message) as caught:
         adapter(GATE_UP, DOWN).from_hf(disk, shapes)
-    assert "layers.0.mlp.experts.gate_up_proj: the tensors on disk are not those of 4 experts" in str(caught.value)
+    assert "layers.0.mlp.experts.*.up_proj.weight: not those of 4 experts" in str(caught.value)
 
 
 def test_gaps_and_unequal_parts_show_without_shapes():
     disk = per_expert()
     del disk["layers.0.mlp.experts.3.up_proj.weight"], disk["layers.0.mlp.experts.0.gate_proj.weight"]
-    with pytest.raises(ValueError, match="gate_proj.weight: missing 0(.|\n)*up_proj.weight: missing 3"):
+    with pytest.raises(ValueError, match="gate_proj.weight: .*missing 0(.|\n)*up_proj.weight: .*missing 3"):
         adapter(GATE_UP, DOWN).from_hf(disk)
 
 

@@ -198,11 +198,11 @@ def add(layer, index, tensor=None):
 
 
 FAULTS = {
-    "missing": (drop((1, 3, "w3")), r"w3.weight: missing 3$"),
+    "missing": (drop((1, 3, "w3")), r"w3.weight: not those of 12 experts: missing 3$"),
     "all of the last": (drop(*((0, 11, name) for name in ("w1", "w2", "w3"))), "missing 11$"),
     "surplus": (add(0, 12), "surplus 12$"),
     "twice": (add(0, "01"), r"more than once .*experts\.01\.w2\.weight, .*experts\.1\.w2\.weight$"),
-    "unlike": (add(0, 5, torch.zeros(32, 7)), r"w2.weight is of \(32, 7\), \(32, 32\)"),
+    "unlike": (add(0, 5, torch.zeros(32, 7)), r"w2.weight is of \(32, 7\), \(32, 32\), which do not stack"),
 }
 
 
@@ -216,7 +216,7 @@ def test_wrong_experts_are_listed(fault, route, tmp_path, monkeypatch):
     rewrite(tmp_path, change)
     with pytest.raises(ValueError, match=f"(?m){message}") as caught:
         load(tmp_path)
-    assert "mlp.experts" in str(caught.value)
+    assert "block_sparse_moe.experts" in str(caught.value)
 
 
 def test_a_config_of_another_count_is_told(tmp_path):
@@ -227,7 +227,7 @@ def test_a_config_of_another_count_is_told(tmp_path):
 
 def test_experts_of_another_shape_are_named_by_the_entry_point(tmp_path):
     tiny_experts().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"down_proj: on disk .*32, 32.*, in the model .*32, 16"):
+    with pytest.raises(ValueError, match=r"moe.experts.0.w2.weight: on disk \(32, 32\), in the model \(32, 16\)"):
         load(tmp_path, moe_intermediate_size=16)
     loaded = load(tmp_path, moe_intermediate_size=16, ignore_mismatched_sizes=True)
     assert loaded.model.blocks[0].mlp.experts.down_proj.shape == (12, 32, 16)
@@ -236,7 +236,9 @@ def test_experts_of_another_shape_are_named_by_the_entry_point(tmp_path):
 def test_a_layer_without_any_experts_is_reported_missing(tmp_path):
     tiny_experts().save_pretrained(tmp_path)
     rewrite(tmp_path, lambda tensors: {name: t for name, t in tensors.items() if "blocks.1.block_sparse" not in name})
-    with pytest.raises(ValueError, match=r"blocks\.1\.mlp\.experts\.down_proj: the checkpoint has none"):
+    with pytest.raises(
+        ValueError, match=r"blocks\.1\.block_sparse_moe\.experts\.0\.w2\.weight.*: the checkpoint has none"
+    ):
         load(tmp_path)
 
 

@@ -128,7 +128,7 @@ def test_stored_experts_in_float8(grid, tmp_path):
 
 def test_quantised_checkpoints_are_not_offloaded(tmp_path):
     quantised(tmp_path, "fp8")
-    with pytest.raises(ValueError, match="a quantised checkpoint cannot be offloaded to the disk"):
+    with pytest.raises(ValueError, match="a quantised checkpoint, or .* cannot be offloaded to the disk"):
         load(tmp_path, device_map=DISK, offload_folder=tmp_path / "offload")
 
 

@@ -153,7 +153,7 @@ def test_single_tensors_agree_with_the_whole():
 
 
 def test_a_lone_part_is_an_error_that_names_the_rest():
-    with pytest.raises(KeyError, match="self_attn.qkv_proj.weight needs self_attn.k_proj, self_attn.v_proj"):
+    with pytest.raises(KeyError, match="self_attn.k_proj.weight, self_attn.v_proj.weight: missing"):
         adapter(PackQKV("self_attn", 2, 2)).from_hf({"self_attn.q_proj.weight": Q})
 
 

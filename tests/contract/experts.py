@@ -67,12 +67,12 @@ class ExpertsContract(Binding):
                 if layer in name:
                     del disk[name]
         else:
-            for name, rows in rows_of_an_expert(self.ours(backend=backend), disk).items():
-                disk[name] = disk[name][:-rows]
+            short = rows_of_an_expert(self.ours(backend=backend), disk)
+            disk |= {name: disk[name][:-rows] for name, rows in short.items()}
         self.write(tmp_path, disk)
         with pytest.raises((ValueError, RuntimeError)) as caught:
             NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
-        assert re.search(r"\b1\b" if one_each else "experts", str(caught.value))
+        assert re.search(r"\b1\b", str(caught.value)) if one_each else any(name in str(caught.value) for name in short)
 
     @pytest.mark.parametrize("side", ["plain", "left"])
     def test_balance_equals_the_reference(self, main, backend, side):

@@ -1,10 +1,14 @@
 """No weight is lost quietly: a tensor that nothing uses, or that the checkpoint lacks, is an error on loading."""
 
+import re
+
 import pytest
 import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity import state_dict
 from nemo_automodel.parity.leftovers import left_out
+from nemo_automodel.parity.reference import disk_names
 from tests.contract.binding import Binding
 
 
@@ -29,6 +33,25 @@ class StrictnessContract(Binding):
         self.write(tmp_path, self.given().disk | {"model.layers.0.extra.weight": torch.ones(3)})
         with pytest.raises(ValueError, match="extra"):
             NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+
+    def test_layers_beyond_the_last_are_left_out_and_said(self, backend, tmp_path):
+        """Next-token-prediction layers stand at num_hidden_layers and above: those of a whole layer, and more."""
+        disk, count = self.given().disk, self.config().num_hidden_layers
+        layer = re.compile(rf"((?:[A-Za-z_]\w*\.)+){count - 1}(\..*)")
+        beyond = {
+            f"{m[1]}{n}{m[2]}": t.clone()
+            for name, t in disk.items()
+            if (m := layer.fullmatch(name))
+            for n in (count, 61)
+        }
+        prefix = next(iter(beyond)).partition(f".{count}.")[0]
+        beyond[f"{prefix}.{count}.eh_proj.weight"] = torch.ones(3, 2)
+        self.write(tmp_path, disk | beyond)
+        model, info = NeMoAutoModelForCausalLM.from_pretrained(
+            tmp_path, backend={"projections": backend}, output_loading_info=True
+        )
+        assert info["left_out_keys"] == set(beyond)
+        assert not state_dict.differences(disk_names(model, dict(model.state_dict())), disk)
 
     def test_what_the_reference_leaves_out(self, backend, tmp_path):
         """Buffers that published checkpoints hold and transformers ignores are no error."""

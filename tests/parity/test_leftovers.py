@@ -24,5 +24,18 @@ def test_left_out(pattern, names):
     model = SimpleNamespace(_keys_to_ignore_on_load_unexpected=[pattern])
     reference = SimpleNamespace(model=model, disk=dict.fromkeys(NAMES))
     assert left_out(reference) == names
-    assert not_left_out(SimpleNamespace(), reference) == names
-    assert not_left_out(model, reference) == []
+    assert not_left_out(tiny(layers=62), reference) == names
+    assert not_left_out(tiny([pattern]), reference) == []
+
+
+def test_layers_beyond_the_last_need_no_pattern():
+    reference = SimpleNamespace(
+        model=SimpleNamespace(_keys_to_ignore_on_load_unexpected=[r"model\.layers\.61.*"]), disk=dict.fromkeys(NAMES)
+    )
+    assert not_left_out(tiny(), reference) == []
+
+
+def tiny(patterns=None, layers=2):
+    model = SimpleNamespace(base_model_prefix="model", config=SimpleNamespace(num_hidden_layers=layers))
+    model.base_model, model._keys_to_ignore_on_load_unexpected = SimpleNamespace(_layers_name="layers"), patterns
+    return model

@@ -14,6 +14,7 @@ CHOICES = {
     "gate_precision": (None, "float32", "float64"),
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
+OF_TRANSFORMERS = {"eager": "loop", "grouped_mm": "grouped_mm", "batched_mm": "torch"}  # experts_implementation
 KERNELS = ("linear", "rms_norm", "rope", "dispatcher")
 
 
@@ -71,3 +72,24 @@ class BackendConfig:
                 )
         chosen = {field: "torch" for field in KERNELS if getattr(self, field) == "auto"}
         return replace(self, projections="packed" if self.packed else "split", **chosen)
+
+
+def with_experts(kwargs):
+    """Keywords in which transformers' `experts_implementation` is `backend.experts`; of several, that of the text.
+
+    Raises ValueError for a name that has no counterpart, or that contradicts the backend.
+    """
+    kwargs = dict(kwargs)
+    named = kwargs.pop("experts_implementation", None)
+    named = named.get("text_config", named.get("")) if isinstance(named, dict) else named
+    if named is None:
+        return kwargs
+    if named not in OF_TRANSFORMERS:
+        raise ValueError(f"experts_implementation: {named!r} is not one of {', '.join(OF_TRANSFORMERS)} here")
+    backend = BackendConfig.of(kwargs.get("backend"))
+    chosen = OF_TRANSFORMERS[named]
+    if backend.experts not in ("auto", chosen):
+        raise ValueError(
+            f"experts_implementation {named!r} is backend.experts {chosen!r}, and the backend says otherwise"
+        )
+    return {**kwargs, "backend": replace(backend, experts=chosen)}

@@ -60,7 +60,7 @@ class StateDictAdapter:
         passing = shapes and self._has_memory_layout(state_dict, shapes)
         out = {}
         for memory, source in self.sources(state_dict).items():
-            source.refuse_faults(memory, shapes.get(memory))
+            source.refuse_faults(shapes.get(memory))
             if source.rule is None or (passing and source.rule.keeps_name):
                 out[memory] = state_dict[source.name]
             else:
@@ -72,11 +72,20 @@ class StateDictAdapter:
         found = {}
         for name in names:
             rule, memory, part, index = self._place(self._memory_name(name))
-            source = found.setdefault(memory, Source(rule))
+            source = found.get(memory)
+            if source is None:
+                source = found[memory] = Source(rule, self._labels(rule, memory))
             if source.rule is not rule:
-                raise ValueError(f"{name}: {memory} is there twice, as it is in memory and as it is on disk")
+                raise ValueError(f"{name} is there twice, as it is in memory and as it is on disk")
             source.add(name, part, index)
         return found
+
+    def _labels(self, rule, memory):
+        """What a tensor in memory is made of, as it is called on disk."""
+        if rule is None:
+            return (self._disk_name(memory),)
+        head, tail = _pattern(rule.memory).fullmatch(memory).groups()
+        return tuple(self._disk_name(head + disk + tail) for disk in rule.disk)
 
     def _memory_name(self, name):
         for rename in self.renames:

@@ -81,6 +81,11 @@ class Decoded:
     def shape(self):
         return torch.Size(self.codec.shape(self.values.shape, self.scales.shape))
 
+    @property
+    def dtype(self):
+        """What it becomes."""
+        return torch.bfloat16
+
     def get_shape(self):
         return list(self.shape)
 

@@ -1,15 +1,84 @@
 """Reads a config ahead of the weights, and keeps apart what belongs to the one and to the other."""
 
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
 HUB_KEYS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token", "trust_remote_code")
+MODEL_KEYS = ("dtype", "attn_implementation", "experts_implementation", "quantization_config")
+AT_LEAST_ONE = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 def load_config(config_class, path, kwargs):
     """The config at a path with those of the keywords that are its fields, and the keywords that are left over.
 
-    config_class: anything with `from_pretrained`, AutoConfig too.
+    config_class: anything with `from_pretrained`, AutoConfig too. Raises ValueError where the file is no config.
     """
+    kwargs = with_new_names(kwargs)
     hub = {key: kwargs[key] for key in HUB_KEYS if key in kwargs}
-    own = {key: kwargs[key] for key in ("dtype", "attn_implementation") if key in kwargs}
+    own = {key: kwargs[key] for key in MODEL_KEYS if key in kwargs}
     rest = {key: value for key, value in kwargs.items() if key not in own and key not in hub}
-    config, rest = config_class.from_pretrained(path, return_unused_kwargs=True, **hub, **rest)
+    with naming_config(path):
+        config, rest = config_class.from_pretrained(path, return_unused_kwargs=True, **hub, **rest)
     return config, {**hub, **own, **rest}
+
+
+def with_new_names(kwargs):
+    """`torch_dtype` is what `dtype` was called; where both are given, the new name wins, as in transformers."""
+    kwargs = dict(kwargs)
+    old = kwargs.pop("torch_dtype", None)
+    return kwargs if old is None else {"dtype": old, **kwargs}
+
+
+@contextmanager
+def naming_config(path):
+    """Within, what transformers finds in reading a config becomes a ValueError that names the file."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, RecursionError, StrictDataclassError) as error:
+        raise ValueError(
+            f"{path}: config.json is no config: {error}; mend the field, or fetch the file again"
+        ) from error
+
+
+def refuse_faulty_config(config, place):
+    """Raises ValueError for sizes of which no model can be made."""
+    faults = [
+        f"{field} is {value!r}; it must be 1 or more"
+        for field in AT_LEAST_ONE
+        if (value := getattr(config, field, None)) is not None and _is_number(value) and value < 1
+    ]
+    heads, groups = (getattr(config, field, None) for field in ("num_attention_heads", "num_key_value_heads"))
+    if not faults and _is_number(heads) and _is_number(groups) and heads % groups:
+        faults.append(f"num_attention_heads {heads} is no multiple of num_key_value_heads {groups}")
+    padding, rows = (getattr(config, field, None) for field in ("pad_token_id", "vocab_size"))
+    if _is_number(padding) and _is_number(rows) and not -rows <= padding < rows:
+        faults.append(
+            f"pad_token_id {padding} is beyond the vocabulary of {rows}; give pad_token_id=None or one of its ids"
+        )
+    if isinstance(config.dtype, str) and not isinstance(getattr(torch, config.dtype, None), torch.dtype):
+        faults.append(f"dtype {config.dtype!r} is none of torch's")
+    faults += _quantization_faults(config)
+    if faults:
+        raise ValueError("\n".join([f"{place}: config.json describes no model", *(f"  {fault}" for fault in faults)]))
+
+
+def _quantization_faults(config):
+    stated = getattr(config, "quantization_config", None)
+    fields = stated.to_dict() if hasattr(stated, "to_dict") else stated
+    if fields is None:
+        return []
+    if not isinstance(fields, dict):
+        return [f"quantization_config is {fields!r}; it must be a mapping, or absent where nothing is quantised"]
+    method = fields.get("quant_method")
+    if not isinstance(method, str) and not (fields.get("load_in_8bit") or fields.get("load_in_4bit")):
+        return [f"quantization_config.quant_method is {method!r}; it must name how the checkpoint is quantised"]
+    block = fields.get("weight_block_size")
+    if block is not None and not (isinstance(block, list) and block and all(type(n) is int and n > 0 for n in block)):
+        return [f"quantization_config.weight_block_size is {block!r}; it must be a list of sizes"]
+    return []
+
+
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -18,10 +18,17 @@ from torch.distributed.tensor import DTensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import tqdm
 
+from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.codecs import Decoded, decoded
 from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
-from nemo_automodel.components.models.common.checkpoint.files import StoredTensor, stored_tensors
+from nemo_automodel.components.models.common.checkpoint.files import (
+    StoredTensor,
+    pickled_tensors,
+    stored_tensors,
+)
 from nemo_automodel.components.models.common.checkpoint.loading import conversions, refuse_conversion_errors
+from nemo_automodel.components.models.common.checkpoint.outer import text_half
+from nemo_automodel.components.models.common.checkpoint.survey import Survey
 
 THREADS = min(4, os.cpu_count() or 1)  # reading is bound by memory, as in transformers' loader
 BATCH = 16  # reads at a turn of a thread; changing threads costs as much as a small read
@@ -30,23 +37,27 @@ BATCH = 16  # reads at a turn of a thread; changing threads costs as much as a s
 def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwargs):
     """What `PreTrainedModel._load_pretrained_model` (`load`) returns, for a model whose rules `adapter` has, or None.
 
-    Raises ValueError where a file is broken, a tensor cannot be made from its parts, or experts are missing, there
-    twice or too many.
+    Raises ValueError where a file is broken or tensors cannot be what the model is made of (see `Survey`).
     """
+    adapter = adapter or StateDictAdapter(model.config)
     foreign = load_config.weight_mapping or []
-    load_config = replace(load_config, weight_mapping=conversions(adapter.active if adapter else ()) + foreign)
-    is_stored = state_dict is None and bool(files) and all(str(file).endswith(".safetensors") for file in files)
-    if load_config.hf_quantizer is not None or not (is_stored or state_dict):
+    load_config = replace(load_config, weight_mapping=conversions(adapter.active) + foreign)
+    if load_config.hf_quantizer is not None or is_deepspeed_zero3_enabled() or not (files or state_dict):
         return _checked(load(model, state_dict, files, load_config, **kwargs))
+    is_stored = state_dict is None and all(str(file).endswith(".safetensors") for file in files)
     with ExitStack() as stack:
-        found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict
-        tensors = decoded(found)
+        found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict or pickled_tensors(files)
+        half = text_half(found, model, adapter)
+        tensors = decoded(half.tensors(found))
         _refuse_offloading(found, tensors, load_config)
-        experts = expert_sources(model, adapter, tensors) if adapter else {}
-        experts = {name: source for name, source in experts.items() if _reads_by_expert(source, tensors)}
+        sources = {}
+        if not _renames_any(foreign, tensors):
+            survey = Survey(model, adapter, half, tensors)
+            survey.report(load_config.pretrained_model_name_or_path, load_config.ignore_mismatched_sizes)
+            sources = survey.sources
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in survey.unused}
+        experts = _experts(sources, tensors) if is_stored and _fills_in_place(model, load_config) else {}
         taken = {name for source in experts.values() for part in source.names for name in part}
-        if not (is_stored and _fills_in_place(model, load_config) and not _renames_any(foreign, taken)):
-            experts, taken = {}, set()
         if is_stored and not experts and tensors.keys() == found.keys():
             return _checked(load(model, None, files, load_config, **kwargs))
         rest = {name: _readable(tensor, load_config) for name, tensor in tensors.items() if name not in taken}
@@ -67,32 +78,18 @@ def _readable(tensor, load_config):
 def _refuse_offloading(found, tensors, load_config):
     """transformers would have an offloaded tensor read from the file later, as it is there."""
     if tensors.keys() != found.keys() and "disk" in (load_config.device_map or {}).values():
-        raise ValueError("a quantised checkpoint cannot be offloaded to the disk: load it once and save it, plain then")
+        raise ValueError(
+            "a quantised checkpoint, or the text half of one, cannot be offloaded to the disk:"
+            " load it once and save it, plain then"
+        )
 
 
-def expert_sources(model, adapter, tensors):
-    """{parameter: Source} of the model's routed experts.
-
-    Raises ValueError, listing them, for experts that are missing, there twice, too many, or of unlike shapes.
-    """
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    found = {}
-    for memory, source in adapter.sources(tensors).items():
-        if isinstance(source.rule, (StackExperts, StoredExperts)):
-            name = _name_in_model(memory, model.base_model_prefix, shapes)
-            if name is not None:
-                source.refuse_faults(name, shapes[name])
-                refuse_unlike_experts(name, source, tensors)
-                found[name] = source
-    return found
-
-
-def _name_in_model(memory, prefix, shapes):
-    """A base model loads from the checkpoint of one with a head, and the reverse."""
-    for name in (memory, f"{prefix}.{memory}", memory.removeprefix(f"{prefix}.")):
-        if name in shapes:
-            return name
-    return None
+def _experts(sources, tensors):
+    """{parameter: Source} of the routed experts that can be read one by one."""
+    stacked = {
+        name: source for name, source in sources.items() if isinstance(source.rule, (StackExperts, StoredExperts))
+    }
+    return {name: source for name, source in stacked.items() if _reads_by_expert(source, tensors)}
 
 
 def _fills_in_place(model, load_config):
@@ -103,7 +100,6 @@ def _fills_in_place(model, load_config):
         and not devices & {"disk", "mps"}
         and load_config.device_mesh is None
         and getattr(model, "_pp_stage", None) is None
-        and not is_deepspeed_zero3_enabled()
         and not any(isinstance(parameter, DTensor) for parameter in model.parameters())
     )
 
@@ -128,7 +124,7 @@ def fill_experts(model, sources, tensors, load_config, info):
     for name, source in sources.items():
         parts = [[tensors[one] for one in part] for part in source.names]
         parameter = model.get_parameter(name)
-        stored = _shape_in_memory(name, source.rule, parts)
+        stored = source.shape(tensors) or parts[0][0].shape
         info.missing_keys.discard(name)
         if stored != parameter.shape:
             info.mismatched_keys.add((name, stored, parameter.shape))
@@ -146,22 +142,6 @@ def fill_experts(model, sources, tensors, load_config, info):
 def _run(reads):
     for read in reads:
         read.run()
-
-
-def refuse_unlike_experts(name, source, tensors):
-    for disk, part in zip(source.rule.disk, source.names, strict=True):
-        if len(shapes := {tuple(tensors[one].shape) for one in part}) > 1:
-            raise ValueError(f"{name}: experts differ in shape, {disk} is of {', '.join(map(str, sorted(shapes)))}")
-
-
-def _shape_in_memory(name, rule, parts):
-    """The shape that the tensors on disk make. Raises ValueError where they do not fit together."""
-    firsts = [[torch.empty(part[0].shape, device="meta")] for part in parts]
-    try:
-        return torch.Size([len(parts[0]), *rule.load(firsts).shape[1:]]) if rule.counted else rule.load(firsts).shape
-    except (RuntimeError, IndexError) as error:
-        shapes = ", ".join(str(tuple(first.shape)) for (first,) in firsts)
-        raise ValueError(f"{name} cannot be made of {', '.join(rule.disk)} of {shapes}: {error}") from None
 
 
 def _storage(name, parameter, load_config):

@@ -7,10 +7,11 @@ import sys
 from contextlib import contextmanager
 from math import prod
 from mmap import PAGESIZE
-from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
+from transformers.modeling_utils import load_state_dict
 
 DTYPES = {
     "F64": torch.float64,
@@ -31,6 +32,7 @@ DTYPES = {
     "C64": torch.complex64,
     "BOOL": torch.bool,
 }
+AGAIN = "fetch or write the file again"
 LARGEST_READ = 1 << 30  # Linux reads no more than 2 GB at once
 SMALL = 1 << 16  # bytes; below, a call costs more than it saves
 POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of <asm-generic/mman-common.h>, which Python's mmap does not name
@@ -47,6 +49,10 @@ class StoredTensor:
     def place(self):
         """Sorts tensors into the order of the disk."""
         return self.file.path, self.start
+
+    @property
+    def nbytes(self):
+        return prod(self.shape) * self.dtype.itemsize
 
     def read_into(self, out):
         """Fills `out` of the same shape; where dtype or device differ or memory has gaps, by way of a copy."""
@@ -91,24 +97,46 @@ class SafetensorsFile:
         size = os.fstat(self.descriptor).st_size
         length = int.from_bytes(os.pread(self.descriptor, 8, 0), "little")
         if size < 8 or length > size - 8:
-            raise ValueError(f"{self.path} ends inside its header: {size} bytes; fetch or write the file again")
-        try:
-            header = json.loads(os.pread(self.descriptor, length, 8))
-        except ValueError as error:
-            raise ValueError(f"{self.path} is no safetensors file: its header is not JSON ({error})") from None
-        header.pop("__metadata__", None)
-        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if size < end:
-            raise ValueError(f"{self.path} is cut short: {size} of {end} bytes; fetch or write the file again")
-        self.tensors = {name: self._tensor(name, 8 + length, **entry) for name, entry in header.items()}
+            raise ValueError(f"{self.path} ends inside its header: {size} bytes; {AGAIN}")
+        header = self._parsed(os.pread(self.descriptor, length, 8))
+        self.tensors = {name: self._tensor(name, 8 + length, entry) for name, entry in header.items()}
+        end = 8 + length + self._refuse_gaps()
+        if size != end:
+            word = "is cut short" if size < end else "goes on behind its tensors"
+            raise ValueError(f"{self.path} {word}: {size} of {end} bytes; {AGAIN}")
 
-    def _tensor(self, name, offset, dtype, shape, data_offsets):
+    def _parsed(self, data):
+        try:
+            header = json.loads(data, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.path} is no safetensors file: its header is not JSON ({error}); {AGAIN}") from None
+        if not isinstance(header, dict):
+            raise ValueError(f"{self.path} is no safetensors file: its header is no mapping; {AGAIN}")
+        header.pop("__metadata__", None)
+        return header
+
+    def _tensor(self, name, offset, entry):
+        fields = entry if isinstance(entry, dict) else {}
+        dtype, shape, place = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+        if not (_is_counts(shape) and _is_counts(place) and len(place) == 2 and isinstance(dtype, str)):
+            raise ValueError(f"{self.path}: the entry of {name} is none of dtype, shape and data_offsets; {AGAIN}")
         if dtype not in DTYPES:
-            raise ValueError(f"{self.path}: {name} is of dtype {dtype}, which is not known here")
-        start, end = data_offsets
+            raise ValueError(f"{self.path}: {name} is of dtype {dtype}, which is not known here; save it as another")
+        start, end = place
         if end - start != prod(shape) * DTYPES[dtype].itemsize:
-            raise ValueError(f"{self.path}: {name} has {end - start} bytes, which is not {dtype} of shape {shape}")
+            raise ValueError(
+                f"{self.path}: {name} has {end - start} bytes, which is not {dtype} of shape {shape}; {AGAIN}"
+            )
         return StoredTensor(self, name, DTYPES[dtype], shape, offset + start)
+
+    def _refuse_gaps(self):
+        """Where the bytes of the last tensor end, counted from that of the first."""
+        end = first = min((tensor.start for tensor in self.tensors.values()), default=0)
+        for tensor in sorted(self.tensors.values(), key=lambda one: (one.start, one.nbytes)):
+            if tensor.start != end:
+                raise ValueError(f"{self.path}: {tensor.name} does not begin where the tensor before ends; {AGAIN}")
+            end += tensor.nbytes
+        return end - first
 
     @property
     def pointer(self):
@@ -133,6 +161,19 @@ class SafetensorsFile:
             self._pointer.__exit__(None, None, None)
 
 
+def _is_counts(values):
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _unique(pairs):
+    """A mapping of JSON in which no key stands twice. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} stands there twice")
+    return found
+
+
 def populate(tensor):
     """Has Linux (5.14 on) give fresh memory its pages at once, a quarter faster than one by one as they are written."""
     first = -(-tensor.data_ptr() // PAGESIZE) * PAGESIZE
@@ -141,14 +182,17 @@ def populate(tensor):
         LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), POPULATE_WRITE)  # where it cannot, pages come later
 
 
-@contextmanager
-def naming_broken_files(folder):
-    """Within, an error of safetensors, which names no file, becomes the ValueError of that file of the folder."""
-    try:
-        yield
-    except SafetensorError:
-        with stored_tensors(sorted(Path(folder).glob("*.safetensors"))):
-            raise
+def pickled_tensors(paths):
+    """{name: tensor} of checkpoints that are no safetensors. Raises ValueError, naming the file, for broken ones."""
+    found = {}
+    for path in paths:
+        try:
+            found.update(load_state_dict(path))
+        except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read: {error}; {AGAIN}, better as safetensors") from error
+    if strange := [name for name, tensor in found.items() if not isinstance(tensor, torch.Tensor)]:
+        raise ValueError(f"{path}: {strange[0]} is no tensor; save model.state_dict() alone")
+    return found
 
 
 @contextmanager

@@ -1,12 +1,17 @@
 """Which tensors on disk one tensor in memory is made of, and what may be wrong with them."""
 
+import torch
+
 
 class Source:
-    """The names on disk of one tensor in memory, for each part of its rule by index; `rule` None: a tensor as it is."""
+    """The names on disk of one tensor in memory, for each part of its rule by index; `rule` None: a tensor as it is.
 
-    def __init__(self, rule):
-        self.rule = rule
-        self.parts = [{} for _ in (rule.disk if rule else [None])]
+    labels: what each part is called on disk, whole names with `*` for what is counted.
+    """
+
+    def __init__(self, rule, labels):
+        self.rule, self.labels = rule, labels
+        self.parts = [{} for _ in labels]
 
     def add(self, name, part, index):
         self.parts[part].setdefault(index, []).append(name)
@@ -21,31 +26,51 @@ class Source:
         """For each part its names in the order of their indices, which is the order of experts in memory."""
         return [[part[index][0] for index in sorted(part)] for part in self.parts]
 
-    def refuse_faults(self, memory, shape=None):
-        """Raises KeyError where whole parts are missing, ValueError where one is there twice or experts do not add up.
+    def lacking(self):
+        """The labels of parts of which there is nothing."""
+        return [label for label, part in zip(self.labels, self.parts, strict=True) if not part]
+
+    def faults(self, shape=None):
+        """What is wrong with the parts, a line each: some are missing, there twice, or too many.
 
         shape: that of the tensor in memory, whose first dimension counts experts; without it the highest index does.
         """
-        if lacking := [disk for disk, part in zip(self._labels(memory), self.parts, strict=True) if not part]:
-            raise KeyError(f"{memory} needs {', '.join(lacking)}, which the checkpoint lacks")
-        count = max(max(part) for part in self.parts) + 1
+        count = max(max(part, default=0) for part in self.parts) + 1
         if self._counted and shape is not None:
             count = shape[0]
-        faults = [
-            f"  {label}: {fault}"
-            for label, part in zip(self._labels(memory), self.parts, strict=True)
-            if (fault := _fault(part, count))
+        head = f"not those of {count} experts: " if self._counted else ""
+        pairs = zip(self.labels, self.parts, strict=True)
+        return [f"{label}: {head}{fault}" for label, part in pairs if (fault := _fault(part, count))]
+
+    def refuse_faults(self, shape=None):
+        """Raises KeyError where whole parts are missing, ValueError for `faults`."""
+        if lacking := self.lacking():
+            raise KeyError(f"{', '.join(lacking)}: missing, beside its like")
+        if faults := self.faults(shape):
+            raise ValueError("\n".join(["tensors on disk do not add up", *(f"  {fault}" for fault in faults)]))
+
+    def unlike(self, tensors):
+        """A line for each part whose tensors, of which memory stacks them, differ in shape."""
+        shapes = [{tuple(tensors[name].shape) for name in part} for part in self.names]
+        pairs = zip(self.labels, shapes, strict=True)
+        return [
+            f"{label} is of {', '.join(map(str, sorted(of)))}, which do not stack" for label, of in pairs if len(of) > 1
         ]
-        if faults:
-            head = f"{memory}: the tensors on disk are not those of {count} experts" if self._counted else memory
-            raise ValueError("\n".join([head, *faults]))
+
+    def shape(self, tensors):
+        """The shape of the tensor in memory that these make, or None where they do not fit together."""
+        firsts = [[torch.empty(tensors[part[0]].shape, device="meta")] for part in self.names]
+        if self.rule is None:
+            return firsts[0][0].shape
+        try:
+            made = self.rule.load(firsts).shape
+        except (RuntimeError, IndexError):
+            return None
+        return torch.Size([len(self.names[0]), *made[1:]]) if self._counted else made
 
     @property
     def _counted(self):
         return self.rule is not None and self.rule.counted
-
-    def _labels(self, memory):
-        return self.rule.disk if self.rule else (memory,)
 
 
 def _fault(part, count):
