@@ -7,6 +7,7 @@
 | `if when.qk_norm:` ... else  | the statements of the branch that the plan chose                         |
 | `self.role_out`              | the attribute of that role                                               |
 | `TemplateAttention`          | `LlamaAttention`                                                         |
+| `maybe_x` as a parameter     | the parameter `x`, or nothing, as the plan chose under `when.x`          |
 | `{key}` in a docstring       | text                                                                     |
 
 A template is read once. What it shares with every result (all that holds no hole) is shared as the same nodes; a fill
@@ -107,8 +108,9 @@ def _compile_sequence(items: Sequence[Any]) -> Fill | None:
                 out.extend(cast(list[Any], value))
             elif value is not OMIT:
                 out.append(value)
-        if len(out) < len(items) and out and isinstance(out[-1], cst.Arg):
-            out[-1] = out[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)  # else black keeps one argument a line
+        last = out[-1] if len(out) < len(items) and out else None
+        if isinstance(last, cst.Arg | cst.Param):
+            out[-1] = last.with_changes(comma=cst.MaybeSentinel.DEFAULT)  # else black keeps one argument a line
         return out
 
     return fill
@@ -132,6 +134,8 @@ def _special(node: cst.CSTNode) -> Fill | None:
     """The fill of a node that is a hole itself."""
     if isinstance(node, cst.Name):
         return _name(node)
+    if isinstance(node, cst.Param) and node.name.value.startswith("maybe_"):
+        return _parameter(node)
     if isinstance(node, cst.Attribute) and (key := _hole_key(node, "hole")):
         return lambda holes: _lookup(holes.exprs, key, "hole")
     if isinstance(node, cst.Arg) and (key := _hole_key(node.value, "hole")):
@@ -161,6 +165,12 @@ def _name(node: cst.Name) -> Fill | None:
         whole, rest = node.value, node.value.removeprefix("Template")
         return lambda holes: node.with_changes(value=ident(holes.names.get(whole, holes.prefix + rest)))
     return None
+
+
+def _parameter(node: cst.Param) -> Fill:
+    key = node.name.value.removeprefix("maybe_")
+    named = node.with_changes(name=cst.Name(key))
+    return lambda holes: named if _lookup(holes.when, key, "when") else OMIT
 
 
 def _argument(node: cst.Arg, value: Any) -> Any:

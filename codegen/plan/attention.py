@@ -4,8 +4,8 @@ from codegen.plan import softmax
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, groups_code, uniform_flags
-from codegen.plan.scope import ATTENTION, is_atom, product
+from codegen.plan.projections import flag, fused_of, groups_code, is_transposed, uniform_flags
+from codegen.plan.scope import ATTENTION, Scope, is_atom, product
 from codegen.plan.softmax import attributes, multiply, rotation, scale_code
 from codegen.plan.types import Assign, AttentionPlan, Code, GatePlan, QKNormPlan
 from codegen.spec.attention import Gate, Gqa, QKNorm
@@ -14,6 +14,7 @@ from codegen.spec.values import Expression
 
 ROLES = ("q", "k", "v")
 DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
+SIZES = ("heads", "kv_heads", "head_dim")
 
 
 def gqa(spec: Spec) -> Gqa:
@@ -142,19 +143,24 @@ def _layout(context: Context, part: str, kv_heads: Code) -> Code | None:
 
 
 def packable(context: Context) -> bool:
-    """Whether one rule fits all layers: the same heads everywhere, and biases on all of q, k, v or on none."""
+    """Whether one rule fits all layers: the same names and heads, and biases on all of q, k, v or on none."""
+    using = context.whole.where(lambda s: isinstance(s.attention, Gqa), True)
 
     def varies(size: str) -> bool:
-        return context.depends_on_layer(lambda s: context.value(gqa(s), size))
+        return using.depends_on_layer(
+            lambda s: using.value(gqa(s), size) if getattr(gqa(s), size) or size in SIZES else None
+        )
 
-    if any(map(varies, ("heads", "kv_heads", "head_dim"))):
+    if any(map(varies, (*SIZES, "v_head_dim"))) or len(using.answers(projection_names)) > 1:
         return False
-    return uniform_flags(context, "attention", ROLES, ATTENTION)[1] is None
+    if any(is_transposed(spec, "attention", role) for spec in using.flat.values() for role in ROLES):
+        return False
+    return uniform_flags(using, "attention", ROLES, ATTENTION)[1] is None
 
 
-def head_dim_code(context: Context) -> Code:
+def head_dim_code(context: Context, scope: Scope = ATTENTION) -> Code:
     """The width of a head as code over the config."""
-    return context.code(lambda s: context.value(gqa(s), "head_dim"), ATTENTION)
+    return context.code(lambda s: context.value(gqa(s), "head_dim"), scope)
 
 
 def _head_dim(context: Context) -> tuple[Code, Code | None]:
@@ -171,13 +177,12 @@ def _qk_norm(context: Context, head_dim: Code, heads: Code, kv_heads: Code, part
 
     def build(count: Code) -> Code:
         dim = head_dim if over == "head" else product(count, head_dim)
-        if weights == "per_head":
-            dim = f"({count}, {head_dim})"
+        heads = count if weights == "per_head" else None
 
         def one(s: Spec) -> str:
             own = gqa(s).qk_norm
             assert isinstance(own, QKNorm)
-            made = construction(context, s, dim, ATTENTION, own)
+            made = construction(context, s, dim, ATTENTION, own, heads)
             made = f"PerHeadNorms(lambda: {made}, {count})" if weights == "modules" else made
             return made if own.when is None else f"({made}) if ({ATTENTION.code(own.when)}) else nn.Identity()"
 

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Callable
 
+from codegen.errors import SpecError
 from codegen.plan.attention import gqa, head_dim_code
 from codegen.plan.blocks import Layers
 from codegen.plan.context import Context
@@ -13,10 +14,10 @@ from codegen.plan.names import attribute, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
 from codegen.plan.parts import part_construction
-from codegen.plan.scope import METHOD, MODEL, Scope
+from codegen.plan.scope import METHOD, Scope
 from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
-from codegen.spec.attention import Gqa, Mla, Rope
+from codegen.spec.attention import Gqa, Mla, Rope, Softmax
 from codegen.spec.language import Linear, NormPart, Sinusoid, Spec
 from codegen.spec.values import Equation, Expression
 
@@ -42,16 +43,14 @@ def _on(spec: Spec, name: str) -> list[str]:
 
 def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tuple[str, ...]) -> BodyPlan:
     """The base model."""
-    spec = context.base
-    inputs, embed = _inputs(context)
-    finish_names = [name for one in context.flat.values() for name in finish_parts(one)]
+    spec, outer = context.base, context.outer
+    inputs, embed = _inputs(outer)
+    finish_names = [name for one in outer.flat.values() for name in finish_parts(one)]
     taken = {assign.name for assign in inputs}
     outputs = [
-        named_part(context, name, finish_parts)
-        for name in dict.fromkeys(finish_names)
-        if memory_name(name) not in taken
+        named_part(outer, name, finish_parts) for name in dict.fromkeys(finish_names) if memory_name(name) not in taken
     ]
-    finish = context.code(finish_code, METHOD, lazy=True)
+    finish = outer.code(finish_code, METHOD, lazy=True)
     local = not layers.choice.isidentifier() and "layer" not in _words(layers.choice)
     return BodyPlan(
         flags=_flags(context, layer_classes),
@@ -72,12 +71,12 @@ def _words(code: str) -> set[str]:
 
 
 def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Assign, ...]:
-    spec = context.base
+    spec = context.outer.base
     found = shared_flags(context)
     layers = attribute(spec, "layers")
     if layers != "layers":
         found.append(Assign("_layers_name", repr(layers)))
-    if spec.positions == "from_mask":
+    if context.outer.only(lambda s: s.positions, "positions", "it") == "from_mask":
         found.append(Assign("_positions_from_mask", "True"))
     if drops := spec.checkpoint.drop:
         reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)
@@ -91,19 +90,19 @@ def shared_flags(context: Context) -> list[Assign]:
     """Flags that the base model and the model with a head both carry."""
     spec = context.base
     found: list[Assign] = []
-    prefix, embedding = attribute(spec, "model"), memory_name(embedding_name(context))
+    prefix, embedding = attribute(spec, "model"), memory_name(embedding_name(context.outer))
     if prefix != "model":
         found.append(Assign("base_model_prefix", repr(prefix)))
     if embedding != "embed_tokens":
         found.append(Assign("_input_embed_layer", repr(embedding)))
-    attentions = [s.attention for s in context.flat.values() if isinstance(s.attention, Gqa)]
-    if any(part.softcap is not None or part.sinks is not None for part in attentions):
+    scored = [s.attention for s in context.flat.values() if isinstance(s.attention, Softmax)]
+    if any(part.softcap is not None or part.sinks is not None for part in scored):
         found.append(Assign("_supports_sdpa", "False"))
     if any(isinstance(s.attention, Mla) for s in context.flat.values()):
         found.append(Assign("_supports_flash_attn", "False"))  # values are narrower than keys
-    if any(part.v_head_dim is not None for part in attentions):
+    if any(isinstance(part, Gqa) and part.v_head_dim is not None for part in scored):
         found.append(Assign("_supports_flash_attn", "False"))
-    if any(part.alibi is not None for part in attentions):
+    if any(part.alibi is not None for part in scored):
         found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
     return found
 
@@ -132,6 +131,8 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     def call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
         if name in computed:
             arguments = [*arguments, parse("x.dtype")]
+        if tables.get(name) == "0" and spec.positions == "from_mask":  # padding is at -1, which no row is for
+            arguments = [parse("position_ids.clamp(min=0)")]
         return parse("x") if name == token else module_call(name, arguments)
 
     for equation in equations:
@@ -213,7 +214,7 @@ def named_part(context: Context, name: str, users: Callable[[Spec], list[str]]) 
             return "nn.Identity()"
         own = (spec.parts or {}).get(name)
         if own is None or isinstance(own, NormPart):
-            return construction(context, spec, WIDTH, MODEL, own)
+            return construction(context, spec, WIDTH, TOP, own)
         return part_construction(context, own, TOP)
 
     return Assign(
@@ -238,17 +239,25 @@ def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
     rope = rotating.base.rope
     assert rope is not None
     if kind is None:
-        made = rotating.code(lambda s: _table(rotating, s, None), TOP, lazy=True)
-        if "layer" in _words(made):
-            message = "differs between layers in a way for which there is no template yet"
-            raise rotating.unready(message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]")
-        always = context.code(lambda s: s.rope is not None, TOP)
-        if not _depends(context) and always not in ("True", "False"):
-            made = f"({made}) if {always} else None"
+        made = _one_table(rotating)
+        if not _depends(context):
+            always = context.code(lambda s: s.rope is not None, TOP)
+            made = made if always in ("True", "False") else f"({made}) if {always} else None"
         return [Assign("rotary_emb", made, rope.why)]
     made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
     kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
     return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds}))}})", rope.why)]
+
+
+def _one_table(rotating: Context) -> Code:
+    """The table of a model that has one for all layers."""
+    try:
+        return rotating.code(lambda s: _table(rotating, s, None), TOP, lazy=True)
+    except SpecError:
+        message = "differs between layers in a way for which there is no template yet"
+        raise rotating.unready(
+            message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]"
+        ) from None
 
 
 def _depends(context: Context) -> bool:
@@ -283,7 +292,7 @@ def _widths(context: Context, spec: Spec) -> tuple[Code, Code | None]:
     if isinstance(spec.attention, Mla):
         turned = context.code(lambda s: context.value(mla(s), "rope"), TOP)
         return turned, turned
-    return head_dim_code(context), TOP.code(rope.width) if rope and rope.width is not None else None
+    return head_dim_code(context, TOP), TOP.code(rope.width) if rope and rope.width is not None else None
 
 
 def _alibi(context: Context) -> list[Assign]:
@@ -292,8 +301,11 @@ def _alibi(context: Context) -> list[Assign]:
             return "None"
         alibi = spec.attention.alibi
         options = TOP.code(context.value(gqa(spec), "heads"))
-        if context.value(alibi, "scaled").constant is not False:
-            options += f", scale={scale_code(spec, head_dim_code(context), TOP)}"
+        scaled = context.value(alibi, "scaled")
+        if scaled.constant is not False:
+            scale = scale_code(spec, head_dim_code(context, TOP), TOP)
+            flag = "" if scaled.constant is True else f" if {TOP.code(scaled)} else 1.0"
+            options += f", scale={scale}{flag}"
         if context.word(alibi, "dtype") == "bfloat16":
             options += ", dtype=torch.bfloat16"
         return f"Alibi({options})"

@@ -59,6 +59,11 @@ class Context(Frozen):
         """All combinations again."""
         return replace(self, flat=self.loaded.flat)
 
+    @property
+    def outer(self) -> "Context":
+        """The same combinations as what exists once for the whole model sees them: without the overlays of `layers`."""
+        return replace(self, flat={key: self.loaded.outer[key] for key in self.flat})
+
     def where(self, question: Question, answer: Any) -> "Context":
         """Only the combinations that give this answer."""
         return replace(self, flat={key: spec for key, spec in self.flat.items() if question(spec) == answer})

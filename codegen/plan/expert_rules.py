@@ -24,19 +24,21 @@ def renames(spec: Spec) -> list[tuple[str, str]]:
     """Paths of a mixture of experts on disk, and in memory, within the layer."""
     path = attribute(spec, "mlp")
     found = [
-        (f"{path}.{disk_name(spec, role)}", f"{path}.{memory}") for role, memory in MEMORY.items() if _kept(spec, role)
+        (f"{path}.{disk_name(spec, role, 'mlp')}", f"{path}.{memory}")
+        for role, memory in MEMORY.items()
+        if _kept(spec, role)
     ]
     if moe.moe(spec).shared is not None:
         shared = f"{path}.{MEMORY['shared']}"
         for role, name in (("gate", "gate_proj"), ("up", "up_proj"), ("down", "down_proj")):
-            found.append((f"{shared}.{disk_name(spec, role)}", f"{shared}.{name}"))
+            found.append((f"{shared}.{disk_name(spec, role, 'shared')}", f"{shared}.{name}"))
     return [(disk, memory) for disk, memory in found if disk != memory]
 
 
 def _kept(spec: Spec, role: str) -> bool:
     """Whether a role has a path of its own on disk that a rename can stand for."""
     if role == "experts":
-        return (spec.checkpoint.experts or "per_expert") == "per_expert" and bool(disk_name(spec, role))
+        return (spec.checkpoint.experts or "per_expert") == "per_expert" and bool(disk_name(spec, role, "mlp"))
     if role == "correction_bias":
         return moe.router(spec).correction_bias is not None
     return True
@@ -71,7 +73,7 @@ def _biased(context: Context) -> bool:
 def _stored(context: Context, roles: tuple[str, ...], memory: str, flat: bool) -> list[Code]:
     """The rule for experts that lie in one tensor; none where memory has the same layout."""
     spec = context.base
-    path, inner = attribute(spec, "mlp"), disk_name(spec, "experts")
+    path, inner = attribute(spec, "mlp"), disk_name(spec, "experts", "mlp")
     fused = _fused(spec, roles)
     tensors = [fused[0]] if fused else [_join(inner, disk_name(spec, role, "experts")) for role in roles]
     turned = any(name in (spec.checkpoint.transposed or ()) for name in tensors)
@@ -93,7 +95,7 @@ def _stored(context: Context, roles: tuple[str, ...], memory: str, flat: bool) -
 
 def _fused(spec: Spec, roles: tuple[str, ...]) -> tuple[str, Fused] | None:
     """The stored tensor that holds several roles of every expert."""
-    inner = disk_name(spec, "experts")
+    inner = disk_name(spec, "experts", "mlp")
     for name, fused in (spec.checkpoint.fused or {}).items():
         if (
             set(fused.parts) == set(roles)
@@ -107,7 +109,7 @@ def _fused(spec: Spec, roles: tuple[str, ...]) -> tuple[str, Fused] | None:
 def shared_is_fused(spec: Spec) -> bool:
     """Whether gate and up of the shared experts lie in one stored tensor."""
     shared = moe.moe(spec).shared
-    return shared is not None and fused_of(spec, "mlp", "up", within=disk_name(spec, "shared")) is not None
+    return shared is not None and fused_of(spec, "mlp", "up", within=disk_name(spec, "shared", "mlp")) is not None
 
 
 def _join(*parts: str) -> str:

@@ -17,12 +17,13 @@ TIE = "config.tie_word_embeddings"
 
 def plan_head(context: Context) -> HeadPlan:
     """The class with a head."""
+    layers, context = context, context.outer
     spec = context.base
     tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie", "it")
     if tie not in (TIE, "False"):  # transformers ties by this field alone
         raise context.unready(f"no template yet for {tie}", "head.tie", f"write {TIE} or false")
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
-    flags = shared_flags(context)
+    flags = shared_flags(layers)
     if head != "lm_head":
         flags.append(Assign("_output_embed_layer", repr(head)))
     if tie == "False":
@@ -37,7 +38,7 @@ def plan_head(context: Context) -> HeadPlan:
         flags=tuple(flags),
         model_name=model,
         head_name=head,
-        parts=_beside(context),
+        parts=_beside(layers),
         before=None if before == "x" else before,
         head=context.code(lambda s: _head(context, s), TOP, lazy=True),
         logits=None if logits == "logits" else logits,
@@ -52,8 +53,9 @@ def _beside(context: Context) -> tuple[Assign, ...]:
             if is_top(spec, name):
                 message, cure = "a part of the base model's own equations lies within it", "leave it out"
                 raise context.unready(message, f"parts.{name}.top", cure)
-    names = dict.fromkeys(name for spec in context.flat.values() for name in top_parts(spec))
-    return tuple(named_part(context, name, top_parts) for name in names)
+    outer = context.outer
+    names = dict.fromkeys(name for spec in outer.flat.values() for name in top_parts(spec))
+    return tuple(named_part(outer, name, top_parts) for name in names)
 
 
 def _head(context: Context, spec: Spec) -> Code:

@@ -3,7 +3,15 @@
 from codegen.plan.context import Context
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
-from codegen.plan.projections import flag, fused_of, fused_structure, groups_code, section_of, uniform_flags
+from codegen.plan.projections import (
+    flag,
+    fused_of,
+    fused_structure,
+    groups_code,
+    is_transposed,
+    section_of,
+    uniform_flags,
+)
 from codegen.plan.scope import ATTENTION, is_atom
 from codegen.plan.types import Assign, Code, MlpPlan
 from codegen.spec.language import Spec
@@ -11,6 +19,7 @@ from codegen.spec.mlp import Gated, Glu, Plain
 
 DEFAULT_NAMES = ("gate_proj", "up_proj", "down_proj")
 ROLES = ("gate", "up", "down")
+PACKED = ("gate", "up")
 
 
 def dense(spec: Spec, part: str = "mlp") -> Gated:
@@ -37,10 +46,14 @@ def plan_mlp(context: Context, class_name: str, part: str = "mlp") -> MlpPlan:
 
 
 def packable(context: Context, part: str = "mlp") -> bool:
-    """Whether gate and up may become one matrix: not where some layers have a plain MLP under the same path."""
-    sections = [section_of(spec, part) for spec in context.flat.values()]
-    kinds = {isinstance(section, Plain) for section in sections if isinstance(section, Gated)}
-    return len(kinds) == 1 or fused_of(context.base, part, "up") is not None
+    """Whether gate and up may become one matrix: where no layer has a plain MLP under the same path,
+    and both lie the same way, with biases or without."""
+    if fused_of(context.base, part, "up") is not None:
+        return True
+    using = context.where(lambda s: isinstance(section_of(s, part), Gated), True)
+    kinds = {isinstance(section_of(spec, part), Plain) for spec in using.flat.values()}
+    turned = any(is_transposed(spec, part, role) for spec in using.flat.values() for role in PACKED)
+    return len(kinds) == 1 and not turned and uniform_flags(using, part, PACKED, ATTENTION)[1] is None
 
 
 def activation_code(context: Context, spec: Spec, part: str) -> Code:
@@ -78,7 +91,7 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
     arguments += [f"{name}={code}" for name, code in options.items() if code is not None]
     if section.inner_norm is None and section.glu is None and not section.multipliers:
         return MlpPlan(f"CombinedGateUpMLP(config, backend, {', '.join(arguments)})")
-    return MlpPlan(
+    plan = MlpPlan(
         construction=f"{class_name}(config, backend)",
         class_name=class_name,
         doc="Gated MLP",
@@ -98,6 +111,7 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
         inner_norm=section.inner_norm,
         down_name=names[2],
     )
+    return _knowing_its_layer(plan, f"{class_name}(config, layer_idx, backend)")
 
 
 def _plain(context: Context, class_name: str, part: str) -> MlpPlan:
@@ -106,7 +120,7 @@ def _plain(context: Context, class_name: str, part: str) -> MlpPlan:
     width, activation = _shared(context, part)
     up, down, act = (attribute(spec, role, part) for role in ("up", "down", "activation"))
     hidden = f"self.{act}(self.{up}(x){_factor(section, 'up')})"
-    return MlpPlan(
+    plan = MlpPlan(
         construction=f"{class_name}(config)",
         class_name=class_name,
         kind="plain",
@@ -124,6 +138,14 @@ def _plain(context: Context, class_name: str, part: str) -> MlpPlan:
         up_bias=context.code(lambda s: flag(context, s, part, "up"), ATTENTION),
         down_bias=context.code(lambda s: flag(context, s, part, "down"), ATTENTION),
     )
+    return _knowing_its_layer(plan, f"{class_name}(config, layer_idx)")
+
+
+def _knowing_its_layer(plan: MlpPlan, construction: Code) -> MlpPlan:
+    """The plan with a class that is told its layer, where some of its code asks for that."""
+    codes = [value for value in plan if isinstance(value, str)] + [one.code for one in plan.attributes]
+    asks = any("layer_idx" in code for code in codes)
+    return plan._replace(construction=construction) if asks else plan
 
 
 def _numbers(context: Context, part: str) -> tuple[Assign, ...]:

@@ -11,6 +11,7 @@ from codegen.plan.names import disk_name
 from codegen.plan.projections import plain_flag
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Code, MlpPlan, MoePlan
+from codegen.spec import disk
 from codegen.spec.keys import Section
 from codegen.spec.language import Spec
 from codegen.spec.mlp import Experts, Glu, Groups, Moe, Renormalize, Router, Shared
@@ -137,8 +138,12 @@ def _activation(context: Context, spec: Spec) -> Answer:
 
 
 def _shared_activation(context: Context, spec: Spec) -> Answer:
-    shared = _shared(spec)
-    return _named(shared.activation) if shared is not None and shared.activation is not None else None
+    """Its own, or the mixture's: never what only the routed experts have."""
+    shared, routed = _shared(spec), _activation(context, spec)
+    if shared is None:
+        return None
+    own = _named(shared.activation or moe(spec).activation or context.default(Moe, "activation"))
+    return None if own == routed else own
 
 
 def _named(activation: Expression) -> Answer:
@@ -204,16 +209,16 @@ def _shared_bias(context: Context, spec: Spec) -> Answer:
 
 def _pinned(spec: Spec) -> bool:
     """Whether the router's weight is one of those that stay fp32."""
-    return _stays_float32(spec, f"{disk_name(spec, 'router')}.weight")
+    return _stays_float32(spec, f"{disk_name(spec, 'router', 'mlp')}.weight")
 
 
 def _correction_pinned(spec: Spec) -> Answer:
     has_one = router(spec).correction_bias is not None
-    return str(_stays_float32(spec, disk_name(spec, "correction_bias"))) if has_one else None
+    return str(_stays_float32(spec, disk_name(spec, "correction_bias", "mlp"))) if has_one else None
 
 
 def _stays_float32(spec: Spec, name: str) -> bool:
-    path = f"model.layers.0.{disk_name(spec, 'mlp')}.{name}"
+    path = disk.in_layer(spec, f"{disk_name(spec, 'mlp')}.{name}")
     return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
 
 

@@ -3,6 +3,7 @@
 import re
 from keyword import iskeyword
 
+from codegen.spec import disk
 from codegen.spec.language import ROLE_NAMES, Spec
 
 GROUPS = {"qkv": ("q", "k", "v")}  # names for several roles at once
@@ -10,9 +11,7 @@ GROUPS = {"qkv": ("q", "k", "v")}  # names for several roles at once
 
 def disk_name(spec: Spec, role: str, part: str = "") -> str:
     """The path of a role on disk, relative to its part; `part.role` beats `role`, which beats Llama's name."""
-    names = spec.checkpoint.names or {}
-    found = names.get(f"{part}.{role}", names.get(role, ROLE_NAMES.get(role, role)))
-    return str(found)
+    return disk.name(spec, role, part)
 
 
 def memory_name(disk: str) -> str:

@@ -3,8 +3,8 @@
 from codegen.plan.context import Context
 from codegen.plan.scope import Scope
 from codegen.spec.attention import Norm
-from codegen.spec.keys import keys
 from codegen.spec.language import Spec
+from codegen.spec.norms import merged
 
 RMS = {
     (0, "before_weight"): "RMSNorm",
@@ -19,28 +19,28 @@ LAYER = {
 }
 
 
-def merged(spec: Spec, own: Norm | None) -> Norm:
-    """A norm's own keys over the section that every norm inherits."""
-    values = {name: getattr(spec.norm, name) for name in keys(Norm)}
-    if own is not None:
-        values |= {name: getattr(own, name) for name in keys(Norm) if getattr(own, name) is not None}
-    return Norm(**values)
+def construction(
+    context: Context, spec: Spec, dim: str, scope: Scope, own: Norm | None = None, heads: str | None = None
+) -> str:
+    """The call that builds a norm over `dim`, e.g. `RMSNorm(config.hidden_size, config.rms_norm_eps)`.
 
-
-def construction(context: Context, spec: Spec, dim: str, scope: Scope, own: Norm | None = None) -> str:
-    """The call that builds a norm over `dim`, e.g. `RMSNorm(config.hidden_size, config.rms_norm_eps)`."""
+    heads: a row of the weight for each; statistics are taken over `dim` alone.
+    """
     norm = merged(spec, own)
     eps = scope.code(context.value(norm, "eps"))
     weighted = context.value(norm, "weight").constant is not False
     variant = (context.word(norm, "offset"), context.word(norm, "cast"))
+    shape = f"({heads}, {dim})" if heads else dim
     if context.word(norm, "kind") == "rmsnorm":
         if not weighted:
             return f"UnitRMSNorm({dim}, {eps})"
-        return f"{RMS[variant]}({dim}, {eps}{_bias(norm, scope, default=False)})"
+        return f"{RMS[variant]}({shape}, {eps})"
     if not weighted:
         return f"nn.LayerNorm({dim}, {eps}, elementwise_affine=False)"
+    if heads:  # torch's kernel would take them over all heads
+        variant = (variant[0], "after_weight")
     if variant in LAYER:
-        return f"{LAYER[variant]}({dim}, {eps}{_bias(norm, scope, default=False, has=True)})"
+        return f"{LAYER[variant]}({shape}, {eps}{_bias(norm, scope, default=False, has=True)})"
     return f"nn.LayerNorm({dim}, {eps}{_bias(norm, scope, default=True, has=True)})"
 
 

@@ -20,9 +20,10 @@ def flag(context: Context, spec: Spec, part: str, role: str) -> Expression:
     """Whether the projection of a role has a bias; a role that is not named follows the config's flag."""
     section = section_of(spec, part)
     written: Mapping[str, Expression] = getattr(section, "bias", None) or {}
-    for name, value in written.items():
-        if name == role or role in GROUPS.get(name, ()) or name == "*":
-            return value
+    groups = (name for name, roles in GROUPS.items() if role in roles)
+    for name in (role, *groups, "*"):
+        if name in written:
+            return written[name]
     key = key_of(type(section), "bias")
     return context.chain(key.chain, f"{part}.bias") if key.chain else FALSE
 

@@ -13,10 +13,11 @@ from codegen.plan.projections import fused_of, groups_code, is_transposed, is_un
 from codegen.plan.scope import Scope, product
 from codegen.plan.types import Code
 from codegen.spec.attention import Gqa, Mla
-from codegen.spec.language import Spec
+from codegen.spec.language import Fused, Spec
 from codegen.spec.mlp import Gated, Moe, Plain
 
 CONFIG = Scope(names={})
+LATENT = latent.ROLES
 DEFAULT = (
     'PackQKV("self_attn", config.num_attention_heads // config.num_key_value_heads, head_size(config))',
     'PackGateUp("mlp")',
@@ -26,9 +27,9 @@ DEFAULT = (
 def plan_rules(context: Context) -> tuple[Code, ...]:
     """Calls that construct the rules, in the order in which they are tried."""
     found = _renames(context)
-    if any("attention" in block_calls(spec) and isinstance(spec.attention, Gqa) for spec in context.flat.values()):
+    if any("attention" in block_calls(spec) for spec in context.flat.values()):
         for group in _groups(context, attention_signature, "attention"):
-            found += _attention(group) if isinstance(group.base.attention, Gqa) else []
+            found += _attention(group) if isinstance(group.base.attention, Gqa) else _turned(group, "attention", LATENT)
     if any("mlp" in block_calls(spec) for spec in context.flat.values()) and "mlp" not in context.loaded.overrides:
         for group in _groups(context, mlp_signature, "mlp"):
             found += plan_expert_rules(group) if isinstance(group.base.mlp, Moe) else _mlp(group)
@@ -43,45 +44,67 @@ def _groups(context: Context, signature: Callable[[Spec], object], part: str) ->
 def _attention(context: Context) -> list[Code]:
     spec = context.base
     path = attribute(spec, "attention")
-    heads = context.code(lambda s: context.value(attention.gqa(s), "heads"), CONFIG)
-    kv_heads = context.code(lambda s: context.value(attention.gqa(s), "kv_heads"), CONFIG)
-    head_dim = attention.head_dim_code(context)
-    queries = "1" if heads == kv_heads else f"({heads}) // ({kv_heads})"
     fused = attention.fused_qkv(spec)
-    found: list[Code] = []
-    if fused:
-        name, layout = fused
-        turned = is_transposed(spec, "attention", "q")
-        groups = groups_code(context, "attention", "q", CONFIG)
-        whole = f"{path}.{memory_name(name)}"
-        if groups == kv_heads and layout.parts == ("q", "k", "v"):
-            found += [f"Transpose({whole!r})"] if turned else []
-        else:
-            extra = ", transposed=True" if turned else ""
-            found.append(f"ReorderQKV({whole!r}, {layout.parts!r}, {groups}, {queries}, {head_dim}{extra})")
-    elif attention.packable(context):
-        names, v_head_dim = attention.projection_names(spec), attention.v_head_dim_code(context)
-        options = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
-        options += f", v_head_dim={v_head_dim}" if v_head_dim else ""
-        queries = product("2", queries) if attention.gate_in_q(spec) else queries
-        found.append(f"PackQKV({path!r}, {queries}, {head_dim}{options})")
-    if is_transposed(spec, "attention", "out"):
-        found.append(f"Transpose({path + '.' + attribute(spec, 'out', 'attention')!r})")
+    found = _fused_qkv(context, path, *fused) if fused else _apart(context, path)
+    found += _turned(context, "attention", ("out_gate", "out"))
     if attention.gqa(spec).sinks is not None and is_unsqueezed(spec, "attention", "sinks"):
         found.append(f"Unsqueeze({path + '.sinks'!r})")
     return found
+
+
+def _head_sizes(context: Context) -> tuple[Code, Code, Code]:
+    """KV heads, queries to each of them, and their width."""
+    heads = context.code(lambda s: context.value(attention.gqa(s), "heads"), CONFIG)
+    kv_heads = context.code(lambda s: context.value(attention.gqa(s), "kv_heads"), CONFIG)
+    head_dim = attention.head_dim_code(context, CONFIG)
+    return kv_heads, "1" if heads == kv_heads else f"({heads}) // ({kv_heads})", head_dim
+
+
+def _fused_qkv(context: Context, path: str, name: str, layout: Fused) -> list[Code]:
+    """The rule of a matrix that holds q, k and v; none where packing has the same rows."""
+    kv_heads, queries, head_dim = _head_sizes(context)
+    turned = is_transposed(context.base, "attention", "q")
+    groups = groups_code(context, "attention", "q", CONFIG)
+    whole = f"{path}.{memory_name(name)}"
+    if groups == kv_heads and layout.parts == ("q", "k", "v"):
+        return [f"Transpose({whole!r})"] if turned else []
+    extra = ", transposed=True" if turned else ""
+    return [f"ReorderQKV({whole!r}, {layout.parts!r}, {groups}, {queries}, {head_dim}{extra})"]
+
+
+def _apart(context: Context, path: str) -> list[Code]:
+    """The rule that packs q, k and v, or those that turn each of them."""
+    spec = context.base
+    if not attention.packable(context):
+        return _turned(context, "attention", ("q", "k", "v"))
+    _, queries, head_dim = _head_sizes(context)
+    names, v_head_dim = attention.projection_names(spec), attention.v_head_dim_code(context)
+    options = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
+    options += f", v_head_dim={v_head_dim}" if v_head_dim else ""
+    queries = product("2", queries) if attention.gate_in_q(spec) else queries
+    return [f"PackQKV({path!r}, {queries}, {head_dim}{options})"]
+
+
+def _turned(context: Context, part: str, roles: tuple[str, ...]) -> list[Code]:
+    """Rules of the matrices that are stored [in, out]."""
+    spec = context.base
+    turned = [role for role in roles if is_transposed(spec, part, role)]
+    names = [fused_of(spec, part, role) for role in turned]
+    path = attribute(spec, part)
+    memory = [
+        memory_name(fused[0]) if fused else attribute(spec, role, part)
+        for role, fused in zip(turned, names, strict=True)
+    ]
+    return [f"Transpose({f'{path}.{name}'!r})" for name in dict.fromkeys(memory)]
 
 
 def _mlp(context: Context) -> list[Code]:
     spec = context.base
     path = attribute(spec, "mlp")
     section = mlp.dense(spec)
-    found: list[Code] = []
     if isinstance(section, Plain):
-        for role in ("up", "down"):
-            if is_transposed(spec, "mlp", role):
-                found.append(f"Transpose({path + '.' + attribute(spec, role, 'mlp')!r})")
-        return found
+        return _turned(context, "mlp", ("up", "down"))
+    found: list[Code] = []
     fused = fused_of(spec, "mlp", "up")
     if fused:
         groups = groups_code(context, "mlp", "up", CONFIG)
@@ -93,17 +116,18 @@ def _mlp(context: Context) -> list[Code]:
         names = tuple(attribute(spec, role, "mlp") for role in ("gate", "up"))
         parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"
         found.append(f"PackGateUp({path!r}{parts})")
-    if is_transposed(spec, "mlp", "down"):
-        found.append(f"Transpose({path + '.' + attribute(spec, 'down', 'mlp')!r})")
-    return found
+    else:
+        found += _turned(context, "mlp", ("gate", "up"))
+    return found + _turned(context, "mlp", ("down",))
 
 
 def _renames(context: Context) -> list[Code]:
     """Paths on disk that are no attribute names, with what they are called in memory."""
     found: list[Code] = []
     for spec in context.flat.values():
-        model = disk_name(spec, "model")
-        pairs = [(model, memory_name(model))]
+        model, layers = disk_name(spec, "model"), disk_name(spec, "layers")
+        inside = attribute(spec, "model")
+        pairs = [(model, memory_name(model)), (f"{inside}.{layers}", f"{inside}.{attribute(spec, 'layers')}")]
         pairs += [(name, layer_path(name)) for name in block_calls(spec)]
         for name in (*called(spec.input), *finish_parts(spec), *top_parts(spec)):
             if name not in ("attention", "mlp"):
@@ -128,10 +152,11 @@ def _renames(context: Context) -> list[Code]:
 
 def _attention_roles(spec: Spec) -> tuple[str, ...]:
     if isinstance(spec.attention, Mla):
-        return latent.ROLES
+        return *latent.ROLES, *latent.NORMS
     if not isinstance(spec.attention, Gqa):
         return ()
     further = ("sinks",) if spec.attention.sinks is not None else ()
+    further += ("q_norm", "k_norm") if spec.attention.qk_norm is not None else ()
     if attention.gate_in_q(spec):
         return "k", "v", "out", *further
     further += ("out_gate",) if spec.attention.gate is not None else ()

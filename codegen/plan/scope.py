@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import field
 
+from codegen.errors import Problem, SpecError
 from codegen.frozen import Frozen
 from codegen.spec.values import Expression
 
@@ -18,7 +19,14 @@ class Scope(Frozen):
     names: Mapping[str, str] = field(default_factory=lambda: {"layer": "layer_idx"})
 
     def code(self, expression: Expression, **names: str) -> str:
-        """Python source of the expression here; `names` adds spellings."""
+        """Python source of the expression here; `names` adds spellings.
+
+        Raises:
+            SpecError: it depends on the layer, at a place that exists once for the whole model.
+        """
+        if "layer" not in self.names and "layer" not in names and expression.mentions("layer"):
+            message = f"what reads '{expression.text}' exists once for the whole model, and knows no layer"
+            raise SpecError([Problem(expression.at, "layer", message, "write it so that all layers agree")])
         return self.tree_code(expression.tree, **names)
 
     def tree_code(self, tree: ast.expr, **names: str) -> str:
@@ -27,7 +35,6 @@ class Scope(Frozen):
 
 
 ATTENTION = Scope()
-MODEL = Scope(names={"layer": "layer"})
 METHOD = Scope(config="self.config", names={})
 
 

@@ -21,8 +21,14 @@ def softmax(spec: Spec) -> Softmax:
 def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two classes, whichever softmax attention they have."""
     part = softmax(spec)
-    factors = tuple(sorted((role, one.mentions("position")) for role, one in (part.multipliers or {}).items()))
-    return type(part), factors, part.multipliers_dtype, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
+    factors = tuple(sorted((role, _in_forward(one)) for role, one in (part.multipliers or {}).items()))
+    dtypes = part.multipliers_dtype, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
+    return type(part), factors, dtypes
+
+
+def _in_forward(factor: Expression) -> str:
+    """A factor that follows the position stands in the method; others are attributes."""
+    return factor.text if factor.mentions("position") else ""
 
 
 def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Scope], Code]) -> tuple[Assign, ...]:
@@ -89,15 +95,21 @@ def rotation(context: Context) -> RotationPlan | None:
     rotate = rotate_code(context)
     if rotate is None:
         return None
-    rope = context.where(lambda s: s.rope is not None, True).base.rope
-    assert rope is not None
-    wide = context.word(rope, "apply_dtype") == "float32" and context.word(rope, "table_dtype") == "model"
+    turning = context.where(lambda s: s.rope is not None, True)
+    wide = turning.only(_is_wide, "rope.apply_dtype", "it")
+    backwards = turning.only(lambda s: s.rope is not None and s.rope.sign == -1, "rope.sign", "it")
     return RotationPlan(
         some_layers=len(context.answers(lambda s: s.rope is not None)) > 1,
         rotate=None if rotate == "rotate_halves" else rotate if rotate.isidentifier() else "self.rotate",
         dtype="torch.float32" if wide else None,
-        sign="-1" if context.word(rope, "sign") == -1 else None,
+        sign="-1" if backwards else None,
     )
+
+
+def _is_wide(spec: Spec) -> bool:
+    """Whether the rotation is done in fp32 although its table is not."""
+    assert spec.rope is not None
+    return spec.rope.apply_dtype == "float32" and spec.rope.table_dtype != "float32"
 
 
 def multiply(context: Context) -> tuple[Code, ...]:
@@ -105,8 +117,8 @@ def multiply(context: Context) -> tuple[Code, ...]:
     found: list[Code] = []
     for role, expression in (softmax(context.base).multipliers or {}).items():
         if expression.mentions("position"):
-            code = ATTENTION.code(expression, position="position", log="torch.log", floor="torch.floor")
-            code = code.replace("config.", "self.config.")
+            in_forward = Scope(config="self.config", names={"layer": "self.layer_idx"})
+            code = in_forward.code(expression, position="position", log="torch.log", floor="torch.floor")
             found.append('position = kwargs["position_ids"][:, None, :, None].float()')
             product = f"{role} * ({code})"
             rounded_first = softmax(context.base).multipliers_dtype == "model"

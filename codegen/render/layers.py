@@ -36,7 +36,10 @@ def _latent(plan: LatentPlan) -> cst.BaseStatement:
     holes = Holes(
         names={"TemplateLatentAttention": plan.class_name},
         docs={"attention": plan.doc},
-        when={"rope": rotation is not None},
+        when={
+            "rope": rotation is not None,
+            "rope_in_some_layers": rotation is not None and rotation.some_layers,
+        },
         exprs={
             **{name: code(getattr(plan, name)) for name in ("heads", "nope", "rope", "v", "q_rank", "kv_rank")},
             **{f"{role}_bias": unless_true(flag) for role, flag in plan.biases.items()},

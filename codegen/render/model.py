@@ -107,6 +107,7 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
             "single_expression": simple,
             "steps": not simple,
             "width_is_local": plan.width_value is not None,
+            "layer_idx": "layer_idx" in plan.construction,
         },
         exprs={
             "width": code(plan.width),

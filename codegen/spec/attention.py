@@ -65,7 +65,7 @@ class Alibi(Section):
 
 
 class Gate(Section):
-    """A gate on the heads' output before the output projection."""
+    """A gate on the heads' output, before `inner_norm` and the output projection."""
 
     activation: str | None = choice("Its activation.", "sigmoid", "softplus")
     per: str | None = choice("One gate per element or per head.", "element", "head")
@@ -111,7 +111,7 @@ class Gqa(Softmax):
     clip: Expression | None = expr("Bound on the projections' values.", "None")
     qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
     gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
-    inner_norm: str | None = text("Name of a norm on the concatenated heads, before the output projection.")
+    inner_norm: str | None = text("Name of a norm on the concatenated heads, gated ones, before `out`.")
 
 
 class Mla(Softmax):

@@ -75,6 +75,7 @@ def _loaded(root: Node, shown: str, frame: Frame, resolved: Resolved) -> LoadedS
         overrides=frame.overrides,
         splits=resolved.splits,
         flat=flat,
+        outer=resolved.outer,
         unready=unready(flat.values()),
         nodes=resolved.nodes,
         root=root,

@@ -12,6 +12,7 @@ from codegen.spec.suggest import cure
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
 ROLES = (*ROLE_NAMES, *PLAIN_ROLES)
+WITHIN_MLP = ("experts", "shared")
 VECTORS = ("correction_bias", "sinks")  # tensors of their own that are no matrix and no norm's weight
 PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
@@ -19,20 +20,32 @@ WHERE = ("checkpoint",)
 
 
 def name(spec: Spec, role: str, part: str = "") -> str:
-    """What a role is called on disk; the last of a chain of maps."""
+    """What a role is called on disk; the last of a chain of maps. Experts lie in the mlp, so its names reach them."""
     names = spec.checkpoint.names or {}
-    found = names.get(f"{part}.{role}", names.get(role, ROLE_NAMES.get(role, role)))
+    wider = (f"mlp.{role}",) if part in WITHIN_MLP else ()
+    asked = next((key for key in (f"{part}.{role}", *wider, role) if key in names), None)
+    found = ROLE_NAMES.get(role, role) if asked is None else names[asked]
     return found if isinstance(found, str) else found[-1]
+
+
+def in_layer(spec: Spec, path: str) -> str:
+    """A path of the first layer, as on disk."""
+    return ".".join(filter(None, (name(spec, "model"), name(spec, "layers"), "0", path)))
+
+
+def parts(spec: Spec) -> tuple[str, ...]:
+    """What may stand before the dot of a role."""
+    return ("attention", "mlp", *WITHIN_MLP, *map(str, spec.parts))
 
 
 def names(spec: Spec, _: ConfigClass) -> Found:
     """Known roles, and paths that can be attributes."""
-    parts = ("attention", "mlp", "experts", "shared", *map(str, spec.parts))
+    known = parts(spec)
     for role, stored in (spec.checkpoint.names or {}).items():
         path = (*WHERE, "names", role)
         part, _dot, plain = str(role).rpartition(".")
-        if part and part not in parts:
-            yield path, f"'{cut(part)}' is no part", cure(part, parts, "parts")
+        if part and part not in known:
+            yield path, f"'{cut(part)}' is no part", cure(part, known, "parts")
         if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
             yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
         for item in (stored,) if isinstance(stored, str) else stored:
@@ -70,11 +83,7 @@ def _elsewhere(spec: Spec, first: str, second: str) -> bool:
 
 
 def stored(spec: Spec, _: ConfigClass) -> Found:
-    """Transposed matrices, vectors with a further dimension, and patterns."""
-    known = _matrices(spec)
-    for index, path in enumerate(spec.checkpoint.transposed or ()):
-        if path not in known:
-            yield (*WHERE, "transposed", index), f"'{cut(path)}' is no stored matrix", cure(path, sorted(known))
+    """Vectors with a further dimension, and patterns."""
     vectors = sorted(name(spec, role) for role in VECTORS)
     for index, path in enumerate(spec.checkpoint.unsqueezed or ()):
         if path not in vectors:
@@ -89,10 +98,3 @@ def stored(spec: Spec, _: ConfigClass) -> Found:
     for part, norm in inner:
         if norm is not None and not PATH.fullmatch(norm):
             yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk"
-
-
-def _matrices(spec: Spec) -> set[str]:
-    """Paths of matrices relative to their part."""
-    roles = [name(spec, role) for role in ROLES]
-    experts = [f"{name(spec, 'experts')}.{name(spec, role, 'experts')}" for role in ("gate", "up", "down")]
-    return {*roles, *experts, *map(str, spec.checkpoint.fused or ())}

@@ -27,8 +27,12 @@ class Split(Frozen):
 
 
 class LoadedSpec(Frozen):
-    """Everything that a spec file says. `flat` maps one outcome per split, in their order, to the merged spec; `nodes`
-    are the same as they stand in the file, and `root` is the file."""
+    """Everything that a spec file says.
+
+    flat: one outcome per split, in their order -> the merged spec of such layers.
+    outer: the same keys -> the spec without what `layers` lays on: of what exists once for the whole model.
+    nodes: the same keys -> the merged sections as they stand in the file, whose own is `root`.
+    """
 
     path: str
     name: str
@@ -40,6 +44,7 @@ class LoadedSpec(Frozen):
     overrides: Mapping[str, str]
     splits: tuple[Split, ...]
     flat: Mapping[tuple[Any, ...], Spec]
+    outer: Mapping[tuple[Any, ...], Spec]
     unready: tuple[str, ...] = ()  # keys and words that have no template yet, e.g. "mlp.kind: moe"
     nodes: Mapping[tuple[Any, ...], Node] = field(default_factory=dict[Any, Node], compare=False, repr=False)
     root: Node = field(default=Node({}, NOWHERE), compare=False, repr=False)

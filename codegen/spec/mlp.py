@@ -60,7 +60,9 @@ class Router(Section):
     jitter: Expression | None = expr("Tolerance of sparsemixer.")
     bias: Expression | None = expr("Bias of the linear map.", "False")
     softcap: Expression | None = expr("Tanh cap on the logits.", "None")
-    correction_bias: Expression | None = expr("A bias for the choice only.", "False")
+    correction_bias: Expression | None = expr(
+        "A bias for the choice only, added to what it is made by: scores, or logits with topk_first.", "False"
+    )
     scale: Expression | None = expr("Factor on the weights.", "1.0")
     dtype: str | None = choice(f"Dtype of matmul and score ({DTYPE}).", "score", "float32", "model")
     weights_dtype: str | None = choice(f"Dtype of the weights ({DTYPE}).", "model", "float32")

@@ -26,11 +26,15 @@ Top = dict[str, Node]
 
 @dataclass
 class Resolved:
-    """The splits, and for each combination of their outcomes the merged nodes and the typed spec."""
+    """The splits, and for each combination of their outcomes the merged nodes and the typed spec.
+
+    outer: the typed spec without what `layers` lays on.
+    """
 
     splits: tuple[Split, ...]
     nodes: Mapping[tuple[Any, ...], Node]
     flat: Mapping[tuple[Any, ...], Spec]
+    outer: Mapping[tuple[Any, ...], Spec]
 
 
 @dataclass
@@ -56,18 +60,22 @@ class Resolver:
             self.report(Problem(root.at, "layers", f"{count} combinations of outcomes", f"at most {MAX_COMBINATIONS}"))
             return None
         nodes = dict(self.combinations(base, found))
+        scheduled = any(entry.split.per_layer for entry in found)
+        outside = dict(self.combinations(base, [entry.outside for entry in found])) if scheduled else nodes
         if self.problems:
             return None
         choices = tuple(self.choices.values())
         splits = (*(entry.split for entry in found), *choices)
         flat: dict[tuple[Any, ...], Spec] = {}
+        outer: dict[tuple[Any, ...], Spec] = {}
         places: dict[tuple[Any, ...], Node] = {}
         for chosen in product(*(split.outcomes for split in choices)):
             typed = _Typed(dict(zip(self.choices, chosen, strict=True)), self.choices)
             for outcomes, top in nodes.items():
                 flat[outcomes + chosen] = typed.spec(top)
+                outer[outcomes + chosen] = typed.spec(outside[outcomes])
                 places[outcomes + chosen] = Node(top, root.at, key_at=root.key_at)
-        return Resolved(splits, places, flat)
+        return Resolved(splits, places, flat, outer)
 
     def report(self, problem: Problem) -> None:
         self.problems[problem] = None

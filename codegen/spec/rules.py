@@ -7,7 +7,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.errors import Problem, dotted, shown
 from codegen.frozen import Frozen
-from codegen.spec import chains, disk, equations
+from codegen.spec import chains, disk, effects, equations, norms, stored
 from codegen.spec.attention import Gqa, Mla, Norm, QKNorm
 from codegen.spec.keys import Section, keys
 from codegen.spec.language import FUNCTIONS, Spec
@@ -26,9 +26,17 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
     for outcomes, spec in resolved.flat.items():
         look = _Look(spec, resolved.nodes[outcomes], config, seen)
         yield from look.equations()
-        for rule in (sections, disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope):
+        for rule in (sections, *RULES):
             yield from look.at(rule)
     yield from _never_called(resolved)
+    yield from _stored_nowhere(resolved)
+
+
+def _stored_nowhere(resolved: Resolved) -> Iterator[Problem]:
+    """What `checkpoint` says of tensors that no layer has."""
+    for key, found in stored.unused(resolved.flat):
+        for path, message, remedy in found:
+            yield Problem(resolved.nodes[key].find(path), ".".join(map(str, path)), message, remedy)
 
 
 class _Look(Frozen):
@@ -183,6 +191,10 @@ def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
         yield (*path, "renormalize"), "has no effect: the scores of the best sum to 1 already", "leave it out"
 
 
+RULES: tuple[Callable[[Spec, ConfigClass], Found], ...] = (
+    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope, norms.impossible),
+    *(effects.reach, effects.rotation, effects.learned_positions, effects.shared_bias, effects.mixture),
+)
 _RULES: tuple[tuple[type[Section], Callable[[tuple[Any, ...], Any], Found]], ...] = (
     (Norm, _norm),
     (QKNorm, _qk_norm),

@@ -1,12 +1,13 @@
 """The entries of `variants` and `layers`: on what they depend, and which outcomes they may have."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem, dotted
 from codegen.frozen import Frozen
-from codegen.spec import expressions
+from codegen.spec import expressions, once
 from codegen.spec.fields import missing
 from codegen.spec.keys import Section, keys
 from codegen.spec.language import ATTENTION_KINDS, MLP_KINDS, USUAL_KINDS
@@ -30,6 +31,11 @@ class Entry(Frozen):
     @property
     def outcomes(self) -> tuple[Any, ...]:
         return self.split.outcomes
+
+    @property
+    def outside(self) -> "Entry":
+        """The entry as what exists once for the whole model sees it: nothing is laid on it for a layer."""
+        return replace(self, overlays={}) if self.split.per_layer else self
 
 
 class Reader(Frozen):
@@ -66,6 +72,10 @@ class Reader(Frozen):
             return None
         reason = why.value if why is not None and isinstance(why.value, str) else None
         overlays = self.overlay(node, path) if asked == ["when"] else self.kinds(node, condition, path)
+        for outcome, overlay in overlays.items():
+            where = path if asked == ["when"] else f"{path}.kinds.{outcome}"
+            for problem in once.problems(overlay, where, per_layer) if overlay is not None else ():
+                self.report(problem)
         outcomes = (False, True) if asked == ["when"] else tuple(overlays)
         split = Split(condition, outcomes, asked == ["by"], per_layer, f"{path}.{asked[0]}", reason)
         return Entry(split, overlays, path)

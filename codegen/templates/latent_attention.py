@@ -37,7 +37,10 @@ class TemplateLatentAttention(Attention):
             (self.nope, self.v), dim=-1
         )
         k_turned = k_turned.unsqueeze(1)
-        if when.rope:
+        if when.rope_in_some_layers:
+            if self.rotary:
+                q_turned, k_turned = apply_rope(q_turned, k_turned, rope, hole.rotate, dtype=hole.dtype, sign=hole.sign)
+        elif when.rope:
             q_turned, k_turned = apply_rope(q_turned, k_turned, rope, hole.rotate, dtype=hole.dtype, sign=hole.sign)
         q = torch.cat((q, q_turned), dim=-1)
         k = torch.cat((k, k_turned.expand(-1, k.shape[1], -1, -1)), dim=-1)

@@ -3,7 +3,7 @@
 from math import floor, log, sqrt
 
 import torch
-from torch import nn
+from torch import nn, sigmoid, tanh
 from torch.nn.functional import gelu, silu, softplus
 
 from nemo_automodel.components.models.common.activations import ACT

@@ -83,19 +83,19 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             q, k = (n(t.transpose(1, 2)).transpose(1, 2) for n, t in ((self.role_q_norm, q), (self.role_k_norm, k)))
         stmts.multiply
         y, weights = attend(self, q, k, v, mask, past_key_values, **kwargs)
-        if when.inner_norm:
-            y = self.role_inner_norm(y)
         if when.gate:
             y = gate_heads(y, self.role_out_gate(x), hole.gate_activation)
         if when.gate_in_q:
             y = gate_heads(y, gate, hole.gate_activation)
+        if when.inner_norm:
+            y = self.role_inner_norm(y)
         return self.role_out(y), weights
 
 
 class TemplateMLP(CombinedGateUpMLP):
     """{mlp}: [B, S, H] -> [B, S, H]."""
 
-    def __init__(self, config, backend):
+    def __init__(self, config, maybe_layer_idx, backend):
         super().__init__(
             config,
             backend,
@@ -123,7 +123,7 @@ class TemplateMLP(CombinedGateUpMLP):
 class TemplatePlainMLP(nn.Module):
     """{mlp}: [B, S, H] -> [B, S, H]."""
 
-    def __init__(self, config):
+    def __init__(self, config, maybe_layer_idx):
         super().__init__()
         if when.width_is_local:
             width = hole.width_value

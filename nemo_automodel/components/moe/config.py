@@ -54,7 +54,7 @@ class MoEConfig:
     router_softcap: float | None = None
     """Bound of the logits, by tanh."""
     correction_bias: bool = False
-    """Whether a bias (in no optimiser) is added to the scores for the choice alone; weights stay raw."""
+    """Whether a bias (in no optimiser) is added for the choice alone, to what it is made by; weights stay raw."""
     correction_bias_pinned: bool = True
     """Whether that bias is fp32 whatever the model is; MiniMax-M2's is not."""
     norm_topk_prob: bool = False

@@ -87,16 +87,21 @@ class Router(nn.Module):
     def choose(self, logits):
         """Logits [T, E] -> weights [T, k] and experts [T, k], by the best scores or by the best logits."""
         if not self.config.softmax_before_topk:
-            best, indices = logits.topk(self.top_k, dim=-1)
-            return self.score(best), indices
+            best, indices = self._candidates(logits).topk(self.top_k, dim=-1)
+            return self.score(best if self._chooses_raw else logits.gather(1, indices)), indices
         scores = self.score(logits)
-        if self.e_score_correction_bias is None and not self.config.grouped:
+        if self._chooses_raw:
             return scores.topk(self.top_k, dim=-1)
         indices = self._candidates(scores).topk(self.top_k, dim=-1).indices
         return scores.gather(1, indices), indices
 
+    @property
+    def _chooses_raw(self):
+        """Whether experts are chosen by nothing but what their weights come from."""
+        return self.e_score_correction_bias is None and not self.config.grouped
+
     def _candidates(self, scores):
-        """Scores by which to choose: with the correction bias, and outside of the best groups `group_masked`."""
+        """Scores (or logits) to choose by: with the correction bias, and outside of the best groups `group_masked`."""
         if self.e_score_correction_bias is not None:
             scores = scores + self.e_score_correction_bias
         if not self.config.grouped:

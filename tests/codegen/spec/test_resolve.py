@@ -73,19 +73,23 @@ def test_named_wirings_expand() -> None:
 
 
 def test_overlays_merge_mappings_and_replace_the_rest() -> None:
-    loaded = read("""
-attention: {window: 4, qk_norm: {over: head, eps: 1e-5}, bias: {q: true}}
-checkpoint: {names: {out: dense}, fused: {qkv: [q, k, v]}, float32: ["a*"]}
+    loaded = read(
+        """
+attention: {window: 4, qk_norm: {over: head, eps: 1e-5}, bias: {out: true}}
+mlp: moe
+checkpoint: {names: {out: dense}, fused: {qkv: [q, k, v]}, float32: ["*"]}
 variants:
   when: config.use_cache
-  attention: {qk_norm: {eps: 1e-6}, bias: {k: true}}
-  checkpoint: {names: {q: query}, fused: {qkv: {groups: 2}}, float32: ["b*"]}
-""")
+  attention: {qk_norm: {eps: 1e-6}, bias: {qkv: true}}
+  checkpoint: {names: {router: r}, fused: {qkv: {groups: 2}}, float32: ["*.weight"]}
+""",
+        "mixtral",
+    )
     base, laid = loaded.flat[(False,)], loaded.flat[(True,)]
-    assert base.checkpoint.float32 == ("a*",) and base.checkpoint.fused["qkv"].groups is None
+    assert base.checkpoint.float32 == ("*",) and base.checkpoint.fused["qkv"].groups is None
     assert laid.attention.window.text == "4" and laid.attention.qk_norm.over == "head"
-    assert laid.attention.qk_norm.eps.text == "1e-06" and set(laid.attention.bias) == {"q", "k"}
-    assert laid.checkpoint.names == {"out": "dense", "q": "query"} and laid.checkpoint.float32 == ("b*",)
+    assert laid.attention.qk_norm.eps.text == "1e-06" and set(laid.attention.bias) == {"out", "qkv"}
+    assert laid.checkpoint.names == {"out": "dense", "router": "r"} and laid.checkpoint.float32 == ("*.weight",)
     assert laid.checkpoint.fused["qkv"].parts == ("q", "k", "v") and laid.checkpoint.fused["qkv"].groups.text == "2"
 
 

@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 # Problems that need the config class or what lies below an overlay, or stand inside an expression.
-OF_THE_CONFIG = (": tests.tiny.", 
+OF_THE_CONFIG = (
+    ": tests.tiny.",
     "transformers has no",
     "has no causal",
     "no such field",

@@ -1,0 +1,116 @@
+"""Specs that once meant something else than they say: each equals its meaning now, or is refused for this reason."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.random_specs.fields import framed
+from tests.random_specs.trial import tried
+
+EVEN = "layer % 2 == 0"
+EQUAL: dict[str, dict[str, Any]] = {
+    "soft_cap_of_latent_attention": {"attention": {"kind": "mla", "softcap": 1.3}},
+    "layer_norm_a_row_a_head": {"attention": {"qk_norm": {"weights": "per_head", "kind": "layernorm", "bias": False}}},
+    "layer_norm_a_row_a_head_with_biases": {"attention": {"qk_norm": {"weights": "per_head", "kind": "layernorm"}}},
+    "transposed_apart": {"checkpoint": {"transposed": ["q_proj", "v_proj", "up_proj"]}},
+    "transposed_of_latent_attention": {
+        "attention": "mla",
+        "checkpoint": {"transposed": ["q_proj", "kv_b_proj", "o_proj"]},
+    },
+    "no_rotation_in_some_latent_layers": {"attention": "mla", "layers": {"when": EVEN, "rope": "none"}},
+    "activation_of_routed_experts_alone": {
+        "mlp": {"kind": "moe", "experts": {"activation": "relu"}, "shared": {"width": "40"}}
+    },
+    "gate_then_norm": {"attention": {"gate": True, "inner_norm": "sub"}, "checkpoint": {"names": {"out_gate": "g"}}},
+    "bias_of_a_role_in_a_group": {"attention": {"bias": {"qkv": False, "k": True}}},
+    "bias_of_up_alone": {"mlp": {"bias": {"up": True}}},
+    "correction_of_logits": {"mlp": {"kind": "moe", "router": {"order": "topk_first", "correction_bias": True}}},
+    "dotted_names": {"checkpoint": {"names": {"layers": "bar.baz1", "q": "one.two", "down": "a.b", "model": "m.n"}}},
+    "dotted_names_of_norms": {"attention": {"qk_norm": "head"}, "checkpoint": {"names": {"q_norm": "bar.baz"}}},
+    "names_of_shared_experts": {
+        "mlp": {"kind": "moe", "shared": {"width": "40"}},
+        "checkpoint": {"names": {"shared.down": "w2", "experts.up": "w3", "mlp.router": "r"}},
+    },
+    "positions_from_the_mask": {"positions": "from_mask", "input": "x = embed_tokens(ids) + wpe(positions)"},
+    "norm_by_layer": {"layers": {"when": "layer > 1", "norm": {"eps": 0.1}}},
+    "width_of_an_own_class_by_layer": {
+        "mlp": {"multipliers": {"down": 0.5}},
+        "layers": {"when": EVEN, "mlp": {"width": "48"}},
+    },
+    "width_of_a_plain_class_by_layer": {"mlp": "plain", "layers": {"when": EVEN, "mlp": {"width": "48"}}},
+    "functions_of_equations": {
+        "block": [
+            "h = gelu(attention(input_layernorm(x)))",
+            "x = x + sigmoid(h) * tanh(h)",
+            "x = x + silu(softcap(mlp(post_attention_layernorm(x)), 0.5))",
+        ]
+    },
+    "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
+}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "bias_of_rms_norm": ({"norm": {"bias": True, "cast": "after_weight"}}, "an rmsnorm has no bias"),
+    "bias_without_weight": (
+        {"norm": {"kind": "layernorm", "weight": False, "bias": True}},
+        "a norm without weight has no bias",
+    ),
+    "bias_inherited": (
+        {"norm": {"kind": "layernorm", "bias": True}, "attention": {"qk_norm": {"kind": "rmsnorm"}}},
+        "an rmsnorm has no bias",
+    ),
+    "bias_of_a_role_in_a_fused_matrix": (
+        {"attention": {"bias": {"q": True}}, "checkpoint": {"fused": {"qkv_proj": ["q", "k", "v"]}}},
+        "q, k, v lie in qkv_proj, which has one bias for all",
+    ),
+    "bias_of_a_role_of_experts": (
+        {"mlp": {"kind": "moe", "experts": {"bias": {"down": True}}}},
+        "the projections of experts have biases all or none",
+    ),
+    "transposed_in_some_layers": (
+        {"layers": {"when": EVEN, "checkpoint": {"transposed": ["down_proj"]}}},
+        "holds for all layers and variants alike",
+    ),
+    "transposed_nothing": ({"checkpoint": {"transposed": ["lm_head"]}}, "'lm_head' is no stored matrix"),
+    "head_by_layer": ({"layers": {"when": EVEN, "head": {"bias": True}}}, "exists once for the whole model"),
+    "alibi_by_layer": (
+        {"rope": "none", "layers": {"when": EVEN, "attention": {"alibi": True}}},
+        "exists once for the whole model",
+    ),
+    "head_dim_by_layer": ({"attention": {"head_dim": "16 if layer % 2 else 24"}}, "exists once for the whole model"),
+    "blocks_by_layer": (
+        {"checkpoint": {"fused": {"qkv_proj": {"parts": ["q", "k", "v"], "groups": "layer + 1"}}}},
+        "exists once for the whole model",
+    ),
+    "window_and_chunk": ({"attention": {"window": 5, "chunk": 7}}, "window and chunk exclude each other"),
+    "name_of_nothing": ({"checkpoint": {"names": {"sinks": "s"}}}, "nothing here has the role 'sinks'"),
+    "fused_of_nothing": (
+        {"attention": "mla", "checkpoint": {"fused": {"qkv_proj": ["q", "k", "v"]}}},
+        "no part stores q, k, v in one tensor of this name",
+    ),
+    "groups_of_all_experts": (
+        {"mlp": {"kind": "moe", "router": {"order": "topk_first", "groups": {"count": 4, "keep": 2}}}},
+        "order: topk_first chooses among all experts",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equals_its_meaning(name, tmp_path):
+    verdict = tried(framed(name, EQUAL[name]), tmp_path)
+    assert verdict.word == "equal", verdict.notes
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_is_refused(name, tmp_path):
+    sections, message = REFUSED[name]
+    verdict = tried(framed(name, sections), tmp_path)
+    assert verdict.word == "refused", verdict.notes
+    assert any(message in note for note in verdict.notes), verdict.notes
