@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from nemo_automodel.components.models.common.releases import CACHE
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
 from nemo_automodel.parity.ours import in_fp32
@@ -127,10 +128,10 @@ def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
             input_ids=batch.ids[:, start:end],
             attention_mask=None if batch.mask is None else batch.mask[:, :end],
             position_ids=None if positions is None else positions[:, start:end],
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE: cache},
         )
-        cache = out.past_key_values
+        cache = out[CACHE]
         logits.append(out.logits)
     return torch.cat(logits, dim=1)
 

@@ -4,6 +4,7 @@ from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 from transformers.utils.output_capturing import OutputRecorder
 
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
+from nemo_automodel.components.models.common.releases import CACHE
 from nemo_automodel.components.moe.balance import load_balancing_loss, update_moe_gate_bias
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.components.moe.layers import MoE
@@ -76,10 +77,10 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
             loss=loss,
             aux_loss=aux_loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             router_logits=router_logits,
+            **{CACHE: outputs.get(CACHE)},
         )
 
     @property

@@ -6,6 +6,7 @@ from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nemo_automodel.components.models.common.functional import softcap as cap
+from nemo_automodel.components.models.common.releases import update_cache
 
 
 class Attention(nn.Module):
@@ -63,7 +64,7 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
     q [B, N, S, D], k [B, K, S, D], v [B, K, S, E] -> y [B, S, N * E], and the weights [B, N, S, T] or None.
     """
     if past_key_values is not None:
-        k, v = past_key_values.update(k, v, module.layer_idx)
+        k, v = update_cache(past_key_values, k, v, module.layer_idx, kwargs)
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(module.config._attn_implementation, eager_attention)
     y, weights = interface(
         module,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import torch
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StaticCache
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
@@ -19,10 +18,12 @@ from nemo_automodel.components.models.common.cross_entropy import (
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
+from nemo_automodel.components.models.common.keywords import refuse_unread
 from nemo_automodel.components.models.common.masks import cache_layers, dynamic_cache, mask_kind, name_kinds, with_bias
+from nemo_automodel.components.models.common.releases import CACHE, CheckpointedLayer, is_paged, sort_cache
 
 
-class DecoderLayer(GradientCheckpointingLayer):
+class DecoderLayer(CheckpointedLayer):
     """x [B, S, H] -> x [B, S, H]. `rope_kind` names its table where the model has several."""
 
     rope_kind = "default"
@@ -39,7 +40,7 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
     _can_record_outputs = {"hidden_states": DecoderLayer, "attentions": Attention}
 
     def __init__(self, config, backend=None):
@@ -123,14 +124,21 @@ class DecoderModel(Decoder):
         past_key_values=None,
         inputs_embeds=None,
         use_cache=None,
+        cache=None,
         **kwargs: Unpack[TransformersKwargs],
     ):
+        """`cache` is another name of `past_key_values`. Raises TypeError for keywords that nothing reads."""
+        if not is_paged(cache):
+            refuse_unread(kwargs, self.config)
+        past_key_values, kwargs = sort_cache(past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         x = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         if x.shape[1] == 0:
             raise ValueError(f"a batch of {x.shape[0]} texts without any position: give at least one token to each")
-        if use_cache and past_key_values is None:
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            past_key_values = self._without_cache(past_key_values)
+        elif use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
         masks = self.masks(x, attention_mask, past_key_values, position_ids)
         if position_ids is None:
@@ -148,7 +156,12 @@ class DecoderModel(Decoder):
                 **self.layer_context(x, attention_mask),
                 **kwargs,
             )
-        return BaseModelOutputWithPast(last_hidden_state=self.finish(x), past_key_values=past_key_values)
+        return BaseModelOutputWithPast(last_hidden_state=self.finish(x), **{CACHE: past_key_values})
+
+    def _without_cache(self, past_key_values):
+        """Layers that run again for the backward pass would write twice. Raises ValueError where the past counts."""
+        if past_key_values is not None and past_key_values.get_seq_length():
+            raise ValueError("gradient checkpointing takes no cache with a past: give whole sequences, or disable it")
 
     def layer_context(self, x, attention_mask):
         """Further keywords of each layer."""
@@ -184,8 +197,8 @@ class DecoderModel(Decoder):
         arguments = {
             "inputs_embeds": x,
             "attention_mask": attention_mask,
-            "past_key_values": past_key_values,
             "position_ids": position_ids,
+            CACHE: past_key_values,
         }
         masks = {
             name: kind.create(self.config, alibi is None, layer_idx=layer, **arguments)
@@ -197,7 +210,7 @@ class DecoderModel(Decoder):
         implementation = self.config._attn_implementation
         if implementation not in ("eager", "sdpa"):
             raise ValueError(f"attn_implementation={implementation!r} takes no ALiBi biases: use 'eager' or 'sdpa'")
-        cache, x = arguments["past_key_values"], arguments["inputs_embeds"]
+        cache, x = arguments[CACHE], arguments["inputs_embeds"]
         offset = 0 if cache is None else cache.get_mask_sizes(x.shape[1], self._kinds[name][1])[1]
         return with_bias(mask, self.alibi, arguments["attention_mask"], offset, x.dtype)
 
@@ -244,6 +257,7 @@ class CausalLM(Decoder, GenerationMixin):
         use_cache=None,
         logits_to_keep=0,
         chunked_loss=None,
+        cache=None,
         **kwargs: Unpack[TransformersKwargs],
     ):
         """`chunked_loss` overrides `backend.cross_entropy`: with it the loss comes without logits."""
@@ -254,6 +268,7 @@ class CausalLM(Decoder, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            cache=cache,
             **kwargs,
         )
         x = outputs.last_hidden_state
@@ -292,19 +307,22 @@ class CausalLM(Decoder, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE: outputs.get(CACHE)},
         )
 
-    def create_masks_for_generate(self, config, inputs_embeds, attention_mask, past_key_values, position_ids, **_):
+    def create_masks_for_generate(
+        self, config, inputs_embeds, attention_mask, past_key_values=None, position_ids=None, cache=None, **kwargs
+    ):
         """`generate` makes the masks of a static cache ahead of the compiled forward."""
+        past_key_values, _ = sort_cache(past_key_values, cache, kwargs)
         return self.base_model.masks(inputs_embeds, attention_mask, past_key_values, position_ids)
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        given = model_kwargs.get("past_key_values")
+        given = model_kwargs.get(CACHE)
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE)
         if given is None and type(cache) in (DynamicCache, StaticCache):
             length = self._previous_max_cache_length if isinstance(cache, StaticCache) else None
             cache.layers = cache_layers(self.base_model._layer_kinds, length)

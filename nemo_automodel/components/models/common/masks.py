@@ -20,6 +20,7 @@ from transformers.masking_utils import (
 from transformers.utils.generic import is_flash_attention_requested
 
 from nemo_automodel.components.models.common.attention import Attention
+from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class MaskKind:
             return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
         if self.chunk is None:
             return create_causal_mask(config=config, **arguments)
-        packed = None if is_flash_attention_requested(config) else _packed(arguments)
+        counted = SINCE_5_23 or is_flash_attention_requested(config)  # from the start of each packed sequence
+        packed = None if counted else _packed(arguments)
         if packed is None:
             return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
         return create_causal_mask(config=config, and_mask_function=_same_chunk(packed, self.chunk), **arguments)
@@ -62,7 +64,7 @@ class MaskKind:
         """
         if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
             return False
-        given = (arguments[name] for name in ("attention_mask", "position_ids", "past_key_values"))
+        given = (arguments[name] for name in ("attention_mask", "position_ids", CACHE))
         if config._attn_implementation != "sdpa" or any(value is not None for value in given):
             return False
         return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach
@@ -70,14 +72,14 @@ class MaskKind:
 
 def _packed(arguments):
     """[1 or B, S]: the number of the sequence that a token belongs to, where positions tell; None where they do not."""
-    given = arguments["attention_mask"], arguments["past_key_values"]
+    given = arguments["attention_mask"], arguments[CACHE]
     if arguments["position_ids"] is None or any(value is not None for value in given):
         return None
     return find_packed_sequence_indices(arguments["position_ids"])
 
 
 def _same_chunk(packed, chunk):
-    """Chunks counted from the start of each packed sequence; transformers counts them from the start of the batch."""
+    """Chunks counted from the start of each packed sequence, as transformers does since 5.23."""
     places = torch.arange(packed.shape[-1], device=packed.device)
     is_first = torch.diff(packed, prepend=packed[:, :1], dim=-1) != 0
     chunks = (places - (places * is_first).cummax(-1).values) // chunk

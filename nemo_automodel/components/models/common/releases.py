@@ -1,0 +1,74 @@
+"""What differs between the releases of transformers that this library runs with. Nothing else asks for a version.
+
+Names say since which release something is so. The range is that of pyproject.toml.
+"""
+
+import logging
+
+import torch
+import transformers
+from torch import nn
+from transformers.generation.continuous_batching.cache import PagedAttentionCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+OLDEST, NEWEST = (5, 17), (5, 24)
+
+
+def release(version):
+    """The release of a version, as numbers: "5.24.0.dev0" -> (5, 24)."""
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def warn_if_untested(version):
+    """One line where a release is newer than all that this library was tested with."""
+    if release(version) > NEWEST:
+        newest = ".".join(map(str, NEWEST))
+        text = "transformers %s is newer than %s, the last that was tested: prove your models with `codegen parity`"
+        logging.getLogger("nemo_automodel").warning(text, version, newest)
+
+
+INSTALLED = release(transformers.__version__)
+warn_if_untested(transformers.__version__)
+
+SINCE_5_23 = INSTALLED >= (5, 23)
+SINCE_5_24 = INSTALLED >= (5, 24)
+
+# What forwards, mask functions, outputs and `generate` call the cache.
+CACHE = "cache" if SINCE_5_24 else "past_key_values"
+
+
+def sort_cache(past_key_values, cache, keywords):
+    """(the cache that a caller gave under either name, the keywords for attention).
+
+    Until 5.23 a cache of pages, `generate_batch`'s, is called `cache` and goes to the attention function as it is.
+    Raises TypeError where both names are given.
+    """
+    if past_key_values is not None and cache is not None:
+        raise TypeError("past_key_values and cache name the same thing: give one of them")
+    if is_paged(cache) and not SINCE_5_24:
+        return None, {**keywords, "cache": cache}
+    return cache if past_key_values is None else past_key_values, keywords
+
+
+def is_paged(cache):
+    """Whether it is the cache of `generate_batch`, which brings keywords of its own."""
+    return isinstance(cache, PagedAttentionCache)
+
+
+def update_cache(cache, k, v, layer_idx, keywords):
+    """All keys and values of a layer, the new ones appended. Since 5.24 pages complete the attention's keywords."""
+    if SINCE_5_24:
+        return cache.update(k, v, layer_idx, kwargs=keywords)
+    return cache.update(k, v, layer_idx)
+
+
+class CheckpointedLayer(GradientCheckpointingLayer):
+    """A layer that gradient checkpointing replays only where there will be a backward pass, as transformers since 5.23.
+
+    Before, it dropped the cache of a model that generates in train mode.
+    """
+
+    def __call__(self, *args, **kwargs):
+        if SINCE_5_23 or torch.is_grad_enabled():
+            return super().__call__(*args, **kwargs)
+        return nn.Module.__call__(self, *args, **kwargs)
