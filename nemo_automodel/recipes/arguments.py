@@ -6,8 +6,9 @@ from inspect import signature
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.utils import is_liger_kernel_available
 
 from nemo_automodel.recipes.mistakes import RecipeError, naming, refuse, unknown
 from nemo_automodel.recipes.targets import TARGET, resolve_target
@@ -25,8 +26,14 @@ IGNORED = {
     "do_train": "a recipe always trains",
     "resume_from_checkpoint": "say --resume on the command line",
 }
+# field -> the field that it would be ignored without, and the values of that
+NEEDS = {
+    "eval_steps": ("eval_strategy", ("steps",)),
+    "gradient_checkpointing_kwargs": ("gradient_checkpointing", (True,)),
+}
 EVAL_FIELDS = ("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size")
 POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+RECOMPUTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
 IN_OPTIMIZER = {"learning_rate": "lr", "weight_decay": "weight_decay"}
 
 
@@ -60,10 +67,31 @@ def _mistakes(recipe: dict[str, Any]) -> Iterator[str]:
             yield f"trainer.{name}: would be ignored: {IGNORED[name]}"
         elif name in EVAL_FIELDS and "eval_dataset" not in recipe:
             yield f"trainer.{name}: would be ignored: there is no section eval_dataset"
+        elif name in NEEDS and settings.get(NEEDS[name][0]) not in NEEDS[name][1]:
+            needed, values = NEEDS[name]
+            yield f"trainer.{name}: would be ignored: set trainer.{needed}={str(values[0]).lower()}"
         elif name in POSITIVE and isinstance(value, int) and value < 1:
             yield f"trainer.{name}: expected 1 or more, got {value}"
         elif (source := IN_OPTIMIZER.get(name)) in optimizer:
             yield f"trainer.{name}: optimizer.{source} says it already; keep one of them"
+    yield from _lengths(settings)
+    yield from unknown("trainer.gradient_checkpointing_kwargs", _mapping(settings), RECOMPUTING, "torch's checkpoint")
+    if settings.get("use_liger_kernel") is True and not is_liger_kernel_available():
+        yield "trainer.use_liger_kernel: liger-kernel is not installed; run: pip install liger-kernel"
+
+
+def _lengths(settings: dict[str, Any]) -> Iterator[str]:
+    """Steps go before epochs, and 0 means that nothing was said."""
+    if settings.get("max_steps") == 0:
+        yield "trainer.max_steps: 0 would be ignored: write 1 or more, or -1 to go by trainer.num_train_epochs"
+    steps, epochs = settings.get("max_steps", -1), settings.get("num_train_epochs")
+    if isinstance(steps, int) and steps > 0 and epochs is not None:
+        yield "trainer.num_train_epochs: would be ignored: trainer.max_steps says it; set trainer.max_steps=-1"
+
+
+def _mapping(settings: dict[str, Any]) -> dict[str, Any]:
+    found = settings.get("gradient_checkpointing_kwargs")
+    return found if isinstance(found, dict) else {}
 
 
 def _defaults() -> dict[str, Any]:
@@ -85,17 +113,23 @@ def optimizer_of(recipe: dict[str, Any]) -> tuple[type[torch.optim.Optimizer], d
     refuse(mistakes or misfits("optimizer", settings, target))
     if "learning_rate" in recipe["trainer"]:
         settings["lr"] = recipe["trainer"]["learning_rate"]
-    _try(target, settings)
+    _try(target, settings, recipe["trainer"])
     return target, {name: value for name, value in settings.items() if name != "weight_decay"}
 
 
-def _try(target: Any, settings: dict[str, Any]) -> None:
-    """One step on a vector and a matrix: some optimizers take no vectors, or want what a Trainer does not give."""
+def _try(target: Any, settings: dict[str, Any], trainer: dict[str, Any]) -> None:
+    """One step on a vector and a matrix: some optimizers take no vectors, or want what a Trainer does not give. Then a
+    schedule over it."""
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     parameters = [torch.nn.Parameter(torch.ones(shape, device=device)) for shape in ((2,), (2, 2))]
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     try:
-        target(parameters, **settings).step()
+        optimizer = target(parameters, **settings)
+        optimizer.step()
     except Exception as error:  # whatever it is, the settings are all that it can be about
         raise RecipeError(f"optimizer: {target.__name__}: {error}") from error
+    options = trainer.get("lr_scheduler_kwargs")
+    if isinstance(options, dict):
+        with naming("trainer.lr_scheduler_kwargs", options):
+            get_scheduler(trainer.get("lr_scheduler_type", "linear"), optimizer, 1, 2, options)

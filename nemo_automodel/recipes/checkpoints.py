@@ -1,6 +1,7 @@
 """The sections `model`, `peft` and `tokenizer`: what is loaded from a checkpoint's folder, or from the hub."""
 
 import sys
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,46 @@ from nemo_automodel.components.models.common.checkpoint.config_loading import HU
 from nemo_automodel.recipes.mistakes import SAID_BY_OTHERS, RecipeError, close_match, naming, near_file, refuse, unknown
 from nemo_automodel.recipes.parts import build, check
 from nemo_automodel.recipes.targets import AUTO_MODELS, NOTHING_ELSE, PRETRAINED, TARGET, Allowed
+from nemo_automodel.recipes.values import misfits
 
 WEIGHTS = "pretrained_model_name_or_path"
-# Keywords of from_pretrained and from_config that a recipe may say; besides them there are the fields of the config.
-KEYWORDS = (
-    WEIGHTS,
-    *("config", "backend", "moe", "peft_config", "dtype", "torch_dtype"),
-    *("attn_implementation", "experts_implementation", "device_map", "quantization_config"),
-    *("variant", "use_safetensors", "ignore_mismatched_sizes", "key_mapping"),
-    *HUB_KEYS,
-)
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+
+
+@dataclass
+class Keywords:
+    """Keywords of from_pretrained and from_config that a recipe may say, and what they hold; besides them there are the
+    fields of the checkpoint's config."""
+
+    pretrained_model_name_or_path: str
+    config: str | dict[str, Any]
+    backend: dict[str, Any] | None
+    moe: dict[str, Any] | None
+    peft_config: Any
+    dtype: str = field(metadata={"choices": DTYPES})
+    torch_dtype: str = field(metadata={"choices": DTYPES})
+    attn_implementation: str | dict[str, Any] | None
+    experts_implementation: str | None
+    device_map: str | dict[str, Any] | int | None
+    quantization_config: dict[str, Any] | None
+    variant: str | None
+    use_safetensors: bool | None
+    ignore_mismatched_sizes: bool
+    key_mapping: dict[str, Any] | None
+    cache_dir: str | None
+    force_download: bool
+    local_files_only: bool
+    revision: str | None
+    subfolder: str
+    token: str | bool | None
+    trust_remote_code: bool
+
+
+KEYWORDS = tuple(Keywords.__dataclass_fields__)
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
     *("vocab.json", "vocab.txt", "tekken.json", "tiktoken.model"),
+    *("processor_config.json", "preprocessor_config.json"),
 )
 
 
@@ -37,7 +64,10 @@ def check_model(section: dict[str, Any], allowed: Allowed = NOTHING_ELSE) -> Non
     target = check(section, "model", allowed)
     backend = section.get("backend")
     source = WEIGHTS if target.__name__ == PRETRAINED else "config"
-    mistakes = [*_implementations(section, allowed), *_dtypes(section)]
+    said = {name: value for name, value in section.items() if name in KEYWORDS}
+    mistakes = [*misfits("model", said, Keywords), *_implementations(section, allowed)]
+    if "dtype" in section and "torch_dtype" in section:
+        mistakes.append("model.torch_dtype: model.dtype says it already; keep one of them")
     if isinstance(backend, dict):
         known = BackendConfig.__dataclass_fields__
         mistakes += unknown("model.backend", [name for name in backend if name != TARGET], known, "BackendConfig")
@@ -59,7 +89,7 @@ def _unknown_fields(where: str, section: dict[str, Any], path: Any, allowed: All
         return [f"{where}.{name}: write it in {where}.config" for name in names]
     if mistake := _not_there(f"{where}.{WEIGHTS if WEIGHTS in section else 'config'}", path):
         return [mistake]
-    with naming(f"{where}.{WEIGHTS if WEIGHTS in section else 'config'}", {}):
+    with naming(f"{where}.{WEIGHTS if WEIGHTS in section else 'config'}: {path}", {}):
         config = _config(path, {key: section[key] for key in HUB_KEYS if key in section}, allowed)
     known = {*config.to_dict(), *config.get_text_config().to_dict(), *config.attribute_map}
     return unknown(where, names, {*(name for name in known if not name.startswith("_")), *KEYWORDS}, "the model")
@@ -96,14 +126,6 @@ def _implementations(section: dict[str, Any], allowed: Allowed) -> list[str]:
         cure = close_match(chosen, known)
         mistakes.append(f"model.attn_implementation: {chosen!r} is not one of {', '.join(known)}{cure}")
     return mistakes
-
-
-def _dtypes(section: dict[str, Any]) -> list[str]:
-    return [
-        f"model.{name}: {section[name]!r} is not one of {', '.join(DTYPES)}{close_match(str(section[name]), DTYPES)}"
-        for name in ("dtype", "torch_dtype")
-        if name in section and section[name] not in DTYPES
-    ]
 
 
 def adapter_config(recipe: dict[str, Any], allowed: Allowed = NOTHING_ELSE) -> Any:
@@ -158,9 +180,8 @@ def load_tokenizer(recipe: dict[str, Any], needed: bool, allowed: Allowed = NOTH
         RecipeError: it is needed, and there is none or it cannot be loaded.
     """
     if "tokenizer" in recipe:
-        return build(recipe["tokenizer"], "tokenizer", allowed)
-    path = recipe["model"].get(WEIGHTS)
-    hub = {key: recipe["model"][key] for key in HUB_KEYS if key in recipe["model"]}
+        return _named_tokenizer(recipe["tokenizer"], allowed)
+    path, hub = _source(recipe["model"])
     if path is None or not _has_tokenizer(path, hub):
         if needed:
             raise RecipeError(f"no section 'tokenizer', and model.{WEIGHTS} ({path}) has none")
@@ -173,6 +194,20 @@ def load_tokenizer(recipe: dict[str, Any], needed: bool, allowed: Allowed = NOTH
             raise RecipeError(f"tokenizer: {message}") from error
         print(f"tokenizer: {message}; it will not be saved", file=sys.stderr)
         return None
+
+
+def _named_tokenizer(section: dict[str, Any], allowed: Allowed) -> Any:
+    """transformers would make an empty one where some classes find no file."""
+    path, hub = _source(section)
+    where = f"tokenizer.{WEIGHTS}"
+    mistake = _not_there(where, path)
+    refuse([mistake] if mistake else [] if _has_tokenizer(path, hub) else [f"{where}: {path} has no tokenizer"])
+    return build(section, "tokenizer", allowed)
+
+
+def _source(section: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The path of a section, and how to reach it."""
+    return section.get(WEIGHTS), {key: section[key] for key in HUB_KEYS if key in section}
 
 
 def _has_tokenizer(path: str, hub: dict[str, Any]) -> bool:

@@ -118,11 +118,14 @@ def build_trainer(
     tokenizer = load_tokenizer(recipe, _needs_tokenizer(recipe, allowed), allowed)
     model = build_model(recipe, adapter_config(recipe, allowed), allowed, checkpoint if sharded else None)
     offered = {"tokenizer": tokenizer, "vocab_size": model.config.get_text_config().vocab_size}
+    for name in DATASETS:
+        if recipe.get(name, {}).get("vocab_size", 0) > offered["vocab_size"]:
+            raise RecipeError(f"{name}.vocab_size: the model has {offered['vocab_size']} tokens; leave it out")
     datasets = {name: build(recipe[name], name, allowed, **offered) for name in DATASETS if name in recipe}
     if sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
-    with naming("trainer", {}):
+    with naming("trainer", recipe["trainer"]):
         return (ShardedTrainer if sharded else Trainer)(
             model,
             arguments,

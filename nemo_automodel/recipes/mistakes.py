@@ -82,6 +82,9 @@ def _missing_file(where: str, fields: dict[str, Any], error: Exception) -> str |
 
 
 def _said(error: Exception) -> str:
-    """On one line, with the kind of error where its text alone says little."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    """With the kind of error, and on one line, where it is not written for a reader."""
+    if "trust_remote_code=True" in str(error):
+        return "brings Python files of its own: say --trust-remote-code on the command line to run them"
+    if isinstance(error, ValueError):
+        return "\n".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

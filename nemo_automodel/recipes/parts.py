@@ -1,6 +1,7 @@
 """Calls what a section names with the section's other keys, after checking that they fit."""
 
 from collections.abc import Callable, Collection
+from dataclasses import is_dataclass
 from inspect import Parameter, signature
 from typing import Any
 
@@ -61,7 +62,7 @@ def check(
         and name not in fields
         and name not in offered
     ]
-    if target.__module__ == OWN:
+    if target.__module__ == OWN or is_dataclass(target):
         mistakes += misfits(where, fields, target)
     refuse(mistakes)
     return target

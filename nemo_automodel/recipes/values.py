@@ -1,6 +1,8 @@
 """Whether a value from YAML is of the type that a field declares: most libraries find out only in the midst of work."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,12 +13,20 @@ WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text
 
 
 def misfits(where: str, fields: dict[str, Any], owner: Callable[..., Any]) -> Iterator[str]:
-    """One line for each field whose value is not of the type that the owner, a class, declares for it."""
-    hints = {**get_type_hints(owner), **get_type_hints(owner.__init__ if isinstance(owner, type) else owner)}
+    """One line for each field whose value is not of the type, or none of the choices, that the owner declares."""
+    has_fields = is_dataclass(owner)
+    hints = get_type_hints(owner if has_fields or not isinstance(owner, type) else owner.__init__)
+    choices = (
+        {field.name: list(field.metadata.get("choices") or ()) for field in dataclass_fields(owner)}
+        if has_fields
+        else {}
+    )
     for name, value in fields.items():
-        options = list(_options(hints.get(name, Any)))
+        options, words = list(_options(hints.get(name, Any))), choices.get(name)
         if not any(_fits(value, option) for option in options):
             yield f"{where}.{name}: expected {_expected(value, options)}, got {value!r:.80}"
+        elif words and value not in words:
+            yield f"{where}.{name}: expected {_one_of(value, words)}, got {value!r:.80}"
 
 
 def _options(hint: Any) -> Iterator[Any]:
@@ -56,7 +66,12 @@ def _fits_any(value: Any, hints: tuple[Any, ...]) -> bool:
 
 
 def _expected(value: Any, options: list[Any]) -> str:
-    words = [str(member.value) for option in options if _is_enum(option) for member in option]
+    words = [member.value for option in options if _is_enum(option) for member in option]
     if words:
-        return f"one of {', '.join(words)}{close_match(str(value), words)}"
+        return _one_of(value, words)
     return " or ".join(WORDS.get(option, getattr(get_origin(option) or option, "__name__", "")) for option in options)
+
+
+def _one_of(value: Any, words: list[Any]) -> str:
+    words = [str(word) for word in words]
+    return f"one of {', '.join(words)}{close_match(str(value), words)}"

@@ -79,6 +79,8 @@ def test_an_adapter_is_not_resumed_as_a_model(recipe: Path) -> None:
         (["model.peft_config={r: 4}"], "model.peft_config: no _target_: name a config of peft"),
         (["model.peft_config=3"], "model.peft_config: expected a mapping, such as .*, got 3"),
         ([LORA % "[q_proj]", "model.peft_config={_target_: peft.LoraConfig}"], "section peft says it already"),
+        ([LORA % "[q_proj]", "peft.r=four"], "peft.r: expected an integer, got 'four'"),
+        ([LORA % "[q_proj]", "peft.task_type=CAUSAL"], "peft.task_type: expected one of .* did you mean 'CAUSAL_LM'"),
         ([LORA % "[q_proj]", "peft.rr=4"], "peft.rr: LoraConfig has no such field; did you mean 'r'"),
     ],
 )

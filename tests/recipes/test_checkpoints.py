@@ -24,9 +24,15 @@ WEIGHTS = "model.pretrained_model_name_or_path"
         ("model.dtyp=bfloat16", "model.dtyp: the model has no such field; did you mean 'dtype'"),
         ("model.num_hidden_layer=1", "model.num_hidden_layer: .* did you mean 'num_hidden_layers'"),
         ("model.num_hidden_layers=two", "model: .*num_hidden_layers"),
-        ("model.dtype=bflot16", "model.dtype: 'bflot16' is not one of .* did you mean 'bfloat16'"),
+        ("model.dtype=bflot16", "model.dtype: expected one of .* did you mean 'bfloat16'"),
         ("model.attn_implementation=sdp", "model.attn_implementation: 'sdp' is not one of .* did you mean 'sdpa'"),
         ("model.attn_implementation=some/kernel", "is code from the hub: say --trust-remote-code"),
+        ("model.quantization_config=3", "model.quantization_config: expected dict or null, got 3"),
+        ("model.use_safetensors=maybe", "model.use_safetensors: expected true or false or null, got 'maybe'"),
+        ("model={dtype: auto, torch_dtype: auto}", "model: no _target_: name an auto class"),
+        ("dataset.vocab_size=9999", "dataset.vocab_size: the model has 32 tokens; leave it out"),
+        ("trainer.output_dir=/dev/null", "trainer.output_dir: /dev/null: File exists"),
+        ("model.vocab_size=8", "model.embed_tokens.weight: on disk"),
         ("model.weights_only=false", "model.weights_only: the model has no such field"),
         ("model.kernel_config={}", "model.kernel_config: the model has no such field"),
         (f"{WEIGHTS}=path/to/llama", f"{WEIGHTS}: path/to/llama is no folder; name one"),
@@ -101,6 +107,9 @@ def test_the_tokenizer_is_saved_though_nothing_asks_for_it(recipe: Path, checkpo
     assert load_tokenizer(section, needed=False) is None
     with pytest.raises(RecipeError, match="no section 'tokenizer', and .* has none"):
         load_tokenizer(section, needed=True)
+    named = {"_target_": "transformers.LlamaTokenizer.from_pretrained", "pretrained_model_name_or_path": str(bare)}
+    with pytest.raises(RecipeError, match="tokenizer.pretrained_model_name_or_path: .* has no tokenizer"):
+        load_tokenizer({**section, "tokenizer": named}, needed=False)
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_told(checkpoint: Path, tmp_path: Path, capsys) -> None:
@@ -129,7 +138,7 @@ def with_code(checkpoint: Path, tmp_path: Path) -> Path:
 
 def test_code_in_a_checkpoint_runs_only_with_the_flag(recipe: Path, with_code: Path, tmp_path: Path) -> None:
     changed = load_recipe(recipe, [f"{WEIGHTS}={with_code}", "trainer.max_steps=1"])
-    with pytest.raises(RecipeError, match=f"{WEIGHTS}: .*trust_remote_code"):
+    with pytest.raises(RecipeError, match=f"{WEIGHTS}: .* brings Python files of its own: say --trust"):
         finetune(changed)
     assert not (tmp_path / "ran").exists()
     check_model(changed["model"], Allowed(remote_code=True))
