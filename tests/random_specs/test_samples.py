@@ -76,7 +76,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"rope": "none", "layers": {"when": EVEN, "attention": {"alibi": True}}},
         "exists once for the whole model",
     ),
-    "head_dim_by_layer": ({"attention": {"head_dim": "16 if layer % 2 else 24"}}, "exists once for the whole model"),
+    "head_dim_by_layer": ({"attention": {"head_dim": "16 if layer % 2 else 24"}}, "differs between layers"),
     "blocks_by_layer": (
         {"checkpoint": {"fused": {"qkv_proj": {"parts": ["q", "k", "v"], "groups": "layer + 1"}}}},
         "exists once for the whole model",
