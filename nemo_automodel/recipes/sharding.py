@@ -4,11 +4,13 @@ The Trainer's own FSDP setting becomes plain data parallelism on a CPU, without 
 applied before the Trainer sees the model, and the Trainer only has to leave it alone and to gather what it saves.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -34,6 +36,8 @@ def shard(
     """Shard every decoder layer, and what is left at the root, over all ranks, in place.
 
     Parameters become DTensors. With `bf16` layers compute in bfloat16 and gradients are reduced in float32.
+    Modules whose trainable parameters are of another dtype than most of the model (routers in float32) are groups of
+    their own, and compute in their own dtype.
 
     Raises:
         ValueError: the model declares no layers in `_no_split_modules`.
@@ -48,8 +52,23 @@ def shard(
         "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
         "offload_policy": CPUOffloadPolicy() if cpu_offload else OffloadPolicy(),
     }
+    for module in _of_another_dtype(model):
+        fully_shard(module, **{**policies, "mp_policy": MixedPrecisionPolicy()})
     for module in [*layers, model]:
         fully_shard(module, **policies)
+
+
+def _of_another_dtype(model: nn.Module) -> list[nn.Module]:
+    """The modules that hold trainable parameters of a dtype that most of the model has not."""
+    sizes = Counter[torch.dtype]()
+    for parameter in model.parameters():
+        sizes[parameter.dtype] += parameter.numel() * parameter.requires_grad
+    usual = max(sizes, key=lambda dtype: sizes[dtype])
+    return [
+        module
+        for module in model.modules()
+        if any(p.requires_grad and p.dtype != usual for p in module.parameters(recurse=False))
+    ]
 
 
 class ShardedTrainer(Trainer):

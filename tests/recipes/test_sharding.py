@@ -1,0 +1,44 @@
+"""What `shard` takes: layers whose parameters are of more than one dtype."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+from transformers import Glm4MoeConfig
+
+from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel.components.moe.balance import routers
+from nemo_automodel.recipes.sharding import shard
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 32, "pad_token_id": None}
+EXPERTS = {"n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A process group of one."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_routers_in_fp32_within_layers_in_bf16(alone: None) -> None:
+    """They stay what they are; FSDP takes one dtype of trainable parameters a group."""
+    model = NeMoAutoModelForCausalLM.from_config(Glm4MoeConfig(**SIZES, **HEADS, **EXPERTS)).bfloat16()
+    for router in routers(model).values():
+        router.weight.data = router.weight.data.float()
+    ids = torch.arange(12).view(1, 12)
+    expected = copy.deepcopy(model)
+    expected(input_ids=ids, labels=ids).loss.backward()
+    shard(model, "cpu")
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    assert torch.equal(loss, expected(input_ids=ids, labels=ids).loss)
+    wanted = dict(expected.named_parameters())
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == wanted[name].dtype
+        torch.testing.assert_close(parameter.grad.full_tensor(), wanted[name].grad)
