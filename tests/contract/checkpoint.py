@@ -58,6 +58,30 @@ class CheckpointContract(Binding):
         assert not problems
         close(self.logits(model, self.batch()), self.logits(back, self.batch()))
 
+    def test_older_readers_find_their_rope_keys(self, variant, tmp_path):
+        """And transformers reads the same config, and writes it again without another key of ours."""
+        config = self.config(variant)
+        with torch.device("meta"):
+            model = self.model_class(config)
+        model.save_pretrained(tmp_path, state_dict={})
+        written, rope = json.loads((tmp_path / "config.json").read_text()), getattr(config, "rope_parameters", None)
+        again = type(config).from_pretrained(tmp_path)
+        assert getattr(again, "rope_parameters", None) == rope
+        written_by_us = {"architectures", "dtype", "rope_theta", "rope_scaling"}
+        before = {key: value for key, value in config.to_dict().items() if key not in written_by_us}
+        assert {key: value for key, value in again.to_dict().items() if key in before} == before
+        if rope and "rope_theta" in rope:
+            assert written["rope_theta"] == rope["rope_theta"]
+            assert written.get("rope_scaling") == (None if rope["rope_type"] == "default" else rope)
+        assert config.to_dict().keys() == self.config(variant).to_dict().keys()
+
+    def test_a_gathered_copy_of_a_tied_head_is_not_written(self, main, tmp_path):
+        """Sharded runs hand over every name with a tensor of its own."""
+        model = self.ours(main)
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.save_pretrained(tmp_path, state_dict=state)
+        assert state_dict.read(tmp_path).keys() == self.given(main).disk.keys()
+
     def test_shards_convert_like_wholes(self, main):
         """Under tensor parallelism a rule sees the rows of a rank, here of the first or second half of the KV heads."""
         model = self.ours(main, "packed")

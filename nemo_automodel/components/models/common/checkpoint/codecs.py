@@ -1,5 +1,6 @@
 """Block-quantised checkpoints, read as plain ones: each quantised tensor and its scales become one decoded tensor."""
 
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -56,7 +57,51 @@ class MXFloat4:
         return torch.ldexp(mantissas, exponents).flatten(-2).transpose(-1, -2).contiguous()
 
 
-METHODS = ("fp8", "mxfp4")  # config.json's quantization_config.quant_method of what is decoded here
+@dataclass(frozen=True)
+class ScaledNumbers:
+    """`x` in float8 or int8 with `x_scale` (compressed-tensors): one factor for all, a row or a block."""
+
+    values, scales = "", "_scale"
+
+    @staticmethod
+    def shape(values, scales):
+        return values
+
+    @staticmethod
+    def decode(values, scales):
+        """values [R, C], scales [1], [R, 1] or in blocks -> [R, C] float32."""
+        return BlockFloat8.decode(values, scales)
+
+
+@dataclass(frozen=True)
+class PackedIntegers:
+    """`x_packed` [R, C bits / 32] int32, the first number lowest, with `x_scale` [R, C / group] (compressed-tensors).
+
+    size: (R, C), which is stored as `x_shape`. Numbers are stored from zero on: half their range is taken off.
+    """
+
+    size: tuple
+    bits: int
+    values, scales = "_packed", "_scale"
+
+    def shape(self, values, scales):
+        return self.size
+
+    def decode(self, values, scales):
+        """-> [R, C] float32, which holds the products exactly."""
+        rows, columns = self.size
+        bytes_ = values.contiguous().view(torch.uint8)
+        if self.bits == 4:
+            bytes_ = torch.stack((bytes_ & 15, bytes_ >> 4), dim=-1).flatten(1)
+        numbers = bytes_[:, :columns].to(torch.int16) - (1 << self.bits - 1)
+        factors = scales.float().reshape(-1, scales.shape[-1] if scales.dim() else 1)
+        factors = factors.repeat_interleave(-(-columns // factors.shape[1]), dim=1)[:, :columns]
+        return numbers.float() * factors
+
+
+METHODS = ("fp8", "mxfp4", "compressed-tensors")  # quantization_config.quant_method of what is decoded here
+FORMATS = ("pack-quantized", "float-quantized", "int-quantized", "naive-quantized")  # of compressed-tensors
+ACTIVATIONS = re.compile(r"\.(input|output|activation|k|v|q)_(scale|zero_point)$")  # were for products in few bits
 
 
 def block_size(size, count):
@@ -73,7 +118,7 @@ def block_size(size, count):
 class Decoded:
     """A quantised tensor and its scales (tensors or slices of a file) that reads as one plain tensor."""
 
-    codec: type
+    codec: object
     values: object
     scales: object
 
@@ -117,20 +162,23 @@ def decoded(tensors):
 
     The tensors may be slices of files. Raises ValueError where a float8 matrix has no scales.
     """
-    out = dict(tensors)
+    out, found = dict(tensors), set()
     for name, values in tensors.items():
-        codec = _codec_of(name, values)
+        codec = _codec_of(name, values, tensors)
         if codec is None:
             continue
         stem = name.removesuffix(codec.values)
         scales = stem + codec.scales
         if scales in tensors:
             del out[name], out[scales]
-            out.pop(f"{stem.removesuffix('.weight')}.activation_scale", None)  # was for products in float8
+            out.pop(f"{stem}_shape", None)
             out[stem] = Decoded(codec, values, tensors[scales])
+            found.add(stem)
         elif codec is BlockFloat8:
             raise ValueError(f"{name} is float8 and the checkpoint has no {scales}: its values mean nothing alone")
-    return out
+    modules = {name.removesuffix(".weight") for name in found}
+    owners = modules | {module.rpartition(".")[0] for module in modules}
+    return {n: t for n, t in out.items() if not (ACTIVATIONS.search(n) and n.rpartition(".")[0] in owners)}
 
 
 def as_plain(state_dict):
@@ -157,10 +205,49 @@ def _is_decoded_here(config):
     quantization = getattr(config, "quantization_config", None) or {}
     fields = quantization if isinstance(quantization, dict) else quantization.to_dict()
     blocks = fields.get("weight_block_size") or ()
+    if fields.get("quant_method") == "compressed-tensors":
+        return _is_compressed_plainly(fields)
     return fields.get("quant_method") in METHODS and all(size & (size - 1) == 0 for size in blocks)
 
 
-def _codec_of(name, values):
+def _is_compressed_plainly(fields):
+    """Whether each group holds symmetric numbers of 4 or 8 bits, whose columns are in order."""
+    groups = [group for group in (fields.get("config_groups") or {}).values() if isinstance(group, dict)]
+    weights = [(group.get("format") or fields.get("format"), group.get("weights") or {}) for group in groups]
+    return bool(weights) and all(
+        form in FORMATS
+        and numbers.get("num_bits") in (4, 8)
+        and numbers.get("symmetric", True)
+        and numbers.get("actorder") in (None, "static", "weight")
+        for form, numbers in weights
+    )
+
+
+def asks_for_plain(quantization):
+    """Whether a `quantization_config` of the caller's asks for nothing but a decoded checkpoint."""
+    fields = quantization if isinstance(quantization, dict) else vars(quantization)
+    return bool(fields.get("dequantize"))
+
+
+def _codec_of(name, values, tensors):
+    if values.dtype in (torch.float8_e4m3fn, torch.int8) and f"{name}{ScaledNumbers.scales}" in tensors:
+        return ScaledNumbers
     if values.dtype == torch.float8_e4m3fn:
         return BlockFloat8
+    if values.dtype == torch.int32 and name.endswith(PackedIntegers.values):
+        return _packed(name, values, tensors)
     return MXFloat4 if values.dtype == torch.uint8 and name.endswith(MXFloat4.values) else None
+
+
+def _packed(name, values, tensors):
+    """The codec of one matrix, or None where it lacks its shape. Raises ValueError where they do not fit."""
+    stated = tensors.get(f"{name.removesuffix(PackedIntegers.values)}_shape")
+    if stated is None:
+        return None
+    rows, columns = (int(number) for number in stated[...])
+    fits = [bits for bits in (4, 8) if values.shape == (rows, -(-columns * bits // 32))]
+    if not fits:
+        raise ValueError(
+            f"{name} of {tuple(values.shape)} words does not hold {rows} x {columns} numbers of 4 or 8 bits"
+        )
+    return PackedIntegers((rows, columns), fits[0])

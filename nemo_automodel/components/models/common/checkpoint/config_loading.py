@@ -42,6 +42,29 @@ def naming_config(path):
         ) from error
 
 
+@contextmanager
+def older_rope_keys(config):
+    """Within, the config is written with `rope_theta`, and `rope_scaling` where it is scaled, as before transformers 5.
+
+    `rope_scaling` is all of `rope_parameters`: transformers reads it in their place. Where they differ by kind of layer
+    the older form has no keys for them.
+    """
+    parameters, before = getattr(config, "rope_parameters", None) or {}, dict(vars(config))
+    theta = parameters.get("rope_theta")
+    if theta is not None:
+        vars(config)["rope_theta"] = theta
+    if theta is not None and parameters.get("rope_type", "default") != "default":
+        vars(config)["rope_scaling"] = dict(parameters)
+    try:
+        yield
+    finally:
+        for key in ("rope_theta", "rope_scaling"):
+            if key in before:
+                vars(config)[key] = before[key]
+            else:
+                vars(config).pop(key, None)
+
+
 def refuse_faulty_config(config, place):
     """Raises ValueError for sizes of which no model can be made."""
     faults = [
