@@ -9,16 +9,7 @@ from codegen.plan.rules import DEFAULT, plan_rules
 from codegen.plan.scope import normal
 from codegen.plan.types import AttentionPlan, ConfigPlan, LatentPlan, ModelPlan
 from codegen.spec.loaded import LoadedSpec
-
-HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-
-
-def class_prefix(architecture: str) -> str:
-    """`GPTNeoXForCausalLM` -> `GPTNeoX`."""
-    for suffix in HEADS:
-        if architecture.endswith(suffix):
-            return architecture.removesuffix(suffix)
-    return architecture
+from codegen.spec.reserved import class_prefix
 
 
 def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from keyword import iskeyword
 from typing import Any
 
 from codegen.configs import ConfigClass
@@ -96,5 +97,5 @@ def stored(spec: Spec, _: ConfigClass) -> Found:
             yield (*WHERE, "drop", index), f"{shown(drop.match)} is no pattern", "write a name with * for any text"
     inner = [("attention", getattr(spec.attention, "inner_norm", None)), ("mlp", getattr(spec.mlp, "inner_norm", None))]
     for part, norm in inner:
-        if norm is not None and not PATH.fullmatch(norm):
-            yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk"
+        if norm is not None and (not norm.isidentifier() or not norm.isascii() or iskeyword(norm)):
+            yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk, one word"

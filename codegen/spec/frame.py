@@ -8,7 +8,7 @@ from typing import Any, cast
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem, cut, dotted, shown
 from codegen.frozen import Frozen
-from codegen.spec import tiny
+from codegen.spec import reserved, tiny
 from codegen.spec.expressions import Refused, parse
 from codegen.spec.language import ConfigDeclaration
 from codegen.spec.load import Node
@@ -65,9 +65,11 @@ class FrameReader(Frozen):
     def read(self) -> Frame:
         name = self.name()
         declaration, config = self.config(name)
+        architectures = self.architectures(config)
+        self.classes(architectures, declaration)
         return Frame(
             name,
-            self.architectures(config),
+            architectures,
             declaration,
             config,
             self.text("summary"),
@@ -89,7 +91,19 @@ class FrameReader(Frozen):
             return ""
         if not self.identifier(node, "name"):
             return ""
+        if node.value in reserved.PACKAGES:
+            self.refuse(node, "name", f"'{node.value}' is a package of the library", "choose another name")
         return node.value
+
+    def classes(self, architectures: tuple[str, ...], declaration: ConfigDeclaration) -> None:
+        """Refuse names of classes that generated modules use already."""
+        for taken in reserved.classes(architectures, declaration.class_name) if architectures else ():
+            config = taken == declaration.class_name and declaration.fields is not None
+            path = "config.class" if config else "architecture"
+            node = (self.node("config") if config else self.node("architecture")) or self.root
+            at = node.find(("class",)) if config else node.at
+            message = f"the generated class '{cut(taken)}' would have a name that its module uses already"
+            self.report(Problem(at, path, message, "choose another name"))
 
     def identifier(self, node: Node, path: str) -> bool:
         """Whether the node is an ASCII identifier and no keyword."""
@@ -145,6 +159,10 @@ class FrameReader(Frozen):
         for name, child in fields.mapping.items():
             self.identifier(Node(name, fields.key_at[name]), dotted("config.fields", name))
             self.constant(child, dotted("config.fields", name))
+            if name in reserved.reserved("config"):
+                at = Node(name, fields.key_at[name])
+                message = "is a method of every config class"
+                self.refuse(at, dotted("config.fields", name), message, "choose another name")
         if len(good) != 2:
             return ConfigDeclaration("", ""), None
         values = fields.plain()

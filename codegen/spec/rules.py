@@ -7,7 +7,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.errors import Problem, dotted, shown
 from codegen.frozen import Frozen
-from codegen.spec import chains, disk, effects, equations, norms, stored
+from codegen.spec import chains, disk, effects, equations, norms, reserved, stored
 from codegen.spec.attention import Gqa, Mla, Norm, QKNorm
 from codegen.spec.keys import Section, keys
 from codegen.spec.language import FUNCTIONS, Spec
@@ -192,7 +192,8 @@ def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
 
 
 RULES: tuple[Callable[[Spec, ConfigClass], Found], ...] = (
-    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope, norms.impossible),
+    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope, reserved.names),
+    norms.impossible,
     *(effects.reach, effects.rotation, effects.learned_positions, effects.shared_bias, effects.mixture),
 )
 _RULES: tuple[tuple[type[Section], Callable[[tuple[Any, ...], Any], Found]], ...] = (
