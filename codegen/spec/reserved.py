@@ -29,7 +29,7 @@ HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # that are n
 LOCALS = ("self", "context", "position_ids", "range", "super")  # of the methods that equations become
 # What the plan adds to the classes, unless it is a role's own name.
 PLANNED = {
-    "attention": ("clip", "nope", "q_rank", "kv_rank", "rope", "v"),
+    "attention": ("clip", "rotate", "nope", "q_rank", "kv_rank", "rope", "v"),
     "mlp": ("limit", "alpha", "up_offset"),
     "layer": ("dropout", "rope_kind", "factor"),
     "model": ("dropout", "alibi", "rotary_emb"),

@@ -41,12 +41,17 @@ def table() -> dict[str, list[str]]:
     found = {holder: {name for base in bases for name in _used(base)} for holder, bases in BASES.items()}
     found["module"] = set(_imported())
     found["config"] = {name for name in dir(PreTrainedConfig) if callable(getattr(PreTrainedConfig, name, None))}
-    return {holder: sorted(names.difference(ROLES)) for holder, names in found.items()}
+    return {holder: sorted(filter(_is_free, names.difference(ROLES))) for holder, names in found.items()}
+
+
+def _is_free(name: str) -> bool:
+    """Whether a spec could give the name at all: none starts with an underscore."""
+    return not name.startswith("_")
 
 
 def _used(base: type) -> Iterator[str]:
     """Every attribute of a class and of a fresh module, and what its own and its inherited methods read of `self`."""
-    yield from (name for name in (*dir(base), *vars(nn.Module())) if not name.startswith("__"))
+    yield from (*dir(base), *vars(nn.Module()))
     for cls in base.__mro__:
         if cls.__module__.startswith("nemo_automodel.") or cls is PreTrainedModel:
             yield from _of_self(ast.parse(textwrap.dedent(inspect.getsource(cls))))
