@@ -224,7 +224,7 @@ def change_text(tree: Any, draw: Random) -> None:
     text = _at(tree, path)
     try:
         mutants = list((equation_mutants if re.match(r"\w+ = ", text) else expression_mutants)(text))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError):
         return
     if mutants:
         _put(tree, path, draw.choice(mutants)[1])
