@@ -49,12 +49,13 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     }
     groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
     order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
+    experts = any(plan.moe for plan, _ in mlps)
     plans: list[LayerPlan] = []
     for name, group in groups:
         doc = _doc(context, group) if plans else "One block"
         parts, block = _parts(group, owners, rope_kind, order)
         base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
-        plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base))
+        plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base, experts))
     class_of = _owners([(name, group) for name, group in groups])
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))
@@ -175,7 +176,8 @@ def _parts(
         parts.append(Assign(attribute(spec, "mlp"), built, spec.mlp.why))
     parts += [_named(context, name) for name in names if name not in MIXED]
     numbers: dict[str, Code] = {}
-    rewriter = Rewriter(lambda name, args: _call(spec, name, args), lambda tree: _number(tree, numbers), {})
+    padded = not context.overriding("mlp") and any(isinstance(one.mlp, Moe) for one in context.flat.values())
+    rewriter = Rewriter(lambda name, args: _call(spec, name, args, padded), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
     parts += [Assign(name, code) for name, code in numbers.items()]
     dropout = context.code(lambda s: context.value(s.dropout, "residual"), ATTENTION)
@@ -211,13 +213,13 @@ def _named(context: Context, name: str) -> Assign:
     return Assign(layer_path(name), context.code(build, ATTENTION, lazy=True), why)
 
 
-def _call(spec: Spec, name: str, arguments: list[ast.expr]) -> ast.expr | None:
-    """A call of the language as a call of a module."""
+def _call(spec: Spec, name: str, arguments: list[ast.expr], padded: bool) -> ast.expr | None:
+    """A call of the language as a call of a module; experts are told which tokens are padding."""
     shown = ", ".join(ast.unparse(argument) for argument in arguments)
     if name == "attention":
         return _dropped(spec, f"self.{attribute(spec, 'attention')}({shown}, **context)[0]")
     if name == "mlp":
-        return _dropped(spec, f"self.{attribute(spec, 'mlp')}({shown})")
+        return _dropped(spec, f"self.{attribute(spec, 'mlp')}({shown}{', padding_mask' if padded else ''})")
     return None if name in FUNCTIONS else parse(f"self.{layer_path(name)}({shown})")
 
 

@@ -15,7 +15,7 @@ from codegen.plan.projections import (
 from codegen.plan.scope import ATTENTION, is_atom
 from codegen.plan.types import Assign, Code, MlpPlan
 from codegen.spec.language import Spec
-from codegen.spec.mlp import Gated, Glu, Plain
+from codegen.spec.mlp import Gated, Glu, Moe, Plain
 
 DEFAULT_NAMES = ("gate_proj", "up_proj", "down_proj")
 ROLES = ("gate", "up", "down")
@@ -54,6 +54,10 @@ def packable(context: Context, part: str = "mlp") -> bool:
     kinds = {isinstance(section_of(spec, part), Plain) for spec in using.flat.values()}
     turned = any(is_transposed(spec, part, role) for spec in using.flat.values() for role in PACKED)
     return len(kinds) == 1 and not turned and uniform_flags(using, part, PACKED, ATTENTION)[1] is None
+
+
+def _beside_experts(context: Context, part: str) -> bool:
+    return part == "mlp" and any(isinstance(spec.mlp, Moe) for spec in context.whole.flat.values())
 
 
 def activation_code(context: Context, spec: Spec, part: str) -> Code:
@@ -109,6 +113,7 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
         hidden=_product(section),
         down=_down(section, names[2]),
         inner_norm=section.inner_norm,
+        beside_experts=_beside_experts(context, part),
         down_name=names[2],
     )
     return _knowing_its_layer(plan, f"{class_name}(config, layer_idx, backend)")
@@ -132,6 +137,7 @@ def _plain(context: Context, class_name: str, part: str) -> MlpPlan:
         hidden=hidden,
         down=_down(section, down),
         inner_norm=section.inner_norm,
+        beside_experts=_beside_experts(context, part),
         up_name=up,
         down_name=down,
         activation_name=act,

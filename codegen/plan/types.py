@@ -126,6 +126,7 @@ class MlpPlan(NamedTuple):
     hidden: Code = ""  # what the down projection reads
     down: Code = ""
     inner_norm: str | None = None
+    beside_experts: bool = False  # other layers have experts in its place, which take the padding mask as well
     up_name: str = ""
     down_name: str = ""
     activation_name: str = ""
@@ -142,6 +143,7 @@ class LayerPlan(NamedTuple):
     block: tuple[Code, ...]  # statements before the last equation
     returned: Code  # the right-hand side of the last one
     base: str | None = None
+    beside_experts: bool = False  # the model has mixtures, so that its layers are told which tokens are padding
 
 
 class BodyPlan(NamedTuple):

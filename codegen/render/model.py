@@ -104,6 +104,7 @@ def _mlp(plan: MlpPlan) -> cst.BaseStatement:
         docs={"mlp": plan.doc},
         when={
             "inner_norm": plan.inner_norm is not None,
+            "padding_mask": plan.beside_experts,
             "single_expression": simple,
             "steps": not simple,
             "width_is_local": plan.width_value is not None,
@@ -137,6 +138,7 @@ def _layer(plan: LayerPlan) -> cst.BaseStatement:
     holes = Holes(
         names={name: plan.class_name, **({"TemplateDecoderLayer": plan.base} if plan.base else {})},
         docs={"layer": plan.doc},
+        when={"padding_mask": plan.beside_experts},
         exprs={"block": code(plan.returned)},
         stmts={"parts": assigns(plan.parts), "block": [statement(line) for line in plan.block]},
     )

@@ -111,7 +111,7 @@ class TemplateMLP(CombinedGateUpMLP):
         )
         stmts.attributes
 
-    def forward(self, x):
+    def forward(self, x, maybe_padding_mask=None):
         gate, up = self.compute_gate_up(x)
         stmts.multiply
         y = hole.product
@@ -132,7 +132,7 @@ class TemplatePlainMLP(nn.Module):
         self.role_activation = ACT[hole.activation]
         stmts.attributes
 
-    def forward(self, x):
+    def forward(self, x, maybe_padding_mask=None):
         if when.single_expression:
             return self.role_down(self.role_activation(self.role_up(x)))
         if when.steps:
@@ -149,7 +149,7 @@ class TemplateDecoderLayer(DecoderLayer):
         super().__init__()
         stmts.parts
 
-    def forward(self, x, **context):
+    def forward(self, x, maybe_padding_mask=None, **context):
         stmts.block
         return hole.block
 
@@ -157,7 +157,7 @@ class TemplateDecoderLayer(DecoderLayer):
 class TemplateWiredDecoderLayer(TemplateDecoderLayer):
     """{layer}: x [B, S, H] -> x [B, S, H]."""
 
-    def forward(self, x, **context):
+    def forward(self, x, maybe_padding_mask=None, **context):
         stmts.block
         return hole.block
 

@@ -46,6 +46,7 @@ class TinyConfig(PreTrainedConfig):
     softcap: float | None = None
     fused: bool = False
     learned_positions: bool = False
+    rope: dict | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | None = None
@@ -118,7 +119,7 @@ class TinyModel(DecoderModel):
         elif config.use_alibi:
             self.alibi = Alibi(config.num_attention_heads)
         else:
-            self.rotary_emb = RotaryTable(10000.0, config.head_dim, config.max_position_embeddings)
+            self.rotary_emb = RotaryTable(config.rope or 10000.0, config.head_dim, config.max_position_embeddings)
         self.blocks = nn.ModuleList(TinyLayer(config, i, self.backend) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, 1e-6)
         self.post_init()

@@ -1,5 +1,6 @@
 """What holds for models with mixtures of experts besides: routing, padding, the order of experts, balance."""
 
+import inspect
 import re
 
 import pytest
@@ -43,6 +44,12 @@ class ExpertsContract(Binding):
         model(batch.ids, attention_mask=batch.mask)
         for mixture in mixtures.mixtures(model).values():
             assert mixture.gate.load.sum() == batch.real.sum() * mixture.gate.top_k
+
+    def test_padding_comes_by_the_front_door(self):
+        """An argument of forward: what a hook leaves beside it is gone where a layer is replayed."""
+        for layer in self.ours().base_model.decoder_layers:
+            assert not layer._forward_pre_hooks
+            assert "padding_mask" in inspect.signature(layer.forward).parameters
 
     def test_swapped_experts_are_noticed(self, main, backend):
         """Two experts that changed places on disk are another model."""

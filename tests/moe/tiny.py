@@ -5,11 +5,12 @@ from transformers import Qwen3MoeConfig
 
 from nemo_automodel.components.models.common.attention import Attention, attend, split_heads
 from nemo_automodel.components.models.common.causal_lm import DecoderLayer
+from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
 from nemo_automodel.components.models.common.norm import RMSNorm
 from nemo_automodel.components.models.common.rope import RotaryTable, apply_rope
 from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
 from nemo_automodel.components.moe.config import MoEConfig
-from nemo_automodel.components.moe.layers import MLP, MoE
+from nemo_automodel.components.moe.layers import MoE
 
 
 def tiny_config(**fields):
@@ -59,15 +60,15 @@ class TinyDecoderLayer(DecoderLayer):
         super().__init__()
         self.self_attn = TinyAttention(config, layer_idx, backend)
         if layer_idx in config.mlp_only_layers:
-            self.mlp = MLP(config.hidden_size, config.intermediate_size, backend)
+            self.mlp = CombinedGateUpMLP(config, {"projections": "split"})
         else:
             self.mlp = MoE(moe, backend)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x, **context):
+    def forward(self, x, padding_mask=None, **context):
         x = x + self.self_attn(self.input_layernorm(x), **context)[0]
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x), padding_mask)
 
 
 class TinyModel(MoEDecoderModel):

@@ -23,8 +23,6 @@ class MoEDecoderModel(DecoderModel):
         super().post_init()
         # transformers' styles are made for the layouts of its own experts; ours are spread by `dispatch`
         self._tp_plan = {path: style for path, style in self._tp_plan.items() if ".experts" not in path}
-        for layer in self.decoder_layers:
-            layer.register_forward_pre_hook(_hand_over_padding, with_kwargs=True)
 
     def layer_context(self, x, attention_mask):
         """Masks that are not [B, T] (made by `generate`, or by the caller) do not tell which tokens are padding."""
@@ -36,15 +34,6 @@ def _of_tokens(attention_mask, x):
     if getattr(attention_mask, "ndim", None) != 2:
         return None
     return attention_mask[:, -x.shape[1] :]
-
-
-def _hand_over_padding(layer, args, kwargs):
-    """By a hook of the layer, so that a forward pass replayed by gradient checkpointing sees its own mask."""
-    padding_mask = kwargs.pop("padding_mask", None)
-    for module in layer.modules():
-        if isinstance(module, MoE):
-            module.padding_mask = padding_mask
-    return args, kwargs
 
 
 class MoECausalLM(MoEFSDPSyncMixin, CausalLM):

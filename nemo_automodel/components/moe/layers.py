@@ -39,8 +39,7 @@ class MLP(nn.Module):
 class MoE(nn.Module):
     """Each token gets k of E experts, and the shared ones: [B, S, D] -> [B, S, D], called like a dense MLP.
 
-    padding_mask [B, S], True (or not 0) at tokens: padding is not routed. Where it is not given, the one in the
-    attribute `padding_mask` counts once, which the decoder sets before each layer. Padding gets shared experts alone.
+    padding_mask [B, S], True (or not 0) at tokens: padding is not routed, and gets shared experts alone.
     """
 
     def __init__(self, config, backend=None):
@@ -60,7 +59,6 @@ class MoE(nn.Module):
             self.shared_experts = self._shared(config, backend)
         if config.shared_width and config.shared_expert_gate:
             self.shared_expert_gate = nn.Linear(config.dim, 1, bias=False, dtype=config.dtype)
-        self.padding_mask = None
         self.dispatcher = None  # where experts are spread over processes: what exchanges tokens
 
     @staticmethod
@@ -78,8 +76,6 @@ class MoE(nn.Module):
         )
 
     def forward(self, x, padding_mask=None):
-        handed_over, self.padding_mask = self.padding_mask, None
-        padding_mask = handed_over if padding_mask is None else padding_mask
         tokens = x.flatten(0, -2)
         _, weights, indices = self.gate(tokens, None if padding_mask is None else padding_mask.flatten().bool())
         y = self._routed(tokens, indices, weights).view_as(x)

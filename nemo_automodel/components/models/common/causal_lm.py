@@ -1,6 +1,7 @@
 """What every decoder-only language model does alike: embedding, masks, layers, cache, outputs, loss."""
 
 from dataclasses import replace
+from functools import wraps
 
 import torch
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StaticCache
@@ -21,6 +22,7 @@ from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFChe
 from nemo_automodel.components.models.common.keywords import refuse_unread
 from nemo_automodel.components.models.common.masks import cache_layers, dynamic_cache, mask_kind, name_kinds, with_bias
 from nemo_automodel.components.models.common.releases import CACHE, CheckpointedLayer, is_paged, sort_cache
+from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
 
 class DecoderLayer(CheckpointedLayer):
@@ -144,6 +146,8 @@ class DecoderModel(Decoder):
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
         x = self.embed(x, self._embedded_positions(position_ids, attention_mask))
+        if past_key_values is not None and (tables := self.switching_tables):
+            refuse_stale(tables, position_ids, past_key_values)
         ropes = self._ropes(x, position_ids)
         for layer in self.decoder_layers[: self.config.num_hidden_layers]:
             x = layer(
@@ -180,11 +184,17 @@ class DecoderModel(Decoder):
 
     def _ropes(self, x, position_ids):
         """{kind: (cosines, sines)}; empty where the model has no rotary positions."""
+        return {kind: each(x, position_ids) for kind, each in self._tables().items()}
+
+    def _tables(self):
         table = getattr(self, "rotary_emb", None)
         if table is None:
             return {}
-        tables = table if isinstance(table, torch.nn.ModuleDict) else {"default": table}
-        return {kind: each(x, position_ids) for kind, each in tables.items()}
+        return table if isinstance(table, torch.nn.ModuleDict) else {"default": table}
+
+    @property
+    def switching_tables(self):
+        return switching(self._tables().values())
 
     def masks(self, x, attention_mask, past_key_values, position_ids):
         """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already.
@@ -318,6 +328,24 @@ class CausalLM(Decoder, GenerationMixin):
         """`generate` makes the masks of a static cache ahead of the compiled forward."""
         past_key_values, _ = sort_cache(past_key_values, cache, kwargs)
         return self.base_model.masks(inputs_embeds, attention_mask, past_key_values, position_ids)
+
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # `generate` reads the signature
+    def prepare_inputs_for_generation(self, input_ids, next_sequence_length=None, **kwargs):
+        """Where the next token switches a rotary table, the whole text is read again into an emptied cache."""
+        cache, tables = kwargs.get(CACHE), self.base_model.switching_tables
+        seen = cache.get_seq_length() if cache is not None and tables else 0
+        if seen and switches(tables, *self._lengths(input_ids, kwargs.get("position_ids"), seen)):
+            if kwargs.get("inputs_embeds") is not None:
+                raise ValueError("rotary tables switch, and the text is not there to be read again: give input_ids")
+            empty(cache, self.base_model._layer_kinds)
+            next_sequence_length = None
+        return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)
+
+    def _lengths(self, input_ids, position_ids, seen):
+        """Of the longest text: what the cache holds of it, and with the new tokens."""
+        if position_ids is None:
+            return seen, input_ids.shape[1]
+        return int(position_ids[:, :seen].max()) + 1, int(position_ids.max()) + 1
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         given = model_kwargs.get(CACHE)

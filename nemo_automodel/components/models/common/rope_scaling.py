@@ -20,7 +20,9 @@ def scaling(parameters, width, max_positions):
 
 
 class Default:
-    """`theta ** -exponent`."""
+    """`theta ** -exponent`. `variant` maps the length of a batch to which table it gets; None: always the same."""
+
+    variant = None
 
     def __init__(self, parameters, width, max_positions):
         self.parameters, self.width, self.max_positions = parameters, width, max_positions
@@ -42,6 +44,10 @@ class Linear(Default):
 
 class Dynamic(Default):
     """A base that grows with the running length; with `alpha` (Hunyuan) by a fixed power instead."""
+
+    @property
+    def variant(self):
+        return None if self.parameters.get("alpha") else lambda length: max(length, self.max_positions)
 
     def __call__(self, exponent, positions):
         power = self.width / (self.width - 2)
@@ -104,6 +110,9 @@ class LongRope(Default):
 
     Where the config gives `short_mscale` and `long_mscale` (PhiMoE) the table's factor switches and frequencies do not.
     """
+
+    def variant(self, length):
+        return length > self.parameters["original_max_position_embeddings"]
 
     def __call__(self, exponent, positions):
         p = self.parameters

@@ -63,6 +63,7 @@ class CombinedGateUpMLP(nn.Module):
         gate, up = (parts[self._order.index(part)].flatten(-2) for part in ("gate", "up"))
         return gate, up
 
-    def forward(self, x):
+    def forward(self, x, padding_mask=None):
+        """The mask is for experts, which other layers may have in its place."""
         gate, up = self.compute_gate_up(x)
         return self.get_submodule(self._names[2])(self.act_fn(gate) * up)
