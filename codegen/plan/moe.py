@@ -6,7 +6,9 @@ from fnmatch import fnmatch
 from typing import Any
 
 from codegen.frozen import Frozen
+from codegen.plan import mixtures
 from codegen.plan.context import Context
+from codegen.plan.mixtures import experts, moe
 from codegen.plan.names import disk_name
 from codegen.plan.projections import plain_flag
 from codegen.plan.scope import ATTENTION
@@ -14,23 +16,14 @@ from codegen.plan.types import Code, MlpPlan, MoePlan
 from codegen.spec import disk
 from codegen.spec.keys import Section
 from codegen.spec.language import Spec
-from codegen.spec.mlp import Experts, Glu, Groups, Moe, Renormalize, Router, Shared
+from codegen.spec.mlp import Glu, Groups, Moe, Renormalize, Router, Shared
 from codegen.spec.values import Expression
 
 Answer = Expression | str | None  # an expression of the spec, code, or "not written"
 
 
-def moe(spec: Spec) -> Moe:
-    assert isinstance(spec.mlp, Moe)
-    return spec.mlp
-
-
 def router(spec: Spec) -> Router:
     return moe(spec).router or Router()
-
-
-def experts(spec: Spec) -> Experts:
-    return moe(spec).experts or Experts()
 
 
 def signature(spec: Spec) -> tuple[object, ...]:
@@ -56,7 +49,8 @@ def plan_moe(context: Context, function: str) -> MlpPlan:
     per_layer = any("layer_idx" in _names(code) for _, code in fields)
     arguments = "config, layer_idx" if per_layer else "config"
     plan = MoePlan(function, arguments, tuple(fields), context.base.mlp.why)
-    return MlpPlan(f"MoE({function}({arguments}), backend)", plan)
+    options = context.only(lambda s: tuple(mixtures.options(s)), "checkpoint.names", "a mixture's part")
+    return MlpPlan(f"MoE({', '.join([f'{function}({arguments})', 'backend', *options])})", plan)
 
 
 def _or_default(one: Field, context: Context, spec: Spec) -> Expression | Code:
@@ -181,6 +175,8 @@ FIELDS = (
     Field("weights_dtype", "'model'", _word(router, "weights_dtype")),
     Field("expert_kind", "'gated'", _word(experts, "kind")),
     Field("expert_bias", "False", lambda c, s: plain_flag(experts(s).bias)),
+    Field("expert_blocks", "1", lambda c, s: _blocks(s)),
+    Field("expert_order", "('gate', 'up')", lambda c, s: _order(s)),
     Field("expert_activation", "'silu'", _activation),
     Field("glu_limit", "None", _written(_glu, "limit")),
     Field("glu_alpha", "None", _written(_glu, "alpha")),
@@ -197,6 +193,16 @@ FIELDS = (
     Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
     Field("aux_loss_coeff", "0.0", lambda c, s: _aux_loss(c)),
 )
+
+
+def _blocks(spec: Spec) -> Answer:
+    fused = mixtures.blocks(spec)
+    return None if fused is None else fused.groups
+
+
+def _order(spec: Spec) -> Answer:
+    fused = mixtures.blocks(spec)
+    return None if fused is None else repr(fused.parts)
 
 
 def _shared_bias(context: Context, spec: Spec) -> Answer:

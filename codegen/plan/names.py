@@ -14,6 +14,13 @@ def disk_name(spec: Spec, role: str, part: str = "") -> str:
     return disk.name(spec, role, part)
 
 
+def name_in_memory(spec: Spec, role: str, part: str = "") -> str:
+    """The path of a role in memory, relative to its part: the one on disk, unless transformers' class has another."""
+    memory = spec.checkpoint.memory or {}
+    found = memory.get(f"{part}.{role}", memory.get(role))
+    return disk_name(spec, role, part) if found is None else str(found)
+
+
 def memory_name(disk: str) -> str:
     """A disk path as one attribute: `q_proj.linear` -> `q_proj_linear`, `0` -> `linear_0`."""
     name = re.sub(r"\W", "_", disk)
@@ -27,8 +34,8 @@ def layer_path(disk: str) -> str:
 
 def attribute(spec: Spec, role: str, part: str = "") -> str:
     """The attribute that holds a role. A role without a module on disk (`""`) has Llama's name in memory."""
-    disk = disk_name(spec, role, part) or ROLE_NAMES[role]
-    return layer_path(disk) if role in ("attention", "mlp") else memory_name(disk)
+    name = name_in_memory(spec, role, part) or ROLE_NAMES[role]
+    return layer_path(name) if role in ("attention", "mlp") else memory_name(name)
 
 
 def camel(text: str) -> str:

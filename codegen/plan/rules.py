@@ -125,9 +125,10 @@ def _renames(context: Context) -> list[Code]:
     """Paths on disk that are no attribute names, with what they are called in memory."""
     found: list[Code] = []
     for spec in context.flat.values():
-        model, layers = disk_name(spec, "model"), disk_name(spec, "layers")
+        model, layers, head = (disk_name(spec, role) for role in ("model", "layers", "head"))
         inside = attribute(spec, "model")
-        pairs = [(model, memory_name(model)), (f"{inside}.{layers}", f"{inside}.{attribute(spec, 'layers')}")]
+        pairs = [(model, inside), (f"{inside}.{layers}", f"{inside}.{attribute(spec, 'layers')}")]
+        pairs.append((head, attribute(spec, "head")))
         pairs += [(name, layer_path(name)) for name in block_calls(spec)]
         for name in (*called(spec.input), *finish_parts(spec), *top_parts(spec)):
             if name not in ("attention", "mlp"):
@@ -139,7 +140,7 @@ def _renames(context: Context) -> list[Code]:
                     pairs.append((disk, memory))
                 for role in roles:
                     name = disk_name(spec, role, part)
-                    memory_role = "sinks" if role == "sinks" else memory_name(name)
+                    memory_role = "sinks" if role == "sinks" else attribute(spec, role, part)
                     before = f"{memory}." if disk else ""
                     pairs.append((before + name, f"{memory}.{memory_role}"))
                     if bias := (spec.checkpoint.names or {}).get(f"{role}_bias"):

@@ -42,16 +42,20 @@ def parts(spec: Spec) -> tuple[str, ...]:
 def names(spec: Spec, _: ConfigClass) -> Found:
     """Known roles, and paths that can be attributes."""
     known = parts(spec)
-    for role, stored in (spec.checkpoint.names or {}).items():
-        path = (*WHERE, "names", role)
-        part, _dot, plain = str(role).rpartition(".")
-        if part and part not in known:
-            yield path, f"'{cut(part)}' is no part", cure(part, known, "parts")
-        if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
-            yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
-        for item in (stored,) if isinstance(stored, str) else stored:
-            if item and not PATH.fullmatch(item):
-                yield path, f"{shown(item)} is no path on disk", "write names joined by dots"
+    for key in ("names", "memory"):
+        entries: dict[str, Any] = getattr(spec.checkpoint, key) or {}
+        for role, stored in entries.items():
+            path = (*WHERE, key, role)
+            part, _dot, plain = str(role).rpartition(".")
+            if part and part not in known:
+                yield path, f"'{cut(part)}' is no part", cure(part, known, "parts")
+            if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
+                yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
+            for item in (stored,) if isinstance(stored, str) else stored:
+                if item and not PATH.fullmatch(item):
+                    yield path, f"{shown(item)} is no path on disk", "write names joined by dots"
+            if key == "memory" and stored in ("", name(spec, plain, part)):
+                yield path, "is what it is called on disk already", "leave it out"
 
 
 def fused(spec: Spec, _: ConfigClass) -> Found:

@@ -79,10 +79,18 @@ class Checkpoint(Section):
     """How the weights lie on disk."""
 
     names: Mapping[str, Any] | None = mapping("role -> path relative to its part; part.role beats role.")
+    memory: Mapping[str, Any] | None = mapping(
+        "role -> path in memory, where transformers' class calls it otherwise than the disk does."
+    )
     fused: Mapping[str, Fused] | None = key("fused", "stored tensor -> its parts, or {parts, groups}.")
     transposed: tuple[str, ...] | None = text("Paths of matrices stored [in, out].", many=True)
     unsqueezed: tuple[str, ...] | None = text("Paths of vectors stored as a row, [1, n].", many=True)
     experts: str | None = choice("Storage of the experts.", "per_expert", "stacked", "flat")
+    experts_mark: str | None = choice(
+        "Whether the module of transposed experts says so, by which peft tells what a matrix reads.",
+        "marked",
+        "unmarked",
+    )
     float32: tuple[str, ...] | None = text("Patterns of tensors that stay fp32.", many=True)
     drop: tuple[Drop, ...] | None = key("drops", "Tensors that are left out: {match, why}.")
 

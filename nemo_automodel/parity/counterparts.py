@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.parity.batches import Batch
-from nemo_automodel.parity.tracing import align
+from nemo_automodel.parity.tracing import align, first_tensor
 
 NOTHING = nn.Module.forward  # of modules that only hold others
 
@@ -46,23 +46,32 @@ def alike(ours: nn.Module, theirs: nn.Module) -> bool:
 
 
 def given_otherwise(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[str]:
-    """Paths where the two get different values: experts of which each gets its tokens, or all of them, weighted."""
-    mine, theirs = first_inputs(ours, batch), first_inputs(reference, batch)
-    return [path for path in mine.keys() & theirs.keys() if align(mine[path], theirs[path]).shape != theirs[path].shape]
+    """Paths where the two get different values: experts of which each gets its tokens, or all of them, weighted; or
+    where they hand out several values, of which the first are different ones: routers."""
+    found: list[str] = []
+    for mine, theirs in zip(first_values(ours, batch), first_values(reference, batch), strict=True):
+        shared = mine.keys() & theirs.keys()
+        found += [path for path in shared if align(mine[path], theirs[path]).shape != theirs[path].shape]
+    return found
 
 
-def first_inputs(model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-    """The first floating-point tensor that each module gets, by path."""
-    found: dict[str, torch.Tensor] = {}
+def first_values(model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """By path, the first floating-point tensor that each module gets, and what it hands out if that is several."""
+    given: dict[str, torch.Tensor] = {}
+    made: dict[str, torch.Tensor] = {}
 
     def enter(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
-        first = next((value for value in given if value.is_floating_point()), None)
+        values = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        first = next((value for value in values if value.is_floating_point()), None)
         if first is not None:
-            found.setdefault(path, first.detach())
+            given.setdefault(path, first.detach())
 
-    _run(model, batch, enter)
-    return found
+    def leave(path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, tuple) and any(isinstance(value, torch.Tensor) for value in output):
+            made.setdefault(path, first_tensor(output).detach())
+
+    _run(model, batch, enter, leave)
+    return given, made
 
 
 def _run(model: nn.Module, batch: Batch, enter: Callable[..., None], leave: Callable[..., None] | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from nemo_automodel.parity import components, end_to_end, mixtures, state_dict
+from nemo_automodel.parity import components, end_to_end, memory, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch, batches
 from nemo_automodel.parity.checkpoint_faults import read_reference
 from nemo_automodel.parity.compare import Check, failures
@@ -85,6 +85,7 @@ def _levels(
 ) -> list[Check]:
     batch = next(iter(found.values()))
     checks = state_dict.compare(ours, reference.disk)
+    checks += memory.compare(reference.model, ours) if options["backend"] == "split" else []
     checks += components.compare(reference, ours, batch)
     checks += mixtures.compare(reference.model, ours)
     checks += end_to_end.compare(reference, ours, found)

@@ -20,7 +20,7 @@ from codegen.plan.build import build
 from codegen.render.files import model_files
 from codegen.spec.check import read_text
 from codegen.spec.loaded import config_class
-from nemo_automodel.parity import end_to_end, mixtures, state_dict
+from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch, batches
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
 from nemo_automodel.parity.leftovers import not_left_out
@@ -148,6 +148,7 @@ class Bench:
             self._logits(modules, name, measured)
         for name, measured in self.variants.items():
             if not name.startswith(("rope_", "value_")):
+                self._memory(modules, name, measured)
                 self._mixtures(modules, name, measured)
                 self._bits(modules, name, measured)
                 self._gradients(modules, name, measured)
@@ -169,6 +170,10 @@ class Bench:
             error = distance(measured.run(model, batch), wanted)
             if not error <= FP32:
                 raise Noticed(f"{name}, {batch}: logits {error:.1e}")
+
+    def _memory(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        if failed := failures(memory.compare(measured.reference.model, self.build(modules, measured))):
+            raise Noticed(f"{name}: {failed[0].note}")
 
     def _mixtures(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         if failed := failures(mixtures.compare(measured.reference.model, self.build(modules, measured))):

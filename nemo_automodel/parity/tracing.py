@@ -62,11 +62,11 @@ def _enter(
 def _leave(trace: Trace, path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     """What follows gets a copy: some references clamp a projection in place."""
     if path not in trace.outputs:
-        trace.outputs[path] = _tensor(output)
+        trace.outputs[path] = first_tensor(output)
     return output.clone() if isinstance(output, torch.Tensor) else None
 
 
-def _tensor(output: Any) -> torch.Tensor:
+def first_tensor(output: Any) -> torch.Tensor:
     """The output, the first of several, or equally shaped ones (a table's cosines and sines) stacked, also
     where they are complex numbers."""
     if isinstance(output, torch.Tensor):

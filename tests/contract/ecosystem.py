@@ -10,7 +10,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel.components.moe.layers import MoE
-from tests.contract.asserting import close
+from nemo_automodel.parity import memory
+from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
 LINEAR = (nn.Linear, Conv1D)
@@ -38,6 +39,11 @@ class EcosystemContract(Binding):
         assert not found.unexpected_keys
         close(self.logits(ours, self.batch()), self.logits(theirs, self.batch()))
         assert not torch.equal(self.logits(ours, self.batch()), self.logits(self.ours(main), self.batch()))
+
+    def test_memory_is_the_references(self, stored):
+        """Names, shapes, order of rows and values of every tensor, and what adapters see in the modules: files of
+        adapters are written and read by them."""
+        all_pass(memory.compare(self.given(stored).model, self.ours(stored)))
 
     def test_layers_compile_without_graph_breaks(self, backend):
         model, batch = self.fresh(backend=backend), self.batch("left")

@@ -8,6 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.components.moe.experts import GroupedExperts
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.parity import mixtures
 from nemo_automodel.parity.routing import recorded
@@ -25,7 +26,7 @@ class ExpertsContract(Binding):
         x = mixtures.strong_tokens(self.config(main).hidden_size)
         for number, mixture in mixtures.mixtures(self.ours(main)).items():
             with torch.no_grad():
-                _, weights, chosen = mixture.gate(x[0])
+                _, weights, chosen = mixture.token_router(x[0])
                 close(spread(weights, chosen, mixture), choices(theirs[number], x, mixture))
 
     def test_mixtures_equal_the_reference(self, main, backend):
@@ -43,7 +44,7 @@ class ExpertsContract(Binding):
         model.train()
         model(batch.ids, attention_mask=batch.mask)
         for mixture in mixtures.mixtures(model).values():
-            assert mixture.gate.load.sum() == batch.real.sum() * mixture.gate.top_k
+            assert mixture.token_router.load.sum() == batch.real.sum() * mixture.token_router.top_k
 
     def test_padding_comes_by_the_front_door(self):
         """An argument of forward: what a hook leaves beside it is gone where a layer is replayed."""
@@ -56,8 +57,9 @@ class ExpertsContract(Binding):
         model = self.fresh(main, backend)
         with torch.no_grad():
             for mixture in mixtures.mixtures(model).values():
-                for parameter in mixture.experts.parameters():
-                    parameter[[0, 1]] = parameter[[1, 0]]
+                for parameter in mixture.routed_experts.parameters():
+                    experts = mixture.routed_experts.by_expert(parameter)
+                    experts[[0, 1]] = experts[[1, 0]]
         swapped = model.state_dict_adapter.to_hf(dict(model.state_dict()))
         again = self.fresh(main, backend)
         again.load_state_dict(swapped, strict=False)
@@ -112,7 +114,7 @@ def choices(theirs, x, ours):
     for chosen in (value for value in tensors if not value.is_floating_point()):
         if pair := [value for value in weights if value.shape == chosen.shape]:
             return spread(pair[0], chosen, ours)
-    size, k = ours.config.n_routed_experts, ours.gate.top_k
+    size, k = ours.config.n_routed_experts, ours.token_router.top_k
     for each in weights:
         if each.shape[1] == size and (each != 0).sum(1).max() <= k:
             return each
@@ -151,7 +153,12 @@ def spread(weights, chosen, mixture):
 
 def rows_of_an_expert(model, disk):
     """{name on disk: rows} of the tensors that hold all experts of a layer, stacked or below one another."""
-    experts = {name: tensor.shape[0] for name, tensor in model.state_dict().items() if tensor.dim() == 3}
+    experts = {
+        f"{path}.{name}": module.num_experts
+        for path, module in model.named_modules()
+        if isinstance(module, GroupedExperts)
+        for name, _ in module.named_parameters(recurse=False)
+    }
     sources = model.state_dict_adapter.sources(disk)
     found = {name: experts[memory] for memory, one in sources.items() if memory in experts for (name,) in one.names}
     assert found

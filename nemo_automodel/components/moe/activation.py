@@ -7,7 +7,7 @@ from nemo_automodel.components.moe import avx512
 
 
 class Activation:
-    """Rows [S, 2I] -> [S, I] (gate, then up); [S, I] -> [S, I] where experts are plain."""
+    """Rows [S, 2I] -> [S, I] (gate, then up, or in blocks of both); [S, I] -> [S, I] where experts are plain."""
 
     def __init__(self, config, act_fn):
         self.config, self.act_fn = config, act_fn
@@ -16,15 +16,23 @@ class Activation:
         config = self.config
         if config.expert_kind == "plain":
             return self.act_fn(h)
-        gate, up = h.chunk(2, dim=-1)
+        gate, up = self._halves(h)
         return clamped_glu(
             gate, up, self.act_fn, limit=config.glu_limit, alpha=config.glu_alpha, up_offset=config.glu_up_offset
         )
 
+    def _halves(self, h):
+        """Gate and up [S, I] out of the rows' equal blocks of both."""
+        blocks = h.unflatten(-1, (self.config.expert_blocks, 2, -1))
+        gate, up = (half.flatten(-2) for half in blocks.unbind(-2))
+        return (gate, up) if self.config.expert_order == ("gate", "up") else (up, gate)
+
     @property
     def is_swiglu(self):
-        """Whether it is silu(gate) * up and nothing else."""
+        """Whether it is silu(gate) * up, of halves that lie one after the other, and nothing else."""
         config = self.config
+        if config.expert_blocks != 1 or config.expert_order != ("gate", "up"):
+            return False
         is_changed = config.glu_limit is not None or config.glu_alpha is not None or config.glu_up_offset
         return config.expert_kind == "gated" and config.expert_activation in ("silu", "swish") and not is_changed
 

@@ -42,7 +42,7 @@ def update_moe_gate_bias(model, group=None):
     loads = summed_loads(model, group)
     for router, load in loads:
         router.load = None
-        factor, bias = router.config.gate_bias_update_factor, router.e_score_correction_bias
+        factor, bias = router.config.gate_bias_update_factor, router.correction_bias
         if factor and bias is not None:
             bias += factor * torch.sign(load.mean() - load)
     return [load for _, load in loads]

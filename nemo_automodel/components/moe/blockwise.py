@@ -18,9 +18,9 @@ HUGE = 4 * 2**20  # bytes from which NumPy asks for huge pages
 def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=products):
     """The sum over a token's choices of weight * down(activate(up(x))): [T, D] -> [T, D].
 
-    indices, weights [T, k]; up [E, U, D], down [E, D, I]; biases [E, U] and [E, D], or None; activate: rows
-    [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add nothing. `by` is the module that
-    computes products: `products` or `avx512`.
+    indices, weights [T, k]; up [E, U, D], down [E, D, I], or views of matrices that lie turned; biases [E, U] and
+    [E, D], or None; activate: rows [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add
+    nothing. `by` is the module that computes products: `products` or `avx512`.
     """
     return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, by)
 
@@ -67,14 +67,14 @@ class _Blockwise(torch.autograd.Function):
             grad_y = grad.index_select(0, tokens[rows])
             grad_hidden = ctx.by.products(grad_y, down, block, grad_y.new_empty((len(grad_y), down.shape[2])))
             hidden, grad_h, grad_factor = weigh_backward(ctx.activate, h[rows], factors[rows], grad_hidden, ctx.fused)
-            ctx.by.grad_products(grad_y, hidden, block, grad_down)
+            _grad_products(ctx.by, grad_y, hidden, block, grad_down)
             if down_bias is not None:
                 grad_factor += (grad_y * _spread(down_bias, block)).sum(1, keepdim=True)
                 _add_sums(grad_y * factors[rows], block, grad_down_bias)
             if up_bias is not None:
                 _add_sums(grad_h, block, grad_up_bias)
             grad_factors[rows] = grad_factor[:, 0]
-            ctx.by.grad_products(grad_h, x.index_select(0, tokens[rows]), block, grad_up)
+            _grad_products(ctx.by, grad_h, x.index_select(0, tokens[rows]), block, grad_up)
             ctx.by.products(grad_h, up, block, grad_x[rows])
         grad_x = F.embedding_bag(choice_rows, grad_x, mode="sum")
         return grad_x, None, grad_factors[choice_rows], grad_up, grad_up_bias, grad_down, grad_down_bias, None, None
@@ -94,14 +94,27 @@ def _empty(shape, like):
 
 
 def _grad_weights(weights, ctx, position):
-    """Room for the gradient [E, ...], zero at experts without rows; None where none is wanted."""
+    """Room for the gradient [E, A, B], as weights lie and zero at experts without rows; None where none is wanted."""
     if not ctx.needs_input_grad[position]:
         return None
-    room = _empty(weights.shape, weights)
+    room = _empty(weights.mT.shape, weights).mT if _is_turned(weights) else _empty(weights.shape, weights)
     for size, part in zip(ctx.sizes, room.unbind(0), strict=True):
         if not size:
             part.zero_()
     return room
+
+
+def _is_turned(weights):
+    """Whether [E, A, B] is a view of matrices that lie as [E, B, A]."""
+    return weights.mT.is_contiguous() and not weights.is_contiguous()
+
+
+def _grad_products(by, grad, x, block, room):
+    """room[e] = grad^T @ x, or x^T @ grad into what the view is of."""
+    if room is None or not _is_turned(room):
+        by.grad_products(grad, x, block, room)
+    else:
+        by.grad_products(x, grad, block, room.mT)
 
 
 def _blocks(sizes):

@@ -78,6 +78,10 @@ class MoEConfig:
     """`gated`: down(act(gate x) * up x); `plain`: down(act(up x))."""
     expert_bias: bool = False
     """Whether the experts' projections have biases."""
+    expert_blocks: int = 1
+    """In how many equal blocks of gate and up what gated experts compute lies; I: interleaved (gpt-oss)."""
+    expert_order: tuple = ("gate", "up")
+    """What comes first in a block."""
     expert_activation: str = "silu"
     """A name of `common.activations.ACT`."""
     glu_limit: float | None = None

@@ -22,8 +22,8 @@ def parallelize_experts(model, mesh):
     if not layers:
         raise ValueError(f"{type(model).__name__} has no mixture-of-experts layer to spread over the mesh")
     for layer in layers:
-        shard_experts(layer.experts, mesh)
-        layer.dispatcher = AllToAllDispatcher(mesh.get_group(), layer.experts.num_experts)
+        shard_experts(layer.routed_experts, mesh)
+        layer.dispatcher = AllToAllDispatcher(mesh.get_group(), layer.routed_experts.num_experts)
     return model
 
 

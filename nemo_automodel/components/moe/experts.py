@@ -22,26 +22,50 @@ class GroupedExperts(nn.Module):
 
     Weights are `gate_up_proj` [E, 2I, D] (rows of gate, then up; plain experts: `up_proj` [E, I, D]) and `down_proj`
     [E, D, I]; biases carry the suffix `_bias`. Ids from the number of experts that are here on belong to others, and
-    add nothing. A subclass or `backend.experts` chooses the implementation; `loop` is the specification of all.
+    add nothing. A subclass stores the weights otherwise; `backend.experts` chooses the implementation, of which `loop`
+    is the specification of all.
     """
+
+    is_transposed = False  # by which peft tells what an expert's matrix reads
 
     def __init__(self, config, backend=None):
         super().__init__()
         self.config = config
-        self.num_experts, width = config.n_routed_experts, config.moe_inter_dim
-        self.up_name, rows = ("gate_up_proj", 2 * width) if config.expert_kind == "gated" else ("up_proj", width)
-        self._declare(self.up_name, rows, config.expert_dim)
-        self._declare("down_proj", config.expert_dim, width)
+        self.num_experts = config.n_routed_experts
+        self._declare_all()
         self.act_fn = ACT[config.expert_activation]
         self.activate = Activation(config, self.act_fn)
         name = getattr(backend, "experts", "auto")
         self.implementation = self._implementation(name)
 
+    def _declare_all(self):
+        width, is_gated = self.config.moe_inter_dim, self.config.expert_kind == "gated"
+        self.up_name, rows = ("gate_up_proj", 2 * width) if is_gated else ("up_proj", width)
+        self._declare(self.up_name, rows, self.config.expert_dim)
+        self._declare("down_proj", self.config.expert_dim, width)
+
     def _declare(self, name, rows, columns):
         E, dtype = self.num_experts, self.config.dtype
-        self.register_parameter(name, nn.Parameter(torch.empty(E, rows, columns, dtype=dtype)))
+        self.register_parameter(name, nn.Parameter(torch.empty(self.stored_shape(E, rows, columns), dtype=dtype)))
         bias = nn.Parameter(torch.empty(E, rows, dtype=dtype)) if self.config.expert_bias else None
         self.register_parameter(f"{name}_bias", bias)
+
+    @staticmethod
+    def stored_shape(experts, rows, columns):
+        return experts, rows, columns
+
+    def matrices(self, name):
+        """The experts' matrices [E, rows, columns] of a parameter, no copy."""
+        return _local(getattr(self, name))
+
+    def weights(self):
+        """up [E, 2I, D] and down [E, D, I], and their biases [E, 2I] and [E, D], or None."""
+        up_bias, down_bias = (_local(getattr(self, f"{name}_bias")) for name in (self.up_name, "down_proj"))
+        return self.matrices(self.up_name), up_bias, self.matrices("down_proj"), down_bias
+
+    def by_expert(self, tensor):
+        """What is like a parameter by its experts: [E, ...], no copy."""
+        return tensor.unflatten(0, (self.num_experts, -1))
 
     def _implementation(self, name):
         """A function of (x, indices, weights, up, up_bias, down, down_bias, activate)."""
@@ -79,13 +103,67 @@ class GroupedExperts(nn.Module):
         return self._compute(inputs, indices.view(-1, 1), ones).unflatten(0, indices.shape).sum(1)
 
     def _compute(self, x, indices, weights):
-        up, up_bias, down, down_bias = (
-            _local(getattr(self, name))
-            for name in (self.up_name, f"{self.up_name}_bias", "down_proj", "down_proj_bias")
-        )
+        up, up_bias, down, down_bias = self.weights()
         dtype = x.dtype
         x = x.to(up.dtype)  # autocast does not reach grouped products
         return self.implementation(x, indices, weights, up, up_bias, down, down_bias, self.activate).to(dtype)
+
+
+class TransposedExperts(GroupedExperts):
+    """Matrices that read rows: `gate_up_proj` [E, D, 2I], `down_proj` [E, I, D] (gpt-oss, Aria)."""
+
+    is_transposed = True
+
+    @staticmethod
+    def stored_shape(experts, rows, columns):
+        return experts, columns, rows
+
+    def matrices(self, name):
+        return super().matrices(name).transpose(1, 2)
+
+
+class UnmarkedTransposedExperts(TransposedExperts):
+    """The same, and adapters take rows for columns: Llama 4's class does not tell peft that it is transposed."""
+
+    is_transposed = False
+
+
+class FlatExperts(GroupedExperts):
+    """Experts that lie below one another, each role in a matrix of its own: [E I, D] (DBRX). Those that are `turned`
+    read rows: [E D, I] for gate and up, [E I, D] for down.
+
+    Gate and up are joined for each pass, which copies them.
+    """
+
+    @classmethod
+    def named(cls, *names, turned=()):
+        """Makes experts with these names of gate (if gated), up and down; `turned` are some of them."""
+        return partial(cls, names=names, turned=turned)
+
+    def __init__(self, config, backend=None, *, names, turned=()):
+        self._names, self._turned = names, turned
+        super().__init__(config, backend)
+
+    def _declare_all(self):
+        *ups, down = self._names
+        for name in ups:
+            self._declare_flat(name, self.config.moe_inter_dim, self.config.expert_dim)
+        self._declare_flat(down, self.config.expert_dim, self.config.moe_inter_dim)
+
+    def _declare_flat(self, name, rows, columns):
+        rows, columns = (columns, rows) if name in self._turned else (rows, columns)
+        shape = self.num_experts * rows, columns
+        self.register_parameter(name, nn.Parameter(torch.empty(shape, dtype=self.config.dtype)))
+
+    def weights(self):
+        *ups, down = map(self.matrices, self._names)
+        return torch.cat(ups, dim=1), None, down, None
+
+    def matrices(self, name):
+        is_down, is_turned = name == self._names[-1], name in self._turned
+        rows = self.config.expert_dim if is_down != is_turned else self.config.moe_inter_dim
+        matrices = super().matrices(name).unflatten(0, (-1, rows))
+        return matrices.transpose(1, 2) if is_turned else matrices
 
 
 def _local(parameter):
@@ -183,10 +261,13 @@ def _require(package, name, source, field):
     raise NotImplementedError(f"backend.{field}: no tested path through {name} exists yet; use 'torch'")
 
 
-def make_experts(config, backend=None):
-    """The experts that a backend names."""
+def make_experts(config, backend=None, storage=GroupedExperts):
+    """The experts that a backend names, else those of `storage`: GroupedExperts or a class that lays weights otherwise.
+
+    Raises NotImplementedError, or ImportError, where a backend's experts cannot be had.
+    """
     if getattr(backend, "dispatcher", "auto") == "deepep":
         return GroupedExpertsDeepEP(config, backend)
     if getattr(backend, "experts", "auto") == "te":
         return GroupedExpertsTE(config, backend)
-    return GroupedExperts(config, backend)
+    return storage(config, backend)

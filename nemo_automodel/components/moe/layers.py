@@ -1,5 +1,6 @@
 """The mixture-of-experts layer, and the MLP of its shared experts."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -8,61 +9,101 @@ from torch import nn
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
-from nemo_automodel.components.moe.experts import make_experts
-from nemo_automodel.components.moe.router import make_router
+from nemo_automodel.components.moe.experts import GroupedExperts, make_experts
+from nemo_automodel.components.moe.paths import follow, place
+from nemo_automodel.components.moe.router import keeping, make_router
 
 
 class MLP(nn.Module):
     """down(activation(gate(x)) * up(x)), or without gate where `kind` is plain: [..., D] -> [..., D].
 
-    glu: limit, alpha, up_offset of `clamped_glu`. dtype None: torch's default.
+    glu: limit, alpha, up_offset of `clamped_glu`. dtype None: torch's default. names: of gate, up and down.
     """
 
     def __init__(
-        self, dim, inter_dim, backend=None, *, kind="gated", activation="silu", bias=False, glu=None, dtype=None
+        self,
+        dim,
+        inter_dim,
+        backend=None,
+        *,
+        kind="gated",
+        activation="silu",
+        bias=False,
+        glu=None,
+        dtype=None,
+        names=("gate_proj", "up_proj", "down_proj"),
     ):
         super().__init__()
-        impl = getattr(backend, "linear", "torch")
+        linear = partial(initialize_linear_module, getattr(backend, "linear", "torch"), bias=bias, dtype=dtype)
+        self._names = gate, up, down = tuple(names)
         if kind == "gated":
-            self.gate_proj = initialize_linear_module(impl, dim, inter_dim, bias, dtype=dtype)
-        self.up_proj = initialize_linear_module(impl, dim, inter_dim, bias, dtype=dtype)
-        self.down_proj = initialize_linear_module(impl, inter_dim, dim, bias, dtype=dtype)
+            self.add_module(gate, linear(dim, inter_dim))
+        self.add_module(up, linear(dim, inter_dim))
+        self.add_module(down, linear(inter_dim, dim))
         self.act_fn = ACT[activation]
         self.kind, self.glu = kind, glu or {}
 
     def forward(self, x):
+        gate, up, down = self._names
+        h = getattr(self, up)(x)
         if self.kind == "plain":
-            return self.down_proj(self.act_fn(self.up_proj(x)))
-        return self.down_proj(clamped_glu(self.gate_proj(x), self.up_proj(x), self.act_fn, **self.glu))
+            return getattr(self, down)(self.act_fn(h))
+        return getattr(self, down)(clamped_glu(getattr(self, gate)(x), h, self.act_fn, **self.glu))
+
+
+@dataclass(frozen=True)
+class MoENames:
+    """What the parts of a mixture are called, as in transformers' own class: adapters and plans address them so.
+
+    router: a module, or the linear layer within it (`gate.wg`). experts: their module. mlp: gate, up and down of the
+    shared experts. correction_bias: where it lies; in `correction_rows` rows, 0 for a vector.
+    """
+
+    router: str = "gate"
+    experts: str = "experts"
+    shared: str = "shared_experts"
+    shared_gate: str = "shared_expert_gate"
+    latent_in: str = "fc1_latent_proj"
+    latent_out: str = "fc2_latent_proj"
+    mlp: tuple = ("gate_proj", "up_proj", "down_proj")
+    correction_bias: str = "gate.e_score_correction_bias"
+    correction_rows: int = 0
 
 
 class MoE(nn.Module):
     """Each token gets k of E experts, and the shared ones: [B, S, D] -> [B, S, D], called like a dense MLP.
 
+    names: keywords of MoENames. storage: how the experts' weights lie, a class of `experts.py`.
     padding_mask [B, S], True (or not 0) at tokens: padding is not routed, and gets shared experts alone.
     """
 
-    def __init__(self, config, backend=None):
+    def __init__(self, config, backend=None, *, storage=GroupedExperts, **names):
         super().__init__()
-        self.config = config
-        self.gate = make_router(config, backend)
-        self.experts = make_experts(config, backend)
+        self.config, self.names = config, MoENames(**names)
+        self._inner = self._place_router(backend), make_experts(config, backend, storage)
+        place(self, self.names.experts, self.routed_experts)
         if config.moe_latent_size:
-            impl = getattr(backend, "linear", "torch")
-            self.fc1_latent_proj = initialize_linear_module(
-                impl, config.dim, config.moe_latent_size, dtype=config.dtype
-            )
-            self.fc2_latent_proj = initialize_linear_module(
-                impl, config.moe_latent_size, config.dim, dtype=config.dtype
-            )
+            linear = partial(initialize_linear_module, getattr(backend, "linear", "torch"), dtype=config.dtype)
+            place(self, self.names.latent_in, linear(config.dim, config.moe_latent_size))
+            place(self, self.names.latent_out, linear(config.moe_latent_size, config.dim))
         if config.shared_width:
-            self.shared_experts = self._shared(config, backend)
+            place(self, self.names.shared, self._shared(config, backend))
         if config.shared_width and config.shared_expert_gate:
-            self.shared_expert_gate = nn.Linear(config.dim, 1, bias=False, dtype=config.dtype)
+            place(self, self.names.shared_gate, nn.Linear(config.dim, 1, bias=False, dtype=config.dtype))
         self.dispatcher = None  # where experts are spread over processes: what exchanges tokens
 
-    @staticmethod
-    def _shared(config, backend):
+    def _place_router(self, backend):
+        names = self.names
+        self._router, _, projection = names.router.rpartition(".") if "." in names.router else (names.router, "", None)
+        router = make_router(self.config, backend, projection)
+        place(self, self._router, router)
+        if self.config.correction_bias:
+            within = names.correction_bias.startswith(f"{self._router}.")
+            path = names.correction_bias.removeprefix(f"{self._router}.") if within else names.correction_bias
+            router.hold_correction_bias(router if within else self, path, names.correction_rows)
+        return router
+
+    def _shared(self, config, backend):
         glu = {"limit": config.glu_limit, "alpha": config.glu_alpha, "up_offset": config.glu_up_offset}
         return MLP(
             config.dim,
@@ -73,26 +114,48 @@ class MoE(nn.Module):
             bias=config.shared_bias,
             glu=glu,
             dtype=config.dtype,
+            names=self.names.mlp,
         )
+
+    @property
+    def token_router(self):
+        """The router itself, whatever an adapter has wrapped it in."""
+        return self._inner[0]
+
+    @property
+    def routed_experts(self):
+        """The routed experts themselves."""
+        return self._inner[1]
+
+    def pinned_names(self):
+        """Names of the tensors that are fp32 whatever the model is."""
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        return [name for name, tensor in tensors for each in self.token_router.pinned() if tensor is each]
+
+    def _apply(self, fn, recurse=True):
+        return super()._apply(keeping(fn, self.token_router.pinned()), recurse)
 
     def forward(self, x, padding_mask=None):
         tokens = x.flatten(0, -2)
-        _, weights, indices = self.gate(tokens, None if padding_mask is None else padding_mask.flatten().bool())
+        router = follow(self, self._router)
+        _, weights, indices = router(tokens, None if padding_mask is None else padding_mask.flatten().bool())
         y = self._routed(tokens, indices, weights).view_as(x)
         return self._with_shared(x, y) if self.config.shared_width else y
 
     def _routed(self, tokens, indices, weights):
         if self.config.moe_latent_size:
-            tokens = self.fc1_latent_proj(tokens)
-        experts = self.experts if self.dispatcher is None else partial(self.dispatcher, self.experts)
+            tokens = follow(self, self.names.latent_in)(tokens)
+        experts = follow(self, self.names.experts)
+        if self.dispatcher is not None:
+            experts = partial(self.dispatcher, experts)
         y = experts(tokens, indices, weights)
         if self.config.moe_latent_size:
-            y = self.fc2_latent_proj(y)
+            y = follow(self, self.names.latent_out)(y)
         return y if self.config.routed_scale == 1.0 else y * self.config.routed_scale
 
     def _with_shared(self, x, y):
-        shared = self.shared_experts(x)
+        shared = follow(self, self.names.shared)(x)
         if self.config.shared_expert_gate:
-            shared = torch.sigmoid(self.shared_expert_gate(x)) * shared
+            shared = torch.sigmoid(follow(self, self.names.shared_gate)(x)) * shared
         y = y + shared
         return y if self.config.shared_combine == "sum" else y / 2

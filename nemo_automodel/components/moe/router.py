@@ -6,56 +6,104 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.functional import softcap
+from nemo_automodel.components.moe.paths import place
+
+
+def keeping(fn, pinned):
+    """`fn` of tensors, as nn.Module applies it, but that some keep their dtype."""
+
+    def keep(tensor):
+        moved = fn(tensor)
+        if moved.dtype != tensor.dtype and any(tensor is each for each in pinned):
+            return tensor.to(moved.device)
+        return moved
+
+    return keep
+
+
+class RouterLinear(nn.Linear):
+    """x [T, D] -> logits [T, E], in the dtype of x."""
+
+    def forward(self, x):
+        return project(x, self.weight, self.bias)
+
+
+def project(x, weight, bias):
+    """The product in the dtype of x, whatever autocast says."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 class Router(nn.Module):
     """x [T, D] -> logits [T, E], weights [T, k], chosen experts [T, k].
 
-    Parameters `weight` [E, D], `bias` [E] where `router_bias`; buffer `e_score_correction_bias` [E] where
-    `correction_bias`. What is pinned to fp32 stays so under `.to(dtype)`. `load` counts the choices of each expert
-    while training, None before the first; `update_moe_gate_bias` and metrics read it.
+    Parameters `weight` [E, D], `bias` [E] where `router_bias`; with a `projection` they are those of a linear layer of
+    that name. `correction_bias` [E], None where the config has none, is a buffer: `e_score_correction_bias`, or what
+    `hold_correction_bias` was told. What is pinned to fp32 stays so under `.to(dtype)`. `load` counts the choices of
+    each expert while training, None before the first; `update_moe_gate_bias` and metrics read it.
     """
 
-    def __init__(self, config, backend=None):
+    def __init__(self, config, backend=None, projection=None):
         super().__init__()
-        self.config = config
+        self.config, self.projection = config, projection
         self.num_experts, self.top_k = config.n_routed_experts, config.n_activated_experts
         self.gate_precision = getattr(torch, getattr(backend, "gate_precision", None) or "", None)
-        dtype = torch.float32 if config.gate_pinned else config.dtype
-        self.weight = nn.Parameter(torch.empty(self.num_experts, config.dim, dtype=dtype), config.train_gate)
-        if config.router_bias:
-            self.bias = nn.Parameter(torch.empty(self.num_experts, dtype=dtype), config.train_gate)
-        else:
-            self.register_parameter("bias", None)
-        dtype = torch.float32 if config.correction_bias_pinned else config.dtype
-        bias = torch.zeros(self.num_experts, dtype=dtype) if config.correction_bias else None
-        self.register_buffer("e_score_correction_bias", bias)
+        self._declare(torch.float32 if config.gate_pinned else config.dtype)
+        self.hold_correction_bias(self, "e_score_correction_bias")
         self.load = None
 
-    def initialize(self, std):
-        init.normal_(self.weight, mean=0.0, std=std)
-        if self.bias is not None:
-            init.normal_(self.bias, mean=0.0, std=std)
-        if self.e_score_correction_bias is not None:
-            init.zeros_(self.e_score_correction_bias)
+    def _declare(self, dtype):
+        linear = RouterLinear(self.config.dim, self.num_experts, bias=self.config.router_bias, dtype=dtype)
+        for parameter in linear.parameters():
+            parameter.requires_grad_(self.config.train_gate)
+        if self.projection is None:
+            self.register_parameter("weight", linear.weight)
+            self.register_parameter("bias", linear.bias)
+        else:
+            self.add_module(self.projection, linear)
+
+    def hold_correction_bias(self, module, path, rows=0):
+        """Keeps the correction bias at a path from a module: [E], or [1, E] where checkpoints have a row of it."""
+        if hasattr(self, "_correction"):
+            holder, name = self._correction
+            delattr(holder, name)
+        dtype = torch.float32 if self.config.correction_bias_pinned else self.config.dtype
+        shape = (rows, self.num_experts) if rows else (self.num_experts,)
+        bias = torch.zeros(shape, dtype=dtype) if self.config.correction_bias else None
+        self._correction = place(module, path, bias)  # in a tuple, as what holds it may be above
 
     @property
+    def correction_bias(self):
+        holder, name = self._correction
+        bias = getattr(holder, name)
+        return None if bias is None else bias.view(-1)
+
+    def raise_correction_bias(self, dtype):
+        """Gives the correction bias another dtype, with the same values."""
+        holder, name = self._correction
+        setattr(holder, name, getattr(holder, name).to(dtype))
+
+    @property
+    def linear(self):
+        """What holds weight and bias."""
+        return self if self.projection is None else getattr(self, self.projection)
+
+    def initialize(self, std):
+        for parameter in (self.linear.weight, self.linear.bias):
+            if parameter is not None:
+                init.normal_(parameter, mean=0.0, std=std)
+        if self.correction_bias is not None:
+            init.zeros_(self.correction_bias)
+
     def pinned(self):
-        """Names of the tensors that are fp32 whatever the model is."""
-        names = [name for name in ("weight", "bias") if self.config.gate_pinned and getattr(self, name) is not None]
-        has_correction = self.e_score_correction_bias is not None
-        return [*names, "e_score_correction_bias"] if has_correction and self.config.correction_bias_pinned else names
+        """The tensors that are fp32 whatever the model is."""
+        found = [self.linear.weight, self.linear.bias] if self.config.gate_pinned else []
+        holder, name = self._correction
+        found += [getattr(holder, name)] if self.config.correction_bias_pinned else []
+        return [tensor for tensor in found if tensor is not None]
 
     def _apply(self, fn, recurse=True):
-        pinned = [getattr(self, name) for name in self.pinned]
-
-        def keep(tensor):
-            moved = fn(tensor)
-            if moved.dtype != tensor.dtype and any(tensor is each for each in pinned):
-                return tensor.to(moved.device)
-            return moved
-
-        return super()._apply(keep, recurse)
+        return super()._apply(keeping(fn, self.pinned()), recurse)
 
     def forward(self, x, padding_mask=None):
         """padding_mask [T], True at tokens: the choices of padding are the id E, which no expert has."""
@@ -70,10 +118,9 @@ class Router(nn.Module):
 
     def logits(self, x):
         """[T, E], in the dtype that `gate_dtype` (or the backend's `gate_precision`) says."""
-        dtype = self.gate_precision or (torch.float32 if self.config.gate_dtype == "float32" else self.weight.dtype)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.to(dtype), self.weight.to(dtype), bias)
+        wide = torch.float32 if self.config.gate_dtype == "float32" else self.linear.weight.dtype
+        x = x.to(self.gate_precision or wide)
+        return project(x, self.weight, self.bias) if self.projection is None else self.linear(x)
 
     def _scorable(self, logits):
         if self.config.gate_dtype == "score" and logits.dtype != torch.float64:
@@ -98,12 +145,12 @@ class Router(nn.Module):
     @property
     def _chooses_raw(self):
         """Whether experts are chosen by nothing but what their weights come from."""
-        return self.e_score_correction_bias is None and not self.config.grouped
+        return self.correction_bias is None and not self.config.grouped
 
     def _candidates(self, scores):
         """Scores (or logits) to choose by: with the correction bias, and outside of the best groups `group_masked`."""
-        if self.e_score_correction_bias is not None:
-            scores = scores + self.e_score_correction_bias
+        if self.correction_bias is not None:
+            scores = scores + self.correction_bias
         if not self.config.grouped:
             return scores
         groups = scores.unflatten(1, (self.config.n_expert_groups, -1))
@@ -171,6 +218,6 @@ class _Routers(dict):
 ROUTERS = _Routers(softmax=SoftmaxRouter, sigmoid=SigmoidRouter, sparsemixer=SparseMixerRouter)
 
 
-def make_router(config, backend=None):
+def make_router(config, backend=None, projection=None):
     """The router of a MoEConfig. Raises KeyError, with the known names, for an unknown `score_func`."""
-    return ROUTERS[config.score_func](config, backend)
+    return ROUTERS[config.score_func](config, backend, projection)

@@ -36,7 +36,7 @@ def configure_training(model, fields):
         if not isinstance(module, Router):
             continue
         if moving and module.config.correction_bias:
-            module.e_score_correction_bias = module.e_score_correction_bias.to(torch.float32)
-        for parameter in (module.weight, module.bias) if "train_gate" in fields else ():
+            module.raise_correction_bias(torch.float32)
+        for parameter in (module.linear.weight, module.linear.bias) if "train_gate" in fields else ():
             if parameter is not None:
                 parameter.requires_grad_(fields["train_gate"])

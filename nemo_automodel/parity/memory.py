@@ -1,0 +1,60 @@
+"""Names in memory: adapters, plans and state dicts address modules and parameters by those of the reference's class."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from nemo_automodel.components.moe.router import RouterLinear
+from nemo_automodel.parity.compare import Check, exact
+from nemo_automodel.parity.state_dict import differences
+
+LEVEL = "memory"
+
+
+OLDER = {  # what transformers' classes called some tensors before 5.18, and how newer ones do
+    "experts.fc1.weight": "experts.gate_up_proj",
+    "experts.fc2.weight": "experts.down_proj",
+}
+
+
+def compare(reference: nn.Module, ours: nn.Module) -> list[Check]:
+    """Both hold the same weights; `ours` on the split backend."""
+    theirs = {renamed(name): tensor for name, tensor in _as_linear(reference).items()}
+    checks = [exact(LEVEL, "tensors in memory are the reference's", differences(ours.state_dict(), theirs))]
+    if theirs.keys() == reference.state_dict().keys():  # else it is an older class
+        checks.append(exact(LEVEL, "modules are the reference's", _changes(modules(ours), modules(reference))))
+    return checks
+
+
+def _as_linear(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Its state dict; matrices of GPT-2's Conv1D as of the linear layers that ours are, which adapters fit alike."""
+    turned = {f"{path}.weight" for path, module in model.named_modules() if isinstance(module, Conv1D)}
+    return {name: tensor.t() if name in turned else tensor for name, tensor in model.state_dict().items()}
+
+
+def renamed(name: str) -> str:
+    """A name of an older transformers as newer ones have it."""
+    for older, newer in OLDER.items():
+        if name.endswith(f".{older}"):
+            return name.removesuffix(older) + newer
+    return name
+
+
+def modules(model: nn.Module) -> dict[str, str]:
+    """The modules with tensors of their own, and what adapters see in them."""
+    owners = {name.rpartition(".")[0] for name in model.state_dict()}
+    return {name: _kind(module) for name, module in model.named_modules() if name in owners}
+
+
+def _kind(module: nn.Module) -> str:
+    """Adapters wrap linear layers that give one tensor; of other modules they ask how stacked parameters lie."""
+    if type(module).forward in (nn.Linear.forward, Conv1D.forward, RouterLinear.forward):
+        return "linear"
+    return "transposed" if getattr(module, "is_transposed", False) else "parameters"
+
+
+def _changes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    return [f"{name} is {ours.get(name, 'missing')}, not {theirs.get(name, 'there')}" for name in names]
