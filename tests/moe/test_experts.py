@@ -7,7 +7,14 @@ from torch.nn import functional as F
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.moe import avx512, blockwise
 from nemo_automodel.components.moe.config import MoEConfig
-from nemo_automodel.components.moe.experts import EXPERTS, GroupedExperts, GroupedExpertsDeepEP, GroupedExpertsTE
+from nemo_automodel.components.moe.experts import (
+    EXPERTS,
+    FlatExperts,
+    GroupedExperts,
+    GroupedExpertsDeepEP,
+    GroupedExpertsTE,
+    TransposedExperts,
+)
 from nemo_automodel.components.moe.grouping import group
 
 RUNNABLE = [name for name in EXPERTS if name != "avx512" or avx512.why_not(torch.bfloat16) is None]
@@ -42,6 +49,53 @@ def inputs(indices, dtype=torch.float32):
     torch.manual_seed(1)
     indices = torch.as_tensor(indices)
     return torch.randn(len(indices), 16).to(dtype), indices, torch.rand(indices.shape).to(dtype)
+
+
+def laid(storage, rows):
+    """The weights of GroupedExperts in experts that lay them otherwise."""
+    made = storage(rows.config, BackendConfig(experts="loop"))
+    up, down = rows.get_parameter(rows.up_name).detach(), rows.down_proj.detach()
+    if isinstance(made, FlatExperts):
+        parts = [*up.chunk(len(dict(made.named_parameters())) - 1, dim=1), down.transpose(1, 2)]
+        tensors = {name: part.flatten(0, 1) for (name, _), part in zip(made.named_parameters(), parts, strict=True)}
+    else:
+        tensors = {name: tensor.transpose(1, 2) for name, tensor in ((rows.up_name, up), ("down_proj", down))}
+        tensors |= {name: bias.detach() for name, bias in rows.named_parameters() if name.endswith("_bias")}
+    made.load_state_dict(tensors)
+    return made
+
+
+FLAT = FlatExperts.named("w1", "v1", "w2", turned=("w2",))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("storage", [TransposedExperts, FLAT], ids=["transposed", "flat"])
+def test_how_weights_lie_changes_nothing(storage, implementation):
+    """Outputs and gradients, which lie as their parameters do: an optimiser reads both side by side."""
+    form = FORMS["gated" if storage is FLAT else "biased"]
+    rows = experts("loop", **form)
+    made = laid(storage, rows)
+    made.implementation = made._implementation(implementation)
+    given = inputs(CHOICES["spread"])
+    wanted = results(rows, *given)
+    found = results(made, *given)
+    for name in ("y", "x", "weights"):
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-4)
+    for parameter in made.parameters():
+        assert parameter.grad.stride() == parameter.stride()
+    rows.load_state_dict({name: parameter.grad for name, parameter in rows.named_parameters()})
+    for name, parameter in laid(storage, rows).named_parameters():
+        torch.testing.assert_close(found[name], parameter.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_interleaved_blocks_are_gate_and_up():
+    made, blocks = experts("loop"), experts("loop", expert_blocks=48)
+    with torch.no_grad():
+        gate_up = torch.stack(made.gate_up_proj.chunk(2, dim=1), dim=2).flatten(1, 2)
+        blocks.gate_up_proj.copy_(gate_up)
+        blocks.down_proj.copy_(made.down_proj)
+    given = inputs(CHOICES["spread"])
+    torch.testing.assert_close(blocks(*given), made(*given))
 
 
 def test_how_a_tokens_experts_are_added_rounds_and_nothing_else():

@@ -12,6 +12,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from nemo_automodel.components.models.common.attention import Attention
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
 from nemo_automodel.components.models.common.cross_entropy import (
     LARGE_VOCABULARY,
     chunked_cross_entropy,
@@ -65,19 +66,14 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
             if hasattr(module, "bind"):
                 module.bind(self.backend)
 
-    @torch.no_grad()
     def split_projections(self):
-        """Unpacks packed projections, in place: adapters attach to modules by their Hugging Face names. Drops hooks."""
-        backend = replace(self.backend, projections="split")
-        if backend == self.backend:
-            return
-        with torch.device("meta"):
-            split = type(self)(self.config, backend).train(self.training)
-        split.load_state_dict(self.state_dict_adapter.to_hf(self.state_dict()), strict=False, assign=True)
-        for name, child in split.named_children():
-            setattr(self, name, child)
-        self.backend = backend
-        self.tie_weights()
+        """Unpacks packed projections, in place: names in memory are those of transformers' class then."""
+        for module in self.modules():
+            if isinstance(module, PackingMixin) and module.packed:
+                module.unpack()
+        for module in self.modules():
+            if isinstance(module, Decoder):
+                module.backend = replace(module.backend, projections="split")
 
     def add_adapter(self, *args, **kwargs):
         self.split_projections()

@@ -4,10 +4,11 @@ from torch import nn
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.backend import BackendConfig
-from nemo_automodel.components.models.common.checkpoint.rules import packed_name
+from nemo_automodel.components.models.common.checkpoint.rules import PackGateUp, ReorderGateUp, packed_name
+from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
 
 
-class CombinedGateUpMLP(nn.Module):
+class CombinedGateUpMLP(PackingMixin, nn.Module):
     """down(activation(gate(x)) * up(x)): [B, S, H] -> [B, S, H].
 
     width, activation, bias: `config.intermediate_size`, `config.hidden_act` and `config.mlp_bias` (if it has one) where
@@ -36,30 +37,33 @@ class CombinedGateUpMLP(nn.Module):
         width = config.intermediate_size if width is None else width
         bias = getattr(config, "mlp_bias", False) if bias is None else bias
         gate, up, down = map(bool, biases or (bias, bias, bias))
-        self.packed = BackendConfig.of(backend).packed and packed is not False and gate == up
-        self._order = ("gate", "up") if self.packed else order
-        self._names = tuple(names)
-        if fused:
-            self._gate_up_name = packed_name(fused) if self.packed else fused
-        else:
-            self._gate_up_name = "gate_up_proj" if self.packed else None
-        if self._gate_up_name:
-            self._blocks = width if self.packed else groups
-            self.add_module(self._gate_up_name, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
+        packs = BackendConfig.of(backend).packed and packed is not False and gate == up
+        self._order, self._blocks, self._names, self._fused = order, groups, tuple(names), fused
+        if packs:
+            self._setup_packed(config.hidden_size, width, gate)
+        elif fused:
+            self.add_module(fused, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
         else:
             self.add_module(names[0], nn.Linear(config.hidden_size, width, bias=gate))
             self.add_module(names[1], nn.Linear(config.hidden_size, width, bias=up))
         self.add_module(names[2], nn.Linear(width, config.hidden_size, bias=down))
         self.act_fn = ACT[config.hidden_act if activation is None else activation]
 
+    def _setup_packed(self, hidden_size, width, bias):
+        if self._fused:
+            rule = ReorderGateUp("", self._blocks, order=self._order)
+            self.setup_packing(packed_name(self._fused), rule, hidden_size, {self._fused: 2 * width}, bias)
+        else:
+            parts = self._names[:2]
+            self.setup_packing("gate_up_proj", PackGateUp("", parts), hidden_size, dict.fromkeys(parts, width), bias)
+
     def compute_gate_up(self, x):
         """[B, S, H] -> gate and up, [B, S, I] each."""
-        if self._gate_up_name is None:
-            return self.get_submodule(self._names[0])(x), self.get_submodule(self._names[1])(x)
-        y = self.get_submodule(self._gate_up_name)(x)
         if self.packed:
-            return y.unflatten(-1, (-1, 2)).unbind(-1)
-        parts = y.unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
+            return self.packed_product(x).unflatten(-1, (-1, 2)).unbind(-1)
+        if self._fused is None:
+            return self.get_submodule(self._names[0])(x), self.get_submodule(self._names[1])(x)
+        parts = self.get_submodule(self._fused)(x).unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
         gate, up = (parts[self._order.index(part)].flatten(-2) for part in ("gate", "up"))
         return gate, up
 

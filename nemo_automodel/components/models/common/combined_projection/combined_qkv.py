@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nemo_automodel.components.models.common.checkpoint.rules import packed_name
+from nemo_automodel.components.models.common.checkpoint.rules import PackQKV, ReorderQKV, packed_name
+from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,10 @@ class QKVLayout:
                 raise ValueError(f"QKVLayout: {self.groups} groups do not divide the {count} rows of {part}")
 
 
-class CombinedQKVAttentionMixin:
+class CombinedQKVAttentionMixin(PackingMixin):
     """`setup_qkv_projection` chooses the storage, `compute_qkv` hides it. Expects `self.backend`."""
+
+    _fused = None
 
     def setup_qkv_projection(
         self,
@@ -62,29 +65,47 @@ class CombinedQKVAttentionMixin:
             "k": num_key_value_heads * head_dim,
             "v": num_key_value_heads * v_head_dim,
         }
-        self.packed = self.backend.packed and packed is not False and len(set(biases)) == 1
-        self._qkv_names = tuple(names)
-        if self.packed or fused:
-            name = packed_name(fused) if fused and layout and self.packed else fused or "qkv_proj"
-            self._setup_one(hidden_size, rows, biases, name, layout, num_key_value_heads)
+        self._qkv_names, self._qkv_name = tuple(names), None
+        packs = self.backend.packed and packed is not False and len(set(biases)) == 1
+        grouped = QKVLayout(groups=num_key_value_heads)
+        if fused:
+            self._setup_fused(hidden_size, rows, biases, fused, layout or grouped, packs and layout is not None)
+        elif packs:
+            queries = self.num_key_value_groups * (2 if gated else 1)
+            rule = PackQKV("", queries, head_dim, self._qkv_names, v_head_dim=v_head_dim)
+            self._lay_out("qkv_proj", grouped, rows)
+            self.setup_packing("qkv_proj", rule, hidden_size, dict(zip(names, rows.values(), strict=True)), biases[0])
         else:
-            self._qkv_name = None
             for name, count, flag in zip(names, rows.values(), biases, strict=True):
                 self.add_module(name, nn.Linear(hidden_size, count, bias=flag))
 
-    def _setup_one(self, hidden_size, rows, biases, name, layout, num_key_value_heads):
-        grouped = QKVLayout(groups=num_key_value_heads)
-        layout = grouped if self.packed else layout or grouped
+    def _setup_fused(self, hidden_size, rows, biases, fused, layout, packs):
+        """One matrix as it is stored, or with its rows grouped per KV head; `_fused` is how it lies unpacked."""
+        self._fused = fused, layout, rows
+        self._lay_out(*self._fused)
+        total = sum(rows.values())
+        if not packs:
+            self.add_module(fused, nn.Linear(hidden_size, total, bias=any(biases)))
+            return
+        rule = ReorderQKV("", layout.parts, layout.groups, self.num_key_value_groups, self.head_dim)
+        self._lay_out(packed_name(fused), QKVLayout(groups=rows["k"] // self.head_dim), rows)
+        self.setup_packing(packed_name(fused), rule, hidden_size, {fused: total}, biases[0])
+
+    def _lay_out(self, name, layout, rows):
         layout.check(rows)
         self._qkv_name, self._qkv_parts = name, layout.parts
         self._qkv_widths = tuple(rows[part] // layout.groups for part in layout.parts)
-        self.add_module(name, nn.Linear(hidden_size, sum(rows.values()), bias=any(biases)))
+
+    def unpacked(self):
+        self._qkv_name = None
+        if self._fused:
+            self._lay_out(*self._fused)
 
     def compute_qkv(self, x):
         """[B, S, H] -> q [B, S, N * D] (twice as wide with gates), k [B, S, K * D], v [B, S, K * E]."""
         if self._qkv_name is None:
             return tuple(self.get_submodule(name)(x) for name in self._qkv_names)
-        y = self.get_submodule(self._qkv_name)(x)
+        y = self.packed_product(x) if self.packed else self.get_submodule(self._qkv_name)(x)
         groups = y.unflatten(-1, (-1, sum(self._qkv_widths))).split(self._qkv_widths, dim=-1)
         q, k, v = (groups[self._qkv_parts.index(part)].flatten(-2) for part in "qkv")
         return q, k, v

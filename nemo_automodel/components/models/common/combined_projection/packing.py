@@ -1,0 +1,101 @@
+"""A packed matrix and the linear layers that it stands for, which are there by name and unpack it when they are needed.
+
+Adapters, quantisers and kernels' patches find linear layers by the names of the checkpoint. In a packed model they find
+`Part`s; whoever reads the weight of one, or calls it, takes the packed matrix apart.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import initialization as init
+
+
+class PackedLinear(nn.Module):
+    """x [..., A] -> [..., B], as a linear layer; not one by its class, as tools that replace those go by its parts."""
+
+    def __init__(self, in_features, out_features, bias):
+        super().__init__()
+        linear = nn.Linear(in_features, out_features, bias)
+        self.register_parameter("weight", linear.weight)
+        self.register_parameter("bias", linear.bias)
+
+    def initialize(self, std):
+        init.normal_(self.weight, mean=0.0, std=std)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+
+class Part(nn.Linear):
+    """A linear layer whose rows lie in a packed matrix of `owner`, until somebody asks for them."""
+
+    def __init__(self, owner, in_features, out_features):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = in_features, out_features
+        self.owner = (owner,)  # in a tuple: no submodule
+
+    def initialize(self, std):
+        """What it stands for is initialised by itself."""
+
+    def __getattr__(self, name):
+        if name in ("weight", "bias") and name not in self.__dict__.get("_parameters", {}):
+            self.owner[0].unpack()
+            return getattr(self, name)  # of a linear layer now
+        return super().__getattr__(name)
+
+    def become_linear(self, weight, bias):
+        del self.owner
+        self.__class__ = nn.Linear
+        self.register_parameter("weight", weight)
+        self.register_parameter("bias", bias)
+
+    def extra_repr(self):
+        return f"in_features={self.in_features}, out_features={self.out_features}, packed"
+
+
+class PackingMixin:
+    """A module that may hold one packed matrix in the place of several linear layers."""
+
+    packed = was_packed = False
+    _packing = None  # name of the packed matrix, its rule, names of the parts
+
+    def setup_packing(self, name, rule, in_features, rows, bias):
+        """Makes the packed matrix, and a part for each entry of `rows` {name: number of rows}, as the rule has them."""
+        self.add_module(name, PackedLinear(in_features, sum(rows.values()), bias))
+        for part, count in rows.items():
+            self.add_module(part, Part(self, in_features, count))
+        self.packed, self._packing = True, (name, rule, tuple(rows))
+
+    def packed_product(self, x):
+        """What the packed matrix makes of x. Raises RuntimeError where one of its parts was replaced unseen."""
+        name, _, parts = self._packing
+        for part in parts:
+            if type(self._modules[part]) is not Part:
+                kind = type(self._modules[part]).__name__
+                raise RuntimeError(
+                    f"{part} was replaced by a {kind}, which the packed {name} would bypass: build the model with "
+                    "backend.projections 'split', or call split_projections() before"
+                )
+        return self._modules[name](x)
+
+    @torch.no_grad()
+    def unpack(self):
+        """Takes the packed matrix apart, in place; its parts are linear layers then."""
+        name, rule, parts = self._packing
+        packed = self._modules.pop(name)
+        pieces = [_pieces(rule, tensor, len(parts)) for tensor in (packed.weight, packed.bias)]
+        for part, weight, bias in zip(parts, *pieces, strict=True):
+            self._modules[part].become_linear(weight, bias)
+        self.packed, self.was_packed, self._packing = False, True, None
+        self.unpacked()
+
+    def unpacked(self):
+        """Called once the parts are linear layers."""
+
+
+def _pieces(rule, tensor, count):
+    if tensor is None:
+        return [None] * count
+    return [nn.Parameter(piece.clone(), tensor.requires_grad) for (piece,) in rule.save(tensor)]
