@@ -29,7 +29,7 @@ def test_a_checkpoint_is_proven(capsys, checkpoint):
     assert document["first_difference"] is None
     assert {result["backend"] for result in document["results"]} == {"split", "packed"}
     levels = {check["level"].partition(",")[0] for result in document["results"] for check in result["checks"]}
-    assert levels == {"state dict", "components", "end to end", "components in bf16", "bf16"}
+    assert levels == {"state dict", "memory", "components", "end to end", "components in bf16", "bf16"}
 
 
 def test_the_table_names_what_differs(capsys, checkpoint, monkeypatch):
