@@ -9,6 +9,7 @@ from typing import Any, cast
 
 TABLE = Path(__file__).with_name("config_fields.json")
 ABSENT = object()
+ABOUT = "releases"  # the line that is no class
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,10 @@ class ConfigClass:
     `derived` are properties and what the class computes whatever it is given: readable, never written. `nested` are
     fields that hold a config of their own; other mappings (`rope_parameters`) are open. `published` are fields that no
     class declares but the reference reads where a config.json file carries them (`head_dim`).
+
+    `fields` are those that every release of transformers has that the table spans, so that what is generated reads them
+    wherever it runs; `newer` are those that only the newest has. `lender` is the model of another family that
+    transformers runs the checkpoints with.
     """
 
     name: str
@@ -28,6 +33,8 @@ class ConfigClass:
     derived: frozenset[str] = frozenset()
     nested: frozenset[str] = frozenset()
     published: frozenset[str] = frozenset()
+    newer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lender: str | None = None
 
     @classmethod
     def from_declaration(
@@ -82,7 +89,7 @@ class ConfigClass:
 
 
 class ConfigTable:
-    """The config classes of the transformers version that the table was written with."""
+    """The config classes of the releases of transformers that the table was written with, the newest and the oldest."""
 
     def __init__(self, path: Path = TABLE) -> None:
         self._path = path
@@ -92,36 +99,73 @@ class ConfigTable:
     def _text(self) -> str:
         return self._path.read_text(encoding="utf-8")
 
+    @cached_property
+    def _about(self) -> Mapping[str, Any]:
+        """The first line: the releases, and the types whose class has another one."""
+        return self._line(ABOUT) or {"types": {}}
+
+    @property
+    def releases(self) -> str:
+        """Which releases the table was written with, as it is told."""
+        return f"{self._about['oldest']} to {self._about['newest']}"
+
     def get(self, class_name: str) -> ConfigClass | None:
         """The class of that name, or None where the table has none."""
         if class_name not in self._parsed:
-            start = self._text.find(f'\n"{class_name}":')
-            if start < 0:
+            row = self._line(class_name) if class_name != ABOUT else None
+            if row is None:
                 return None
-            line = self._text[start + 1 : self._text.index("\n", start + 1)]
-            self._parsed[class_name] = _config_class(class_name, json.loads(line[len(class_name) + 3 :].rstrip(",")))
+            self._parsed[class_name] = _config_class(class_name, row)
         return self._parsed[class_name]
 
     def for_model_type(self, model_type: str) -> ConfigClass | None:
-        """The class whose `model_type` this is, or None."""
+        """The class whose `model_type` this is, be it that of the text of a larger model; or None."""
         at = self._text.find(f':{{"model_type":{json.dumps(model_type)},')
         if at < 0:
-            return None
+            named = self._about["types"].get(model_type)
+            return None if named is None else self.get(named)
         return self.get(self._text[self._text.rindex("\n", 0, at) + 2 : at - 1])
 
     def __iter__(self) -> Iterator[str]:
-        return (line[1 : line.index('"', 1)] for line in self._text.splitlines() if line.startswith('"'))
+        return (line[1 : line.index('"', 1)] for line in self._lines())
 
     def model_types(self) -> Iterator[str]:
-        for line in self._text.splitlines():
-            if line.startswith('"'):
-                yield json.loads(line[line.index(":{") + 15 : line.index(",")])
+        yield from self._about["types"]
+        for line in self._lines():
+            yield json.loads(line[line.index(":{") + 15 : line.index(",")])
+
+    def _lines(self) -> Iterator[str]:
+        return (line for line in self._text.splitlines() if line.startswith('"') and not line.startswith(f'"{ABOUT}"'))
+
+    def _line(self, name: str) -> Mapping[str, Any] | None:
+        start = self._text.find(f'\n"{name}":')
+        if start < 0:
+            return None
+        line = self._text[start + 1 : self._text.index("\n", start + 1)]
+        return json.loads(line[len(name) + 3 :].rstrip(","))
 
 
 def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
     sets = {part: frozenset(row.get(part, ())) for part in ("derived", "nested", "published")}
+    newest, old = cast("dict[str, Any]", row["fields"]), cast("dict[str, Any]", row.get("oldest") or {})
+    absent = old.get("absent", ())
+    fields = {field: value for field, value in newest.items() if field not in absent}
+    for name_there, value in old.get("fields", {}).items():
+        if value is None and name_there in fields:  # None in one of them: a default that falls through in both
+            fields[name_there] = None
+    newer = {field: newest[field] for field in absent}
+    names = row.get("attribute_map", {})
+    if "attribute_map" in old:
+        names = dict(names.items() & (old["attribute_map"] or {}).items())
     return ConfigClass(
-        name, row["model_type"], tuple(row["architectures"]), row["fields"], row.get("attribute_map", {}), **sets
+        name,
+        row["model_type"],
+        tuple(row["architectures"]),
+        fields,
+        names,
+        newer=newer,
+        lender=row.get("lender"),
+        **sets,
     )
 
 

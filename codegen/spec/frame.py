@@ -35,6 +35,7 @@ REFERENCE = r"(transformers|tests\.reference(\.[A-Za-z]\w*)+):[A-Za-z]\w*"
 REFERENCE_CURE = "write transformers:Class or tests.reference.<module>:Class"
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+REFRESH = "for a newer transformers: python -m nemo_automodel.parity.config_fields"
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 _NAME = 64  # characters of a suggested name
 TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted")}
@@ -122,7 +123,8 @@ class FrameReader(Frozen):
             found = self.table.for_model_type(name) if name else None
             if found is None and name:
                 remedy = self._like(name) or "write config: transformers:<Class>, or {model_type, class, fields}"
-                self.refuse(self.root, "config", f"transformers has no model type '{cut(name)}'", remedy)
+                known = f"transformers {self.table.releases} has no model type '{cut(name)}'"
+                self.refuse(self.root, "config", known, f"{remedy}; {REFRESH}")
             return ConfigDeclaration(found.name if found else "", found.model_type if found else name), found
         if node.mapping is not None:
             return self.declared(node)
@@ -141,7 +143,8 @@ class FrameReader(Frozen):
         if found is None:
             near = nearest(class_name, self.table)
             remedy = f"did you mean '{near}'?" if near else "declare it: {model_type, class, fields}"
-            self.refuse(node, "config", f"transformers has no config class '{cut(class_name)}'", remedy)
+            known = f"transformers {self.table.releases} has no config class '{cut(class_name)}'"
+            self.refuse(node, "config", known, f"{remedy}; {REFRESH}")
         return ConfigDeclaration(class_name, found.model_type if found else ""), found
 
     def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
@@ -202,7 +205,11 @@ class FrameReader(Frozen):
             found = config.architectures if config is not None else ()
             if config is not None and not found:
                 remedy = f"write architecture: {config.name.removesuffix('Config')}ForCausalLM"
-                self.refuse(self.root, "architecture", f"{config.name} has no causal language model", remedy)
+                reason = f"{config.name} has no causal language model"
+                if config.lender is not None:  # transformers runs its checkpoints with the model of another family
+                    reason += f" of its own: transformers takes {config.lender}"
+                    remedy += f", and tests: {{reference: 'transformers:{config.lender}'}}"
+                self.refuse(self.root, "architecture", reason, remedy)
             return found
         items = node.items if node.items is not None else (node,)
         if not items:

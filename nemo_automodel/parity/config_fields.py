@@ -1,15 +1,18 @@
 """Writes `codegen/config_fields.json`: what the config classes of the installed transformers hold.
 
-The generator must know which fields a config class has without importing transformers. Run after an upgrade:
+The generator must know which fields a config class has without importing transformers. After an upgrade:
 
     python -m nemo_automodel.parity.config_fields
+
+The table holds the rows of the newest release and, beside a row, how it differs in the oldest (`config_rows.py`). Run
+with an oldest release that is another than before, the same command renews those differences.
 """
 
 import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ import transformers
 from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from nemo_automodel.components.models.common.releases import release
+from nemo_automodel.parity.config_rows import Table
 
 TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
 # Base-class fields that say nothing about an architecture.
@@ -38,17 +44,54 @@ def architectures() -> dict[str, tuple[str, ...]]:
     return {config: tuple(models) for config, models in found.items()}
 
 
+@cache
+def causal_types() -> dict[str, type[PreTrainedConfig]]:
+    """Model type -> config class, for every type of the auto mapping: of a larger model, the class of its text."""
+    found: dict[str, type[PreTrainedConfig]] = {}
+    for model_type, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
+        if model_type not in CONFIG_MAPPING or not isinstance(name, str):
+            continue
+        own, model = CONFIG_MAPPING[model_type], getattr(transformers, name)
+        is_text_of_own = model.config_class is not own and _package(model.config_class) == _package(own)
+        found[model_type] = model.config_class if is_text_of_own else own
+    return found
+
+
+def _package(config_class: type) -> str:
+    return config_class.__module__.rpartition(".")[0]
+
+
+@cache
+def lenders() -> dict[str, str]:
+    """Config class name -> the model of another family that transformers runs its checkpoints with."""
+    taken = architectures()
+    return {
+        config_class.__name__: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+        for model_type, config_class in causal_types().items()
+        if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type] not in taken.get(config_class.__name__, ())
+    }
+
+
 def config_classes() -> Iterator[type[PreTrainedConfig]]:
     """Every config class of a causal language model, and of a text decoder inside a larger model."""
-    causal = architectures()
-    for model_type in CONFIG_MAPPING:
-        config_class = CONFIG_MAPPING[model_type]
-        if config_class.__name__ in causal or _TEXT.search(model_type):
-            yield config_class
+    causal = {config_class.__name__ for config_class in causal_types().values()} | architectures().keys()
+    seen = dict.fromkeys(causal_types().values())
+    seen |= {
+        config_class: None
+        for model_type, config_class in ((name, CONFIG_MAPPING[name]) for name in CONFIG_MAPPING)
+        if config_class.__name__ in causal or _TEXT.search(model_type)
+    }
+    yield from seen
 
 
-def describe(config_class: type[PreTrainedConfig], models: tuple[str, ...] = ()) -> dict[str, Any] | None:
-    """One row of the table, or None where the class cannot be built without arguments."""
+def describe(
+    config_class: type[PreTrainedConfig], models: tuple[str, ...] = (), lender: str | None = None, trials: bool = True
+) -> dict[str, Any] | None:
+    """One row of the table, or None where the class cannot be built without arguments.
+
+    models: the causal models that take it. lender: the one of another family that runs its checkpoints.
+    trials: whether fields are found that the class computes whatever it is given, which takes most of the time.
+    """
     try:
         config = config_class()
     except Exception as error:  # a composite that needs its parts: it is no text decoder
@@ -62,8 +105,9 @@ def describe(config_class: type[PreTrainedConfig], models: tuple[str, ...] = ())
             fields[name] |= dict.fromkeys(_read_undeclared(config_class, name, getattr(config, name)))
     row: dict[str, Any] = {"model_type": config_class.model_type, "architectures": list(models), "fields": fields}
     optional = {
+        "lender": lender,
         "attribute_map": dict(config_class.attribute_map),
-        "derived": sorted((derived.keys() | _computed(config_class, own)) & fields.keys()),
+        "derived": sorted((derived.keys() | (_computed(config_class, own) if trials else set())) & fields.keys()),
         "nested": nested,
         "published": sorted(_read_with_default(config_class) - fields.keys() - config_class.attribute_map.keys()),
     }
@@ -107,7 +151,7 @@ def _json_values(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             value, inner = _json_values({k: v for k, v in vars(value).items() if k not in _COMMON})
             nested += [f"{name}.{part}" for part in inner]
         try:
-            fields[name] = json.loads(json.dumps(value))
+            fields[name] = json.loads(json.dumps(value, sort_keys=True))  # classes make some of their mappings of sets
         except TypeError:
             continue
     return {name: value for name, value in fields.items() if not name.startswith("base_model_")}, nested
@@ -131,19 +175,46 @@ def _modeling(config_class: type[PreTrainedConfig]) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("modeling_*.py")))
 
 
-def table_text(rows: dict[str, dict[str, Any]]) -> str:
-    """The file's text: one class a line, so that the generator parses only what it needs."""
-    lines = (f"{json.dumps(name)}:{json.dumps(row, separators=(',', ':'))}" for name, row in sorted(rows.items()))
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
 def build() -> dict[str, dict[str, Any]]:
-    """The whole table: class name -> row."""
-    causal = architectures()
-    rows = {c.__name__: describe(c, causal.get(c.__name__, ())) for c in config_classes()}
-    return {name: row for name, row in rows.items() if row is not None}
+    """The rows of the installed transformers: class name -> row."""
+    causal, lent = architectures(), lenders()
+    rows = {c.__name__: describe(c, causal.get(c.__name__, ()), lent.get(c.__name__)) for c in config_classes()}
+    return {name: row for name, row in sorted(rows.items()) if row is not None}
+
+
+def _with_refused(rows: dict[str, dict[str, Any]], known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows, with what was known of classes that are still there and cannot be built any more."""
+    refused = {c.__name__ for c in config_classes()} - rows.keys()
+    return rows | {name: known[name] for name in sorted(refused & known.keys())}
+
+
+def type_names(rows: Container[str]) -> dict[str, str]:
+    """Model types whose row is that of a class with another type."""
+    return {
+        model_type: config_class.__name__
+        for model_type, config_class in sorted(causal_types().items())
+        if config_class.model_type != model_type and config_class.__name__ in rows
+    }
+
+
+def refresh(path: Path = TABLE, installed: str = transformers.__version__) -> str:
+    """Renews the table at `path` from the installed transformers; returns what it did.
+
+    Raises ValueError for a release between the oldest and the newest of the table: it has no part in it.
+    """
+    old = Table.read(path)
+    if release(installed) >= release(old.newest):
+        rows = _with_refused(build(), old.rows)
+        table = Table(installed, old.oldest, type_names(rows), rows, old.oldest_rows())
+    elif release(installed) <= release(old.oldest) or old.oldest == old.newest:
+        table = Table(old.newest, installed, old.types, old.rows, build())
+    else:
+        raise ValueError(
+            f"transformers {installed} lies between {old.oldest} and {old.newest}: run it with one of them"
+        )
+    path.write_text(table.text(), encoding="utf-8")
+    return f"wrote {path.name}: transformers {table.oldest} to {table.newest}, {len(table.rows)} config classes"
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table_text(build()), encoding="utf-8")
-    print(f"wrote {TABLE}")
+    print(refresh())

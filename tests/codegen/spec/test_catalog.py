@@ -2,25 +2,21 @@
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from codegen.catalog import axes, axis
-from codegen.configs import table
 from codegen.spec.check import read_text
 from codegen.spec.keys import Section, keys
 from codegen.spec.language import MIXERS, MLPS, PARTS, READY_KINDS, Spec
 from codegen.spec.values import expression
 
-ROOT = Path(__file__).parents[3]
 # A kind of a section is covered by whatever stands inside that kind.
 CHOICES = [
     found
     for found in axes()
     if found.type == "choice" and not (found.name == "kind" and len(found.path) == 2 and found.unready_words)
 ]
-FRAMED = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
 
 
 def _classes(cls: type[Section]) -> set[type[Section]]:
@@ -99,28 +95,3 @@ def _structural(document: dict[str, object]) -> list[str]:
     except SpecError as error:
         return [str(problem) for problem in error.problems if "is not known" in problem.message]
     return []
-
-
-@pytest.fixture(scope="module")
-def classes() -> list[str]:
-    specs = [read_text((ROOT / f"specs/{name}.yaml").read_bytes(), name) for name in FRAMED]
-    return [spec.config.class_name for spec in specs if spec.config.fields is None]
-
-
-def test_the_config_table_equals_the_installed_transformers(classes: list[str]) -> None:
-    """For the classes of the models that are generated; a difference means that the table is older than the library."""
-    import transformers
-
-    from nemo_automodel.parity.config_fields import describe
-
-    committed = {name: json.loads(line) for name, line in _lines().items()}
-    for name in classes:
-        fresh = describe(getattr(transformers, name), tuple(committed[name]["architectures"]))
-        assert json.loads(json.dumps(fresh)) == committed[name], "run: python -m nemo_automodel.parity.config_fields"
-        assert committed[name]["architectures"], name
-
-
-def _lines() -> dict[str, str]:
-    text = (ROOT / "codegen/config_fields.json").read_text(encoding="utf-8")
-    assert json.loads(text).keys() == set(table())
-    return {line[1 : line.index('"', 1)]: line[line.index(":") + 1 :].rstrip(",") for line in text.splitlines()[1:-1]}

@@ -25,7 +25,8 @@ SCHEMA = jsonschema.Draft202012Validator(json_schema())
 # Problems that need the config class or what lies below an overlay, or stand inside an expression.
 OF_THE_CONFIG = (
     ": tests.tiny.",
-    "transformers has no",
+    "has no model type",
+    "has no config class",
     "has no causal",
     "no such field",
     "has no field",
