@@ -31,7 +31,9 @@ def _class_of(config, usual_names, text):
     transformers does, else by the architectures."""
     if target := resolve_beside(config):
         return target
-    named, usual = list(config.architectures or ()), usual_names.get(config.model_type)
+    named, usual = config.architectures or [], usual_names.get(config.model_type)
+    if not isinstance(named, (list, tuple)) or not all(isinstance(name, str) for name in named):
+        raise ValueError(f"{config.name_or_path}: config.json: architectures is {named!r}; it must be a list of names")
     own = [name for name in named if name not in usual_names.values() and resolve(name)]
     by_type = (text and resolve_type(config.model_type)) or (usual and resolve(usual))
     if own or (usual is None and not by_type):

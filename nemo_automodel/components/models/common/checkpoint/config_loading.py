@@ -1,9 +1,11 @@
 """Reads a config ahead of the weights, and keeps apart what belongs to the one and to the other."""
 
 from contextlib import contextmanager
+from types import NoneType
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoQuantizationConfig
 
 HUB_KEYS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token", "trust_remote_code")
 MODEL_KEYS = ("dtype", "attn_implementation", "experts_implementation", "quantization_config")
@@ -36,10 +38,16 @@ def naming_config(path):
     """Within, what transformers finds in reading a config becomes a ValueError that names the file."""
     try:
         yield
-    except (AttributeError, LookupError, TypeError, RecursionError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{path}: config.json is no config: {error}; mend the field, or fetch the file again"
-        ) from error
+    except ValueError as error:
+        raise naming(path, error) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, RecursionError, StrictDataclassError) as error:
+        text = f"{path}: config.json is no config: {error}; mend the field, or fetch the file again"
+        raise ValueError(text) from error
+
+
+def naming(place, error):
+    """The error itself where it names the place, or another that does."""
+    return error if str(place) in str(error) else ValueError(f"{place}: {error}")
 
 
 @contextmanager
@@ -72,6 +80,10 @@ def refuse_faulty_config(config, place):
         for field in AT_LEAST_ONE
         if (value := getattr(config, field, None)) is not None and _is_number(value) and value < 1
     ]
+    layers = getattr(config, "num_hidden_layers", None)
+    if _is_number(layers) and layers < 0:
+        faults.append(f"num_hidden_layers is {layers}; it must be 0 or more")
+    faults += _rope_faults(getattr(config, "rope_parameters", None) or {})
     heads, groups = (getattr(config, field, None) for field in ("num_attention_heads", "num_key_value_heads"))
     if not faults and _is_number(heads) and _is_number(groups) and heads % groups:
         faults.append(f"num_attention_heads {heads} is no multiple of num_key_value_heads {groups}")
@@ -87,6 +99,18 @@ def refuse_faulty_config(config, place):
         raise ValueError("\n".join([f"{place}: config.json describes no model", *(f"  {fault}" for fault in faults)]))
 
 
+def _rope_faults(parameters):
+    """Numbers and lists of them, in which a table of angles fails only when it is used."""
+    faults = []
+    for key, value in parameters.items():
+        numbers = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            faults += _rope_faults(value)
+        elif key not in ("rope_type", "type") and not all(isinstance(n, (int, float, NoneType)) for n in numbers):
+            faults.append(f"rope_parameters.{key} is {value!r}; it must be a number, or a list of them")
+    return faults
+
+
 def _quantization_faults(config):
     stated = getattr(config, "quantization_config", None)
     fields = stated.to_dict() if hasattr(stated, "to_dict") else stated
@@ -100,6 +124,23 @@ def _quantization_faults(config):
     block = fields.get("weight_block_size")
     if block is not None and not (isinstance(block, list) and block and all(type(n) is int and n > 0 for n in block)):
         return [f"quantization_config.weight_block_size is {block!r}; it must be a list of sizes"]
+    groups = fields.get("config_groups") or {}
+    if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
+        return [f"quantization_config.config_groups is {groups!r}; it must be a mapping of mappings"]
+    if not all(isinstance(group.get("weights") or {}, dict) for group in groups.values()):
+        return ["quantization_config.config_groups: weights must be a mapping"]
+    return _refused_by_transformers(stated, method)
+
+
+def _refused_by_transformers(stated, method):
+    if not isinstance(stated, dict) or method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        return []
+    try:
+        AutoQuantizationConfig.from_dict(dict(stated))
+    except ImportError:  # told when it is needed: some are decoded here without the package
+        return []
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return [f"quantization_config is none of {method}: {error}"]
     return []
 
 

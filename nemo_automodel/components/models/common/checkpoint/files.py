@@ -188,7 +188,7 @@ def pickled_tensors(paths):
     for path in paths:
         try:
             found.update(load_state_dict(path))
-        except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+        except (RuntimeError, EOFError, OSError, UnpicklingError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {error}; {AGAIN}, better as safetensors") from error
     if strange := [name for name, tensor in found.items() if not isinstance(tensor, torch.Tensor)]:
         raise ValueError(f"{path}: {strange[0]} is no tensor; save model.state_dict() alone")

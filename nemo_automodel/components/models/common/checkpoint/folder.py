@@ -10,10 +10,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from safetensors import SafetensorError
 
+from nemo_automodel.components.models.common.checkpoint.config_loading import naming
 from nemo_automodel.components.models.common.checkpoint.files import AGAIN, stored_tensors
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WEIGHTS = ("model.safetensors", INDICES[0], "pytorch_model.bin", INDICES[1])  # in the order in which they are taken
+
+MOST_LAYERS = 1000  # that are built, on meta, to be compared with the tensors
 
 
 class ConfigFault(ValueError):
@@ -27,6 +30,8 @@ def naming_faults(place, subfolder=""):
         yield
     except ConfigFault as error:
         raise ValueError(f"{place}: config.json describes no model: {error}") from error
+    except ValueError as error:
+        raise naming(place, error) from error
     except SafetensorError as error:
         with stored_tensors(sorted(Path(place or ".", subfolder).glob("*.safetensors"))):
             raise ValueError(f"{place}: a file cannot be read: {error}; {AGAIN}") from error
@@ -48,21 +53,44 @@ class BuildingFaults:
         raise ConfigFault(f"{kind.__name__}: {error}; mend the size or the type of the field") from error
 
 
-def refuse_broken_index(folder, subfolder="", variant=None):
+@contextmanager
+def naming_generation_config(place):
+    """Within, what transformers finds in generation_config.json becomes a ValueError that names it."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{place}: generation_config.json is no config: {error}; {AGAIN}, or take it away") from error
+
+
+def refuse_broken_index(folder, subfolder="", variant=None, layers=0):
     """Reads the index of shards that a folder would be loaded by; other sources than folders are none of ours.
 
-    Raises ValueError where it is no index, or where a shard that it names lies elsewhere or is not there.
+    Raises ValueError where it is no index, where a shard that it names lies elsewhere or is not there, or where there
+    are more `layers` than tensors, and than could be built.
     """
     if not os.path.isdir(folder or ""):
         return
     base = Path(folder, subfolder)
     index = next((base / name for name in WEIGHTS if (base / _varied(name, variant)).is_file()), None)
-    if index is None or index.name not in INDICES:
+    if index is None:
         return
     path = base / _varied(index.name, variant)
-    for name, shard in shards(path).items():
+    stored = _stored(path)
+    if (layers or 0) > max(len(stored), MOST_LAYERS):
+        raise ValueError(f"{path}: config.json has {layers} layers, and there are {len(stored)} tensors; mend it")
+    for name, shard in stored.items():
         if not (base / shard).is_file():
             raise ValueError(f"{path}: {name} is in {shard}, which is not there; fetch it")
+
+
+def _stored(path):
+    """{tensor: file} of the file by which a folder is loaded; of a pickle, nothing."""
+    if path.suffix == ".json":
+        return shards(path)
+    if path.suffix != ".safetensors":
+        return {}
+    with stored_tensors([path]) as found:
+        return dict.fromkeys(found, path.name)
 
 
 def shards(path):
