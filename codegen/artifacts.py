@@ -30,12 +30,14 @@ class RegistryEntry(Frozen):
         module: dotted module of the class.
         class_name: the class.
         config: (model_type, module, class) of a generated config class, or None.
+        model_type: the type that is this model's alone, or None where another model is the usual one of the type.
     """
 
     architectures: tuple[str, ...]
     module: str
     class_name: str
     config: tuple[str, str, str] | None = None
+    model_type: str | None = None
 
 
 class IndexRow(Frozen):

@@ -237,7 +237,8 @@ def _claims(item: Made) -> list[str]:
     claims = list(item.files)
     if item.registry is not None:
         claims += [f"architecture {name}" for name in item.registry.architectures]
-        claims += [f"model type {item.registry.config[0]}"] if item.registry.config else []
+        types = {item.registry.model_type, item.registry.config[0] if item.registry.config else None} - {None}
+        claims += [f"model type {name}" for name in types]
     return claims
 
 

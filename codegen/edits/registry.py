@@ -8,6 +8,7 @@ from codegen.errors import ConflictError
 from codegen.layout import MODELS, REGISTRY
 
 ARCHITECTURES = "MODEL_ARCH_MAPPING"
+TYPES = "MODEL_TYPE_MAPPING"
 CONFIGS = "_CUSTOM_CONFIG_REGISTRATIONS"
 _PACKAGE = MODELS.replace("/", ".") + "."
 
@@ -22,12 +23,15 @@ def updated(data: bytes, entries: Iterable[RegistryEntry], is_gone: Callable[[st
 
     Raises:
         SpecError: the file has a shape that cannot be edited.
-        ConflictError: an architecture is registered by hand to another module.
+        ConflictError: an architecture or a model type is registered by hand to another module.
     """
     listed = list(entries)
     architectures = {name: (entry.module, entry.class_name) for entry in listed for name in entry.architectures}
     configs = {entry.config[0]: entry.config[1:] for entry in listed if entry.config is not None}
     data = _edited(find(data, REGISTRY, ARCHITECTURES, pairs=True), architectures, is_gone)
+    if TYPES.encode() in data:  # a registry without it finds models by their architectures alone
+        types = {entry.model_type: (entry.module, entry.class_name) for entry in listed if entry.model_type is not None}
+        data = _edited(find(data, REGISTRY, TYPES, pairs=False), types, is_gone)
     if not configs and CONFIGS.encode() not in data:
         return data
     return _edited(find(data, REGISTRY, CONFIGS, pairs=False), configs, is_gone)

@@ -35,7 +35,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         architectures=loaded.architectures,
         title=prefix,
         summary=loaded.summary,
-        config=_config(loaded),
+        config=_config(loaded, config),
         attentions=tuple(plan for plan in layers.attentions if isinstance(plan, AttentionPlan)),
         latents=tuple(plan for plan in layers.attentions if isinstance(plan, LatentPlan)),
         mlps=tuple(plan for plan in layers.mlps if plan.class_name),
@@ -68,10 +68,11 @@ def _is_default(rules: tuple[str, ...]) -> bool:
     return spelled == tuple(normal(rule) for rule in DEFAULT)
 
 
-def _config(loaded: LoadedSpec) -> ConfigPlan:
+def _config(loaded: LoadedSpec, config: ConfigClass) -> ConfigPlan:
     declared = loaded.config
     if declared.fields is None:
-        return ConfigPlan("transformers", declared.class_name, declared.model_type)
+        owned = not config.architectures or loaded.architectures[0] == config.architectures[0]
+        return ConfigPlan("transformers", declared.class_name, declared.model_type, owned=owned)
     module = f"nemo_automodel.components.models.{loaded.name}.config"
     fields = tuple((name, repr(value)) for name, value in declared.fields.items())
     names = repr(dict(declared.attribute_map)) if declared.attribute_map else None

@@ -182,6 +182,7 @@ class ConfigPlan(NamedTuple):
     model_type: str
     fields: tuple[tuple[str, Code], ...] | None = None
     attribute_map: Code | None = None  # names that stand for other fields
+    owned: bool = True  # whether its model type means this model, and not one of transformers with the same config
 
 
 class ModelPlan(NamedTuple):

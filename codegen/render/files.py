@@ -47,4 +47,5 @@ def _registry(plan: ModelPlan) -> RegistryEntry:
     if plan.config.fields is not None:
         config = (plan.config.model_type, plan.config.module, plan.config.class_name)
     module = f"nemo_automodel.components.models.{plan.name}.model"
-    return RegistryEntry(plan.architectures, module, plan.architectures[0], config)
+    model_type = plan.config.model_type if plan.config.owned else None
+    return RegistryEntry(plan.architectures, module, plan.architectures[0], config, model_type)

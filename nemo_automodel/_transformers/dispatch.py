@@ -35,7 +35,7 @@ def _class_of(config, usual_names, text):
     if not isinstance(named, (list, tuple)) or not all(isinstance(name, str) for name in named):
         raise ValueError(f"{config.name_or_path}: config.json: architectures is {named!r}; it must be a list of names")
     own = [name for name in named if name not in usual_names.values() and resolve(name)]
-    by_type = (text and resolve_type(config.model_type)) or (usual and resolve(usual))
+    by_type = (text and resolve_type(config.model_type)) or _lent(usual, config)
     if own or (usual is None and not by_type):
         return next((target for name in [*own, *named] if (target := resolve(name))), None)
     others = [name for name in named if name in usual_names.values() or resolve(name)]
@@ -45,6 +45,13 @@ def _class_of(config, usual_names, text):
             f" that of {usual or by_type.__name__}; mend the one that is wrong"
         )
     return by_type or None
+
+
+def _lent(name, config):
+    """The generated class that transformers' mapping names, where the config is of its family: types whose checkpoints
+    transformers converts for the model of another one are left to transformers."""
+    target = resolve(name)
+    return target if target is not None and isinstance(config, target.config_class) else None
 
 
 def text_half(config):

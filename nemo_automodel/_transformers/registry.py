@@ -1,6 +1,6 @@
-"""Which module implements an architecture, and which config class a model type that transformers lacks.
+"""Which module implements an architecture or a model type, and which config class a type that transformers lacks.
 
-Both literals are edited in place by `codegen apply`; entries of other origin stay as they are.
+The literals are edited in place by `codegen apply`; entries of other origin stay as they are.
 """
 
 from collections import OrderedDict
@@ -53,6 +53,40 @@ _CUSTOM_CONFIG_REGISTRATIONS = {
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.config", "KimiK2Config"),
 }
 
+MODEL_TYPE_MAPPING = {
+    "aria_text": ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM"),
+    "baichuan": ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM"),
+    "cohere2": ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM"),
+    "cohere2_moe": ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM"),
+    "dbrx": ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM"),
+    "deepseek_v2": ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM"),
+    "deepseek_v3": ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM"),
+    "ernie4_5_moe": ("nemo_automodel.components.models.ernie4_5_moe.model", "Ernie4_5_MoeForCausalLM"),
+    "gemma2": ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM"),
+    "glm4_moe": ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM"),
+    "glm4_moe_lite": ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM"),
+    "gpt2": ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel"),
+    "gpt_neox": ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM"),
+    "gpt_oss": ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM"),
+    "granitemoe": ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM"),
+    "hunyuan_v1_moe": ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
+    "kimi_k2": ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM"),
+    "llama": ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM"),
+    "llama4_text": ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM"),
+    "minimax_m2": ("nemo_automodel.components.models.minimax_m2.model", "MiniMaxM2ForCausalLM"),
+    "mistral": ("nemo_automodel.components.models.mistral.model", "MistralForCausalLM"),
+    "mistral4": ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM"),
+    "mixtral": ("nemo_automodel.components.models.mixtral.model", "MixtralForCausalLM"),
+    "olmo2": ("nemo_automodel.components.models.olmo2.model", "Olmo2ForCausalLM"),
+    "olmoe": ("nemo_automodel.components.models.olmoe.model", "OlmoeForCausalLM"),
+    "phi3": ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM"),
+    "qwen2": ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM"),
+    "qwen2_moe": ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM"),
+    "qwen3": ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM"),
+    "qwen3_moe": ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM"),
+    "starcoder2": ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM"),
+}
+
 
 def resolve(architecture):
     """The class of a registered architecture, or None. A registered module that fails to import raises."""
@@ -63,9 +97,11 @@ def resolve(architecture):
 
 
 def resolve_type(model_type):
-    """The class of the package that is named after a model type, or None."""
-    package = f"nemo_automodel.components.models.{model_type}.model"
-    return next((resolve(name) for name, (module, *_) in MODEL_ARCH_MAPPING.items() if module == package), None)
+    """The class of a registered model type, or None; checkpoints of several types may name one architecture."""
+    if model_type not in MODEL_TYPE_MAPPING:
+        return None
+    module, name = MODEL_TYPE_MAPPING[model_type][:2]
+    return getattr(import_module(module), name)
 
 
 def resolve_beside(config):

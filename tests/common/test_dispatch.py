@@ -8,6 +8,8 @@ import torch
 import transformers as T
 
 from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel._transformers import registry
+from nemo_automodel._transformers.dispatch import choose
 from tests.common.outer_folders import TEXT
 
 EXPERTS = {"head_dim": 8, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
@@ -36,6 +38,20 @@ def test_the_model_type_decides_and_a_contradiction_is_said(said, tmp_path):
 def test_architectures_without_a_generated_class_of_the_type_do_not_decide():
     config = T.Gemma3TextConfig(**TEXT, head_dim=8, architectures=["LlamaForCausalLM"])
     assert type(NeMoAutoModelForCausalLM.from_config(config)) is T.Gemma3ForCausalLM
+
+
+class LentConfig(T.PreTrainedConfig):
+    model_type = "lent"
+
+
+@pytest.mark.parametrize("named", [None, ["LlamaForCausalLM"], ["LentForCausalLM"]])
+def test_a_type_comes_before_the_model_that_another_family_lends(named, monkeypatch):
+    """transformers names Llama for types with other names on disk: not ours, unless a spec has the type."""
+    config, usual = LentConfig(architectures=named), {"lent": "LlamaForCausalLM", "llama": "LlamaForCausalLM"}
+    assert choose(config, usual) == (None, config)
+    place = ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM")
+    monkeypatch.setitem(registry.MODEL_TYPE_MAPPING, "lent", place)
+    assert choose(config, usual)[0].__name__ == "Qwen2ForCausalLM"
 
 
 def test_other_heads_of_a_type_are_no_contradiction(said):

@@ -43,11 +43,14 @@ def resolve(architecture):
 '''
 
 
-def entry(name: str, *, config: bool = False, architectures: tuple[str, ...] = ()) -> RegistryEntry:
+def entry(
+    name: str, *, config: bool = False, architectures: tuple[str, ...] = (), typed: bool = False
+) -> RegistryEntry:
     class_name = f"{name.title()}ForCausalLM"
     module = f"{BASE}.{name}"
     declared = (name, f"{module}.config", f"{name.title()}Config") if config else None
-    return RegistryEntry(architectures or (class_name,), f"{module}.model", class_name, declared)
+    model_type = name if typed else None
+    return RegistryEntry(architectures or (class_name,), f"{module}.model", class_name, declared, model_type)
 
 
 def nothing_gone(path: str) -> bool:
@@ -72,6 +75,19 @@ def test_new_entries_stand_sorted_and_foreign_text_stays() -> None:
     assert (
         "".join(line for line in data.decode().splitlines(keepends=True) if line.rstrip("\n") not in added) == FOREIGN
     )
+
+
+TYPED = FOREIGN + '\nMODEL_TYPE_MAPPING = {\n    "gamma": ("some.where.gamma", "GammaForCausalLM"),\n}\n'
+
+
+def test_model_types_come_and_go_beside_the_architectures() -> None:
+    data = updated(TYPED.encode(), [entry("beta", typed=True), entry("zzz")], nothing_gone)
+    assert names(data, "MODEL_TYPE_MAPPING") == ["beta", "gamma"]
+    assert updated(data, [], lambda path: "/beta/" in path or "/zzz/" in path) == TYPED.encode()
+    with pytest.raises(ConflictError, match="MODEL_TYPE_MAPPING: 'gamma' is registered by hand"):
+        updated(TYPED.encode(), [entry("gamma", typed=True)], nothing_gone)
+    untyped = updated(FOREIGN.encode(), [entry("beta", typed=True)], nothing_gone)
+    assert b"MODEL_TYPE_MAPPING" not in untyped
 
 
 def test_second_edit_changes_nothing() -> None:
