@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from codegen import __version__
+
 _COMMON = {
     "--root": {
         "metavar": "DIR",
@@ -16,6 +18,7 @@ _COMMON = {
 def parser() -> argparse.ArgumentParser:
     """The parser; the namespace that it makes has `command` and the options by name."""
     top = argparse.ArgumentParser(prog="codegen", description="Generate model architectures from specs.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str, *common: str) -> argparse.ArgumentParser:

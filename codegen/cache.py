@@ -5,7 +5,11 @@ damaged one is rebuilt; and they are put in place by a rename, so runs may share
 """
 
 import os
+from contextlib import suppress
 from hashlib import sha256
+
+from codegen.fastpath import content
+from codegen.leftovers import sweep
 
 
 class Store:
@@ -24,33 +28,33 @@ class Store:
         if self._folder is None:
             return None
         try:
-            with open(os.path.join(self._folder, key), "rb") as file:
-                checksum, _, content = file.read().partition(b"\n")
+            checksum, _, found = content(os.path.join(self._folder, key)).partition(b"\n")
         except OSError:
             return None
-        return content if checksum == sha256(content).hexdigest().encode() else None
+        return found if checksum == sha256(found).hexdigest().encode() else None
 
-    def put(self, key: str, content: bytes) -> None:
-        """Remember `content` under `key`. A disk that refuses (full, read-only) costs only the memory."""
+    def put(self, key: str, value: bytes) -> None:
+        """Remember `value` under `key`. A disk that refuses (full, read-only) costs only the memory."""
         if self._folder is None:
             return
         temporary = os.path.join(self._folder, f"{key}.{os.getpid()}.tmp")
         try:
             os.makedirs(self._folder, exist_ok=True)
             with open(temporary, "wb") as file:
-                file.write(sha256(content).hexdigest().encode() + b"\n" + content)
+                file.write(sha256(value).hexdigest().encode() + b"\n" + value)
             os.replace(temporary, os.path.join(self._folder, key))
         except OSError:
             self._folder = None
+            with suppress(OSError):
+                os.unlink(temporary)
 
     def prune(self, used: set[str], spare: int) -> None:
         """Drop the least recently written entries that this run did not use, beyond `spare` of them."""
         if self._folder is None or not os.path.isdir(self._folder):
             return
+        sweep(self._folder)
         with os.scandir(self._folder) as entries:
             unused = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name not in used]
         for _, path in sorted(unused)[: max(0, len(unused) - spare)]:
-            try:
+            with suppress(OSError):  # another run dropped it, or something stands there that is no entry
                 os.unlink(path)
-            except FileNotFoundError:  # another run dropped it
-                continue

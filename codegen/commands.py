@@ -32,8 +32,10 @@ def run(arguments: list[str]) -> int:
         return _fail(options, 2, list(map(str, error.problems)), error.problems)
     except ConflictError as error:
         return _fail(options, 3, [str(error)])
-    except (CodegenError, OSError) as error:
+    except CodegenError as error:
         return _fail(options, 2, [str(error)])
+    except OSError as error:
+        return _fail(options, 2, [_refusal(error)])
 
 
 def _apply(options: Namespace) -> int:
@@ -167,6 +169,13 @@ def _fail(options: Namespace, code: int, lines: list[str], problems: list[Proble
         print(json.dumps({"command": options.command, "exit_code": code, "error": lines, "problems": listed}))
     _print_errors(lines)
     return code
+
+
+def _refusal(error: OSError) -> str:
+    """What the disk refused, and the cure."""
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}; remove what stands there, or see to its rights, and run again"
 
 
 def _print_errors(lines: list[str]) -> None:

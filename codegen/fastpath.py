@@ -1,8 +1,8 @@
 """The state of the last clean run: if nothing has changed since, a run is over before it imports anything.
 
 The state file is text, one fact a line, because reading it must cost less than importing a parser:
-`f mtime size inode sha256 path` a file as it was read, `h sha256 path` one that changed too recently for its times to
-be trusted, `d mtime path` a listing of a folder, `x path` something that did not exist. Imports only `os` and `sys`.
+`f mtime size inode ctime sha256 path` a file as it was read, `h sha256 path` one that changed too recently for its
+times to be trusted, `d ctime path` a listing of a folder, `x path` something that did not exist. Imports only `os` and `sys`.
 """
 
 import os
@@ -11,14 +11,14 @@ import sys
 from codegen.layout import STATE_DIR, find_root
 
 _STATE = "state"
-_FORMAT = "codegen state 1"
+_FORMAT = "codegen state 2"
 _FLAGS = {"--json", "--exit-non-zero-on-change"}
 _CLEAN = '{"command": "%s", "exit_code": 0, "clean": true, "changes": [], "conflicts": [], "problems": [], "notes": []}'
 
-Signature = tuple[int, int, int]
-"""(mtime_ns, size, inode) of a file, taken before its content was read."""
+Signature = tuple[int, int, int, int]
+"""(mtime_ns, size, inode, ctime_ns) of a file, taken before its content was read: the last cannot be set back."""
 
-Known = tuple[int, int, int, str]
+Known = tuple[int, int, int, int, str]
 """A signature and the digest of the content that belongs to it."""
 
 Fact = Known | str | None
@@ -46,6 +46,31 @@ def settled(arguments: list[str]) -> bool:
     return True
 
 
+class NotRegular(OSError):
+    """A folder, a pipe or a device where a file should be."""
+
+
+def content(path: str) -> bytes:
+    """The content of a regular file; a pipe is not waited for.
+
+    Raises:
+        NotRegular: it is none.
+        OSError: it cannot be read.
+    """
+    return read(path)[1]
+
+
+def read(path: str) -> tuple[os.stat_result, bytes]:
+    """The same, after what the system says of the file."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stat = os.fstat(handle)
+    if stat.st_mode & 0o170000 != 0o100000:
+        os.close(handle)
+        raise NotRegular(0, "is not a regular file", path)
+    with os.fdopen(handle, "rb") as file:
+        return stat, file.read()
+
+
 def in_ci() -> bool:
     """Whether this runs in continuous integration, where everything is checked anew."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -66,8 +91,8 @@ def known(root: str) -> dict[str, Known]:
     try:
         for line in _lines(root):
             if line.startswith("f "):
-                _, mtime, size, inode, digest, path = line.split(" ", 5)
-                found[path] = (int(mtime), int(size), int(inode), digest)
+                _, mtime, size, inode, ctime, digest, path = line.split(" ", 6)
+                found[path] = (int(mtime), int(size), int(inode), int(ctime), digest)
     except (OSError, ValueError):
         return {}
     return found
@@ -79,7 +104,7 @@ def save(root: str, files: dict[str, Fact], folders: dict[str, int | None]) -> N
     Args:
         root: the root; relative paths are below it.
         files: what is known of every file that was read or written.
-        folders: times of the listings, taken before they were read; None for a folder that did not exist.
+        folders: change times of the listings, taken before they were read; None for a folder that did not exist.
     """
     lines = [_FORMAT, _interpreter()]
     for path, fact in files.items():
@@ -88,14 +113,23 @@ def save(root: str, files: dict[str, Fact], folders: dict[str, int | None]) -> N
         elif isinstance(fact, str):
             lines.append(f"h {fact} {path}")
         else:
-            lines.append("f {} {} {} {} {}".format(*fact, path))
-    lines += [f"x {path}" if mtime is None else f"d {mtime} {path}" for path, mtime in folders.items()]
+            lines.append("f {} {} {} {} {} {}".format(*fact, path))
+    lines += [f"x {path}" if ctime is None else f"d {ctime} {path}" for path, ctime in folders.items()]
     if any("\n" in line for line in lines):
         return
     temporary = os.path.join(root, STATE_DIR, f"{_STATE}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write("\n".join([*lines, "end", ""]))
-    os.replace(temporary, os.path.join(root, STATE_DIR, _STATE))
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write("\n".join([*lines, "end", ""]))
+        os.replace(temporary, os.path.join(root, STATE_DIR, _STATE))
+    except OSError:
+        _unlink(temporary)
+        raise
+
+
+def _unlink(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
 
 
 def now(root: str) -> int:
@@ -109,8 +143,7 @@ def now(root: str) -> int:
 
 def _lines(root: str) -> list[str]:
     """The facts of the state file; none if it is damaged or another interpreter's."""
-    with open(os.path.join(root, STATE_DIR, _STATE), encoding="utf-8") as file:
-        lines = file.read().split("\n")
+    lines = content(os.path.join(root, STATE_DIR, _STATE)).decode().split("\n")
     whole = lines[:2] == [_FORMAT, _interpreter()] and lines[-2:] == ["end", ""]
     return lines[2:-2] if whole else []
 
@@ -122,12 +155,13 @@ def _interpreter() -> str:
 def _holds(root: str, line: str) -> bool:
     kind, rest = line[:1], line[2:]
     if kind == "f":
-        mtime, size, inode, _, path = rest.split(" ", 4)
+        mtime, size, inode, ctime, _, path = rest.split(" ", 5)
         stat = os.stat(os.path.join(root, path))
-        return stat.st_mtime_ns == int(mtime) and stat.st_size == int(size) and stat.st_ino == int(inode)
+        same = stat.st_mtime_ns == int(mtime) and stat.st_ctime_ns == int(ctime)
+        return same and stat.st_size == int(size) and stat.st_ino == int(inode)
     if kind == "d":
-        mtime, path = rest.split(" ", 1)
-        return os.stat(os.path.join(root, path)).st_mtime_ns == int(mtime)
+        ctime, path = rest.split(" ", 1)
+        return os.stat(os.path.join(root, path)).st_ctime_ns == int(ctime)
     if kind == "h":
         digest, path = rest.split(" ", 1)
         return _content_digest(os.path.join(root, path)) == digest
@@ -139,5 +173,4 @@ def _holds(root: str, line: str) -> bool:
 def _content_digest(path: str) -> str:
     from hashlib import sha256
 
-    with open(path, "rb") as file:
-        return sha256(file.read()).hexdigest()
+    return sha256(content(path)).hexdigest()

@@ -18,7 +18,7 @@ from codegen.build import Generator, Made, Memory, RealGenerator, build, show_pr
 from codegen.cache import Store
 from codegen.discover import discover
 from codegen.edits import docs_index, registry
-from codegen.errors import ConflictError, SpecError
+from codegen.errors import ConflictError, Location, Problem, SpecError
 from codegen.fastpath import Fact
 from codegen.frozen import Frozen
 from codegen.layout import DOCS_PAGES, PENDING, REGISTRY, SPECS, STATE_DIR
@@ -143,10 +143,14 @@ class _Run:
     def _edit(
         self, path: str, needed: bool, edit: Callable[[bytes], bytes], report: Report
     ) -> Change | Conflict | None:
-        """One edit of a file that people own; if there is no such file, that is worth a note."""
+        """One edit of a file that people own. Without the registry nobody finds the models; another page that is not
+        there is worth a note."""
         old = self.tree.read(path)
         if old is None:
-            if needed:
+            if needed and path == REGISTRY:
+                message, cure = "is missing, and the models need entries in it", f"restore it: git checkout -- {path}"
+                report.problems.append(Problem(Location(path, 1, 1), "file", message, cure))
+            elif needed:
                 report.notes.append(f"there is no {path}, so no entries were made in it")
             return None
         try:
@@ -173,7 +177,7 @@ class _Run:
             if not known.issuperset(listed.outputs(listed)):
                 return
         folders = {path: self.tree.folders.get(path) for path in (SPECS, PENDING)} | listed.folders
-        sources_settled = all(signature[0] < self.tree.since for signature in self.sources.values())
+        sources_settled = all(max(seen[0], seen[3]) < self.tree.since for seen in self.sources.values())
         if self.tree.settled and listed.settled and sources_settled:
             ours: dict[str, Fact] = {path: (*signature, "-") for path, signature in self.sources.items()}
             fastpath.save(root, ours | files, folders)

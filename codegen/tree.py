@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
+from codegen import fastpath
+from codegen.errors import ConflictError
 from codegen.fastpath import Fact, Known, Signature
 from codegen.frozen import Frozen
 from codegen.layout import OUTPUT_ROOTS
@@ -28,7 +30,7 @@ class Tree:
         since: a time of the file system; what is not older could change once more within one tick of its clock.
         files: path -> signature taken before the read, or None if there was no file.
         facts: path -> what the next run may rely on.
-        folders: path -> mtime_ns of the listing, or None if there was no folder.
+        folders: path -> ctime_ns of the listing, or None if there was no folder.
     """
 
     def __init__(self, root: str, since: int, known: Mapping[str, Known] | None = None) -> None:
@@ -45,24 +47,25 @@ class Tree:
         return f"{self.root}/{path}"
 
     def read(self, path: str) -> bytes | None:
-        """The content of a file; None if there is none."""
+        """The content of a file; None if there is none. Raises ConflictError for a folder, a pipe or a device."""
         try:
-            with open(self.absolute(path), "rb") as file:
-                seen = self.files[path] = signature(os.fstat(file.fileno()))
-                content = file.read()
+            stat, content = fastpath.read(self.absolute(path))
         except (FileNotFoundError, NotADirectoryError):
             self.files[path] = self.facts[path] = None
             return None
+        except fastpath.NotRegular as error:
+            raise ConflictError(f"{path}: is not a regular file; move it away") from error
+        seen = self.files[path] = signature(stat)
         digest = sha256(content).hexdigest()
-        self.facts[path] = (*seen, digest) if seen[0] < self.since else digest
+        self.facts[path] = (*seen, digest) if max(seen[0], seen[3]) < self.since else digest
         return content
 
     def digest(self, path: str) -> str | None:
         """The digest of a file's content, without reading it if its signature is a known one; None if there is none."""
         known = self._known.get(path)
-        if known is not None and self._signature(path) == known[:3]:
-            self.files[path], self.facts[path] = known[:3], known
-            return known[3]
+        if known is not None and self._signature(path) == known[:4]:
+            self.files[path], self.facts[path] = known[:4], known
+            return known[4]
         content = self.read(path)
         return None if content is None else sha256(content).hexdigest()
 
@@ -83,8 +86,8 @@ class Tree:
     def list(self, path: str, before: "Tree | None" = None) -> list[Entry]:
         """The entries of a folder by name, as `before` saw them if its time is the same; none if there is no folder."""
         try:
-            mtime = self.folders[path] = os.stat(self.absolute(path)).st_mtime_ns
-            if before is not None and before.folders.get(path) == mtime < before.since:
+            ctime = self.folders[path] = os.stat(self.absolute(path)).st_ctime_ns
+            if before is not None and before.folders.get(path) == ctime < before.since:
                 self._listings[path] = before._listings[path]
             else:
                 self._listings[path] = _listed(self.absolute(path))
@@ -96,7 +99,7 @@ class Tree:
     @property
     def settled(self) -> bool:
         """Whether no folder that was listed could change once more without a new time stamp."""
-        return all(mtime is None or mtime < self.since for mtime in self.folders.values())
+        return all(ctime is None or ctime < self.since for ctime in self.folders.values())
 
     def outputs(self, before: "Tree | None" = None) -> Iterator[str]:
         """Paths of all files in the output folders that might be generated ones."""

@@ -10,7 +10,7 @@ from codegen.frozen import Frozen
 
 def signature(stat: os.stat_result) -> Signature:
     """The signature in a stat result."""
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_ctime_ns)
 
 
 class Change(Frozen):

@@ -37,8 +37,17 @@ def recover(root: str, state: str) -> list[str]:
             _finish(root, state, journal, name)
             notes = [f"{path}: was edited after an interrupted run and is left as it is" for path in skipped]
             return [f"an interrupted run was {verb}", *notes]
-    shutil.rmtree(os.path.join(state, STAGE), ignore_errors=True)
+    for leftover in (STAGE, f"{FORWARD}.tmp"):
+        _clear(os.path.join(state, leftover))
     return []
+
+
+def _clear(path: str) -> None:
+    """Remove what an interrupted run left, or whatever else stands there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
@@ -55,7 +64,6 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
         check_target(root, change.path)
     try:
         journal, signatures = _stage(root, state, changes)
-        since = _later(root, signatures)
         for change in changes:
             _check_unchanged(root, change)
         journals.write(state, journal)
@@ -74,12 +82,26 @@ def commit(root: str, state: str, changes: Sequence[Change]) -> dict[str, Fact]:
         _finish(root, state, journal, FORWARD)
     except OSError as error:
         raise WriteError(f"{error}; the tree is as it should be, but run again to finish the commit") from error
-    return {operation.path: _fact(operation, signatures, since) for operation in journal.operations}
+    return _facts(root, journal, signatures)
+
+
+def _facts(root: str, journal: Journal, staged: dict[str, Signature]) -> dict[str, Fact]:
+    """What is known of every file: a rename keeps all of a signature but the change time."""
+    placed: dict[str, Signature] = {}
+    for path, seen in staged.items():
+        try:
+            now = signature(os.lstat(os.path.join(root, path)))
+        except OSError:
+            continue  # moved away since: the digest stays as the fact
+        if now[:3] == seen[:3]:
+            placed[path] = now
+    since = _later(root, placed)
+    return {operation.path: _fact(operation, placed, since) for operation in journal.operations}
 
 
 def _later(root: str, signatures: dict[str, Signature]) -> int:
-    """A time after the staged files were written, so that a change of them from now on has another time."""
-    newest = max((mtime for mtime, _, _ in signatures.values()), default=0)
+    """A time after the files were put in place, so that a change of them from now on has another time."""
+    newest = max((max(mtime, ctime) for mtime, _, _, ctime in signatures.values()), default=0)
     for _ in range(20):
         stamp = fastpath.now(root)
         if stamp > newest:
@@ -97,17 +119,18 @@ def _abandon(state: str) -> None:
 
 def _fact(operation: Operation, signatures: dict[str, Signature], since: int) -> Fact:
     written = signatures.get(operation.path)
-    if written is None or operation.new is None or written[0] >= since:
+    if written is None or operation.new is None or max(written[0], written[3]) >= since:
         return operation.new
     return (*written, operation.new)
 
 
 def _check_unchanged(root: str, change: Change) -> None:
+    """By all but the change time, which a backup by a hard link moves."""
     try:
-        present = signature(os.lstat(os.path.join(root, change.path)))
+        present = signature(os.lstat(os.path.join(root, change.path)))[:3]
     except FileNotFoundError:
         present = None
-    if present != change.signature:
+    if present != (change.signature and change.signature[:3]):
         raise ConflictError(f"{change.path}: was changed while codegen ran; run it again")
 
 

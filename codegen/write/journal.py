@@ -7,6 +7,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
+from codegen.fastpath import content
 from codegen.frozen import Frozen
 
 FORWARD = "journal"
@@ -52,8 +53,7 @@ def read(path: str) -> Journal | None:
         ValueError, KeyError, TypeError: it is damaged.
     """
     try:
-        with open(path, "rb") as file:
-            data: dict[str, Any] = json.loads(file.read())
+        data: dict[str, Any] = json.loads(content(path))
     except FileNotFoundError:
         return None
     return Journal(tuple(Operation(**operation) for operation in data["operations"]), tuple(data["folders"]))
@@ -100,8 +100,7 @@ Step = Callable[[str, str, Operation, str | None], bool]
 def digest_on_disk(root: str, path: str) -> str | None:
     """The digest of the file at `path` now."""
     try:
-        with open(os.path.join(root, path), "rb") as file:
-            return content_digest(file.read())
+        return content_digest(content(os.path.join(root, path)))
     except FileNotFoundError:
         return None
 

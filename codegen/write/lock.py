@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from codegen.errors import ConflictError
 from codegen.layout import STATE_DIR
+from codegen.leftovers import sweep
 
 
 def state_dir(root: str) -> str:
@@ -21,6 +22,7 @@ def state_dir(root: str) -> str:
     if os.path.islink(folder):
         raise ConflictError(f"{STATE_DIR} is a symbolic link, and codegen writes through none; delete it")
     os.makedirs(folder, exist_ok=True)
+    sweep(folder)
     ignore = os.path.join(folder, ".gitignore")
     if not os.path.exists(ignore):
         with open(ignore, "w", encoding="ascii") as file:

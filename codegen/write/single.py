@@ -2,6 +2,7 @@
 
 import os
 
+from codegen.fastpath import read
 from codegen.write.changes import Change, signature
 from codegen.write.commit import commit, recover
 from codegen.write.lock import locked
@@ -14,8 +15,8 @@ def replacement(root: str, path: str, new: bytes | None) -> Change | None:
         OSError: the file cannot be read.
     """
     try:
-        with open(os.path.join(root, path), "rb") as file:
-            seen, old = signature(os.fstat(file.fileno())), file.read()
+        stat, old = read(os.path.join(root, path))
+        seen = signature(stat)
     except FileNotFoundError:
         seen = old = None
     if old == new:

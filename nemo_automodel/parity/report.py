@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from nemo_automodel.parity.compare import Check, failures
 from nemo_automodel.parity.proof import Result, first_difference
 from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Verdict
 
+FIGURE = len("1.2e-07")  # which no table may cut, however narrow the terminal
 LEVELS = ("state dict", "components", "end to end", "components in bf16", "bf16")
 
 
@@ -46,9 +48,10 @@ def _number(error: float) -> float | str:
 
 def print_proof(name: str, results: Sequence[Result], console: Console) -> None:
     """One row for each variant and backend, one column for each level: its worst figure; then what fails."""
-    table = Table(title=f"{name} against its reference", caption="worst error of a level; bf16: ratio of distances")
+    caption = "worst error of a level; bf16: ratio of distances"
+    table = Table(title=f"{name} against its reference", caption=caption, pad_edge=False, box=SIMPLE)
     for column in ("variant", "backend", *LEVELS, "checks"):
-        table.add_column(column, no_wrap=column == "variant")
+        table.add_column(column, overflow="fold", min_width=FIGURE if column in LEVELS else None)
     for result in results:
         cells = [_worst([check for check in result.checks if _level(check) == level]) for level in LEVELS]
         table.add_row(result.variant, result.backend, *cells, str(len(result.checks)))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,11 +127,26 @@ def test_files_that_would_be_overlooked_are_refused(project: Project) -> None:
     assert result.code == 2 and "rename it to specs/other.yaml" in result.err
 
 
-def test_missing_registry_is_worth_a_note(project: Project) -> None:
-    (project.root / "nemo_automodel/_transformers/registry.py").unlink()
-    result = project.run("apply")
-    assert result.code == 0 and "there is no nemo_automodel/_transformers/registry.py" in result.err
+def test_missing_registry_is_an_error_with_its_cure(project: Project) -> None:
+    registry = "nemo_automodel/_transformers/registry.py"
+    (project.root / registry).unlink()
+    for command in ("apply", "check"):
+        result = project.run(command)
+        assert result.code == 2 and f"{registry}:1:1: file: is missing" in result.err and "git checkout" in result.err
+    assert not (project.root / "nemo_automodel/components").exists()
+
+
+def test_missing_page_of_the_docs_is_worth_a_note(project: Project) -> None:
+    (project.root / "docs/model-coverage/llm/index.md").unlink()
+    assert "there is no docs/model-coverage/llm/index.md" in project.run("apply").err
     assert "there is no" in project.run("check").err, "the note must not vanish on the next run"
+
+
+def test_version_is_the_distributions() -> None:
+    command = [sys.executable, "-m", "codegen", "--version"]
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True)
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert result.stdout.strip() == f"codegen {project['version']}"
 
 
 def test_parity_runs_in_a_process_of_its_own_with_its_arguments(project: Project) -> None:

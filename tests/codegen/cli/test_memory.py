@@ -83,6 +83,17 @@ def test_edit_of_equal_size_and_time_is_noticed_by_its_inode(project: Project) -
     assert project.run("check").code == 3
 
 
+def test_edit_in_place_with_restored_size_and_time_is_noticed_by_its_change_time(project: Project) -> None:
+    for path in (MODEL, "specs/llama.yaml"):
+        target = project.root / path
+        stat, text = target.stat(), target.read_text()
+        target.write_text(text.replace("hello", "HELLO"))
+        os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert target.stat().st_ino == stat.st_ino and not fastpath.unchanged(str(project.root))
+        target.write_text(text)
+        assert project.run("check").code == 0
+
+
 def test_file_that_is_not_older_than_the_state_is_compared_by_content(project: Project) -> None:
     """An edit within one tick of the clock keeps size, time and inode; a time in the future stands for that tick."""
     target, future = project.root / MODEL, 4_000_000_000 * 10**9
