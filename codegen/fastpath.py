@@ -2,7 +2,8 @@
 
 The state file is text, one fact a line, because reading it must cost less than importing a parser:
 `f mtime size inode ctime sha256 path` a file as it was read, `h sha256 path` one that changed too recently for its
-times to be trusted, `d ctime path` a listing of a folder, `x path` something that did not exist. Imports only `os` and `sys`.
+times to be trusted, `d ctime path` a listing of a folder, `x path` something that did not exist. Imports only `os` and
+`sys`.
 """
 
 import os

@@ -39,7 +39,7 @@ SPEC = {
     "attention": {"bias": {"out": True}, "inner_norm": "inner", "why": "because"},
     "mlp": {"activation": "silu", "why": "because"},
     "rope": {"why": "because"},
-    "input": "x = embed(ids)",
+    "input": "x = tok_embed(ids)",
     "block": ["x = x + attention(first(x))", "x = x + mlp(second(x))"],
     "output": "logits = lm_head(last(x)) * config.hidden_size",
     "variants": {"when": "config.attention_bias", "rope": "none", "why": "because"},
