@@ -1,6 +1,7 @@
 """Folders of an outer class load their text half: the class, its config, the names on disk, and what is left out."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel._transformers.registry import resolve_type
 from tests.common.outer_folders import LAYOUTS, build, llava, text_logits
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(1))
@@ -82,3 +84,17 @@ def test_a_text_half_that_is_not_registered_names_the_other_entry_point():
     config = AutoConfig.for_model("qwen2_vl")
     with pytest.raises(ValueError, match="use NeMoAutoModelForImageTextToText"):
         NeMoAutoModelForCausalLM.from_config(config)
+
+
+# the examples whose folders on the hub are of an outer class; the contract of each family holds the layout of the others
+PUBLISHED_OUTSIDE = {"aria_text": "aria", "llama4_text": "llama4", "mistral4": "mistral4"}
+
+
+@pytest.mark.parametrize("example", sorted(path.stem for path in Path("examples/llm_finetune").glob("*/*.yaml")))
+def test_every_example_names_a_layout_that_is_held(example):
+    target = resolve_type(example)
+    if example in PUBLISHED_OUTSIDE:
+        make, name = LAYOUTS[PUBLISHED_OUTSIDE[example]]
+        assert type(make()[1].get_text_config()) is target.config_class and target.__name__ == name
+    else:
+        assert Path(f"tests/unit_tests/models/{example}/test_{example}.py").is_file() and target
