@@ -86,7 +86,7 @@ def test_a_text_half_that_is_not_registered_names_the_other_entry_point():
         NeMoAutoModelForCausalLM.from_config(config)
 
 
-# the examples whose folders on the hub are of an outer class; the contract of each family holds the layout of the others
+# examples whose folders on the hub are of an outer class; the contract of each family holds the layout of the others
 PUBLISHED_OUTSIDE = {"aria_text": "aria", "llama4_text": "llama4", "mistral4": "mistral4"}
 
 
