@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 
 from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
 from nemo_automodel._transformers import registry
@@ -108,10 +108,25 @@ def test_adapters_attach_to_hugging_face_names(folder, backend, monkeypatch):
     assert torch.allclose(model.merge_and_unload()(**inputs).logits, merged, atol=1e-4)
 
 
-def test_adapters_and_packed_projections_exclude_each_other(folder):
-    lora = LoraConfig(target_modules=["q_proj"])
-    with pytest.raises(ValueError, match="use backend.projections 'split' or 'auto'"):
-        NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": "packed"}, peft_config=lora)
+def test_adapters_on_packed_projections_take_them_apart(folder):
+    lora = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
+    model = NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": "packed"}, peft_config=lora)
+    assert "base_model.model.model.blocks.1.self_attn.q_proj.lora_A.default.weight" in dict(model.named_parameters())
+
+
+def test_a_folder_of_an_adapter_gives_base_and_adapter(folder, tmp_path):
+    lora = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    made = NeMoAutoModelForCausalLM.from_pretrained(folder, peft_config=lora)
+    adapter = tmp_path / "adapter"
+    made.save_pretrained(adapter)
+    loaded = NeMoAutoModelForCausalLM.from_pretrained(adapter, backend={"projections": "packed"})
+    torch.testing.assert_close(loaded(**batch()).logits, made.eval()(**batch()).logits, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="holds an adapter already"):
+        NeMoAutoModelForCausalLM.from_pretrained(adapter, peft_config=lora)
+    config = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": None}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="names no base_model_name_or_path"):
+        NeMoAutoModelForCausalLM.from_pretrained(adapter)
 
 
 def test_a_packed_model_can_be_split_for_adapters():
@@ -121,7 +136,6 @@ def test_a_packed_model_can_be_split_for_adapters():
     assert torch.allclose(model(**inputs).logits, expected, atol=1e-5)
     assert model.backend.projections == model.model.backend.projections == "split"
     assert set(model.state_dict()) == set(tiny("split").state_dict())
-    model.add_adapter(LoraConfig(target_modules=["q_proj", "gate_proj"]))
     packed = tiny("packed")
-    packed.add_adapter(LoraConfig(target_modules=["q_proj", "gate_proj"]))
+    get_peft_model(packed, LoraConfig(target_modules=["q_proj", "gate_proj"]))
     assert any("q_proj.lora_A" in name for name in packed.state_dict())

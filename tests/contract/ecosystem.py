@@ -11,6 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.parity import memory
+from nemo_automodel.parity.tolerances import FP32
+from tests.contract import adapters
 from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
@@ -39,6 +41,17 @@ class EcosystemContract(Binding):
         assert not found.unexpected_keys
         close(self.logits(ours, self.batch()), self.logits(theirs, self.batch()))
         assert not torch.equal(self.logits(ours, self.batch()), self.logits(self.ours(main), self.batch()))
+
+    def test_adapters_go_both_ways(self, backend):
+        """Files of adapters, each on one part of the model or on all of it: ours on transformers' class, and theirs on
+        ours. Where peft or transformers' class refuses, nothing is compared."""
+        if not adapters.has_counterpart(self):
+            return  # the test above
+        doors = ("get_peft_model", "PeftModel.from_pretrained")
+        wanted = dict.fromkeys(adapters.PARTS if backend == "split" else ("all linear layers",), doors)
+        results = list(adapters.exchanges(self, backend, wanted))
+        assert not [result for result in results if isinstance(result[-1], float) and not result[-1] <= FP32]
+        assert backend == "packed" or {"attention"} <= {part for part, *_, apart in results if isinstance(apart, float)}
 
     def test_memory_is_the_references(self, stored):
         """Names, shapes, order of rows and values of every tensor, and what adapters see in the modules: files of

@@ -1,0 +1,38 @@
+"""The matrix of adapters: families, parts, doors, backends, directions. `python -m tests.contract [FAMILY ...]`
+
+A line an exchange: how far the logits are apart, or why somebody refused. Exits with 1 where any are apart. With trl
+installed (`pip install trl`) its SFTTrainer is one of the doors.
+"""
+
+import sys
+import warnings
+
+from transformers.utils import logging
+
+from nemo_automodel.parity.tolerances import FP32
+from tests.contract import adapters
+
+
+def main(names):
+    failed = 0
+    for name, bound in adapters.families().items():
+        if names and name not in names:
+            continue
+        if not adapters.has_counterpart(bound):
+            print(f"{name:16} transformers has no such type: its contract compares adapters with the reference's")
+            continue
+        for backend in adapters.BACKENDS:
+            for part, direction, door, result in adapters.exchanges(bound, backend):
+                apart = f"{result:.1e}" if isinstance(result, float) else f"refused: {result[:70]}"
+                wrong = isinstance(result, float) and not result <= FP32
+                failed += wrong
+                print(f"{name:16} {backend:6} {part:17} {direction} {door:25} {apart}{' DIFFERS' * wrong}", flush=True)
+    print(f"{failed} differ" if failed else "all equal or refused")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    sys.exit(main(sys.argv[1:]))

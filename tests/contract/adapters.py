@@ -1,0 +1,197 @@
+"""LoRA adapters between our class and transformers', both ways, through every door of peft and transformers.
+
+`python -m tests.contract [FAMILY ...]` prints the whole matrix; the contract holds a part of it.
+"""
+
+import copy
+import re
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers import Tokenizer, models
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+from transformers.pytorch_utils import Conv1D
+
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel.parity.compare import distance
+
+LINEAR = (nn.Linear, Conv1D)
+STRENGTH = 0.1  # standard deviation of an adapter's weights
+BACKENDS = ("split", "packed")
+PARTS = ("attention", "shared experts", "routers", "experts", "all linear layers")
+
+
+def parts(model):
+    """{part: keywords of LoraConfig} of a model of transformers: what of it an adapter may be on."""
+    layers = [(name, module) for name, module in model.named_modules() if re.search(r"\.\d+\.", name)]
+    linear = [name for name, module in layers if isinstance(module, LINEAR) and _gives_one_tensor(module)]
+    stacked = [
+        (name, p) for name, module in layers for p, value in module.named_parameters(recurse=False) if value.dim() == 3
+    ]
+    mixtures = {name.rpartition(".")[0].rpartition(".")[0] for name, _ in stacked}
+    mixtures |= {name.rpartition(".experts")[0] for name, _ in layers if name.endswith(".experts")}
+    in_mixture = [name for name in linear if any(name.startswith(f"{path}.") for path in mixtures)]
+    groups = {
+        "attention": [name for name in linear if "attn" in name or "attention" in name.split(".")[-2]],
+        "shared experts": [name for name in in_mixture if "shared" in name and not name.endswith("_gate")],
+        "routers": [name for name in in_mixture if re.search(r"\.(wg|layer|router|gate|shared_expert_gate)$", name)],
+    }
+    found = {part: {"target_modules": names} for part, names in groups.items() if names}
+    found["all linear layers"] = {"target_modules": "all-linear"}
+    if stacked:
+        targets = sorted({f"{name.rpartition('.')[2]}.{parameter}" for name, parameter in stacked})
+        found["experts"] = {"target_modules": [], "target_parameters": targets}
+    return found
+
+
+def _gives_one_tensor(module):
+    """Llama 4's router is a linear layer that gives two, which peft cannot wrap."""
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward)
+
+
+def settings(keywords):
+    return LoraConfig(r=3, task_type="CAUSAL_LM", **copy.deepcopy(keywords))
+
+
+def stirred(model):
+    """The model with adapters that matter."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if "lora_" in name:
+                parameter.normal_(std=STRENGTH)
+    return model.eval()
+
+
+class Doors:
+    """The ways to make an adapter on our model, and to load one; `bound` is a generated test class."""
+
+    def __init__(self, bound, backend):
+        self.bound, self.backend = bound, backend
+        self.options = {"backend": {"projections": backend}, "attn_implementation": bound.attention}
+
+    def model(self):
+        return copy.deepcopy(self.bound.ours(backend=self.backend))
+
+    def loaded(self, folder=None, **options):
+        return NeMoAutoModelForCausalLM.from_pretrained(folder or self.bound.given().folder, **self.options, **options)
+
+    @property
+    def making(self):
+        doors = {
+            "peft_config=": lambda made: self.loaded(peft_config=made),
+            "get_peft_model": lambda made: get_peft_model(self.model(), made),
+            "add_adapter": self._added,
+        }
+        return doors | ({"SFTTrainer": self._trainer} if find_spec("trl") else {})
+
+    @property
+    def loading(self):
+        return {
+            "PeftModel.from_pretrained": lambda folder: PeftModel.from_pretrained(self.model(), folder),
+            "load_adapter": self._adapted,
+            "from_pretrained": self._folder,
+        }
+
+    def _added(self, made):
+        model = self.model()
+        model.add_adapter(made)
+        return model
+
+    def _adapted(self, folder):
+        model = self.model()
+        model.load_adapter(folder)
+        return model
+
+    def _folder(self, folder):
+        """Base and adapter by the adapter's folder."""
+        return self.loaded(folder)
+
+    def _trainer(self, made):
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+        from trl import SFTConfig, SFTTrainer
+
+        table = InMemoryTable.from_pydict({"input_ids": [[3, 4, 5, 6]]})
+        data = Dataset(table, fingerprint="words")  # its own hashes what not every pyarrow can
+        with TemporaryDirectory() as folder:
+            arguments = SFTConfig(
+                output_dir=folder, report_to=[], use_cpu=True, bf16=False, dataset_kwargs={"skip_prepare_dataset": True}
+            )
+            tools = {"train_dataset": data, "data_collator": list, "processing_class": tokenizer()}
+            return SFTTrainer(self.model(), arguments, peft_config=made, **tools).model
+
+
+def has_counterpart(bound):
+    """Whether transformers has a class for the family's model type: peft rewrites targets by that type."""
+    reference = getattr(bound.given().model, "config", None)
+    return bound.in_transformers and reference.model_type == bound.config().model_type
+
+
+def tokenizer():
+    """One that knows a few words, as SFTTrainer asks for one."""
+    words = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "word"])}
+    made = Tokenizer(models.WordLevel(words, unk_token="word"))
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+
+
+def exchanges(bound, backend, wanted=None):
+    """(part, direction, door, how far the logits are apart or why it was refused) of one family on one backend.
+
+    wanted: the part and the doors to look at; None: all.
+    """
+    doors, reference = Doors(bound, backend), bound.given().model
+    for part, keywords in parts(reference).items():
+        if wanted and part not in wanted:
+            continue
+        for door, make in doors.making.items():
+            if not wanted or door in wanted[part]:
+                yield part, "ours -> theirs", door, _measured(
+                    bound, lambda f, m=make, k=keywords: _given(bound, m, k, f)
+                )
+        for door, load in doors.loading.items():
+            if not wanted or door in wanted[part]:
+                yield part, "theirs -> ours", door, _measured(bound, partial(_got, bound, load, keywords))
+
+
+def _given(bound, make, keywords, folder):
+    """Logits of ours with an adapter, and of theirs with its file."""
+    ours = stirred(make(settings(keywords)))
+    ours.save_pretrained(folder)
+    return ours, PeftModel.from_pretrained(copy.deepcopy(bound.given().model), folder)
+
+
+def _got(bound, load, keywords, folder):
+    theirs = stirred(get_peft_model(copy.deepcopy(bound.given().model), settings(keywords)))
+    for made in theirs.peft_config.values():
+        made.base_model_name_or_path = str(bound.given().folder)
+    theirs.save_pretrained(folder)
+    return load(folder), theirs
+
+
+def _measured(bound, exchange):
+    """How far two models are apart, where the adapter matters; the refusal, as text, where one of them refuses."""
+    try:
+        with TemporaryDirectory() as folder:
+            one, other = exchange(folder)
+            one, other = (bound.logits(model.eval(), bound.batch()) for model in (one, other))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".split("\n")[0]
+    plain = bound.logits(bound.given().model, bound.batch())
+    assert distance(one, plain) > 1e-2 or distance(other, plain) > 1e-2, "the adapter changes nothing"
+    return distance(one, other)
+
+
+def families():
+    """{name: an instance of its generated test class}."""
+    found = {}
+    for path in sorted((Path(__file__).parents[1] / "unit_tests/models").glob("*/test_*.py")):
+        module = import_module(f"tests.unit_tests.models.{path.parent.name}.{path.stem}")
+        found[path.parent.name] = next(cls() for name, cls in vars(module).items() if name.startswith("Test"))
+    return found
