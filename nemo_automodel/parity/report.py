@@ -49,9 +49,11 @@ def _number(error: float) -> float | str:
 def print_proof(name: str, results: Sequence[Result], console: Console) -> None:
     """One row for each variant and backend, one column for each level: its worst figure; then what fails."""
     caption = "worst error of a level; bf16: ratio of distances"
-    table = Table(title=f"{name} against its reference", caption=caption, pad_edge=False, box=SIMPLE)
+    table = Table(title=f"{name} against its reference", caption=caption, padding=(0, 1, 0, 0), box=SIMPLE)
     for column in ("variant", "backend", *LEVELS, "checks"):
-        table.add_column(column, overflow="fold", min_width=FIGURE if column in LEVELS else None)
+        table.add_column(
+            column, overflow="fold", min_width=max(FIGURE, *map(len, column.split())) if column in LEVELS else None
+        )
     for result in results:
         cells = [_worst([check for check in result.checks if _level(check) == level]) for level in LEVELS]
         table.add_row(result.variant, result.backend, *cells, str(len(result.checks)))
