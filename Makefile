@@ -3,14 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# The oldest transformers of the range, and a family of each kind: dense, window, chunk, ALiBi, mixture, latent, sinks, longrope.
+FLOOR := 5.17.0
+KINDS := llama mistral llama4_text baichuan mixtral deepseek_v2 gpt_oss phi3
+TRANSFORMERS ?= 5.24.0
 
-.PHONY: try test lint format clean
+.PHONY: try test floor release lint format clean
 
 try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scratch copy
 	OMP_NUM_THREADS=1 $(BIN)/python examples/try.py
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests
+
+floor: $(VENV)/installed      ## the contract of a family of each kind, with the oldest transformers
+	OMP_NUM_THREADS=1 VENV=$(VENV) .ci/at $(FLOOR) \
+		python -m pytest -n $(WORKERS) tests/common/test_releases.py $(KINDS:%=tests/unit_tests/models/%)
+
+release: $(VENV)/installed    ## parity and contract of all families: make release TRANSFORMERS=5.22.0
+	OMP_NUM_THREADS=1 VENV=$(VENV) WORKERS=$(WORKERS) .ci/release $(TRANSFORMERS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -24,7 +35,7 @@ format: $(VENV)/installed
 	$(BIN)/black --quiet .
 
 clean:
-	rm -rf $(VENV) .codegen nemo_automodel/components/moe/_avx512*.so
+	rm -rf $(VENV) $(VENV)-* .codegen nemo_automodel/components/moe/_avx512*.so
 
 $(VENV)/installed: pyproject.toml constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

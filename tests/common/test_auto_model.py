@@ -129,7 +129,9 @@ def test_a_folder_of_an_adapter_gives_base_and_adapter(folder, tmp_path):
         NeMoAutoModelForCausalLM.from_pretrained(adapter)
 
 
-def test_a_packed_model_can_be_split_for_adapters():
+def test_a_packed_model_can_be_split_for_adapters(monkeypatch):
+    # transformers 5.24 asks for a peft that is not released; what it would do with it stays the same
+    monkeypatch.setattr("transformers.integrations.peft.check_peft_version", lambda min_version: None)
     model, inputs = tiny("packed"), batch()
     expected = model(**inputs).logits
     model.split_projections()

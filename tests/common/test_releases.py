@@ -15,6 +15,18 @@ from tests.common.tiny import batch, tiny
 ROOT = Path(__file__).parents[2]
 
 
+def dotted(release):
+    return ".".join(map(str, release))
+
+
+def test_the_range_is_the_packages():
+    after = releases.NEWEST[0], releases.NEWEST[1] + 1
+    wanted = f'"transformers>={dotted(releases.OLDEST)},<{dotted(after)}"'
+    assert wanted in (ROOT / "pyproject.toml").read_text()
+    assert f"transformers=={dotted(releases.NEWEST)}." in (ROOT / "constraints.txt").read_text()
+    assert releases.OLDEST <= releases.INSTALLED
+
+
 @pytest.mark.parametrize("version", ["5.17.0", "5.24.3", "5.25.0.dev0", "6.0.1"])
 def test_a_release_that_was_not_tested_is_said_in_one_line(version, caplog):
     releases.warn_if_untested(version)
