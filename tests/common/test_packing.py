@@ -79,3 +79,10 @@ def test_a_part_that_was_replaced_is_not_bypassed(pair):
     packed.set_submodule(path, nn.Linear(old.in_features, old.out_features))
     with pytest.raises(RuntimeError, match="was replaced by a Linear, which the packed .* would bypass.*'split'"):
         packed(IDS)
+
+
+def test_a_folder_in_memorys_format_has_the_names_of_the_split_model(pair, tmp_path):
+    packed, split = pair
+    packed.save_pretrained(tmp_path, save_original_format=False)
+    assert not any(is_packed(packed))
+    same(packed, split)
