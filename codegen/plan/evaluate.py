@@ -29,6 +29,10 @@ def _outside(item: Any, group: Any) -> bool:
     return item not in group
 
 
+def _newer(value: Any, older: Any) -> Any:
+    return value
+
+
 def _per_layer(value: Any, layer: int) -> Any:
     return cast(list[Any], value)[layer] if isinstance(value, list) else value
 
@@ -67,7 +71,10 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.NotIn: _outside,
 }
 NUMERIC: dict[str, Callable[..., Any]] = {"sqrt": math.sqrt, "log": math.log, "floor": math.floor, "int": int}
-FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "len": len, "sum": sum, "per_layer": _per_layer}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{"min": min, "max": max, "len": len, "sum": sum, "per_layer": _per_layer},
+    "newer": _newer,
+}
 
 
 def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from codegen.configs import ConfigClass
 from codegen.frozen import Frozen
 from codegen.plan.names import GROUPS
+from codegen.spec.expressions import newer_paths
 from codegen.spec.keys import Key, Section, keys
 from codegen.spec.loaded import LoadedSpec
 from codegen.spec.values import Equation, Expression, expression
@@ -54,6 +55,13 @@ def expressions(loaded: LoadedSpec) -> list[ast.expr]:
     for flat in loaded.flat.values():
         walk(flat)
     return list(found.values())
+
+
+def with_newer(config: ConfigClass, loaded: LoadedSpec) -> ConfigClass:
+    """The class with the fields that the spec reads by `newer`, as newer releases of transformers have it."""
+    read = {name for tree in expressions(loaded) for name in newer_paths(tree)} if config.newer else set[str]()
+    found = {name: value for name, value in config.newer.items() if name in read}
+    return replace(config, fields={**config.fields, **found}) if found else config
 
 
 def fields_of(tree: ast.AST) -> list[str]:

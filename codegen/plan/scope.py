@@ -47,6 +47,14 @@ class _Spell(ast.NodeTransformer):
             return ast.parse(self.config, mode="eval").body
         return ast.parse(self.names[node.id], mode="eval").body if node.id in self.names else node
 
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """`newer(config.x, y)` reads the field by its name: the installed release may have none."""
+        match node:
+            case ast.Call(func=ast.Name(id="newer"), args=[ast.Attribute(value=holder, attr=name), other]):
+                return ast.Call(node.func, [self.visit(holder), ast.Constant(name), self.visit(other)], [])
+            case _:
+                return self.generic_visit(node)  # pyright: ignore[reportReturnType]
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         inner = node.value
         value = self.visit(inner)

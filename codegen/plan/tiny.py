@@ -15,7 +15,7 @@ from typing import Any, cast
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Problem, SpecError
 from codegen.plan.evaluate import UNREADABLE, evaluate
-from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions
+from codegen.plan.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions, with_newer
 from codegen.plan.neighbours import neighbours
 from codegen.plan.tiny_experts import expert_sizes, latent_sizes, same_heads
 from codegen.plan.tiny_inner import inner_absent, inner_dropouts, inner_numbers
@@ -39,6 +39,7 @@ FACTORS = (0.37, 1.7, 0.6, 2.3, 0.83)
 # role -> values for the fields that have it, in turn; sequences of the tests are 24 long
 NUMBERS: dict[str, tuple[float, ...]] = {
     **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
+    **{"limit": (0.8, 1.1), "alpha": (1.3, 2.1)},  # of clamped gated units
     "min": (0.65,),  # of the sum of a few experts' weights
     **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
 }
@@ -56,7 +57,7 @@ DROPOUTS = (0.2, 0.3, 0.4)  # one each: fields must not be mistaken for one anot
 
 def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     """Named variants of config keyword arguments, `base` first. Raises CodegenError for an unknown config class."""
-    config = config_class(spec, table)
+    config = with_newer(config_class(spec, table), spec)
     found = mentions(spec, config)
     base = _base(spec, config, found)
     flags = _flags(config, found)

@@ -7,6 +7,7 @@ from codegen.errors import Problem, SpecError, attempt
 from codegen.plan import values
 from codegen.plan.build import build
 from codegen.plan.features import features
+from codegen.plan.mentions import with_newer
 from codegen.plan.tiny import configs
 from codegen.plan.tiny_experts import has_experts
 from codegen.plan.types import ContractPlan, ModelPlan, SpecPlan
@@ -21,7 +22,7 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
             its tests.
     """
     known = table()
-    config = config_class(spec, known)
+    config = with_newer(config_class(spec, known), spec)
     found: dict[Problem, None] = {}
     model = attempt(lambda: build(spec, config), None, found)
     tests = attempt(lambda: configs(spec, known), {}, found)

@@ -190,7 +190,7 @@ def _call(node: ast.Call, names: frozenset[str]) -> None:
             _check(argument, names)
 
 
-_ARITY = {"per_layer": 2, "cast": 2, "min": None, "max": None}
+_ARITY = {"per_layer": 2, "newer": 2, "cast": 2, "min": None, "max": None}
 
 
 def _arity(function: str, node: ast.Call) -> None:
@@ -224,6 +224,12 @@ def config_paths(tree: ast.AST) -> Iterator[str]:
             yield path
         else:
             pending.extend(ast.iter_child_nodes(node))
+
+
+def newer_paths(tree: ast.AST) -> set[str]:
+    """The fields x of every `newer(config.x, ...)`: those that only newer releases of transformers declare."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "newer"]
+    return {path for call in calls if (path := _dotted(call.args[0])) is not None}
 
 
 def _dotted(node: ast.expr) -> str | None:

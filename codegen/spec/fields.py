@@ -45,8 +45,14 @@ def lacking(config: ConfigClass | None, key: Key, node: Node, path: str) -> Iter
 
 
 def missing(config: ConfigClass, tree: ast.expr, node: Node, path: str) -> Iterator[Problem]:
+    guarded = expressions.newer_paths(tree)
     for name in expressions.config_paths(tree):
-        if not config.has(name):
+        if name in guarded and config.has(name):
+            yield Problem(node.at, path, f"every release has the field '{name}'", f"write config.{name}")
+        elif name in config.newer and name not in guarded:
+            message = f"only newer releases of transformers have the field '{name}'"
+            yield Problem(node.at, path, message, f"write newer(config.{name}, <what the older ones do>)")
+        elif not config.has(name) and name not in config.newer:
             known = config.names()
             message = f"{config.name or 'the config'} has no field '{cut(name)}'"
             yield Problem(node.at, path, message, cure(name, known, "fields"))

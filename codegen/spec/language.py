@@ -162,7 +162,20 @@ WIRINGS: dict[str, tuple[str, ...]] = {
     "parallel": ("h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"),
 }
 FUNCTIONS = ("softcap", "gelu", "silu", "tanh", "sigmoid")  # callable in equations
-EXPRESSION_CALLS = ("sqrt", "log", "floor", "int", "min", "max", "len", "sum", "per_layer", "yarn_mscale", "cast")
+EXPRESSION_CALLS = (
+    "sqrt",
+    "log",
+    "floor",
+    "int",
+    "min",
+    "max",
+    "len",
+    "sum",
+    "per_layer",
+    "newer",
+    "yarn_mscale",
+    "cast",
+)
 USUAL_KINDS: dict[str, dict[str, Any]] = {
     "full_attention": {},
     "sliding_attention": {"attention": {"window": "config.sliding_window"}},

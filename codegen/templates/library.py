@@ -12,7 +12,14 @@ from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderM
 from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
 from nemo_automodel.components.models.common.combined_projection.combined_qkv import QKVLayout
 from nemo_automodel.components.models.common.embedding import ScaledEmbedding, SinusoidalPositions
-from nemo_automodel.components.models.common.functional import clamped_glu, head_size, per_layer, softcap, yarn_mscale
+from nemo_automodel.components.models.common.functional import (
+    clamped_glu,
+    head_size,
+    newer,
+    per_layer,
+    softcap,
+    yarn_mscale,
+)
 from nemo_automodel.components.models.common.head import NormalizedHead
 from nemo_automodel.components.models.common.norm import (
     Float32LayerNorm,

@@ -7,7 +7,7 @@ import pytest
 
 from codegen.configs import table
 from codegen.plan.evaluate import evaluate
-from codegen.plan.mentions import mentions
+from codegen.plan.mentions import mentions, with_newer
 from codegen.plan.tiny import configs
 from codegen.spec.check import read_spec, read_text
 from codegen.spec.loaded import config_class
@@ -24,7 +24,7 @@ def made(text):
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_spec(path):
     spec = read_spec(path, ROOT)
-    config = config_class(spec, table())
+    config = with_newer(config_class(spec, table()), spec)
     found = configs(spec, table())
     base = found["base"]
     for mention in mentions(spec, config):

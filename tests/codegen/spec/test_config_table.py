@@ -93,6 +93,17 @@ def test_fields_are_those_of_every_release():
     assert not table().get("Glm4MoeConfig").has("partial_rotary_factor")  # the oldest has it, the newest does not
 
 
+def test_a_field_of_newer_releases_is_read_with_what_the_older_ones_do():
+    def problems(limit):
+        with pytest.raises(SpecError) as caught:
+            read_text(f"name: gpt_oss\nmlp: {{kind: moe, glu: {{limit: '{limit}'}}}}\n", "gpt_oss.yaml")
+        return str(caught.value)
+
+    assert "write newer(config.swiglu_limit, <what the older ones do>)" in problems("config.swiglu_limit")
+    assert "every release has the field 'rms_norm_eps'" in problems("newer(config.rms_norm_eps, 7.0)")
+    assert "has no field 'swiglu_limt'" in problems("newer(config.swiglu_limt, 7.0)")
+
+
 def test_what_is_unknown_says_how_to_refresh():
     for text in ("name: nosuchtype\n", "name: x\nconfig: transformers:NoSuchConfig\n"):
         with pytest.raises(SpecError, match="python -m nemo_automodel.parity.config_fields") as caught:

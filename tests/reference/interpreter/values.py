@@ -68,6 +68,7 @@ FUNCTIONS = {
     "int": int,
     "len": len,
     "sum": sum,
+    "newer": lambda value, older: value,
     "per_layer": lambda value, layer: value[layer] if isinstance(value, list | tuple) else value,
     "yarn_mscale": yarn_mscale,
     "softcap": softcap,

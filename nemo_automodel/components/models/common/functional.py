@@ -41,6 +41,12 @@ def head_size(config):
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
+def newer(config, name, older):
+    """A field that only newer releases of transformers declare; `older` where the installed one does not, which then
+    computes with that number whatever a config.json says."""
+    return getattr(config, name) if hasattr(type(config), name) else older
+
+
 def yarn_scale(factor, weight=1.0):
     """`0.1 * weight * ln(factor) + 1` above a factor of 1 (YaRN, arXiv 2309.00071, section 3.4)."""
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
