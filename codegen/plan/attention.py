@@ -53,7 +53,7 @@ def signature(spec: Spec) -> tuple[object, ...]:
         norm and (norm.over, norm.place, norm.weights),
         part.inner_norm,
         softmax.signature(spec),
-        part.clip is not None,
+        _clips(spec),
     )
 
 
@@ -84,7 +84,7 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         sinks=_sinks(context),
         qk_norm=_qk_norm(context, head_dim, heads, kv_heads, part),
         rotation=rotation(context),
-        clip=gqa(spec).clip is not None,
+        clip=_clips(spec),
         multiply=multiply(context),
         inner_norm=_inner_norm(context, width),
         out_name=attribute(spec, "out", part),
@@ -92,6 +92,11 @@ def plan_attention(context: Context, class_name: str, part: str = "attention") -
         v_head_dim=v_head_dim,
         gate=_gate(context, part, heads, width),
     )
+
+
+def _clips(spec: Spec) -> bool:
+    bound = gqa(spec).clip
+    return bound is not None and not bound.is_none
 
 
 def v_head_dim_code(context: Context) -> Code | None:

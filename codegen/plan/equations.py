@@ -70,4 +70,5 @@ def is_number(node: ast.expr) -> bool:
     """Whether it is an expression over the config alone: no tensor, no part."""
     names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
     calls = {ast.unparse(child.func) for child in ast.walk(node) if isinstance(child, ast.Call)}
-    return "config" in names and names <= {"config", "layer"} | calls and not calls & set(FUNCTIONS)
+    named = names & {"config", "layer"}
+    return bool(named) and names <= {"config", "layer"} | calls and not calls & set(FUNCTIONS)

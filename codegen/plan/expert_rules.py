@@ -34,6 +34,7 @@ def _has_a_path(spec: Spec) -> bool:
 
 def plan_expert_rules(context: Context) -> list[Code]:
     """Rules for the routed experts; router and shared experts lie as on disk."""
+    context.only(_names, "checkpoint.names", "what experts are called")
     spec = context.base
     mixtures.refuse_mark(context)
     path = f"{attribute(spec, 'mlp')}.{mixtures.path_in_memory(spec, 'experts')}"
@@ -50,6 +51,12 @@ def plan_expert_rules(context: Context) -> list[Code]:
         message = "gate and up of shared experts in one stored tensor have no template yet"
         raise context.unready(message, "checkpoint.fused", "store them apart")
     return found
+
+
+def _names(spec: Spec) -> tuple[str, ...]:
+    inner = [disk_name(spec, role, part) for part in ("experts", "shared") for role in ("gate", "up", "down")]
+    fused = map(str, spec.checkpoint.fused or ())
+    return (*(f"{role} {disk_name(spec, role, 'mlp')}" for role in ("router", "experts", "shared")), *inner, *fused)
 
 
 def _biased(context: Context) -> bool:
@@ -74,7 +81,11 @@ def _conversions(context: Context, roles: tuple[str, ...]) -> list[Code]:
     options: list[Code] = []
     if fused and fused[1].groups is not None:
         options.append(f"groups={CONFIG.code(fused[1].groups)}")
-    if any(name in (spec.checkpoint.transposed or ()) for name in tensors):
+    lying = {name in (spec.checkpoint.transposed or ()) for name in tensors}
+    if len(lying) > 1:
+        message = f"{' and '.join(tensors)} lie in different ways, for which there is no template yet"
+        raise context.unready(message, "checkpoint.transposed", "store both alike")
+    if True in lying:
         options.append("transposed=True")
     if spec.checkpoint.experts == "flat":
         options.append(f"flat={context.code(lambda s: context.value(moe.experts(s), 'count'), CONFIG)}")

@@ -84,7 +84,7 @@ def _gated(context: Context, class_name: str, part: str) -> MlpPlan:
     groups = groups_code(context, part, "up", ATTENTION) if fused else "1"
     arguments = [f"width={width}", f"activation={activation}"]
     options = {
-        "bias": None if bias in (None, "False") else bias,
+        "bias": None if bias is None or (bias == "False" and not context.config.has("mlp_bias")) else bias,
         "biases": biases,
         "names": repr(names) if names != DEFAULT_NAMES else None,
         "fused": repr(attribute(spec, fused[0], part)) if fused else None,

@@ -37,8 +37,13 @@ def plan_rules(context: Context) -> tuple[Code, ...]:
 
 
 def _groups(context: Context, signature: Callable[[Spec], object], part: str) -> list[Context]:
+    """Combinations whose part is alike and lies at the same path."""
+
+    def alike(spec: Spec) -> object:
+        return attribute(spec, part), signature(spec)
+
     using = context.where(lambda s: part in block_calls(s), True)
-    return [using.where(signature, answer) for answer in using.answers(signature)]
+    return [using.where(alike, answer) for answer in using.answers(alike)]
 
 
 def _attention(context: Context) -> list[Code]:

@@ -192,11 +192,12 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
     """Numbers that may be absent, the other way round: none, or a width where the default is derived."""
     attentions = [flat.attention for flat in spec.flat.values()]
     scheduled = any(attention != attentions[0] for attention in attentions)
+    sizes = {config.field_name(name) for name in SIZES}  # which a cap or a window may read too: never none
     change: Config = {}
     for mention in found:
         if mention.role in ("window", "chunk") and scheduled:
             continue
-        if mention.role in OPTIONAL and base.get(mention.field) is not None:
+        if mention.role in OPTIONAL and base.get(mention.field) is not None and mention.field not in sizes:
             change[mention.field] = None
         if mention.role == "width" and config.fields.get(mention.field, 0) is None:
             change[mention.field] = SIZES["intermediate_size"] + 4

@@ -35,14 +35,15 @@ def problems(loaded: LoadedSpec, config: ConfigClass, configs: Mapping[str, Conf
     written = {key: list(_expressions((), spec)) for key, spec in loaded.flat.items()}
     for values in configs.values():
         look = _Look(readable(config, values), found)
-        for layer in range(_layers(config, values)):
+        for layer in range(layers_of(config, values)):
             outcomes = tuple(look.outcome(split, layer) for split in loaded.splits)
             for path, one in written.get(outcomes, ()):
                 look.value(one, path, layer)
     return iter(found.values())
 
 
-def _layers(config: ConfigClass, values: Config) -> int:
+def layers_of(config: ConfigClass, values: Config) -> int:
+    """How many layers are looked at."""
     return min(LAYERS, values.get(config.field_name("num_hidden_layers"), LAYERS))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from codegen.configs import table
 from codegen.errors import Problem, SpecError, attempt
-from codegen.plan import values
+from codegen.plan import fits, values
 from codegen.plan.build import build
 from codegen.plan.features import features
 from codegen.plan.mentions import with_newer
@@ -27,6 +27,8 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
     model = attempt(lambda: build(spec, config), None, found)
     tests = attempt(lambda: configs(spec, known), {}, found)
     found.update(dict.fromkeys(values.problems(spec, config, tests)))
+    if not found:
+        found.update(dict.fromkeys(fits.problems(spec, config, tests)))
     if found or model is None:
         raise SpecError(list(found))
     hub = str(spec.docs.get("hub", ""))

@@ -49,7 +49,10 @@ def shared_bias(spec: Spec, _: ConfigClass) -> Found:
     """One stored tensor has one bias for all of its parts; so have the experts of a mixture."""
     attention = _flags(spec.attention if isinstance(spec.attention, Gqa) else None)
     mlp = _flags(spec.mlp if isinstance(spec.mlp, Gated) else None)
+    gate = spec.attention.gate if isinstance(spec.attention, Gqa) else None
     for name, tensor in (spec.checkpoint.fused or {}).items():
+        if "out_gate" in tensor.parts and gate is not None and gate.bias is not None:
+            yield ("attention", "gate", "bias"), f"the gate lies in {name}, whose bias is that of q", "leave it out"
         for part, flags in (("attention", attention), ("mlp", mlp)):
             if set(flags) <= {"*"} or not set(tensor.parts) <= {*QKV, "gate", "up"} or "." in str(name):
                 continue

@@ -14,7 +14,7 @@ from codegen.spec.language import FUNCTIONS, Spec
 from codegen.spec.load import Node
 from codegen.spec.mlp import Gated, Moe, Plain
 from codegen.spec.resolve import Resolved
-from codegen.spec.values import Expression
+from codegen.spec.values import NOWHERE, Expression
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]  # path inside the flat spec, message, cure
 MODEL_WIDE = ("head", "embedding")  # sections that exist once, so `layer` means nothing there
@@ -29,7 +29,19 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
         for rule in (sections, *RULES):
             yield from look.at(rule)
     yield from _never_called(resolved)
+    yield from _idle(resolved)
     yield from _stored_nowhere(resolved)
+
+
+def _idle(resolved: Resolved) -> Iterator[Problem]:
+    """Sections that are written of parts that no equation calls."""
+    for name, part in (("attention", "attention"), ("rope", "attention"), ("mlp", "mlp")):
+        if any(stored.calls(spec, part) for spec in resolved.flat.values()):
+            continue
+        for node in resolved.nodes.values():
+            at = node.find((name,))
+            if at.file not in (NOWHERE.file, "") and name in (node.mapping or {}) and at != node.at:
+                yield Problem(at, name, f"has no effect: no equation calls {part}", "call it in block, or leave it out")
 
 
 def _stored_nowhere(resolved: Resolved) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from codegen.spec import disk, equations
 from codegen.spec.attention import Gqa, Mla
 from codegen.spec.keys import Section
 from codegen.spec.language import Fused, Linear, NormPart, Sinusoid, Spec
-from codegen.spec.mlp import Gated, Moe, Plain
+from codegen.spec.mlp import Experts, Gated, Moe, Plain, Shared
 from codegen.spec.suggest import cure
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
@@ -32,7 +32,7 @@ def _unused(spec: Spec, specs: list[Spec]) -> Found:
     for role in spec.checkpoint.names or {}:
         if str(role) not in roles and str(role).removesuffix("_bias") not in roles:
             part, _, plain = str(role).rpartition(".")
-            if (not part or part in disk.parts(spec)) and plain.removesuffix("_bias") in disk.ROLES:
+            if (not part or part in disk.parts(spec)) and {plain, plain.removesuffix("_bias")} & set(disk.ROLES):
                 remedy = cure(str(role), sorted(roles)) or "leave it out"
                 yield (*WHERE, "names", role), f"nothing here has the role '{role}'", remedy
     for name, tensor in (spec.checkpoint.fused or {}).items():
@@ -70,9 +70,17 @@ def _roles(spec: Spec) -> Iterator[str]:
         if not isinstance(section, Linear | NormPart | Sinusoid):
             yield from (f"{part}.{role}" for role in disk.ROLES)
     if isinstance(spec.mlp, Moe) and calls(spec, "mlp"):
-        inner = ("experts", "shared") if spec.mlp.shared is not None else ("experts",)
-        for role in ("gate", "up", "down"):
-            yield from (role, f"mlp.{role}", *(f"{part}.{role}" for part in inner))
+        for part, section in (("experts", spec.mlp.experts or Experts()), ("shared", spec.mlp.shared)):
+            for role in _of_expert(spec, part, section) if section is not None else ():
+                yield from (role, f"mlp.{role}", f"{part}.{role}")
+
+
+def _of_expert(spec: Spec, part: str, section: Experts | Shared) -> tuple[str, ...]:
+    """Roles of routed or shared experts that are stored under names of their own."""
+    fused = any(_of_experts(spec, str(name)) for name in spec.checkpoint.fused or {})
+    if part == "experts" and fused:
+        return ("down",)
+    return ("up", "down") if section.kind == "plain" else ("gate", "up", "down")
 
 
 def _attention(spec: Spec) -> tuple[str, ...]:

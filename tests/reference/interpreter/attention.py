@@ -29,7 +29,7 @@ class Attention(Weights):
         q, k = self.qk_norm(S, base, q, k, "after_rope")
         q, k, v = self.multiplied(A, q, k, v)
         y = self.attended(S, base, q, k, v, self.value(A.get("scale", width**-0.5), head_dim=width))
-        y = self.gated(S, base, x, y, rows, v_width)
+        y = self.gated(S, base, x, y, rows, v_width, bias["q"])
         if "inner_norm" in A:
             y = self.norm(S, joined(base, A["inner_norm"]), y)
         return self.linear(S, base, "out", y, bias["out"])
@@ -81,13 +81,15 @@ class Attention(Weights):
             return {}
         return {"out_gate": heads * v_width if self.word(gate, "per", "element", "head") == "element" else heads}
 
-    def gated(self, S, base, x, y, rows, v_width):
-        """y [B, S, N * E] times a gate for each element, or for each head."""
+    def gated(self, S, base, x, y, rows, v_width, q_bias):
+        """y [B, S, N * E] times a gate for each element, or for each head; stored with q, it has a bias if q has."""
         gate = self.gate(S["attention"])
         if gate is None:
             return y
         activation = ACTIVATIONS[self.word(gate, "activation", "sigmoid", "softplus")]
-        factor = activation(self.linear(S, base, "out_gate", x, self.value(gate.get("bias", False)), rows))
+        with_q = any("out_gate" in self.parts_of(fused) for fused in S["checkpoint"]["fused"].values())
+        bias = q_bias if with_q else self.value(gate.get("bias", False))
+        factor = activation(self.linear(S, base, "out_gate", x, bias, rows))
         return y * (factor if factor.shape == y.shape else factor.repeat_interleave(v_width, -1))
 
     def qk_norm(self, S, base, q, k, where):

@@ -94,6 +94,10 @@ class Weights:
         found = self.tensor(joined(base, path, suffix))
         return found.t() if suffix == "weight" and path in checkpoint["transposed"] else found
 
+    @staticmethod
+    def parts_of(fused):
+        return fused["parts"] if isinstance(fused, dict) else fused
+
     def cut(self, whole, fused, role, rows):
         """The rows are `groups` equal blocks, each [part | part | ...]."""
         groups = self.value(fused.get("groups", 1))
