@@ -12,10 +12,24 @@ IDLE = 10  # added to the priority number of a process that others need later
 
 
 def black_format(source: str) -> str:
-    """What black makes of the source."""
-    from black import Mode, format_str  # about 90 ms, needed only where something new is formatted
+    """What black makes of the source.
 
-    return format_str(source, mode=Mode(line_length=LINE_LENGTH))
+    black formats all that it changed a second time, because commas that it added change how lines are broken then.
+    Where it added none, the second pass sees the same tokens and comes to the same text: it is left out.
+    """
+    import black  # about 90 ms, needed only where something new is formatted
+
+    mode = black.Mode(line_length=LINE_LENGTH)
+    once = getattr(black, "_format_str_once", None)
+    if once is None:
+        return black.format_str(source, mode=mode)
+    formatted: str = once(source, mode=mode)
+    return formatted if _tokens(source) == _tokens(formatted) else once(formatted, mode=mode)
+
+
+def _tokens(source: str) -> str:
+    """The source without what black changes and reads alike: white space, and which quotes a text stands in."""
+    return "".join(source.split()).replace("'", '"')
 
 
 class Formatter:

@@ -35,8 +35,9 @@ def expression_mutants(expression: str) -> Iterator[tuple[str, str]]:
     """(what was done, the expression after it), each differing from the given one in one place."""
     tree = ast.parse(expression, mode="eval")
     seen = {ast.unparse(tree)}
+    older = {id(node.args[1]) for node in ast.walk(tree) if _is_newer(node)}  # counts in some releases of transformers
     for index, node in enumerate(ast.walk(tree)):
-        for done, replacement in _replacements(node):
+        for done, replacement in _replacements(node) if id(node) not in older else ():
             changed = ast.unparse(_replaced(tree, index, replacement))
             if changed not in seen:
                 seen.add(changed)
@@ -47,6 +48,8 @@ def _replacements(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.expr], ast
     """What may stand in place of a node."""
     if isinstance(node, ast.Call) and node.args:
         yield f"drop the call {ast.unparse(node.func)}", lambda n: n.args[0]  # type: ignore[attr-defined]
+    if _is_newer(node):
+        yield f"another number than {ast.unparse(node)}", lambda n: ast.BinOp(n, ast.Mult(), ast.Constant(1.5))
     if isinstance(node, ast.BinOp):
         yield f"drop the term {ast.unparse(node.right)}", lambda n: n.left  # type: ignore[attr-defined]
         yield f"drop the term {ast.unparse(node.left)}", lambda n: n.right  # type: ignore[attr-defined]
@@ -66,6 +69,10 @@ def _replacements(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.expr], ast
         yield f"negate {ast.unparse(node)}", _other_comparison
     if isinstance(node, ast.Constant):
         yield f"another number than {node.value!r}", _other_constant
+
+
+def _is_newer(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "newer"
 
 
 def _reassociated(node: ast.expr) -> ast.expr:

@@ -40,10 +40,15 @@ def test_the_order_of_additions_is_part_of_an_equation():
         ("config.a is None", "config.a is not None"),
         ("config.v == 125696", "config.v == 125697"),
         ("2 * config.a", "2 / config.a"),
+        ("newer(config.a, 7.0)", "newer(config.a, 7.0) * 1.5"),
     ],
 )
 def test_expressions_change_in_one_place(expression, mutant):
     assert mutant in texts(expression_mutants(expression))
+
+
+def test_what_counts_in_some_releases_alone_does_not_change_by_itself():
+    assert set(texts(expression_mutants("newer(config.a, 7.0)"))) == {"config.a", "newer(config.a, 7.0) * 1.5"}
 
 
 @pytest.fixture(scope="module")
