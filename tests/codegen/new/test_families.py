@@ -76,7 +76,6 @@ def structure(spec):
     text = text.replace(spec.config.class_name, "NewConfig").replace(class_prefix(spec.architectures[0]), "New")
     text = text.replace("head_size(config)", "config.head_dim").replace("        head_dim = config.head_dim\n", "")
     text = re.sub(r"(?<![.\w])head_dim\b", "config.head_dim", text)
-    text = re.sub(r"    _keys_to_ignore_on_load_unexpected = .*[.]\d+.*\n", "", text)  # a layer by its number
     module = ast.parse(text)
     return [ast.dump(node) for node in module.body if isinstance(node, ast.ClassDef | ast.Assign)]
 
