@@ -1,0 +1,114 @@
+"""The guide's blocks, typed one after the other into a scratch copy of the tree, with the commands that are installed.
+
+Set-up (`make`) is CI's own first step. What takes long there is proven for every family elsewhere in the suite, so a
+quick run puts something shorter in its place. `GUIDE_AS_TYPED=1 python -m pytest tests/docs/test_guide.py` runs it all.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("specs", "codegen", "nemo_automodel", "tests", "examples", "docs", "pyproject.toml")
+CONTRACT = "python -m pytest -q tests/unit_tests/models/arcee"
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+IN_PLACE_OF = {
+    "codegen parity arcee": "codegen list",  # the checkpoint's proof, which follows, has the same three levels
+    "codegen parity arcee --sensitivity": "codegen check",
+    CONTRACT: f"test -f {CONTRACT.rpartition(' ')[2]}/test_arcee.py",
+}
+DIFFERS = ("codegen diff",)  # exit code 1: there is something to apply
+SPEC, MODEL = "specs/arcee.yaml", "nemo_automodel/components/models/arcee/model.py"
+
+
+class Newcomer:
+    """Types into a scratch tree."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **quiet, "PATH": path, "PYTHONPATH": str(tree)}
+
+    def types(self, command: str, expected: int = 0) -> str:
+        options = {"cwd": self.tree, "env": self.environment, "capture_output": True, "text": True, "timeout": 300}
+        done = subprocess.run(["bash", "-c", command], **options)
+        assert done.returncode == expected, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def writes(self, path: str, text: str) -> None:
+        (self.tree / path).write_text(text, encoding="utf-8")
+
+    def files(self) -> dict[str, bytes]:
+        """What a commit would hold."""
+        found = [path for path in self.tree.rglob("*") if path.is_file() and not self._is_passing(path)]
+        return {str(path.relative_to(self.tree)): path.read_bytes() for path in found}
+
+    def _is_passing(self, path: Path) -> bool:
+        first, *_ = path.relative_to(self.tree).parts
+        return first in ("checkpoints", "output", "tiny.py", ".codegen", ".pytest_cache") or "__pycache__" in path.parts
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
+    tree = tmp_path_factory.mktemp("guide")
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, tree / name)
+    return Newcomer(tree)
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block, one a line but for lines that go on."""
+    return block.replace("\\\n", " ").strip().splitlines()
+
+
+def test_the_guide_as_a_newcomer_types_it(newcomer: Newcomer) -> None:
+    before = newcomer.files()
+    as_typed = bool(os.environ.get("GUIDE_AS_TYPED"))
+    blocks = BLOCK.findall((ROOT / "docs" / "guide.md").read_text(encoding="utf-8"))
+    assert [language for language, _ in blocks].count("bash") >= 8
+    for language, text in blocks:
+        if language == "python":
+            newcomer.writes(re.match(r"# (\S+\.py)\n", text)[1], text)
+        elif language == "yaml":
+            newcomer.writes(SPEC, text)
+        else:
+            for command in commands(text):
+                if shlex.split(command)[0] in ("make", "source"):
+                    continue
+                typed = command if as_typed else IN_PLACE_OF.get(command, command)
+                newcomer.types(typed, expected=1 if command in DIFFERS else 0)
+    assert len((newcomer.tree / MODEL).read_text(encoding="utf-8").splitlines()) < 130  # "about a hundred lines"
+    assert type(AutoModelForCausalLM.from_pretrained(newcomer.tree / "output/arcee")).__name__ == "ArceeForCausalLM"
+    assert (newcomer.tree / "output/arcee-lora/adapter_model.safetensors").is_file()
+    mistaken(newcomer)
+    (newcomer.tree / SPEC).unlink()
+    newcomer.types("codegen apply")
+    assert newcomer.files() == before
+
+
+def mistaken(newcomer: Newcomer) -> None:
+    """A misspelt word: position, mistake and cure, and nothing is written."""
+    spec, before = (newcomer.tree / SPEC).read_text(encoding="utf-8"), newcomer.files()
+    newcomer.writes(SPEC, spec.replace("plain", "plian"))
+    said = newcomer.types("codegen apply", expected=2)
+    assert f"{SPEC}:4:6: mlp.kind: 'plian' is not known; did you mean 'plain'" in said
+    newcomer.writes(SPEC, spec)
+    assert newcomer.files() == before
+
+
+def test_commands_that_are_shortened_stand_in_the_guide() -> None:
+    typed = [
+        line
+        for _, text in BLOCK.findall((ROOT / "docs" / "guide.md").read_text(encoding="utf-8"))
+        for line in commands(text)
+    ]
+    assert set(IN_PLACE_OF) <= set(typed)
