@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
+from codegen.errors import cut
 from codegen.spec import disk, equations
 from codegen.spec.attention import Gqa, Mla
 from codegen.spec.keys import Section
@@ -37,17 +38,17 @@ def _unused(spec: Spec, specs: list[Spec]) -> Found:
                 yield (*WHERE, "names", role), f"nothing here has the role '{role}'", remedy
     for name, tensor in (spec.checkpoint.fused or {}).items():
         if not any(_holds(one, str(name), tensor) for one in specs):
-            message = f"no part stores {', '.join(map(str, tensor.parts))} in one tensor of this name"
+            message = f"no part stores {cut(', '.join(map(str, tensor.parts)))} in one tensor of this name"
             remedy = "what may be fused is [q, k, v], [q, out_gate], [gate, up], and [gate, up] of experts"
             yield (*WHERE, "fused", name), message, remedy
     matrices = {path for one in specs for path in _matrices(one)}
     for index, path in enumerate(spec.checkpoint.transposed or ()):
         if path not in matrices:
-            yield (*WHERE, "transposed", index), f"'{path}' is no stored matrix", cure(path, sorted(matrices))
+            yield (*WHERE, "transposed", index), f"'{cut(path)}' is no stored matrix", cure(path, sorted(matrices))
     pinned = {path for one in specs for path in _pinned(one)}
     for index, pattern in enumerate(spec.checkpoint.float32 or ()):
         if not any(fnmatch(path, pattern) for path in pinned):
-            message = f"'{pattern}' names no tensor that can stay fp32"
+            message = f"'{cut(pattern)}' names no tensor that can stay fp32"
             yield (*WHERE, "float32", index), message, "a router's weight and its correction bias can"
     if spec.checkpoint.experts is not None and not any(isinstance(one.mlp, Moe) for one in specs):
         yield (*WHERE, "experts"), "there are no experts", "leave it out"

@@ -75,7 +75,8 @@ def _unlike(node: Node, default: Any, most: int | None) -> str | None:
     """What the value should be and is not; a field without a value by itself takes any scalar or list."""
     value = node.value
     if node.items is not None:
-        return None if isinstance(default, list | None) and len(node.items) <= LONGEST else _worded(default, most)
+        many = isinstance(default, list) or (default is None and most is None)
+        return None if many and len(node.items) <= LONGEST else _worded(default, most)
     if node.mapping is not None:
         return None if isinstance(default, dict) else _worded(default, most)
     if value is None:

@@ -77,7 +77,13 @@ def test_problems_of_planning_are_told_all_at_once() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("head_dim", "{a: 1}"), ("head_dim", "2147483648"), ("head_dim", "x"), ("head_dim", "0")),
+        *(
+            ("head_dim", "{a: 1}"),
+            ("head_dim", "2147483648"),
+            ("head_dim", "x"),
+            ("head_dim", "0"),
+            ("head_dim", "[8]"),
+        ),
         *(("num_attention_heads", "0"), ("num_hidden_layers", "x"), ("num_hidden_layers", "1000000000")),
         *(("hidden_size", "true"), ("hidden_size", "1.5"), ("hidden_size", "null"), ("vocab_size", "[1]")),
         *(("rope_parameters", "x"), ("rope_parameters", "{rope_theta: x}"), ("rms_norm_eps", "x")),
