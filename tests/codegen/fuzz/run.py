@@ -29,7 +29,7 @@ from codegen.plan.whole import plan_spec
 from codegen.render.files import render
 from codegen.spec.check import read_text
 from tests.codegen.fuzz.mutants import ROOT, mutant
-from tests.codegen.scratch.project import Project
+from tests.codegen.scratch.project import INDEX, Project
 
 SECONDS, BYTES = 10, 2 * 2**30
 LONGEST = 400  # of a message: values are echoed in at most 80 characters, but lists of what is known are long
@@ -148,6 +148,7 @@ def main() -> int:
     first: dict[tuple[str, str], int] = {}
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder) / "tree", stub=False)
+        project.write(INDEX, (ROOT / INDEX).read_text(encoding="utf-8"))  # whose table has the real columns
         runs = ((chosen.count, in_process), (chosen.cli, lambda seed: through_the_command(project, seed)))
         for count, judge in runs:
             seeds = range(chosen.seed, chosen.seed + count)
