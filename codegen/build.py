@@ -1,5 +1,6 @@
 """From spec files to what they generate: from memory where nothing changed, else by loading and generating."""
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -125,6 +126,7 @@ class Built:
     used: set[str] = field(default_factory=set[str])
 
 
+_COLLECTED = 16  # the garbage of so many specs is little, and collecting it costs little
 _MANY = 4  # with fewer specs, two processes that each import everything are slower than one
 
 Progress = Callable[[int, int, str], None]
@@ -164,6 +166,8 @@ class _Making:
         """Make these."""
         for number, path in enumerate(paths):
             self.progress(number, len(paths), path)
+            if number % _COLLECTED == _COLLECTED - 1:
+                gc.collect()
             try:
                 self.known[path] = self.makers[path](path, self.root, self.generator)
                 if self.is_unchanged(path):  # else it is the result of another content than the key says

@@ -1,5 +1,6 @@
 """black, in a process of its own: it is imported there while others plan and import what renders."""
 
+import gc
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ from typing import BinaryIO
 from codegen.second import let_go, pipe, send
 
 LINE_LENGTH = 120
+COLLECTED = 64  # statements, of which the garbage is collected at once: collecting it as it comes costs time
 IDLE = 10  # added to the priority number of a process that others need later
 
 
@@ -73,6 +75,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         import black as black  # early: the first request comes when the parent has rendered something
 
         while True:
-            send(answers, black_format(pickle.load(requests)))
+            for _ in range(COLLECTED):
+                send(answers, black_format(pickle.load(requests)))
+            gc.collect()
     finally:
         os._exit(0)
