@@ -19,6 +19,7 @@ from codegen.spec.language import Spec
 from codegen.spec.mlp import Glu, Groups, Moe, Renormalize, Router, Shared
 from codegen.spec.values import Expression
 
+AUX_LOSS = ("router_aux_loss_coef", "ffn_config.moe_loss_weight")  # fields of the load-balancing loss's weight
 Answer = Expression | str | None  # an expression of the spec, code, or "not written"
 
 
@@ -229,4 +230,4 @@ def _stays_float32(spec: Spec, name: str) -> bool:
 
 
 def _aux_loss(context: Context) -> Answer:
-    return "config.router_aux_loss_coef" if context.config.has("router_aux_loss_coef") else None
+    return next((f"config.{path}" for path in AUX_LOSS if context.config.has(path)), None)
