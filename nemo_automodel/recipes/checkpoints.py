@@ -69,8 +69,7 @@ def check_model(section: dict[str, Any], allowed: Allowed = NOTHING_ELSE) -> Non
     if "dtype" in section and "torch_dtype" in section:
         mistakes.append("model.torch_dtype: model.dtype says it already; keep one of them")
     if isinstance(backend, dict):
-        known = BackendConfig.__dataclass_fields__
-        mistakes += unknown("model.backend", [name for name in backend if name != TARGET], known, "BackendConfig")
+        mistakes += _backend_mistakes({name: value for name, value in backend.items() if name != TARGET})
     for name in ("backend", "moe"):
         if name in section and name not in signature(target).parameters:
             mistakes.append(f"model.{name}: is for models of nemo_automodel; take {AUTO_MODELS[0]}.{target.__name__}")
@@ -80,6 +79,16 @@ def check_model(section: dict[str, Any], allowed: Allowed = NOTHING_ELSE) -> Non
         check(nested, "model.config", allowed)
         mistakes += _unknown_fields("model.config", nested, nested.get(WEIGHTS), allowed)
     refuse(mistakes)
+
+
+def _backend_mistakes(fields: dict[str, Any]) -> list[str]:
+    if mistakes := unknown("model.backend", fields, BackendConfig.__dataclass_fields__, "BackendConfig"):
+        return mistakes
+    try:
+        BackendConfig(**fields)
+    except ValueError as error:  # which begins with `backend.<field>`
+        return [f"model.{error}"]
+    return []
 
 
 def _unknown_fields(where: str, section: dict[str, Any], path: Any, allowed: Allowed) -> list[str]:
