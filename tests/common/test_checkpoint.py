@@ -196,6 +196,7 @@ def test_unregistered_architectures_fall_back_to_transformers(tmp_path, monkeypa
     from transformers import LlamaConfig
 
     monkeypatch.delitem(registry.MODEL_ARCH_MAPPING, "LlamaForCausalLM", raising=False)
+    monkeypatch.delitem(registry.MODEL_TYPE_MAPPING, "llama", raising=False)
     config = LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
     model = NeMoAutoModelForCausalLM.from_config(config)
     assert type(model).__module__.startswith("transformers.")

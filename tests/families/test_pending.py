@@ -14,7 +14,7 @@ from codegen.plan.tiny import configs
 from codegen.render.files import model_files
 from codegen.spec.check import read_spec
 from codegen.spec.loaded import config_class
-from nemo_automodel.parity import end_to_end, state_dict
+from nemo_automodel.parity import end_to_end, memory, state_dict
 from nemo_automodel.parity.batches import batches
 from nemo_automodel.parity.compare import failures
 from nemo_automodel.parity.ours import build_ours
@@ -26,6 +26,13 @@ from nemo_automodel.parity.sandbox import installed
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "specs/pending", Path(__file__).parent / "specs")  # the latter: values that no whole family shows yet
 SPECS = [read_spec(path, ROOT) for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
+# Families that compute what the reference does, and lie otherwise in memory: what they need before they move to `specs/`.
+OTHERWISE_IN_MEMORY = {
+    "biogpt": "an MLP that is no module of its own",
+    "ctrl": "modules that are named by a number",
+    "falcon": "the reference's own class of linear layers",
+    "gpt_neox_japanese": "a bias beside its projection",
+}
 logging.disable_progress_bar()
 
 
@@ -36,7 +43,13 @@ def test_a_family_equals_its_reference_by_its_spec_alone(spec):
         subject = project.subject()
         reference = Reference(subject, project.configs["base"])
         result = compare(subject, reference, "base", "split")
-        assert result.passed, f"{failures(result.checks)[:5]}; first: {result.first_difference}"
+        failed = failures(result.checks)
+        if spec.name in OTHERWISE_IN_MEMORY:
+            assert {check.level for check in failed} == {
+                memory.LEVEL
+            }, f"{failed[:5]}: {OTHERWISE_IN_MEMORY[spec.name]}"
+        else:
+            assert result.passed, f"{failed[:5]}; first: {result.first_difference}"
         assert not failures(packed(subject, reference))
 
 

@@ -234,11 +234,7 @@ REFERENCES = {
     "aria_text": Reference(
         lambda: AriaTextMoELayer(AriaTextConfig(**SIZES, moe_num_experts=E, moe_topk=K, moe_num_shared_experts=2)),
         {"softmax_before_topk": False, "n_shared_experts": 2},
-        {
-            "gate": "router",
-            "experts.gate_up_proj": "experts.fc1.weight",
-            "experts.down_proj": "experts.fc2.weight",
-        },
+        {"gate": "router"},
         {"experts.gate_up_proj": transposed, "experts.down_proj": transposed},
     ),
     "phimoe": Reference(
