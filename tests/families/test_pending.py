@@ -26,7 +26,7 @@ from nemo_automodel.parity.sandbox import installed
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "specs/pending", Path(__file__).parent / "specs")  # the latter: values that no whole family shows yet
 SPECS = [read_spec(path, ROOT) for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
-# Families that compute what the reference does, and lie otherwise in memory: what they need before they move to `specs/`.
+# Families that compute what the reference does, and lie otherwise in memory: what they still need.
 OTHERWISE_IN_MEMORY = {
     "biogpt": "an MLP that is no module of its own",
     "ctrl": "modules that are named by a number",
@@ -45,9 +45,7 @@ def test_a_family_equals_its_reference_by_its_spec_alone(spec):
         result = compare(subject, reference, "base", "split")
         failed = failures(result.checks)
         if spec.name in OTHERWISE_IN_MEMORY:
-            assert {check.level for check in failed} == {
-                memory.LEVEL
-            }, f"{failed[:5]}: {OTHERWISE_IN_MEMORY[spec.name]}"
+            assert {check.level for check in failed} == {memory.LEVEL}, failed[:5]
         else:
             assert result.passed, f"{failed[:5]}; first: {result.first_difference}"
         assert not failures(packed(subject, reference))
