@@ -148,7 +148,7 @@ def _put(tree: Any, path: Path_, value: Any) -> None:
 
 
 def _place(tree: Any, draw: Random) -> Path_:
-    return draw.choice(list(_places(tree)))
+    return draw.choice(list(_places(tree)) or [("name",)])
 
 
 def _scalar(draw: Random) -> Any:
@@ -220,6 +220,8 @@ def move(tree: Any, draw: Random) -> None:
 def change_text(tree: Any, draw: Random) -> None:
     """One operator, operand, call or constant of an expression or an equation."""
     texts = [path for path in _places(tree) if isinstance(_at(tree, path), str)]
+    if not texts:
+        return
     path = draw.choice(texts)
     text = _at(tree, path)
     try:
@@ -233,6 +235,8 @@ def change_text(tree: Any, draw: Random) -> None:
 def change_word(tree: Any, draw: Random) -> None:
     """One word of a text, everywhere in it or once."""
     texts = [path for path in _places(tree) if isinstance(_at(tree, path), str)]
+    if not texts:
+        return
     path = draw.choice(texts)
     text = _at(tree, path)
     words = re.findall(r"\w+", text)
