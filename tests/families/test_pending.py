@@ -32,6 +32,11 @@ OTHERWISE_IN_MEMORY = {
     "ctrl": "modules that are named by a number",
     "falcon": "the reference's own class of linear layers",
     "gpt_neox_japanese": "a bias beside its projection",
+    "modernbert_decoder": "a head of several modules",
+    "moshi": "projections inside modules of their own",
+    "opt": "a decoder inside the base model, and an MLP that is no module of its own",
+    "phimoe": "`checkpoint.memory` of its mixture",
+    "xglm": "an MLP that is no module of its own",
 }
 logging.disable_progress_bar()
 
