@@ -56,7 +56,7 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         if hasattr(module, "initialize"):
-            module.initialize(self.config.initializer_range)
+            module.initialize(getattr(self.config, "initializer_range", 0.02))  # as PreTrainedModel, of OPT too
         else:
             super()._init_weights(module)
 
