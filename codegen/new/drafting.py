@@ -23,11 +23,11 @@ from codegen.new.source import Source, read
 from codegen.new.text import spec_text
 from codegen.new.values import Values, values
 from codegen.new.weights import Weights, arrange, within
-from codegen.plan.build import class_prefix
 from codegen.plan.mentions import mentions
 from codegen.spec.check import read_text
 from codegen.spec.frame import IDENTIFIER
 from codegen.spec.loaded import LoadedSpec, config_class
+from codegen.spec.reserved import class_prefix
 from codegen.write.single import write_files
 
 

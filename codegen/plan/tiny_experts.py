@@ -7,6 +7,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.plan.mentions import fields_of, inner_of
+from codegen.plan.moe import AUX_LOSS
 from codegen.spec.attention import Mla
 from codegen.spec.keys import Section, keys
 from codegen.spec.loaded import LoadedSpec
@@ -21,7 +22,6 @@ SHARED: Config = {"width": 56}
 LATENT: Config = {"q_rank": 22, "kv_rank": 18, "nope": 12, "rope": 4, "v": 14}
 CHOSEN_BY_LAYER = [3, 1, 2, 3]
 SMALL, FEW, MORE = 16, 2, 3  # a width's factor with a small default counts experts
-AUX_LOSS = "router_aux_loss_coef"
 
 
 def has_experts(spec: LoadedSpec) -> bool:
@@ -37,7 +37,7 @@ def expert_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
         sections = ((moe.experts or Experts(), EXPERTS), (router.groups, GROUPS), (moe.shared, SHARED))
         for section, values in sections:
             _fill(sizes, section, values, config)
-    return sizes | {AUX_LOSS: 0.37} if sizes and AUX_LOSS in config.fields else sizes
+    return sizes | {field: 0.37 for field in AUX_LOSS if sizes and field in config.fields}
 
 
 def latent_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:

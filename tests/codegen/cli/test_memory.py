@@ -17,11 +17,7 @@ MODEL = "nemo_automodel/components/models/llama/model.py"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A tree that was applied and checked, so that its state is on the disk."""
-    made = Project(tmp_path / "tree")
-    made.spec("llama")
-    assert made.run("apply").code == 0
-    assert made.run("check").code == 0
+    made = Project.applied(tmp_path / "tree")
     assert fastpath.unchanged(str(made.root))
     return made
 

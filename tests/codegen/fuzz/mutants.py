@@ -217,12 +217,17 @@ def move(tree: Any, draw: Random) -> None:
     _put(tree, _place(tree, draw), _copy(_at(tree, _place(tree, draw))))
 
 
+def _text(tree: Any, draw: Random) -> Any:
+    """The path of one text, or None where there is none."""
+    texts = [path for path in _places(tree) if isinstance(_at(tree, path), str)]
+    return draw.choice(texts) if texts else None
+
+
 def change_text(tree: Any, draw: Random) -> None:
     """One operator, operand, call or constant of an expression or an equation."""
-    texts = [path for path in _places(tree) if isinstance(_at(tree, path), str)]
-    if not texts:
+    path = _text(tree, draw)
+    if path is None:
         return
-    path = draw.choice(texts)
     text = _at(tree, path)
     try:
         mutants = list((equation_mutants if re.match(r"\w+ = ", text) else expression_mutants)(text))
@@ -234,10 +239,9 @@ def change_text(tree: Any, draw: Random) -> None:
 
 def change_word(tree: Any, draw: Random) -> None:
     """One word of a text, everywhere in it or once."""
-    texts = [path for path in _places(tree) if isinstance(_at(tree, path), str)]
-    if not texts:
+    path = _text(tree, draw)
+    if path is None:
         return
-    path = draw.choice(texts)
     text = _at(tree, path)
     words = re.findall(r"\w+", text)
     if words:

@@ -14,11 +14,7 @@ STATE = ("state", "lock", "journal", "undo", "stage", "cache", "cache/specs", "c
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path / "tree")
-    made.spec("llama")
-    assert made.run("apply").code == 0
-    assert made.run("check").code == 0
-    return made
+    return Project.applied(tmp_path / "tree")
 
 
 def put(root: Path, path: str, kind: str) -> None:

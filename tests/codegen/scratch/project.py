@@ -54,6 +54,15 @@ class Project:
             self.write(path, text)
         (root / "specs").mkdir(exist_ok=True)
 
+    @classmethod
+    def applied(cls, root: Path) -> "Project":
+        """One with a spec that was applied and checked, so that its state is on the disk."""
+        made = cls(root)
+        made.spec("llama")
+        assert made.run("apply").code == 0
+        assert made.run("check").code == 0
+        return made
+
     def write(self, path: str, text: str) -> Path:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
