@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import LlamaConfig, LlamaModel, PreTrainedConfig, PreTrainedModel
 
 from nemo_automodel.components.models.common.attention import Attention
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderLayer, DecoderModel
@@ -38,6 +38,7 @@ ROLES = ("norm", "layers", "model", "lm_head", "embed_tokens", "sinks", "act_fn"
 
 def table() -> dict[str, list[str]]:
     """Holder -> the names that it uses."""
+    LlamaModel(LlamaConfig(vocab_size=2, hidden_size=4, num_hidden_layers=0, num_attention_heads=1))  # see `_used`
     found = {holder: {name for base in bases for name in _used(base)} for holder, bases in BASES.items()}
     found["module"] = set(_imported())
     found["config"] = {name for name in dir(PreTrainedConfig) if callable(getattr(PreTrainedConfig, name, None))}
@@ -50,7 +51,10 @@ def _is_free(name: str) -> bool:
 
 
 def _used(base: type) -> Iterator[str]:
-    """Every attribute of a class and of a fresh module, and what its own and its inherited methods read of `self`."""
+    """Every attribute of a class and of a fresh module, and what its own and its inherited methods read of `self`.
+
+    transformers gives `nn.Module` a method more when the first model of a process draws its weights.
+    """
     yield from (*dir(base), *vars(nn.Module()))
     for cls in base.__mro__:
         if cls.__module__.startswith("nemo_automodel.") or cls is PreTrainedModel:
