@@ -14,7 +14,7 @@ from codegen.plan.names import attribute, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
 from codegen.plan.parts import part_construction
-from codegen.plan.scope import METHOD, Scope
+from codegen.plan.scope import METHOD, Scope, normal
 from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
 from codegen.spec.attention import Gqa, Mla, Rope, Softmax
@@ -119,7 +119,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     context.only(lambda s: s.input, "input", "what embeds the tokens")
     scale, equations = _take_scale(context, spec.input, token)
     padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
-    inner = _embedding_width(context, token)
+    inner = embedding_width(context, token)
     rows = context.code(lambda s: context.value(s.embedding, "rows"), TOP)
     arguments = f"{rows}, {inner}" + ("" if padding == "None" else f", {padding}")
     made = f"ScaledEmbedding({arguments}, scale={TOP.tree_code(scale)})" if scale else f"nn.Embedding({arguments})"
@@ -193,7 +193,7 @@ def _tables(equation: Equation) -> list[tuple[str, str]]:
     return found
 
 
-def _embedding_width(context: Context, token: str) -> Code:
+def embedding_width(context: Context, token: str) -> Code:
     """The width of the token embedding: that of the linear part it feeds, else the model's."""
     spec = context.base
     for equation in spec.input:
@@ -242,7 +242,7 @@ def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
         made = _one_table(rotating)
         if not _depends(context):
             always = context.code(lambda s: s.rope is not None, TOP)
-            made = made if always in ("True", "False") else f"({made}) if {always} else None"
+            made = made if always in ("True", "False") else normal(f"({made}) if ({always}) else None")
         return [Assign("rotary_emb", made, rope.why)]
     made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
     kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"

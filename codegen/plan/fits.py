@@ -31,10 +31,17 @@ def problems(loaded: LoadedSpec, config: ConfigClass, configs: Mapping[str, Conf
             key = _outcomes(loaded, fields, layer)
             if key in loaded.flat:
                 sizes = _Sizes(context, fields, layer)
-                for path, message in sizes.misfits(loaded.flat[key]):
+                late = _late_attention(loaded, key) if layer == 0 else iter(())
+                for path, message in (*late, *sizes.misfits(loaded.flat[key])):
                     at = loaded.place(path, [key])
                     found.setdefault((path, at), Problem(at, path, message, CURE))
     return iter(found.values())
+
+
+def _late_attention(loaded: LoadedSpec, first: tuple[Any, ...]) -> Found:
+    """Caches count the past by the first layer."""
+    if not calls(loaded.flat[first], "attention") and any(calls(one, "attention") for one in loaded.flat.values()):
+        yield "block", "layer 0 of a tests' config calls no attention, and others do: caches count the past there"
 
 
 def _outcomes(loaded: LoadedSpec, fields: Mapping[str, Any], layer: int) -> tuple[Any, ...]:
@@ -91,7 +98,7 @@ class _Sizes:
         keep = None if groups is None else self.value(groups.keep)
         if count and number and count % number:
             yield "mlp.router.groups.count", f"{number} do not divide the {count} experts of a tests' config"
-        if number and keep and keep > number:
+        if number and number > 1 and keep and keep > number:
             yield "mlp.router.groups.keep", f"{keep} are more than the {number} groups of a tests' config"
         yield from self.blocks(spec, {"gate", "up"}, self.number(experts(spec), "width"), dotted=True)
 

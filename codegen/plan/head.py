@@ -2,7 +2,7 @@
 
 import ast
 
-from codegen.plan.body import embedding_name, named_part, shared_flags
+from codegen.plan.body import embedding_name, embedding_width, named_part, shared_flags
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.names import attribute, memory_name
@@ -22,6 +22,10 @@ def plan_head(context: Context) -> HeadPlan:
     tie = context.only(lambda s: context.value(s.head, "tie").text, "head.tie", "it")
     if tie not in (TIE, "False"):  # transformers ties by this field alone
         raise context.unready(f"no template yet for {tie}", "head.tie", f"write {TIE} or false")
+    embedded, read = embedding_width(context, embedding_name(context)), _width(spec)
+    if tie != "False" and embedded != read:
+        message = f"the embedding's rows have the width {embedded}, and the head's {read}: they cannot be one matrix"
+        raise context.unready(message, "head.tie", "write head: {tie: false}, or a part of `output` that has the width")
     model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
     flags = shared_flags(layers)
     if head != "lm_head":

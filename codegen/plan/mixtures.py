@@ -1,7 +1,7 @@
 """What the parts of a mixture of experts are called in memory, and how its experts lie there: as in transformers."""
 
 from codegen.plan.context import Context
-from codegen.plan.names import disk_name, name_in_memory
+from codegen.plan.names import disk_name, memory_name, name_in_memory
 from codegen.plan.projections import is_unsqueezed
 from codegen.plan.types import Code
 from codegen.spec.language import ROLE_NAMES, Fused, Spec
@@ -47,7 +47,7 @@ def path_in_memory(spec: Spec, role: str) -> str:
 
 def shared_names(spec: Spec) -> tuple[str, ...]:
     """Gate, up and down of the shared experts."""
-    return tuple(name_in_memory(spec, role, "shared") for role in PROJECTIONS)
+    return tuple(memory_name(name_in_memory(spec, role, "shared")) for role in PROJECTIONS)
 
 
 def options(spec: Spec) -> list[Code]:

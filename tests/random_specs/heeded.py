@@ -19,7 +19,9 @@ def unheeded(spec: dict[str, Any]) -> list[str]:
 
     A key of which every other value is refused is heeded; so is a word beside which no other is accepted.
     """
-    model = planned(spec).model
+    model = _model(spec)
+    if model is None:
+        return []
     found: list[str] = []
     for path, value in leaves(spec):
         tried = [_model(replaced(spec, path, other)) for other in others(path, value)]
@@ -30,10 +32,13 @@ def unheeded(spec: dict[str, Any]) -> list[str]:
 
 
 def _model(spec: dict[str, Any]) -> Any:
+    """The plan of the code, without what docstrings say of it; None where the spec is refused."""
     try:
-        return planned(spec).model
+        model = planned(spec).model
     except SpecError:
         return None
+    attentions = tuple(plan._replace(doc="") for plan in model.attentions)
+    return model._replace(summary="", attentions=attentions)
 
 
 def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

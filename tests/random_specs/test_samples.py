@@ -46,6 +46,19 @@ EQUAL: dict[str, dict[str, Any]] = {
             "x = x + silu(softcap(mlp(post_attention_layernorm(x)), 0.5))",
         ]
     },
+    "no_rotation_by_either_flag": {
+        "variants": [{"when": "config.one", "rope": "none"}, {"when": "not config.other", "rope": "none"}]
+    },
+    "no_bias_whatever_the_config_says": {"mlp": {"bias": False}, "layers": {"when": EVEN, "mlp": "plain"}},
+    "layer_in_an_equation": {
+        "block": ["x = x + attention(a.b(x)) / (layer + 1)", "x = x + mlp(post_attention_layernorm(x))"]
+    },
+    "clip_by_none": {"attention": {"clip": "none"}},
+    "dotted_names_of_shared_experts": {
+        "mlp": {"kind": "moe", "shared": {"width": "40"}},
+        "checkpoint": {"names": {"gate": "a.b"}},
+    },
+    "scale_of_alibi_by_the_config": {"rope": "none", "attention": {"alibi": {"scaled": "config.one"}}},
     "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -87,6 +100,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"attention": "mla", "checkpoint": {"fused": {"qkv_proj": ["q", "k", "v"]}}},
         "no part stores q, k, v in one tensor of this name",
     ),
+    "attention_from_the_second_layer_on": (
+        {"block": ["x = x + mlp(ln(x))"], "layers": {"when": "layer > 0", "block": "pre_norm"}},
+        "caches count the past there",
+    ),
+    "attention_that_is_not_called": (
+        {"block": ["x = x + mlp(ln(x))"], "attention": {"window": 5}},
+        "no equation calls attention",
+    ),
+    "tied_widths": (
+        {
+            "input": "x = into(embed_tokens(ids))",
+            "parts": {"into": {"kind": "linear", "in": "40", "out": "config.hidden_size"}},
+        },
+        "they cannot be one matrix",
+    ),
+    "heads_that_do_not_divide": ({"attention": {"heads": "4", "kv_heads": "3"}}, "do not divide the 4 query heads"),
+    "blocks_that_do_not_divide": (
+        {"checkpoint": {"fused": {"gate_up_proj": {"parts": ["gate", "up"], "groups": 7}}}},
+        "blocks do not divide",
+    ),
     "groups_of_all_experts": (
         {"mlp": {"kind": "moe", "router": {"order": "topk_first", "groups": {"count": 4, "keep": 2}}}},
         "order: topk_first chooses among all experts",
@@ -104,7 +137,7 @@ def one_thread():
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_equals_its_meaning(name, tmp_path):
-    verdict = tried(framed(name, EQUAL[name]), tmp_path)
+    verdict = tried(framed(name, EQUAL[name], {"one": False, "other": False, "mlp_bias": False}), tmp_path)
     assert verdict.word == "equal", verdict.notes
 
 

@@ -21,7 +21,14 @@ from nemo_automodel.components.models.common.cross_entropy import (
 )
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
 from nemo_automodel.components.models.common.keywords import refuse_unread
-from nemo_automodel.components.models.common.masks import cache_layers, dynamic_cache, mask_kind, name_kinds, with_bias
+from nemo_automodel.components.models.common.masks import (
+    cache_layers,
+    dynamic_cache,
+    mask_kind,
+    name_kinds,
+    refuse_late_attention,
+    with_bias,
+)
 from nemo_automodel.components.models.common.releases import CACHE, CheckpointedLayer, is_paged, sort_cache
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
@@ -92,6 +99,7 @@ class DecoderModel(Decoder):
     gradient_checkpointing = False  # switched with the layers; no cache is kept then
 
     def post_init(self):
+        refuse_late_attention(self.decoder_layers)
         kinds = [mask_kind(layer) for layer in self.decoder_layers]
         names = name_kinds(kinds)
         for layer, kind in zip(self.decoder_layers, kinds, strict=True):

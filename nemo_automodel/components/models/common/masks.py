@@ -113,6 +113,16 @@ def mask_kind(layer):
     return MaskKind(window, chunk)
 
 
+def refuse_late_attention(layers):
+    """Raises ValueError where the first layer has no attention and another has: caches count the past by the first."""
+    attending = [any(isinstance(module, Attention) for module in layer.modules()) for layer in layers]
+    if any(attending) and not attending[0]:
+        raise ValueError(
+            f"layer 0 has no attention and layer {attending.index(True)} has: caches count what was seen in layer 0; "
+            "let it attend"
+        )
+
+
 def name_kinds(kinds):
     """{kind: name}, transformers' words; a second window or chunk size gets its number appended."""
     names = {}
