@@ -24,6 +24,9 @@ def renames(spec: Spec) -> list[tuple[str, str]]:
         stored = [disk_name(spec, role, "shared") for role in mixtures.PROJECTIONS]
         pairs = zip(stored, mixtures.shared_names(spec), strict=True)
         found += [(f"{shared}.{disk}", f"{shared}.{memory}") for disk, memory in pairs]
+    if mixtures.lie_flat(spec):
+        experts = f"{path}.{mixtures.path_in_memory(spec, 'experts')}"
+        found += [(f"{path}.{disk}", f"{experts}.{name}") for disk, name in mixtures.flat_names(spec).items()]
     return [(disk, memory) for disk, memory in found if disk != memory]
 
 

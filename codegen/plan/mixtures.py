@@ -68,11 +68,17 @@ def options(spec: Spec) -> list[Code]:
 
 def _flat(spec: Spec) -> Code:
     """The class of flat experts, with the names of its matrices."""
-    stored = [name for names in stored_tensors(spec) for name in names]
-    names = [repr(name.rpartition(".")[2]) for name in stored]
-    turned = [repr(name.rpartition(".")[2]) for name in stored if name in (spec.checkpoint.transposed or ())]
+    stored = flat_names(spec)
+    names = [repr(memory) for memory in stored.values()]
+    turned = [repr(memory) for name, memory in stored.items() if name in (spec.checkpoint.transposed or ())]
     shown = [*names, *([f"turned=({', '.join(turned)},)"] if turned else [])]
     return f"FlatExperts.named({', '.join(shown)})"
+
+
+def flat_names(spec: Spec) -> dict[str, str]:
+    """Names on disk, relative to the mixture, of the matrices of flat experts, with their attributes in memory."""
+    inside = f"{disk_name(spec, 'experts', 'mlp')}."
+    return {name: memory_name(name.removeprefix(inside)) for names in stored_tensors(spec) for name in names}
 
 
 def stored_tensors(spec: Spec) -> tuple[tuple[str, ...], ...]:

@@ -58,6 +58,10 @@ EQUAL: dict[str, dict[str, Any]] = {
         "mlp": {"kind": "moe", "shared": {"width": "40"}},
         "checkpoint": {"names": {"gate": "a.b"}},
     },
+    "dotted_names_of_flat_experts": {
+        "mlp": "moe",
+        "checkpoint": {"experts": "flat", "names": {"experts.up": "bar.baz", "experts": "all.of"}},
+    },
     "scale_of_alibi_by_the_config": {"rope": "none", "attention": {"alibi": {"scaled": "config.one"}}},
     "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
 }
