@@ -10,7 +10,12 @@ from nemo_automodel.components.models.common.cross_entropy import chunked_cross_
 from tests.common.tiny import batch, tiny
 
 V, H = 301, 16
-OPTIONS = {"mean": {}, "by count": {"num_items_in_batch": 17}, "by tensor": {"num_items_in_batch": torch.tensor(17)}}
+OPTIONS = {
+    "mean": {},
+    "by count": {"num_items_in_batch": 17},
+    "by tensor": {"num_items_in_batch": torch.tensor(17)},
+    "another ignored": {"ignore_index": 7},
+}
 
 
 def transform(logits):
@@ -31,6 +36,11 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(module, "MIN_ROWS", 16)
 
 
+def ignoring(labels, ignore_index=-100, **options):
+    """Labels whose ignored places hold another number."""
+    return labels.masked_fill(labels == -100, ignore_index)
+
+
 def close(a, b, bound=1e-5):
     return (a - b).abs().max() <= bound * b.abs().max()
 
@@ -38,7 +48,7 @@ def close(a, b, bound=1e-5):
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("bias", [False, True])
 def test_chunks_equal_all_at_once(data, name, bias):
-    x, labels = data
+    x, labels = data[0], ignoring(data[1], **OPTIONS[name])
     head = nn.Linear(H, V, bias=bias)
     results = []
     for chunked in (True, False):
@@ -56,7 +66,7 @@ def test_chunks_equal_all_at_once(data, name, bias):
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_loss_of_logits_equals_transformers(data, name, dtype):
-    labels, logits = data[1], torch.randn(2, 150, V).to(dtype)
+    labels, logits = ignoring(data[1], **OPTIONS[name]), torch.randn(2, 150, V).to(dtype)
     results = []
     for loss_of in (cross_entropy, lambda x, y, **kw: ForCausalLMLoss(x, y, V, **kw)):
         leaf = logits.clone().requires_grad_()
@@ -98,6 +108,18 @@ def test_the_models_loss_without_logits():
     chunked = model(**inputs, labels=inputs["input_ids"], chunked_loss=True)
     assert chunked.logits is None
     assert close(chunked.loss, full.loss, 1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunked_loss": True}, {"chunked_loss": False}], ids=str)
+def test_the_model_ignores_the_label_that_it_is_told_to(options):
+    model, inputs = tiny(), batch()
+    other = int(inputs["input_ids"][0, -1])
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            found = model(**inputs, labels=inputs["input_ids"], ignore_index=other, **options).loss
+            labels = inputs["input_ids"].masked_fill(inputs["input_ids"] == other, -100)
+            assert close(found, model(**inputs, labels=labels).loss, 1e-6)
+            assert not close(found, model(**inputs, labels=inputs["input_ids"]).loss, 1e-4)
 
 
 def test_large_vocabularies_are_chunked_in_training_alone(monkeypatch):

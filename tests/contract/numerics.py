@@ -29,6 +29,21 @@ class NumericsContract(Binding):
         """Hidden states, logits, loss and every gradient, on batches without, with left and with right padding."""
         all_pass(end_to_end.compare(self.given(variant), self.ours(variant, backend), self.batches()))
 
+    def test_keywords_of_the_loss(self):
+        """Labels that are shifted already, another number for those that do not count, another count to divide by."""
+        batch = self.batch("left")
+        labels = torch.nn.functional.pad(batch.labels, (0, 1), value=-100)[:, 1:]
+        labels = labels.masked_fill(labels == -100, 5)
+        options = {"labels": labels, "shift_labels": labels, "ignore_index": 5, "num_items_in_batch": torch.tensor(9)}
+        losses = [
+            model(input_ids=batch.ids, attention_mask=batch.mask, **options).loss.detach()
+            for model in (self.ours(), self.given().model)
+            if model is self.ours() or self.in_transformers
+        ]
+        close(losses[0], losses[-1])
+        del options["ignore_index"]
+        assert self.ours()(input_ids=batch.ids, attention_mask=batch.mask, **options).loss != losses[0]
+
     def test_values_that_the_spec_compares_with(self, value):
         close(
             self.logits(self.ours(value), self.batch("short")),

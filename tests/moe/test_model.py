@@ -123,6 +123,9 @@ def test_the_balancing_loss_is_shared_among_micro_batches_by_their_labels():
     given = ours(ids[0], labels=labels[0], shift_labels=shifted, output_router_logits=True, num_items_in_batch=100)
     by_itself = ours(ids[0], labels=labels[0], output_router_logits=True, num_items_in_batch=100)
     torch.testing.assert_close(given.loss, by_itself.loss)
+    marked = labels[0].masked_fill(labels[0] == -100, 0)
+    other = ours(ids[0], labels=marked, ignore_index=0, output_router_logits=True, num_items_in_batch=100)
+    torch.testing.assert_close(other.loss, by_itself.loss)
 
 
 def test_training_is_configured_in_place():

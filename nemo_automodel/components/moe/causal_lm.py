@@ -4,6 +4,7 @@ from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 from transformers.utils.output_capturing import OutputRecorder
 
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
+from nemo_automodel.components.models.common.cross_entropy import IGNORED
 from nemo_automodel.components.models.common.releases import CACHE
 from nemo_automodel.components.moe.balance import load_balancing_loss, update_moe_gate_bias
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
@@ -49,6 +50,7 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
         labels=None,
         num_items_in_batch=None,
         shift_labels=None,
+        ignore_index=IGNORED,
         **kwargs,
     ):
         """With `num_items_in_batch` (the labels of all micro-batches of a step) the load-balancing loss is this
@@ -60,7 +62,7 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
             aux_loss = load_balancing_loss(router_logits, config.n_activated_experts, mask)
             if loss is not None:
                 counted = labels[..., 1:] if shift_labels is None else shift_labels
-                share = 1 if num_items_in_batch is None else counted.ne(-100).sum() / num_items_in_batch
+                share = 1 if num_items_in_batch is None else counted.ne(ignore_index).sum() / num_items_in_batch
                 loss = loss + (config.aux_loss_coeff * share * aux_loss).to(loss.device)
         return MoeCausalLMOutputWithPast(
             loss=loss,

@@ -20,7 +20,7 @@ from nemo_automodel.components.models.common.cross_entropy import (
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
-from nemo_automodel.components.models.common.keywords import refuse_unread
+from nemo_automodel.components.models.common.keywords import of_loss, refuse_unread
 from nemo_automodel.components.models.common.masks import (
     cache_layers,
     dynamic_cache,
@@ -299,7 +299,7 @@ class CausalLM(Decoder, GenerationMixin):
         is_own = getattr(self, "_loss_function", None) is not None
         if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
             return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return cross_entropy(logits, labels, kwargs.get("num_items_in_batch"), kwargs.get("shift_labels"))
+        return cross_entropy(logits, labels, **of_loss(kwargs))
 
     def _chunks_loss(self, asked):
         """Raises ValueError where chunks are asked for and the head does not allow them."""
@@ -312,9 +312,8 @@ class CausalLM(Decoder, GenerationMixin):
             return self.training and self.config.vocab_size >= LARGE_VOCABULARY and reason is None
         return asked
 
-    def _chunked_loss(self, x, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
-        head = self.get_output_embeddings()
-        return chunked_cross_entropy(x, head, labels, self.transform_logits, num_items_in_batch, shift_labels)
+    def _chunked_loss(self, x, labels, **kwargs):
+        return chunked_cross_entropy(x, self.get_output_embeddings(), labels, self.transform_logits, **of_loss(kwargs))
 
     def output(self, outputs, logits, loss, **kwargs):
         """What the caller gets; `kwargs` are those of `forward`."""

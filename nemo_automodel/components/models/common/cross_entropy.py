@@ -15,32 +15,32 @@ MIN_ROWS, CHUNKS = 128, 8  # of chunks that go through the head
 ROW_BYTES = 2**22  # of the fp32 rows that the softmax reads at once: a core's share of the cache
 
 
-def cross_entropy(logits, labels, num_items_in_batch=None, shift_labels=None):
-    """logits [B, S, V], labels [B, S] (-100: ignored) -> the mean loss of the next token, a scalar in fp32.
+def cross_entropy(logits, labels, num_items_in_batch=None, shift_labels=None, ignore_index=IGNORED):
+    """logits [B, S, V], labels [B, S] (`ignore_index`: ignored) -> the mean loss of the next token, a scalar in fp32.
 
     `shift_labels` are labels that are shifted already; `num_items_in_batch` divides the sum in place of their count.
     """
-    targets, count = _targets(logits, labels, num_items_in_batch, shift_labels)
-    return _Loss.apply(logits.reshape(-1, logits.shape[-1]), targets, count)
+    targets, count = _targets(logits, labels, num_items_in_batch, shift_labels, ignore_index)
+    return _Loss.apply(logits.reshape(-1, logits.shape[-1]), targets, count, ignore_index)
 
 
-def _targets(x, labels, num_items_in_batch, shift_labels):
+def _targets(x, labels, num_items_in_batch, shift_labels, ignored):
     """Targets [B * S], and what divides the sum of their losses."""
     if shift_labels is None:
-        shift_labels = F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
+        shift_labels = F.pad(labels, (0, 1), value=ignored)[..., 1:]
     targets = shift_labels.reshape(-1).to(x.device)
     if num_items_in_batch is None:
-        return targets, (targets != IGNORED).sum()
+        return targets, (targets != ignored).sum()
     return targets, num_items_in_batch.to(x.device) if torch.is_tensor(num_items_in_batch) else num_items_in_batch
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, targets, count):
+    def forward(ctx, logits, targets, count, ignored):
         loss, grad = torch.zeros((), device=logits.device), torch.empty_like(logits)
         size = max(1, ROW_BYTES // (4 * logits.shape[-1]))
         for rows, target, out in zip(logits.split(size), targets.split(size), grad.split(size), strict=True):
-            kept = target != IGNORED
+            kept = target != ignored
             target = target.where(kept, 0)[:, None]
             scale = (kept.float() / count)[:, None]
             logp = torch.log_softmax(rows, dim=-1, dtype=torch.float32)
@@ -52,7 +52,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        return scaled(ctx.saved_tensors[0], grad_output), None, None
+        return scaled(ctx.saved_tensors[0], grad_output), None, None, None
 
 
 def scaled(grad, factor):
@@ -70,21 +70,23 @@ def why_not_chunked(head):
 
 
 @torch.compiler.disable
-def chunked_cross_entropy(hidden, head, labels, transform, num_items_in_batch=None, shift_labels=None):
-    """hidden [B, S, H], labels [B, S] (-100: ignored) -> the mean loss of the next token, a scalar in fp32.
+def chunked_cross_entropy(
+    hidden, head, labels, transform, num_items_in_batch=None, shift_labels=None, ignore_index=IGNORED
+):
+    """hidden [B, S, H], labels [B, S] (`ignore_index`: ignored) -> the mean loss of the next token, a scalar in fp32.
 
     `transform` maps raw logits to logits; `shift_labels` are labels that are shifted already; `num_items_in_batch`
     divides the sum in place of the count of labels.
     """
-    targets, count = _targets(hidden, labels, num_items_in_batch, shift_labels)
+    targets, count = _targets(hidden, labels, num_items_in_batch, shift_labels, ignore_index)
     rows = hidden.reshape(-1, hidden.shape[-1])
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (rows, head.weight, head.bias)]
-    return _ChunkedLoss.apply(rows, head.weight, head.bias, targets, transform, count, wanted)
+    return _ChunkedLoss.apply(rows, head.weight, head.bias, targets, transform, count, ignore_index, wanted)
 
 
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, weight, bias, targets, transform, count, wanted):
+    def forward(ctx, rows, weight, bias, targets, transform, count, ignored, wanted):
         size = max(MIN_ROWS, -(-len(rows) // CHUNKS))
         loss = torch.zeros((), dtype=torch.float32, device=rows.device)
         grads = [
@@ -94,7 +96,8 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_rows = torch.empty_like(rows) if wanted[0] else None
         for start in range(0, len(rows), size):
             chunk = slice(start, start + size)
-            part, slope = _loss_and_slope(F.linear(rows[chunk], weight, bias), targets[chunk], transform, count)
+            raw = F.linear(rows[chunk], weight, bias)
+            part, slope = _loss_and_slope(raw, targets[chunk], transform, count, ignored)
             loss += part
             if grad_rows is not None:
                 grad_rows[chunk] = slope @ weight
@@ -107,14 +110,14 @@ class _ChunkedLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
         grads = (None if grad is None else scaled(grad, grad_output) for grad in ctx.saved_tensors)
-        return (*grads, None, None, None, None)
+        return (*grads, None, None, None, None, None)
 
 
-def _loss_and_slope(raw, targets, transform, count):
+def _loss_and_slope(raw, targets, transform, count, ignored):
     """The chunk's share of the loss, and its derivative by the raw logits [rows, V]."""
     with torch.enable_grad():
         raw = raw.detach().requires_grad_()
-        loss = F.cross_entropy(transform(raw).float(), targets, ignore_index=IGNORED, reduction="sum") / count
+        loss = F.cross_entropy(transform(raw).float(), targets, ignore_index=ignored, reduction="sum") / count
     return loss.detach(), torch.autograd.grad(loss, raw)[0]
 
 

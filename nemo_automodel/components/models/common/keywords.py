@@ -5,10 +5,16 @@ import inspect
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import TransformersKwargs
 
+LOSS = ("num_items_in_batch", "shift_labels", "ignore_index")
 # Of the loss; of transformers' decorators; and what tokenizers add, which no decoder has a use for.
 READ = frozenset(TransformersKwargs.__annotations__) | {
-    *("shift_labels", "debug_io", "debug_io_dir", "prune_layers", "token_type_ids")
+    *(*LOSS, "debug_io", "debug_io_dir", "prune_layers", "token_type_ids")
 }
+
+
+def of_loss(keywords):
+    """Those that the loss reads and that say something."""
+    return {name: keywords[name] for name in LOSS if keywords.get(name) is not None}
 
 
 def refuse_unread(keywords, config):
