@@ -175,7 +175,7 @@ def _refusal(error: OSError) -> str:
     """What the disk refused, and the cure."""
     if error.filename is None:
         return str(error)
-    return f"{error.filename}: {error.strerror}; remove what stands there, or see to its rights, and run again"
+    return f"{error.filename}: {error.strerror}; see what stands there, and to its rights, and run again"
 
 
 def _print_errors(lines: list[str]) -> None:

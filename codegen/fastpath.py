@@ -63,13 +63,19 @@ def content(path: str) -> bytes:
 
 def read(path: str) -> tuple[os.stat_result, bytes]:
     """The same, after what the system says of the file."""
+    stat, handle = opened(path)
+    with os.fdopen(handle, "rb") as file:
+        return stat, file.read()
+
+
+def opened(path: str) -> tuple[os.stat_result, int]:
+    """What the system says of a regular file, and a handle that reads it."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     stat = os.fstat(handle)
     if stat.st_mode & 0o170000 != 0o100000:
         os.close(handle)
         raise NotRegular(0, "is not a regular file", path)
-    with os.fdopen(handle, "rb") as file:
-        return stat, file.read()
+    return stat, handle
 
 
 def in_ci() -> bool:

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
-from codegen import format_cache
+from codegen import fastpath, format_cache
 from codegen.cache import Store
 from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError, SpecError
@@ -46,8 +46,8 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
 def _subject(name: str, root: Path) -> "_Subject":
     for folder in (SPECS, PENDING):
         path = root / folder / f"{name}.yaml"
-        if name.isidentifier() and path.is_file():
-            shown, text = f"{folder}/{name}.yaml", path.read_bytes()
+        if name.isidentifier() and os.path.lexists(path):
+            shown, text = f"{folder}/{name}.yaml", fastpath.content(str(path))
             spec = read_text(text, shown)
             return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
     known = sorted(path.stem for folder in (SPECS, PENDING) for path in (root / folder).glob("*.yaml"))

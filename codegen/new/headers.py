@@ -1,11 +1,13 @@
 """Names and shapes of a checkpoint's tensors, from safetensors headers only. Nothing is unpickled or run."""
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from codegen import fastpath
 from codegen.errors import CodegenError
 
 MAX_HEADER = 100_000_000  # bytes; the format's own bound
@@ -40,8 +42,9 @@ def header(file: Path) -> dict[str, Shape]:
     Raises:
         CodegenError: where the file is no safetensors file.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    stat, handle = fastpath.opened(str(file))
+    size = stat.st_size
+    with os.fdopen(handle, "rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(MAX_HEADER, size - 8):
@@ -52,21 +55,23 @@ def header(file: Path) -> dict[str, Shape]:
 
 def _files(folder: Path) -> list[Path]:
     """The model's own files, where a folder holds others beside them (adapters, consolidated copies)."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    files = sorted(path for path in folder.glob("*.safetensors") if path.exists())
     return [path for path in files if path.name.startswith("model")] or files
 
 
 def _indexed(folder: Path, index: Path) -> tuple[dict[str, Shape], list[str]]:
-    if index.stat().st_size > MAX_INDEX:
-        raise _broken(index, f"it is larger than {MAX_INDEX} bytes")
-    listed: Any = _parsed(index, index.read_bytes()).get("weight_map")
+    stat, handle = fastpath.opened(str(index))
+    with os.fdopen(handle, "rb") as stream:
+        if stat.st_size > MAX_INDEX:
+            raise _broken(index, f"it is larger than {MAX_INDEX} bytes")
+        listed: Any = _parsed(index, stream.read()).get("weight_map")
     if not isinstance(listed, dict) or not all(_is_plain(name) for name in cast("dict[str, Any]", listed).values()):
         raise _broken(index, "its weight_map must map tensor names to file names of the same folder")
     files = cast("dict[str, str]", listed)
     found: dict[str, Shape] = dict.fromkeys(files)
     notes: list[str] = []
     for name in sorted(set(files.values())):
-        if (folder / name).is_file():
+        if (folder / name).exists():
             found |= header(folder / name)
         else:
             notes.append(f"{name} is not there: its tensors are known by name only")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from codegen import fastpath
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
@@ -106,7 +107,7 @@ def _paths(root: Path) -> list[Path]:
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
     shown = path.relative_to(root).as_posix()
-    text = path.read_bytes()
+    text = fastpath.content(str(path))
     try:
         loaded = read_text(text, shown, table)
         expected = expect(loaded, values)

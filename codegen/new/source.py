@@ -1,10 +1,12 @@
 """What a draft is made from: a config.json, and the tensors beside it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from codegen import fastpath
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
 from codegen.new.headers import Shape, read_shapes
@@ -31,7 +33,7 @@ def read(path: Path) -> Source:
     if not path.exists():
         raise CodegenError(f"{path}: there is no such file or folder; name a config.json or the folder of a checkpoint")
     file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
+    if not file.exists():
         raise CodegenError(f"{file}: there is no config.json; save or download the checkpoint with it")
     config = _config(file)
     tensors, notes = read_shapes(path) if path.is_dir() else ({}, [])
@@ -46,10 +48,13 @@ def read(path: Path) -> Source:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > MAX_CONFIG:
-        raise CodegenError(f"{file}: is larger than {MAX_CONFIG} bytes; a config.json has a few thousand")
+    stat, handle = fastpath.opened(str(file))
+    with os.fdopen(handle, "rb") as stream:
+        if stat.st_size > MAX_CONFIG:
+            raise CodegenError(f"{file}: is larger than {MAX_CONFIG} bytes; a config.json has a few thousand")
+        text = stream.read()
     try:
-        content = _numbers(json.loads(file.read_bytes()))
+        content = _numbers(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise CodegenError(f"{file}: is no valid JSON ({error}); download it again") from None
     if not isinstance(content, dict):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from codegen import fastpath
 from codegen.configs import ConfigTable
 from codegen.configs import table as committed_table
 from codegen.errors import Location, Problem, SpecError
@@ -26,7 +27,7 @@ def read_spec(path: Path, root: Path, table: ConfigTable | None = None) -> Loade
         OSError: where the file cannot be read.
     """
     shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-    spec = read_text(path.read_bytes(), shown, table)
+    spec = read_text(fastpath.content(str(path)), shown, table)
     if path.stem != spec.name:
         at = Location(shown, 1, 1)
         cure = f"rename the file to {spec.name}.yaml, or write name: {path.stem}"

@@ -9,6 +9,7 @@ import pytest
 
 from codegen.errors import CodegenError, SpecError
 from codegen.explain import explain
+from codegen.fastpath import NotRegular
 from tests.codegen.scratch.project import Project
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
@@ -69,6 +70,14 @@ def test_an_unknown_or_invalid_spec_is_told(tmp_path):
     (tmp_path / "specs/llama.yaml").write_text("name: llama\nnorm: rsmnorm\n")
     with pytest.raises(SpecError, match="did you mean 'rmsnorm'"):
         explain("llama", "norm", tmp_path)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_a_spec_that_is_no_file_is_told_at_once(put, tmp_path):
+    (tmp_path / "specs").mkdir()
+    put(tmp_path / "specs/llama.yaml")
+    with pytest.raises(NotRegular):
+        explain("llama", None, tmp_path)
 
 
 def test_every_written_field_of_every_spec_is_explained():

@@ -1,5 +1,6 @@
 """What cannot be read is told with its place and its cure; nothing of a checkpoint is run; no spec is overwritten."""
 
+import os
 import pickle
 import struct
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from codegen.errors import CodegenError
+from codegen.fastpath import NotRegular
 from codegen.new import draft
 from codegen.new.headers import header, read_shapes
 from codegen.spec.load import load
@@ -90,6 +92,22 @@ def test_a_broken_index_is_told(index, root, tmp_path):
     folder = checkpoints.checkpoint(tmp_path / "checkpoint", LLAMA)
     (folder / "model.safetensors.index.json").write_text(index)
     assert "is broken" in refused(folder, root)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_what_is_no_file_is_told_at_once(put, name, root, tmp_path):
+    folder = checkpoints.checkpoint(tmp_path / "checkpoint", LLAMA)
+    (folder / name).unlink(missing_ok=True)
+    put(folder / name)
+    with pytest.raises(NotRegular, match=f"is not a regular file: '{folder / name}'"):
+        draft(folder, root)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_config(device, root):
+    with pytest.raises(NotRegular):
+        draft(Path(device), root)
 
 
 def test_a_missing_shard_leaves_its_names(tmp_path):
