@@ -26,7 +26,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from codegen.spec.check import read_spec  # noqa: E402
+from codegen.language.check import read_spec  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "import sys; from codegen.cli import main; sys.exit(main())"]
 OUTPUTS = ("nemo_automodel", "tests", "examples", "docs")

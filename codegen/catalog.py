@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from codegen.frozen import Frozen
-from codegen.spec.keys import Key, Section, SectionClass, keys
-from codegen.spec.language import READY_KINDS, Spec
+from codegen.language.keys import Key, Section, SectionClass, keys
+from codegen.language.spec import READY_KINDS, Spec
 
 
 class Axis(Frozen):

@@ -3,12 +3,12 @@
 import gc
 import sys
 
-from codegen import fastpath
+from codegen.memory import last_run
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    if fastpath.settled(sys.argv[1:]):
+    if last_run.settled(sys.argv[1:]):
         return 0
     gc.disable()  # a run is short and what it builds stays until its end: collecting garbage would only cost time
     from codegen.commands import run

@@ -4,7 +4,7 @@ Exit codes: 0 done or clean; 1 out of date (`check`, `diff`) or changed (`apply 
 spec or usage, or a disk that refuses; 3 a conflict with something that a person wrote.
 
 With `--json`, stdout holds one object. Its keys always include `command` and `exit_code`; the others are those of
-`codegen.report` for apply, check and diff; of the dataclass that the command's module returns for list (as `specs`),
+`codegen.run.report` for apply, check and diff; of the dataclass that the command returns for list (as `specs`),
 explain, eject and new; and `error` (lines) and `problems` if the command could not do its work.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from codegen.arguments import parser
 from codegen.errors import CodegenError, ConflictError, Problem, SpecError
 from codegen.layout import SPECS, find_root
-from codegen.report import Report, problem_as_dict
+from codegen.run.report import Report, problem_as_dict
 
 
 def run(arguments: list[str]) -> int:
@@ -39,21 +39,21 @@ def run(arguments: list[str]) -> int:
 
 
 def _apply(options: Namespace) -> int:
-    from codegen import pipeline
+    from codegen.run import pipeline
 
     report = pipeline.apply(pipeline.Options(_root(options), cache=not options.no_cache))
     return _show(report, options, fail_on_change=options.exit_non_zero_on_change)
 
 
 def _check(options: Namespace) -> int:
-    from codegen import pipeline
+    from codegen.run import pipeline
 
     report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache))
     return _show(report, options, fail_on_change=True)
 
 
 def _diff(options: Namespace) -> int:
-    from codegen import pipeline
+    from codegen.run import pipeline
 
     report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache), "diff")
     if options.as_json:
@@ -64,7 +64,7 @@ def _diff(options: Namespace) -> int:
 
 
 def _list(options: Namespace) -> int:
-    from codegen import inventory, pipeline
+    from codegen.run import inventory, pipeline
 
     rows = inventory.rows(pipeline.Options(_root(options)))
     return _answer(options, {"specs": list(map(asdict, rows))}, inventory.table(rows))
@@ -78,8 +78,8 @@ def _explain(options: Namespace) -> int:
 
 
 def _schema(options: Namespace) -> int:
-    from codegen.spec.reference import reference_page
-    from codegen.spec.schema import schema_text
+    from codegen.language.reference import reference_page
+    from codegen.language.schema import schema_text
 
     if not options.write:
         sys.stdout.write(schema_text())
@@ -104,7 +104,7 @@ def _new(options: Namespace) -> int:
 
 
 def _eject(options: Namespace) -> int:
-    from codegen import eject
+    from codegen.run import eject
 
     outcome = eject.eject(_root(options), options.name)
     return _answer(options, asdict(outcome), "".join(f"{line}\n" for line in outcome.lines()))

@@ -1,9 +1,18 @@
-"""One spec to everything that it generates: plan, render, format, verify. Writes nothing."""
+"""One spec to everything that it generates: plan, tiny configs, render, format, verify. Writes nothing."""
+
+from typing import Any
 
 from codegen.artifacts import Generated
-from codegen.plan.whole import plan_spec
-from codegen.render.files import render
-from codegen.spec.loaded import LoadedSpec
+from codegen.configs import table
+from codegen.errors import Problem, SpecError, attempt
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.plan.features import features
+from codegen.plan.model import build
+from codegen.plan.types import ContractPlan, ModelPlan, SpecPlan
+from codegen.tiny import fits, values
+from codegen.tiny.configs import configs
+from codegen.tiny.mentions import with_newer
+from codegen.tiny.sizes import has_experts
 
 
 def generate(spec: LoadedSpec) -> Generated:
@@ -12,4 +21,41 @@ def generate(spec: LoadedSpec) -> Generated:
     Raises:
         SpecError: where the spec asks for something that has no template yet.
     """
+    from codegen.render.files import render  # brings LibCST, which a spec whose plan is known does without
+
     return render(plan_spec(spec))
+
+
+def plan_spec(spec: LoadedSpec) -> SpecPlan:
+    """The plan of a checked spec.
+
+    Raises:
+        SpecError: where the spec asks for something that has no template yet, or that has no value on the configs of
+            its tests.
+    """
+    known = table()
+    config = with_newer(config_class(spec, known), spec)
+    found: dict[Problem, None] = {}
+    model = attempt(lambda: build(spec, config), None, found)
+    tests = attempt(lambda: configs(spec, known), {}, found)
+    found.update(dict.fromkeys(values.problems(spec, config, tests)))
+    if not found:
+        found.update(dict.fromkeys(fits.problems(spec, config, tests)))
+    if found or model is None:
+        raise SpecError(list(found))
+    hub = str(spec.docs.get("hub", ""))
+    exception = str(spec.tests.get("why", ""))
+    return SpecPlan(spec.path, hub, exception, features(model), model, _contract(model, spec, tests))
+
+
+def _contract(model: ModelPlan, spec: LoadedSpec, tests: dict[str, dict[str, Any]]) -> ContractPlan:
+    attributes: dict[str, Any] = {
+        "spec": model.name,
+        "architecture": model.architectures[0],
+        "model_module": f"nemo_automodel.components.models.{model.name}.model",
+        "config_class": f"{model.config.module}:{model.config.class_name}",
+    }
+    attributes |= spec.reference
+    doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
+    contract = "MixtureContract" if has_experts(spec) else "ModelContract"
+    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, tests)

@@ -10,7 +10,7 @@ import libcst as cst
 
 from codegen.cst.holes import HoleError
 from codegen.cst.imports import Import, import_block, used
-from codegen.formatter import black_format
+from codegen.memory.formatter import black_format
 
 HOLES = ("hole", "when", "stmts")
 Format = Callable[[str, Callable[[str], str]], str]

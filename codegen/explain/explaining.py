@@ -7,8 +7,6 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
-from codegen import fastpath, format_cache
-from codegen.cache import Store
 from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError, SpecError
 from codegen.explain.answer import Change, Explanation, Field
@@ -17,15 +15,17 @@ from codegen.explain.meaning import Meaning, meaning, plain
 from codegen.explain.meaning import Path as Keys
 from codegen.frozen import Frozen
 from codegen.generate import generate
+from codegen.language.bare import bare_key
+from codegen.language.check import read_text
+from codegen.language.flow import flow
+from codegen.language.frame import FRAME
+from codegen.language.load import Node, load
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.language.spec import Spec
+from codegen.language.suggest import cure
 from codegen.layout import PENDING, SPECS, STATE_DIR
-from codegen.spec.bare import bare_key
-from codegen.spec.check import read_text
-from codegen.spec.flow import flow
-from codegen.spec.frame import FRAME
-from codegen.spec.language import Spec
-from codegen.spec.load import Node, load
-from codegen.spec.loaded import LoadedSpec, config_class
-from codegen.spec.suggest import cure
+from codegen.memory import formatted, last_run
+from codegen.memory.store import Store
 
 HEADER = 2  # lines that the writer puts before every body
 
@@ -38,7 +38,7 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
         SpecError: the spec is invalid.
     """
     # What was formatted before need not be formatted again; nothing is added to that memory here.
-    format_cache.use(Store(os.path.join(root, STATE_DIR, "cache", "formatted")))
+    formatted.use(Store(os.path.join(root, STATE_DIR, "cache", "formatted")))
     subject = _subject(name, root)
     return subject.all() if field is None else subject.one(field)
 
@@ -47,7 +47,7 @@ def _subject(name: str, root: Path) -> "_Subject":
     for folder in (SPECS, PENDING):
         path = root / folder / f"{name}.yaml"
         if name.isidentifier() and os.path.lexists(path):
-            shown, text = f"{folder}/{name}.yaml", fastpath.content(str(path))
+            shown, text = f"{folder}/{name}.yaml", last_run.content(str(path))
             spec = read_text(text, shown)
             return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
     known = sorted(path.stem for folder in (SPECS, PENDING) for path in (root / folder).glob("*.yaml"))

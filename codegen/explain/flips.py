@@ -5,8 +5,8 @@ from copy import deepcopy
 from typing import Any, cast
 
 from codegen.explain.meaning import OVERLAYS, Meaning, Path
-from codegen.spec.bare import bare_key
-from codegen.spec.language import WIRINGS
+from codegen.language.bare import bare_key
+from codegen.language.spec import WIRINGS
 
 MOST = 16  # tries, until one changes something
 # Stand-ins for an expression: what an optional number, a flag or a factor may hold.

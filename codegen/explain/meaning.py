@@ -7,11 +7,11 @@ from codegen.catalog import default
 from codegen.configs import ConfigClass
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
-from codegen.spec.chains import candidate
-from codegen.spec.frame import FRAME
-from codegen.spec.keys import Key, Section, element, keys
-from codegen.spec.language import Spec
-from codegen.spec.suggest import cure
+from codegen.language.chains import candidate
+from codegen.language.frame import FRAME
+from codegen.language.keys import Key, Section, element, keys
+from codegen.language.spec import Spec
+from codegen.language.suggest import cure
 
 Path = tuple[Any, ...]
 OVERLAYS = {

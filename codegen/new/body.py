@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from codegen.spec.bare import bare_key
+from codegen.language.bare import bare_key
 
 Path = tuple[Any, ...]
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from codegen.language.chains import candidate
+from codegen.language.keys import keys
+from codegen.language.mlp import Experts
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.mixing import FUSED, forget_names, name_role
 from codegen.new.modules import Layer, Module
 from codegen.new.values import Values
-from codegen.spec.chains import candidate
-from codegen.spec.keys import keys
-from codegen.spec.mlp import Experts
 
 FLAGS = ("mlp_bias", "use_bias", "use_mlp_bias", "enable_bias", "bias")
 DENSE = ("mlp", "gate", "up", "down")

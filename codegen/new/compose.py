@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from codegen.language.frame import FRAME
+from codegen.language.spec import ROLE_NAMES
 from codegen.new.body import Body, Path
 from codegen.new.channel import draft_dense, draft_experts
 from codegen.new.kind import MOE
@@ -13,8 +15,6 @@ from codegen.new.values import Values
 from codegen.new.weights import Weights
 from codegen.new.wiring import draft_block, draft_ends, draft_norm
 from codegen.new.witness import drop_indices, is_published, is_visible, refute
-from codegen.spec.frame import FRAME
-from codegen.spec.language import ROLE_NAMES
 
 UNSEEN = "a checkpoint does not show it"
 

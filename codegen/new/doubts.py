@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from codegen.errors import SpecError
+from codegen.language.flow import flow
 from codegen.new.body import Body, Path
 from codegen.new.witness import whole
-from codegen.spec.flow import flow
 
 Check = Callable[[Body], SpecError | None]
 ROUNDS = 20  # of taking out what does not suit; each takes out one key at least

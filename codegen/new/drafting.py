@@ -11,6 +11,10 @@ from codegen.configs import ConfigTable, table
 from codegen.errors import CodegenError, SpecError
 from codegen.frozen import Frozen
 from codegen.generate import generate
+from codegen.language.check import read_text
+from codegen.language.frame import IDENTIFIER
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.language.reserved import class_prefix
 from codegen.layout import DOCS_PAGES, MODEL_TESTS, PENDING, REGISTRY, SPECS
 from codegen.new import compose, nearest
 from codegen.new.body import Body
@@ -23,11 +27,7 @@ from codegen.new.source import Source, read
 from codegen.new.text import spec_text
 from codegen.new.values import Values, values
 from codegen.new.weights import Weights, arrange, within
-from codegen.plan.mentions import mentions
-from codegen.spec.check import read_text
-from codegen.spec.frame import IDENTIFIER
-from codegen.spec.loaded import LoadedSpec, config_class
-from codegen.spec.reserved import class_prefix
+from codegen.tiny.mentions import mentions
 from codegen.write.single import write_files
 
 

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
+from codegen.language.attention import Gqa, Mla, Norm, QKNorm
+from codegen.language.loaded import LoadedSpec
+from codegen.language.mlp import Gated, Moe, Plain
+from codegen.language.spec import Linear, Spec
 from codegen.new.values import Values
 from codegen.plan.context import Context
 from codegen.plan.equations import called
+from codegen.plan.mixers.projections import flag, fused_of
 from codegen.plan.names import disk_name
-from codegen.plan.projections import flag, fused_of
-from codegen.spec.attention import Gqa, Mla, Norm, QKNorm
-from codegen.spec.language import Linear, Spec
-from codegen.spec.loaded import LoadedSpec
-from codegen.spec.mlp import Gated, Moe, Plain
 
 
 class Expected(Frozen):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from codegen import fastpath
 from codegen.errors import CodegenError
+from codegen.memory import last_run
 
 MAX_HEADER = 100_000_000  # bytes; the format's own bound
 MAX_INDEX = 100_000_000
@@ -42,7 +42,7 @@ def header(file: Path) -> dict[str, Shape]:
     Raises:
         CodegenError: where the file is no safetensors file.
     """
-    stat, handle = fastpath.opened(str(file))
+    stat, handle = last_run.opened(str(file))
     size = stat.st_size
     with os.fdopen(handle, "rb") as stream:
         start = stream.read(8)
@@ -60,7 +60,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _indexed(folder: Path, index: Path) -> tuple[dict[str, Shape], list[str]]:
-    stat, handle = fastpath.opened(str(index))
+    stat, handle = last_run.opened(str(index))
     with os.fdopen(handle, "rb") as stream:
         if stat.st_size > MAX_INDEX:
             raise _broken(index, f"it is larger than {MAX_INDEX} bytes")

@@ -1,10 +1,10 @@
 """The token mixer of a draft, from the tensors of a layer."""
 
+from codegen.language.spec import ROLE_NAMES
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.modules import Layer, Module
 from codegen.new.values import Values
-from codegen.spec.language import ROLE_NAMES
 
 FLAGS = ("attention_bias", "use_bias", "use_qkv_bias", "qkv_bias", "add_qkv_bias", "enable_bias", "bias", "attn_bias")
 ROLES = ("attention", "q", "k", "v", "out", "q_norm", "k_norm", "sinks", "out_gate")

@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from codegen import fastpath
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
+from codegen.language.check import read_text
+from codegen.language.load import load
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.language.mlp import Moe
 from codegen.layout import PENDING, SPECS
+from codegen.memory import last_run
 from codegen.new.expected import Expected, expect
 from codegen.new.kind import MOE
 from codegen.new.values import GENERIC, PLAIN, Values
 from codegen.new.weights import Weights
-from codegen.spec.check import read_text
-from codegen.spec.load import load
-from codegen.spec.loaded import LoadedSpec, config_class
-from codegen.spec.mlp import Moe
 
 _MODALITIES = ("text", "vl", "vision", "audio", "omni", "vlm")
 NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's
@@ -107,7 +107,7 @@ def _paths(root: Path) -> list[Path]:
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
     shown = path.relative_to(root).as_posix()
-    text = fastpath.content(str(path))
+    text = last_run.content(str(path))
     try:
         loaded = read_text(text, shown, table)
         expected = expect(loaded, values)

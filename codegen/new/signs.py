@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from codegen.frozen import Frozen
+from codegen.language.equations import GROUPS
+from codegen.language.spec import USUAL_KINDS
 from codegen.new.body import Body
 from codegen.new.values import Values
-from codegen.spec.equations import GROUPS
-from codegen.spec.language import USUAL_KINDS
 
 SCHEDULE = "config.layer_types[layer]"
 

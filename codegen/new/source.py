@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from codegen import fastpath
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
+from codegen.language.disk import PATH
+from codegen.memory import last_run
 from codegen.new.headers import Shape, read_shapes
-from codegen.spec.disk import PATH
 
 MAX_CONFIG = 4_000_000  # bytes
 
@@ -48,7 +48,7 @@ def read(path: Path) -> Source:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    stat, handle = fastpath.opened(str(file))
+    stat, handle = last_run.opened(str(file))
     with os.fdopen(handle, "rb") as stream:
         if stat.st_size > MAX_CONFIG:
             raise CodegenError(f"{file}: is larger than {MAX_CONFIG} bytes; a config.json has a few thousand")

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.frozen import Frozen
-from codegen.plan.evaluate import UNREADABLE, evaluate
-from codegen.spec.attention import ACTIVATION, EPS
-from codegen.spec.expressions import Refused, python
-from codegen.spec.frame import IDENTIFIER
-from codegen.spec.values import Expression
+from codegen.language.attention import ACTIVATION, EPS
+from codegen.language.expressions import Refused, python
+from codegen.language.frame import IDENTIFIER
+from codegen.language.values import Expression
+from codegen.tiny.evaluate import UNREADABLE, evaluate
 
 # What transformers writes into every config.json, or reads in none of the models.
 GENERIC = frozenset(

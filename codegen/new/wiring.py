@@ -1,10 +1,10 @@
 """The equations of a draft: how the layer's norms wire it, what stands before and after the layers."""
 
+from codegen.language.spec import WIRINGS
 from codegen.new.body import Body
 from codegen.new.modules import Layer, Module, modules
 from codegen.new.values import Values
 from codegen.new.weights import Weights
-from codegen.spec.language import WIRINGS
 
 WIRING = "the wiring is read off the norms' names; the order of additions leaves no trace"
 _NAMED: dict[frozenset[str], str] = {

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from codegen.language.expressions import Refused, config_paths, python
 from codegen.new.body import Body, Path
 from codegen.new.values import ALIASES, Values
-from codegen.plan.evaluate import UNREADABLE, evaluate
-from codegen.spec.expressions import Refused, config_paths, python
+from codegen.tiny.evaluate import UNREADABLE, evaluate
 
 # Keys that the names and shapes of tensors show, as prefixes of paths.
 VISIBLE: tuple[Path, ...] = (

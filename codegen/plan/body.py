@@ -5,21 +5,21 @@ import re
 from collections.abc import Callable
 
 from codegen.errors import SpecError
-from codegen.plan.attention import gqa, head_dim_code
-from codegen.plan.blocks import Layers
+from codegen.language.attention import Gqa, Mla, Rope, Softmax
+from codegen.language.spec import Linear, NormPart, Sinusoid, Spec
+from codegen.language.values import Equation, Expression
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
-from codegen.plan.latent import mla
+from codegen.plan.layers import Layers
+from codegen.plan.mixers.gqa import gqa, head_dim_code
+from codegen.plan.mixers.mla import mla
+from codegen.plan.mixers.softmax import scale_code
 from codegen.plan.names import attribute, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import METHOD, Scope, normal
-from codegen.plan.softmax import scale_code
 from codegen.plan.types import Assign, BodyPlan, Code
-from codegen.spec.attention import Gqa, Mla, Rope, Softmax
-from codegen.spec.language import Linear, NormPart, Sinusoid, Spec
-from codegen.spec.values import Equation, Expression
 
 TOP = Scope(names={})
 WIDTH = "config.hidden_size"

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from codegen.configs import ConfigClass
 from codegen.errors import Location, Problem, SpecError, attempt
 from codegen.frozen import Frozen
+from codegen.language.keys import Section, key_of, keys
+from codegen.language.loaded import LoadedSpec
+from codegen.language.spec import Spec
+from codegen.language.values import NOWHERE, Expression, expression
 from codegen.plan.scope import Scope, normal
 from codegen.plan.trees import Combination, Node, Tree, code, leaves, per_layer, tree
-from codegen.spec.keys import Section, key_of, keys
-from codegen.spec.language import Spec
-from codegen.spec.loaded import LoadedSpec
-from codegen.spec.values import NOWHERE, Expression, expression
 
 FALSE = expression("False")
 SAME = "write it the same for all layers and variants"

@@ -6,8 +6,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
-from codegen.spec.language import FUNCTIONS
-from codegen.spec.values import Equation
+from codegen.language.spec import FUNCTIONS
+from codegen.language.values import Equation
 
 Call = Callable[[str, list[ast.expr]], ast.expr]
 

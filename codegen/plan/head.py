@@ -2,6 +2,7 @@
 
 import ast
 
+from codegen.language.spec import Linear, Spec
 from codegen.plan.body import embedding_name, embedding_width, named_part, shared_flags
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
@@ -9,7 +10,6 @@ from codegen.plan.names import attribute, memory_name
 from codegen.plan.output import before_head_code, finish_parts, head_call, is_top, number, replaced, top_parts
 from codegen.plan.scope import METHOD, Scope
 from codegen.plan.types import Assign, Code, HeadPlan
-from codegen.spec.language import Linear, Spec
 
 TOP = Scope(names={})
 TIE = "config.tie_word_embeddings"

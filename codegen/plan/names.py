@@ -3,8 +3,8 @@
 import re
 from keyword import iskeyword
 
-from codegen.spec import disk
-from codegen.spec.language import ROLE_NAMES, Spec
+from codegen.language import disk
+from codegen.language.spec import ROLE_NAMES, Spec
 
 GROUPS = {"qkv": ("q", "k", "v")}  # names for several roles at once
 

@@ -1,10 +1,10 @@
 """Which class a norm is, and how it is constructed."""
 
+from codegen.language.attention import Norm
+from codegen.language.norms import merged
+from codegen.language.spec import Spec
 from codegen.plan.context import Context
 from codegen.plan.scope import Scope
-from codegen.spec.attention import Norm
-from codegen.spec.language import Spec
-from codegen.spec.norms import merged
 
 RMS = {
     (0, "before_weight"): "RMSNorm",

@@ -4,12 +4,12 @@ import ast
 from copy import deepcopy
 from typing import cast
 
+from codegen.language.spec import FUNCTIONS, Linear, NormPart, Spec
+from codegen.language.values import Equation
 from codegen.plan.equations import Rewriter, called, is_number, parse
 from codegen.plan.names import disk_name, memory_name
 from codegen.plan.scope import METHOD
 from codegen.plan.types import Code
-from codegen.spec.language import FUNCTIONS, Linear, NormPart, Spec
-from codegen.spec.values import Equation
 
 
 def head_call(spec: Spec) -> ast.Call:

@@ -1,10 +1,10 @@
 """Further parts that equations may call: linear maps and sinusoidal positions."""
 
+from codegen.language.keys import Section
+from codegen.language.spec import Linear, Sinusoid
 from codegen.plan.context import Context
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
-from codegen.spec.keys import Section
-from codegen.spec.language import Linear, Sinusoid
 
 
 def part_construction(context: Context, part: Section, scope: Scope) -> Code:

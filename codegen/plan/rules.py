@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from codegen.plan import attention, latent, mlp
-from codegen.plan.blocks import attention_signature, block_calls, mlp_signature
+from codegen.language.attention import Gqa, Mla
+from codegen.language.mlp import Gated, Moe, Plain
+from codegen.language.spec import Fused, Spec
 from codegen.plan.context import Context
 from codegen.plan.equations import called
-from codegen.plan.expert_rules import plan_expert_rules, renames
+from codegen.plan.layers import attention_signature, block_calls, mlp_signature
+from codegen.plan.mixers import dense, gqa, mla
+from codegen.plan.mixers.expert_rules import plan_expert_rules, renames
+from codegen.plan.mixers.projections import fused_of, groups_code, is_transposed, is_unsqueezed
 from codegen.plan.names import attribute, disk_name, layer_path, memory_name
 from codegen.plan.output import finish_parts, top_parts
-from codegen.plan.projections import fused_of, groups_code, is_transposed, is_unsqueezed
 from codegen.plan.scope import Scope, product
 from codegen.plan.types import Code
-from codegen.spec.attention import Gqa, Mla
-from codegen.spec.language import Fused, Spec
-from codegen.spec.mlp import Gated, Moe, Plain
 
 CONFIG = Scope(names={})
-LATENT = latent.ROLES
+LATENT = mla.ROLES
 DEFAULT = (
     'PackQKV("self_attn", config.num_attention_heads // config.num_key_value_heads, head_size(config))',
     'PackGateUp("mlp")',
@@ -49,19 +49,19 @@ def _groups(context: Context, signature: Callable[[Spec], object], part: str) ->
 def _attention(context: Context) -> list[Code]:
     spec = context.base
     path = attribute(spec, "attention")
-    fused = attention.fused_qkv(spec)
+    fused = gqa.fused_qkv(spec)
     found = _fused_qkv(context, path, *fused) if fused else _apart(context, path)
     found += _turned(context, "attention", ("out_gate", "out"))
-    if attention.gqa(spec).sinks is not None and is_unsqueezed(spec, "attention", "sinks"):
+    if gqa.gqa(spec).sinks is not None and is_unsqueezed(spec, "attention", "sinks"):
         found.append(f"Unsqueeze({path + '.sinks'!r})")
     return found
 
 
 def _head_sizes(context: Context) -> tuple[Code, Code, Code]:
     """KV heads, queries to each of them, and their width."""
-    heads = context.code(lambda s: context.value(attention.gqa(s), "heads"), CONFIG)
-    kv_heads = context.code(lambda s: context.value(attention.gqa(s), "kv_heads"), CONFIG)
-    head_dim = attention.head_dim_code(context, CONFIG)
+    heads = context.code(lambda s: context.value(gqa.gqa(s), "heads"), CONFIG)
+    kv_heads = context.code(lambda s: context.value(gqa.gqa(s), "kv_heads"), CONFIG)
+    head_dim = gqa.head_dim_code(context, CONFIG)
     return kv_heads, "1" if heads == kv_heads else f"({heads}) // ({kv_heads})", head_dim
 
 
@@ -80,13 +80,13 @@ def _fused_qkv(context: Context, path: str, name: str, layout: Fused) -> list[Co
 def _apart(context: Context, path: str) -> list[Code]:
     """The rule that packs q, k and v, or those that turn each of them."""
     spec = context.base
-    if not attention.packable(context):
+    if not gqa.packable(context):
         return _turned(context, "attention", ("q", "k", "v"))
     _, queries, head_dim = _head_sizes(context)
-    names, v_head_dim = attention.projection_names(spec), attention.v_head_dim_code(context)
-    options = "" if names == attention.DEFAULT_NAMES else f", parts={names!r}"
+    names, v_head_dim = gqa.projection_names(spec), gqa.v_head_dim_code(context)
+    options = "" if names == gqa.DEFAULT_NAMES else f", parts={names!r}"
     options += f", v_head_dim={v_head_dim}" if v_head_dim else ""
-    queries = product("2", queries) if attention.gate_in_q(spec) else queries
+    queries = product("2", queries) if gqa.gate_in_q(spec) else queries
     return [f"PackQKV({path!r}, {queries}, {head_dim}{options})"]
 
 
@@ -106,7 +106,7 @@ def _turned(context: Context, part: str, roles: tuple[str, ...]) -> list[Code]:
 def _mlp(context: Context) -> list[Code]:
     spec = context.base
     path = attribute(spec, "mlp")
-    section = mlp.dense(spec)
+    section = dense.dense(spec)
     if isinstance(section, Plain):
         return _turned(context, "mlp", ("up", "down"))
     found: list[Code] = []
@@ -117,7 +117,7 @@ def _mlp(context: Context) -> list[Code]:
         extra += f", order={fused[1].parts!r}" if fused[1].parts != ("gate", "up") else ""
         whole = f"{path}.{memory_name(fused[0])}"
         found.append(f"ReorderGateUp({whole!r}, {groups}{extra})")
-    elif mlp.packable(context.whole):
+    elif dense.packable(context.whole):
         names = tuple(attribute(spec, role, "mlp") for role in ("gate", "up"))
         parts = "" if names == ("gate_proj", "up_proj") else f", parts={names!r}"
         found.append(f"PackGateUp({path!r}{parts})")
@@ -158,15 +158,15 @@ def _renames(context: Context) -> list[Code]:
 
 def _attention_roles(spec: Spec) -> tuple[str, ...]:
     if isinstance(spec.attention, Mla):
-        return *latent.ROLES, *latent.NORMS
+        return *mla.ROLES, *mla.NORMS
     if not isinstance(spec.attention, Gqa):
         return ()
     further = ("sinks",) if spec.attention.sinks is not None else ()
     further += ("q_norm", "k_norm") if spec.attention.qk_norm is not None else ()
-    if attention.gate_in_q(spec):
+    if gqa.gate_in_q(spec):
         return "k", "v", "out", *further
     further += ("out_gate",) if spec.attention.gate is not None else ()
-    return ("out", *further) if attention.fused_qkv(spec) else ("q", "k", "v", "out", *further)
+    return ("out", *further) if gqa.fused_qkv(spec) else ("q", "k", "v", "out", *further)
 
 
 def _mlp_roles(spec: Spec) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import field
 
 from codegen.errors import Problem, SpecError
 from codegen.frozen import Frozen
-from codegen.spec.values import Expression
+from codegen.language.values import Expression
 
 DICTIONARIES = ("rope_parameters", "rope_scaling")  # fields of a config that stay dicts at run time
 

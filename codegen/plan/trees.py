@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from codegen.frozen import Frozen
+from codegen.language.loaded import Split
 from codegen.plan.scope import Scope, is_truth, negated
-from codegen.spec.loaded import Split
 
 Combination = tuple[Any, ...]
 

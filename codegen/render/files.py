@@ -2,12 +2,12 @@
 
 from codegen.artifacts import Artifact, Generated, RegistryEntry
 from codegen.cst.format import Format
-from codegen.format_cache import cached_format
+from codegen.memory.formatted import cached_format
 from codegen.plan.types import ModelPlan, SpecPlan
 from codegen.render.adapter import render_adapter
 from codegen.render.docs import index_row, render_page
 from codegen.render.example import render_example
-from codegen.render.layers import has_layers, render_layers
+from codegen.render.mixers import has_layers, render_layers
 from codegen.render.model import render_model
 from codegen.render.package import render_config, render_init
 from codegen.render.test import render_test

@@ -8,7 +8,7 @@ from codegen.cst.holes import Holes, docstring, statement
 from codegen.cst.imports import Import, imports_of
 from codegen.plan.types import Assign, AttentionPlan, LayerPlan, MlpPlan, ModelPlan
 from codegen.render.code import assigns, code, flags, unless_true
-from codegen.render.layers import layer_names
+from codegen.render.mixers import layer_names
 
 MODELS = "nemo_automodel.components.models"
 LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."

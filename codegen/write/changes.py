@@ -4,8 +4,8 @@ import os
 from typing import Literal
 
 from codegen.errors import CodegenError
-from codegen.fastpath import Signature
 from codegen.frozen import Frozen
+from codegen.memory.last_run import Signature
 
 
 def signature(stat: os.stat_result) -> Signature:

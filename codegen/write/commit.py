@@ -9,10 +9,10 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from codegen import fastpath
 from codegen.errors import ConflictError
-from codegen.fastpath import Fact, Signature
 from codegen.layout import OUTPUT_ROOTS
+from codegen.memory import last_run
+from codegen.memory.last_run import Fact, Signature
 from codegen.write import journal as journals
 from codegen.write.changes import Change, WriteError, signature
 from codegen.write.journal import BACKWARD, FORWARD, STAGE, Journal, Operation, Step
@@ -103,7 +103,7 @@ def _later(root: str, signatures: dict[str, Signature]) -> int:
     """A time after the files were put in place, so that a change of them from now on has another time."""
     newest = max((max(mtime, ctime) for mtime, _, _, ctime in signatures.values()), default=0)
     for _ in range(20):
-        stamp = fastpath.now(root)
+        stamp = last_run.now(root)
         if stamp > newest:
             return stamp
         time.sleep(0.001)

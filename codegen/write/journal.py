@@ -7,8 +7,8 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
-from codegen.fastpath import content
 from codegen.frozen import Frozen
+from codegen.memory.last_run import content
 
 FORWARD = "journal"
 BACKWARD = "undo"

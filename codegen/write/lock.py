@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from codegen.errors import ConflictError
 from codegen.layout import STATE_DIR
-from codegen.leftovers import sweep
+from codegen.write.leftovers import sweep
 
 
 def state_dir(root: str) -> str:

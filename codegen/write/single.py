@@ -2,7 +2,7 @@
 
 import os
 
-from codegen.fastpath import read
+from codegen.memory.last_run import read
 from codegen.write.changes import Change, signature
 from codegen.write.commit import commit, recover
 from codegen.write.lock import locked

@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 
 from codegen.configs import ConfigClass
-from codegen.plan.evaluate import UNREADABLE, evaluate
-from codegen.spec.attention import Norm, QKNorm
-from codegen.spec.frame import FRAME
-from codegen.spec.keys import Key, Section, keys
-from codegen.spec.language import WIRINGS, Spec
-from codegen.spec.load import load
-from codegen.spec.loaded import LoadedSpec
-from codegen.spec.values import Expression, expression
+from codegen.language.attention import Norm, QKNorm
+from codegen.language.frame import FRAME
+from codegen.language.keys import Key, Section, keys
+from codegen.language.load import load
+from codegen.language.loaded import LoadedSpec
+from codegen.language.spec import WIRINGS, Spec
+from codegen.language.values import Expression, expression
+from codegen.tiny.evaluate import UNREADABLE, evaluate
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 
 Data = dict[str, Any]

@@ -7,9 +7,9 @@ from typing import Any
 
 import nemo_automodel.components.models
 from codegen.configs import table
-from codegen.plan.tiny import configs
-from codegen.spec.check import read_spec
-from codegen.spec.loaded import LoadedSpec
+from codegen.language.check import read_spec
+from codegen.language.loaded import LoadedSpec
+from codegen.tiny.configs import configs
 from nemo_automodel.parity.subject import Subject, subject
 
 MODELS = "nemo_automodel.components.models"

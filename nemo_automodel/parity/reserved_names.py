@@ -1,4 +1,4 @@
-"""Writes `codegen/spec/reserved_names.json`: names that the classes below generated ones use.
+"""Writes `codegen/language/reserved_names.json`: names that the classes below generated ones use.
 
 The generator must know them without importing torch. Run after a change of those classes, or an upgrade:
 
@@ -24,7 +24,7 @@ from nemo_automodel.components.models.common.combined_projection.combined_qkv im
 from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "codegen/spec/reserved_names.json"
+TABLE = ROOT / "codegen/language/reserved_names.json"
 TEMPLATES = ROOT / "codegen/templates"
 BASES: dict[str, tuple[type, ...]] = {
     "attention": (CombinedQKVAttentionMixin, Attention, nn.Module),

@@ -16,10 +16,10 @@ from torch import nn
 
 from codegen.configs import table
 from codegen.errors import CodegenError
-from codegen.plan.build import build
+from codegen.language.check import read_text
+from codegen.language.loaded import config_class
+from codegen.plan.model import build
 from codegen.render.files import model_files
-from codegen.spec.check import read_text
-from codegen.spec.loaded import config_class
 from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch, batches
 from nemo_automodel.parity.compare import compare_fp32, distance, failures

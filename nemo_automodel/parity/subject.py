@@ -10,7 +10,7 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from codegen.spec.frame import REFERENCE_CURE, is_reference
+from codegen.language.frame import REFERENCE_CURE, is_reference
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pytest
 
 from codegen.configs import ConfigTable
 from codegen.cst.format import black_format
-from codegen.plan.build import build
+from codegen.language.check import read_spec, read_text
+from codegen.language.loaded import config_class
+from codegen.plan.model import build
 from codegen.render.files import model_files
-from codegen.spec.check import read_spec, read_text
-from codegen.spec.loaded import config_class
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))

@@ -9,11 +9,11 @@ import pytest
 from transformers.utils import logging
 
 from codegen.configs import table
-from codegen.plan.build import build
-from codegen.plan.tiny import configs
+from codegen.language.check import read_spec
+from codegen.language.loaded import config_class
+from codegen.plan.model import build
 from codegen.render.files import model_files
-from codegen.spec.check import read_spec
-from codegen.spec.loaded import config_class
+from codegen.tiny.configs import configs
 from nemo_automodel.parity import end_to_end, memory, state_dict
 from nemo_automodel.parity.batches import batches
 from nemo_automodel.parity.compare import failures

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from codegen.configs import table
-from codegen.spec.loaded import config_class
+from codegen.language.loaded import config_class
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 from nemo_automodel.parity.mutations import Mutation, mutations
 from nemo_automodel.parity.sandbox import installed

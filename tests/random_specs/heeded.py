@@ -5,8 +5,8 @@ from copy import deepcopy
 from typing import Any
 
 from codegen.errors import SpecError
-from codegen.spec.keys import Section, keys
-from codegen.spec.language import Spec
+from codegen.language.keys import Section, keys
+from codegen.language.spec import Spec
 from tests.random_specs.package import planned
 
 FRAME = ("name", "architecture", "config", "summary", "docs", "tests", "why")

@@ -9,10 +9,10 @@ import yaml
 
 import nemo_automodel.components.models
 from codegen.configs import table
+from codegen.generate import plan_spec
+from codegen.language.check import read_text
 from codegen.plan.types import SpecPlan
-from codegen.plan.whole import plan_spec
 from codegen.render.files import model_files
-from codegen.spec.check import read_text
 
 FOLDER = "nemo_automodel.components.models"
 

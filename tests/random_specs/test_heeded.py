@@ -18,7 +18,7 @@ def test_an_idle_key_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measure itself: what is compared lacks all that a key says, as if nothing had read it."""
     spec = framed("idle", {"attention": {"softcap": 1.3, "window": 5}})
     assert unheeded(spec) == []
-    monkeypatch.setattr("codegen.plan.softmax.OPTIONAL", ("window",))
+    monkeypatch.setattr("codegen.plan.mixers.softmax.OPTIONAL", ("window",))
     monkeypatch.setattr("codegen.plan.body.shared_flags", lambda context: [])
     monkeypatch.setattr("codegen.plan.head.shared_flags", lambda context: [])
     assert unheeded(spec) == ["attention.softcap"]

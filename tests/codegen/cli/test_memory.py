@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from codegen import fastpath
-from codegen.cache import Store
-from codegen.format_cache import FormatCache
+from codegen.memory import last_run
+from codegen.memory.formatted import FormatCache
+from codegen.memory.store import Store
 from tests.codegen.scratch.project import INDEX, REGISTRY, REPOSITORY, Project, environment
 
 MODEL = "nemo_automodel/components/models/llama/model.py"
@@ -18,7 +18,7 @@ MODEL = "nemo_automodel/components/models/llama/model.py"
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     made = Project.applied(tmp_path / "tree")
-    assert fastpath.unchanged(str(made.root))
+    assert last_run.unchanged(str(made.root))
     return made
 
 
@@ -39,7 +39,8 @@ def test_check_with_nothing_to_do_imports_next_to_nothing(project: Project) -> N
         "gc",
         "codegen",
         "codegen.cli",
-        "codegen.fastpath",
+        "codegen.memory",
+        "codegen.memory.last_run",
         "codegen.layout",
     }
 
@@ -51,23 +52,23 @@ def test_ci_and_no_cache_check_everything(project: Project, arguments: list[str]
     for entry in (project.root / "specs").iterdir():
         entry.unlink()
     project.run("apply")
-    assert "codegen.pipeline" in modules_of_check(project, *arguments, **variables)
+    assert "codegen.run.pipeline" in modules_of_check(project, *arguments, **variables)
 
 
 @pytest.mark.parametrize("path", [MODEL, "specs/llama.yaml", REGISTRY, INDEX, "docs/model-coverage/llm/llama.md"])
 def test_any_edit_is_noticed(project: Project, path: str) -> None:
     project.write(path, project.read(path) + "\n")
-    assert not fastpath.unchanged(str(project.root))
+    assert not last_run.unchanged(str(project.root))
 
 
 def test_new_and_removed_files_are_noticed(project: Project) -> None:
     for path in ("specs/new.yaml", "specs/pending/new.yaml", "nemo_automodel/components/models/llama/extra.py"):
         added = project.write(path, "x\n")
-        assert not fastpath.unchanged(str(project.root)), path
+        assert not last_run.unchanged(str(project.root)), path
         added.unlink()
         project.run("check")
     (project.root / MODEL).unlink()
-    assert not fastpath.unchanged(str(project.root))
+    assert not last_run.unchanged(str(project.root))
 
 
 def test_edit_of_equal_size_and_time_is_noticed_by_its_inode(project: Project) -> None:
@@ -85,7 +86,7 @@ def test_edit_in_place_with_restored_size_and_time_is_noticed_by_its_change_time
         stat, text = target.stat(), target.read_text()
         target.write_text(text.replace("hello", "HELLO"))
         os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        assert target.stat().st_ino == stat.st_ino and not fastpath.unchanged(str(project.root))
+        assert target.stat().st_ino == stat.st_ino and not last_run.unchanged(str(project.root))
         target.write_text(text)
         assert project.run("check").code == 0
 
@@ -95,11 +96,11 @@ def test_file_that_is_not_older_than_the_state_is_compared_by_content(project: P
     target, future = project.root / MODEL, 4_000_000_000 * 10**9
     os.utime(target, ns=(future, future))
     assert project.run("check").code == 0
-    assert fastpath.unchanged(str(project.root))
+    assert last_run.unchanged(str(project.root))
     text = target.read_text()
     target.write_text(text.replace("hello", "HELLO"))
     os.utime(target, ns=(future, future))
-    assert not fastpath.unchanged(str(project.root))
+    assert not last_run.unchanged(str(project.root))
     assert project.run("check").code == 3
 
 
@@ -107,17 +108,17 @@ def test_apply_leaves_a_state_for_the_next_run(project: Project) -> None:
     project.spec("llama", "changed")
     project.spec("new")
     assert project.run("apply").code == 0
-    assert fastpath.unchanged(str(project.root))
+    assert last_run.unchanged(str(project.root))
     for name in ("llama", "new"):
         (project.root / f"specs/{name}.yaml").unlink()
     assert project.run("apply").code == 0
-    assert fastpath.unchanged(str(project.root))
+    assert last_run.unchanged(str(project.root))
 
 
 def test_drift_and_conflicts_leave_no_state(project: Project) -> None:
     project.spec("llama", "changed")
     project.run("check")
-    assert not fastpath.unchanged(str(project.root))
+    assert not last_run.unchanged(str(project.root))
 
 
 @pytest.mark.parametrize("damage", ["", "codegen state 1", "\x00" * 100, "cut", "flipped"])
@@ -125,9 +126,9 @@ def test_damaged_state_is_not_trusted(project: Project, damage: str) -> None:
     state = project.root / ".codegen/state"
     text = state.read_text()
     state.write_text({"cut": text[: len(text) // 2], "flipped": text.replace("f 1", "f x")}.get(damage, damage))
-    assert not fastpath.unchanged(str(project.root))
+    assert not last_run.unchanged(str(project.root))
     assert project.run("check").code == 0
-    assert fastpath.unchanged(str(project.root))
+    assert last_run.unchanged(str(project.root))
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])

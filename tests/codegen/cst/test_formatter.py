@@ -6,7 +6,7 @@ from pathlib import Path
 import black
 import pytest
 
-from codegen.formatter import LINE_LENGTH, black_format
+from codegen.memory.formatter import LINE_LENGTH, black_format
 
 MODELS = Path(__file__).parents[3] / "nemo_automodel/components/models"
 MODE = black.Mode(line_length=LINE_LENGTH)

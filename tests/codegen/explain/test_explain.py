@@ -9,7 +9,7 @@ import pytest
 
 from codegen.errors import CodegenError, SpecError
 from codegen.explain import explain
-from codegen.fastpath import NotRegular
+from codegen.memory.last_run import NotRegular
 from tests.codegen.scratch.project import Project
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from codegen.configs import table
-from codegen.spec.keys import Section, keys
-from codegen.spec.language import EXPRESSION_CALLS, FUNCTIONS, PARTS, ROLE_NAMES, WIRINGS, Spec
-from codegen.spec.load import load
+from codegen.language.keys import Section, keys
+from codegen.language.load import load
+from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS, PARTS, ROLE_NAMES, WIRINGS, Spec
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 
 Path_ = tuple[Any, ...]

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from codegen import format_cache
-from codegen.cache import Store
 from codegen.errors import Problem, SpecError
-from codegen.plan.whole import plan_spec
+from codegen.generate import plan_spec
+from codegen.language.check import read_text
+from codegen.memory import formatted
+from codegen.memory.store import Store
 from codegen.render.files import render
-from codegen.spec.check import read_text
 from tests.codegen.fuzz.mutants import ROOT, mutant
 from tests.codegen.scratch.project import INDEX, Project
 
@@ -38,7 +38,7 @@ FORM = re.compile(r"[^:\n]+:[1-9]\d*:[1-9]\d*: [^:\s][^:\n]*: [^\n]+; [^\n]+")
 Finding = tuple[str, str]  # its kind, and what was seen
 
 
-class _Unformatted(format_cache.FormatCache):
+class _Unformatted(formatted.FormatCache):
     """black is most of a run and no part of what is tried here."""
 
     def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
@@ -143,7 +143,7 @@ def main() -> int:
     options.add_argument("--cli", type=int, default=0, help="how many through the command")
     options.add_argument("--show", action="store_true", help="print the specs")
     chosen = options.parse_args()
-    format_cache._active[0] = _Unformatted(Store(None))
+    formatted._active[0] = _Unformatted(Store(None))
     started, found = time.monotonic(), Counter[tuple[str, str]]()
     first: dict[tuple[str, str], int] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from codegen import format_cache
-from codegen.cache import Store
+from codegen.memory import formatted
+from codegen.memory.store import Store
 from tests.codegen.fuzz import run
 
 SAMPLE = range(5000, 5250)
@@ -11,7 +11,7 @@ SAMPLE = range(5000, 5250)
 
 @pytest.fixture(autouse=True)
 def unformatted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(format_cache, "_active", [run._Unformatted(Store(None))])
+    monkeypatch.setattr(formatted, "_active", [run._Unformatted(Store(None))])
 
 
 def test_every_mutant_is_accepted_or_refused_with_place_key_and_cure() -> None:

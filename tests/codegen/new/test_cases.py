@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from codegen.language.check import read_text
 from codegen.new import draft
-from codegen.spec.check import read_text
 from tests.codegen.new.checkpoints import checkpoint, expanded
 
 ROOT = Path(__file__).parents[3]

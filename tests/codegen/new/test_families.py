@@ -10,12 +10,12 @@ import pytest
 import transformers
 
 from codegen.configs import ConfigTable
+from codegen.language.check import read_spec, read_text
+from codegen.language.loaded import config_class
 from codegen.new import draft
-from codegen.plan.build import build, class_prefix
-from codegen.plan.tiny import configs
+from codegen.plan.model import build, class_prefix
 from codegen.render.files import model_files
-from codegen.spec.check import read_spec, read_text
-from codegen.spec.loaded import config_class
+from codegen.tiny.configs import configs
 from nemo_automodel.parity.reference import config_for
 from nemo_automodel.parity.subject import named, transformers_class
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from codegen.errors import CodegenError
-from codegen.fastpath import NotRegular
+from codegen.language.load import load
+from codegen.memory.last_run import NotRegular
 from codegen.new import draft
 from codegen.new.headers import header, read_shapes
-from codegen.spec.load import load
 from tests.codegen.new import checkpoints
 
 LLAMA = {

@@ -5,10 +5,10 @@ import ast
 import pytest
 
 from codegen.configs import table
-from codegen.plan.neighbours import neighbours
-from codegen.plan.tiny import configs
-from codegen.spec.check import read_text
-from codegen.spec.values import expression
+from codegen.language.check import read_text
+from codegen.language.values import expression
+from codegen.tiny.configs import configs
+from codegen.tiny.neighbours import neighbours
 
 MOE = "name: qwen3_moe\nmlp: {kind: moe}\nlayers: {when: %s, mlp: gated}\n"
 

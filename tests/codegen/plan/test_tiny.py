@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from codegen.configs import table
-from codegen.plan.evaluate import evaluate
-from codegen.plan.mentions import mentions, with_newer
-from codegen.plan.tiny import configs
-from codegen.spec.check import read_spec, read_text
-from codegen.spec.loaded import config_class
-from codegen.spec.values import expression
+from codegen.language.check import read_spec, read_text
+from codegen.language.loaded import config_class
+from codegen.language.values import expression
+from codegen.tiny.configs import configs
+from codegen.tiny.evaluate import evaluate
+from codegen.tiny.mentions import mentions, with_newer
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))

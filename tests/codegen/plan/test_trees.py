@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen.language.loaded import Split
+from codegen.language.values import expression
 from codegen.plan.scope import ATTENTION, METHOD, is_truth, negated, normal
 from codegen.plan.trees import Leaf, code, leaves, per_layer, tree
-from codegen.spec.loaded import Split
-from codegen.spec.values import expression
 
 FLAG = Split(expression("config.flag"), (False, True), by=False, per_layer=False)
 OTHER = Split(expression("config.other is None"), (False, True), by=False, per_layer=False)

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from codegen.errors import SpecError
-from codegen.plan.evaluate import UNREADABLE, Unknown, evaluate
-from codegen.plan.whole import plan_spec
-from codegen.spec.check import read_text
-from codegen.spec.values import expression
+from codegen.generate import plan_spec
+from codegen.language.check import read_text
+from codegen.language.values import expression
+from codegen.tiny.evaluate import UNREADABLE, Unknown, evaluate
 
 MODEL = "name: llama\n"
 

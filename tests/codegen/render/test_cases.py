@@ -7,10 +7,10 @@ import pytest
 
 from codegen.configs import ConfigTable
 from codegen.cst.format import black_format
-from codegen.plan.build import build
+from codegen.language.check import read_spec
+from codegen.language.loaded import config_class
+from codegen.plan.model import build
 from codegen.render.files import model_files
-from codegen.spec.check import read_spec
-from codegen.spec.loaded import config_class
 
 CASES = Path(__file__).parent / "cases"
 UPDATE = "UPDATE_GOLDEN=1 pytest tests/codegen/render/test_cases.py"

@@ -7,7 +7,7 @@ import yaml
 
 from codegen.errors import CodegenError
 from codegen.generate import generate
-from codegen.spec.check import read_text
+from codegen.language.check import read_text
 
 HOSTILE = [
     '"""\nimport os\nos.system("x")\n"""',

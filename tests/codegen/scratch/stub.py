@@ -6,8 +6,8 @@ A spec's text becomes the body of its files; a spec with the word `bad` is inval
 from pathlib import Path
 
 from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
-from codegen.build import RealGenerator
 from codegen.errors import Location, Problem, SpecError
+from codegen.run.build import RealGenerator
 
 
 def check(self: RealGenerator, path: str, root: str) -> Checked:

@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 
 from codegen.catalog import axes, axis
-from codegen.spec.check import read_text
-from codegen.spec.keys import Section, keys
-from codegen.spec.language import MIXERS, MLPS, PARTS, READY_KINDS, Spec
-from codegen.spec.values import expression
+from codegen.language.check import read_text
+from codegen.language.keys import Section, keys
+from codegen.language.spec import MIXERS, MLPS, PARTS, READY_KINDS, Spec
+from codegen.language.values import expression
 
 # A kind of a section is covered by whatever stands inside that kind.
 CHOICES = [

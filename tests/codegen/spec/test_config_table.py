@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from codegen.configs import ConfigTable, table
 from codegen.errors import SpecError
-from codegen.spec.check import read_text
+from codegen.language.check import read_text
 from nemo_automodel.components.models.common.releases import release
 from nemo_automodel.parity import config_fields
 from nemo_automodel.parity.config_fields import TABLE, describe, refresh

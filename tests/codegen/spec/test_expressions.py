@@ -2,9 +2,9 @@
 
 import pytest
 
-from codegen.spec import equations, expressions
-from codegen.spec.expressions import Refused
-from codegen.spec.values import Equation
+from codegen.language import equations, expressions
+from codegen.language.expressions import Refused
+from codegen.language.values import Equation
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codegen.errors import SpecError
-from codegen.spec import equations, expressions
-from codegen.spec.check import read_text
-from codegen.spec.keys import keys
-from codegen.spec.language import MIXERS, MLPS, WIRINGS, Spec
-from codegen.spec.load import load
+from codegen.language import equations, expressions
+from codegen.language.check import read_text
+from codegen.language.keys import keys
+from codegen.language.load import load
+from codegen.language.spec import MIXERS, MLPS, WIRINGS, Spec
 
 SPECS = sorted((Path(__file__).parents[3] / "specs").rglob("*.yaml"))
 TEXTS = [path.read_text(encoding="utf-8") for path in SPECS]

@@ -3,7 +3,7 @@
 import pytest
 
 from codegen.errors import SpecError
-from codegen.spec.load import MAX_BYTES, load
+from codegen.language.load import MAX_BYTES, load
 
 
 def plain(text: str) -> object:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from codegen.errors import SpecError
-from codegen.spec.check import read_text
-from codegen.spec.reserved import PACKAGES, TABLE, reserved
+from codegen.language.check import read_text
+from codegen.language.reserved import PACKAGES, TABLE, reserved
 from nemo_automodel.parity.reserved_names import table
 
 ROOT = Path(__file__).parents[3]

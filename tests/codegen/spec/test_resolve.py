@@ -4,12 +4,12 @@ import pytest
 
 from codegen.configs import ConfigClass, table
 from codegen.errors import SpecError
-from codegen.spec.attention import Alibi, Gqa, Mla, QKNorm, Rope
-from codegen.spec.check import read_text
-from codegen.spec.language import Checkpoint, Dropout, Embedding, Head, Linear
-from codegen.spec.loaded import LoadedSpec
-from codegen.spec.mixers import Mamba2
-from codegen.spec.mlp import Gated, Plain, Renormalize
+from codegen.language.attention import Alibi, Gqa, Mla, QKNorm, Rope
+from codegen.language.check import read_text
+from codegen.language.loaded import LoadedSpec
+from codegen.language.mixers import Mamba2
+from codegen.language.mlp import Gated, Plain, Renormalize
+from codegen.language.spec import Checkpoint, Dropout, Embedding, Head, Linear
 
 
 def read(text: str, name: str = "llama") -> LoadedSpec:

@@ -11,13 +11,13 @@ import pytest
 
 from codegen.configs import table
 from codegen.errors import Problem
-from codegen.spec.frame import FRAME, FrameReader
-from codegen.spec.load import Node, load
-from codegen.spec.reference import reference_page
-from codegen.spec.resolve import Resolver
-from codegen.spec.schema import json_schema, schema_text
-from codegen.spec.splits import SECTIONS
-from codegen.spec.values import NOWHERE
+from codegen.language.frame import FRAME, FrameReader
+from codegen.language.load import Node, load
+from codegen.language.reference import reference_page
+from codegen.language.resolve import Resolver
+from codegen.language.schema import json_schema, schema_text
+from codegen.language.splits import SECTIONS
+from codegen.language.values import NOWHERE
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").rglob("*.yaml"))

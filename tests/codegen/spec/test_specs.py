@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from codegen.spec.check import read_all
-from codegen.spec.language import READY_KINDS
-from codegen.spec.loaded import LoadedSpec
+from codegen.language.check import read_all
+from codegen.language.loaded import LoadedSpec
+from codegen.language.spec import READY_KINDS
 
 ROOT = Path(__file__).parents[3]
 FRAMED = sorted((ROOT / "specs").glob("*.yaml"))

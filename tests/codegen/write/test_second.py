@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from codegen.cache import Store
-from codegen.format_cache import FormatCache
-from codegen.formatter import Formatter, black_format
-from codegen.second import ahead, meanwhile
+from codegen.memory.child import ahead, meanwhile
+from codegen.memory.formatted import FormatCache
+from codegen.memory.formatter import Formatter, black_format
+from codegen.memory.store import Store
 from tests.codegen.scratch.project import REPOSITORY, environment
 
 SOURCE = "x = {  'größe':1 }\n"
@@ -40,7 +40,7 @@ def test_memory_asks_the_second_process_only_for_black(tmp_path: Path) -> None:
 
 
 def test_the_second_process_ends_with_the_first() -> None:
-    code = "from codegen.formatter import Formatter; f = Formatter(); print(f._child, flush=True); input()"
+    code = "from codegen.memory.formatter import Formatter; f = Formatter(); print(f._child, flush=True); input()"
     command = [sys.executable, "-c", code]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), **pipes) as parent:

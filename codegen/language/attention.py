@@ -1,0 +1,133 @@
+"""Norms, rotary positions and attention."""
+
+from collections.abc import Mapping
+
+from codegen.language.keys import Section, choice, expr, mapping, section, text, when
+from codegen.language.values import Expression
+
+EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
+ACTIVATION = ("config.hidden_act", "config.hidden_activation", "config.activation_function")
+HEAD_DIM = ("config.head_dim", "head_size(config)", "config.hidden_size // config.num_attention_heads")
+ACTIVATIONS = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_bloom", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
+    *("gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu"),
+    *("relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu"),
+)
+DTYPE = "dtype only: seen in bfloat16"
+
+
+class Norm(Section):
+    """Every norm of the model inherits this section; `qk_norm` and mixers' norms override single keys."""
+
+    kind: str | None = choice("Which norm.", "rmsnorm", "layernorm")
+    eps: Expression | None = expr("Added to the variance.", *EPS)
+    weight: Expression | None = expr("Whether there is a weight.", "True")
+    bias: Expression | None = expr("Whether there is a bias; default: layernorm with a weight has one.")
+    offset: int | None = choice("Number added to the stored weight.", 0, 1)
+    cast: str | None = choice(
+        "before_weight rounds to the model's dtype, then multiplies; after_weight multiplies in fp32 and rounds once. "
+        "A layernorm with neither runs torch's kernel.",
+        "before_weight",
+        "after_weight",
+    )
+
+
+class QKNorm(Norm):
+    """Norms of queries and keys."""
+
+    over: str | None = choice("Width: one head, or the whole projection.", "head", "projection")
+    place: str | None = choice("Before or after the rotation.", "before_rope", "after_rope")
+    weights: str | None = choice(
+        "One weight for all heads, one row per head, or one module per head.", "shared", "per_head", "modules"
+    )
+    when: Expression | None = when()
+
+
+class Rope(Section):
+    """Rotary positions. `rope: none` switches them off."""
+
+    layout: str | None = choice(
+        "Which dimensions form a pair: (i, i + R/2) or (2i, 2i + 1).", "half", "interleaved", truth=True
+    )
+    parameters: Expression | None = expr("The dict with rope_type and rope_theta.", "config.rope_parameters")
+    theta: Expression | None = expr("Base of an unscaled table; replaces the one in parameters.")
+    width: Expression | None = expr("Rotated dimensions; default int(head_dim * partial_rotary_factor).")
+    sign: int | None = choice("Direction of the rotation.", 1, -1)
+    table_dtype: str | None = choice(f"Dtype of cos and sin ({DTYPE}).", "model", "float32")
+    apply_dtype: str | None = choice(f"Dtype of the rotation ({DTYPE}).", "model", "float32")
+
+
+class Alibi(Section):
+    """Linear position biases (Press et al. 2021) on the scores."""
+
+    scaled: Expression | None = expr("Whether the bias is multiplied by the scale, as the scores are.", "False")
+    dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16")
+
+
+class Gate(Section):
+    """A gate on the heads' output, before `inner_norm` and the output projection."""
+
+    activation: str | None = choice("Its activation.", "sigmoid", "softplus")
+    per: str | None = choice("One gate per element or per head.", "element", "head")
+    bias: Expression | None = expr("Bias of the gate's projection.", "False")
+
+
+class Softmax(Section):
+    """What every softmax attention shares."""
+
+    heads: Expression | None = expr("Number of query heads.", "config.num_attention_heads")
+    scale: Expression | None = expr("Factor on the scores; may use head_dim.", "head_dim ** -0.5", names=("head_dim",))
+    softcap: Expression | None = expr("Tanh cap on the scores; none or 0: absent.", "None")
+    window: Expression | None = expr("Keys that a query sees, itself included; none: all.", "None")
+    chunk: Expression | None = expr("Chunk of block-diagonal attention; none: one chunk.", "None")
+    sinks: Expression | None = expr("A learned extra column of the softmax.", "False")
+    sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32")
+    scores_dtype: str | None = choice(f"Dtype of the scores ({DTYPE}).", "model", "float32")
+    softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model")
+    multipliers: Mapping[str, Expression] | None = mapping(
+        "Factors on q, k, v, just before the scores.", words=("q", "k", "v"), names=("position",)
+    )
+    multipliers_dtype: str | None = choice(f"Dtype of factors that follow the position ({DTYPE}).", "float32", "model")
+    alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
+
+
+class Gqa(Softmax):
+    """Multi-head, grouped-query and multi-query attention."""
+
+    kv_heads: Expression | None = expr(
+        "Number of key/value heads.",
+        "config.num_key_value_heads",
+        "config.num_key_value_heads or config.num_attention_heads",
+        "config.num_attention_heads",
+    )
+    head_dim: Expression | None = expr("Width of a query/key head.", *HEAD_DIM)
+    v_head_dim: Expression | None = expr("Width of a value head; default head_dim.")
+    bias: Mapping[str, Expression] | None = mapping(
+        "Flag, or a flag per role.",
+        words=("q", "k", "v", "qkv", "out"),
+        chain=("config.attention_bias", "False"),
+        bare="*",
+    )
+    clip: Expression | None = expr("Bound on the projections' values.", "None")
+    qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
+    gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
+    inner_norm: str | None = text("Name of a norm on the concatenated heads, gated ones, before `out`.")
+
+
+class Mla(Softmax):
+    """Multi-head latent attention (DeepSeek-V2)."""
+
+    q_rank: Expression | None = expr("Rank of the query's latent; none: plain q.", "config.q_lora_rank")
+    kv_rank: Expression | None = expr("Rank of the latent of keys and values.", "config.kv_lora_rank")
+    nope: Expression | None = expr("Dimensions without rotation.", "config.qk_nope_head_dim")
+    rope: Expression | None = expr("Rotated dimensions.", "config.qk_rope_head_dim")
+    v: Expression | None = expr("Width of a value head.", "config.v_head_dim")
+    bias: Mapping[str, Expression] | None = mapping(
+        "Flag per role.",
+        words=("q", "q_a", "q_b", "kv_a", "kv_b", "out"),
+        chain=("config.attention_bias", "False"),
+        bare="*",
+    )
+    latent_norm: Norm | None = section("Norms of the latents (eps 1e-6).", Norm)
+    sinks: Expression | None = expr("A learned extra column of the softmax.", "False", ready=False)
+    alibi: Alibi | None = section("Position biases.", Alibi, bare="flag", ready=False)

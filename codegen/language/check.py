@@ -1,0 +1,126 @@
+"""Spec files in, checked specs out: every problem of every file at once, each with its place and its cure."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from codegen.configs import ConfigTable
+from codegen.configs import table as committed_table
+from codegen.errors import Location, Problem, SpecError
+from codegen.language import rules
+from codegen.language.frame import FRAME, Frame, FrameReader
+from codegen.language.load import Node, load
+from codegen.language.loaded import LoadedSpec
+from codegen.language.ready import unready
+from codegen.language.resolve import Resolved, Resolver
+from codegen.language.splits import SECTIONS
+from codegen.language.summary import sentence
+from codegen.language.values import NOWHERE
+from codegen.memory import last_run
+
+
+def read_spec(path: Path, root: Path, table: ConfigTable | None = None) -> LoadedSpec:
+    """One spec file, loaded and checked. `root` is what its messages and headers name the path relative to.
+
+    Raises:
+        SpecError: with all problems of the file.
+        OSError: where the file cannot be read.
+    """
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    spec = read_text(last_run.content(str(path)), shown, table)
+    if path.stem != spec.name:
+        at = Location(shown, 1, 1)
+        cure = f"rename the file to {spec.name}.yaml, or write name: {path.stem}"
+        raise SpecError([Problem(at, "name", f"'{spec.name}' is not the name of the file", cure)])
+    return spec
+
+
+def read_text(text: str | bytes, shown: str, table: ConfigTable | None = None) -> LoadedSpec:
+    """The same for the text of a spec; `shown` stands in messages.
+
+    Raises:
+        SpecError: with all problems of the text.
+    """
+    root = load(text, shown)
+    found: dict[Problem, None] = {}
+
+    def report(problem: Problem) -> None:
+        found.setdefault(problem)
+
+    frame = FrameReader(root, table or committed_table(), report).read()
+    resolver = Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), found)
+    resolved = resolver.resolve(root)
+    if resolved is not None and frame.config is not None:
+        for problem in rules.problems(resolved, frame.config):
+            report(problem)
+    if found or resolved is None:
+        raise SpecError([_placed(problem, root.at) for problem in found])
+    return _loaded(root, shown, frame, resolved)
+
+
+def _placed(problem: Problem, otherwise: Location) -> Problem:
+    """What is wrong with a default of the language is shown at the start of the file that does not suit it."""
+    return replace(problem, location=otherwise) if problem.location.file == NOWHERE.file else problem
+
+
+def _loaded(root: Node, shown: str, frame: Frame, resolved: Resolved) -> LoadedSpec:
+    flat = resolved.flat
+    return LoadedSpec(
+        path=shown,
+        name=frame.name,
+        architectures=frame.architectures,
+        config=frame.declaration,
+        summary=frame.summary or sentence(flat),
+        docs=frame.docs,
+        tests=frame.tests,
+        overrides=frame.overrides,
+        splits=resolved.splits,
+        flat=flat,
+        outer=resolved.outer,
+        unready=unready(flat.values()),
+        nodes=resolved.nodes,
+        root=root,
+    )
+
+
+def read_all(paths: Iterable[Path], root: Path, table: ConfigTable | None = None) -> list[LoadedSpec]:
+    """All spec files, in the order given.
+
+    Raises:
+        SpecError: with the problems of all files; names must also be unique without regard to case.
+        OSError: where a file cannot be read.
+    """
+    problems: list[Problem] = []
+    specs: list[LoadedSpec] = []
+    for path in paths:
+        try:
+            specs.append(read_spec(path, root, table))
+        except SpecError as error:
+            problems += error.problems
+    problems += _clashes(specs)
+    if problems:
+        raise SpecError(problems)
+    return specs
+
+
+def _clashes(specs: list[LoadedSpec]) -> list[Problem]:
+    found: list[Problem] = []
+    taken: dict[str, LoadedSpec] = {}
+    for spec in specs:
+        other = taken.setdefault(spec.name.casefold(), spec)
+        if other is not spec:
+            message = f"'{spec.name}' is also the name in {other.path}"
+            found.append(Problem(Location(spec.path, 1, 1), "name", message, "names differ in more than case"))
+    return found + _double_registrations(specs)
+
+
+def _double_registrations(specs: list[LoadedSpec]) -> list[Problem]:
+    found: list[Problem] = []
+    taken: dict[str, LoadedSpec] = {}
+    for spec in specs:
+        for architecture in spec.architectures:
+            other = taken.setdefault(architecture, spec)
+            if other is not spec:
+                message = f"'{architecture}' is also registered by {other.path}"
+                found.append(Problem(Location(spec.path, 1, 1), "architecture", message, "one spec per architecture"))
+    return found

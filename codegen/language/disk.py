@@ -1,0 +1,105 @@
+"""Rules of `checkpoint`: roles, paths and fused tensors."""
+
+import re
+from collections.abc import Iterator
+from keyword import iskeyword
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.errors import cut, shown
+from codegen.language.mlp import Moe
+from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Spec
+from codegen.language.suggest import cure
+
+Found = Iterator[tuple[tuple[Any, ...], str, str]]
+ROLES = (*ROLE_NAMES, *PLAIN_ROLES)
+WITHIN_MLP = ("experts", "shared")
+VECTORS = ("correction_bias", "sinks")  # tensors of their own that are no matrix and no norm's weight
+PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
+WHERE = ("checkpoint",)
+
+
+def name(spec: Spec, role: str, part: str = "") -> str:
+    """What a role is called on disk; the last of a chain of maps. Experts lie in the mlp, so its names reach them."""
+    names = spec.checkpoint.names or {}
+    wider = (f"mlp.{role}",) if part in WITHIN_MLP else ()
+    asked = next((key for key in (f"{part}.{role}", *wider, role) if key in names), None)
+    found = ROLE_NAMES.get(role, role) if asked is None else names[asked]
+    return found if isinstance(found, str) else found[-1]
+
+
+def in_layer(spec: Spec, path: str) -> str:
+    """A path of the first layer, as on disk."""
+    return ".".join(filter(None, (name(spec, "model"), name(spec, "layers"), "0", path)))
+
+
+def parts(spec: Spec) -> tuple[str, ...]:
+    """What may stand before the dot of a role."""
+    return ("attention", "mlp", *WITHIN_MLP, *map(str, spec.parts))
+
+
+def names(spec: Spec, _: ConfigClass) -> Found:
+    """Known roles, and paths that can be attributes."""
+    known = parts(spec)
+    for key in ("names", "memory"):
+        entries: dict[str, Any] = getattr(spec.checkpoint, key) or {}
+        for role, stored in entries.items():
+            path = (*WHERE, key, role)
+            part, _dot, plain = str(role).rpartition(".")
+            if part and part not in known:
+                yield path, f"'{cut(part)}' is no part", cure(part, known, "parts")
+            if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
+                yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
+            for item in (stored,) if isinstance(stored, str) else stored:
+                if item and not PATH.fullmatch(item):
+                    yield path, f"{shown(item)} is no path on disk", "write names joined by dots"
+            if key == "memory" and stored in ("", name(spec, plain, part)):
+                yield path, "is what it is called on disk already", "leave it out"
+
+
+def fused(spec: Spec, _: ConfigClass) -> Found:
+    """Fused tensors: known roles, none stored twice, sensible groups."""
+    taken: dict[tuple[str, str], str] = {}
+    for stored, tensor in (spec.checkpoint.fused or {}).items():
+        path = (*WHERE, "fused", stored)
+        if not PATH.fullmatch(str(stored)):
+            yield path, f"{shown(stored)} is no path on disk", "write names joined by dots"
+        if not tensor.parts:
+            yield path, "needs parts", "write {parts: [q, k, v], groups: ...}"
+        prefix = str(stored).partition(".")[0] if "." in str(stored) else ""
+        for role in tensor.parts:
+            if role not in ROLES:
+                yield (*path, "parts"), f"'{cut(role)}' is no role", cure(role, ROLES)
+            if tensor.parts.count(role) > 1:
+                yield (*path, "parts"), f"'{cut(role)}' stands here twice", "name each part once"
+            other = taken.setdefault((prefix, role), str(stored))
+            if other != stored and not _elsewhere(spec, other, str(stored)):
+                yield (*path, "parts"), f"'{cut(role)}' is also in {cut(other)}", "a role is stored once"
+        constant = tensor.groups.constant if tensor.groups is not None else 1
+        if constant is not ... and (not isinstance(constant, int) or isinstance(constant, bool) or constant < 1):
+            remedy = "write a positive integer or an expression"
+            yield (*path, "groups"), f"{shown(constant)} is no number of blocks", remedy
+
+
+def _elsewhere(spec: Spec, first: str, second: str) -> bool:
+    """Whether two tensors with the same role lie in different parts: experts without a module of their own."""
+    return isinstance(spec.mlp, Moe) and (first.endswith(".weight") != second.endswith(".weight"))
+
+
+def stored(spec: Spec, _: ConfigClass) -> Found:
+    """Vectors with a further dimension, and patterns."""
+    vectors = sorted(name(spec, role) for role in VECTORS)
+    for index, path in enumerate(spec.checkpoint.unsqueezed or ()):
+        if path not in vectors:
+            yield (*WHERE, "unsqueezed", index), f"'{cut(path)}' is no stored vector", cure(path, vectors)
+    for index, pattern in enumerate(spec.checkpoint.float32 or ()):
+        if not PATTERN.fullmatch(pattern):
+            yield (*WHERE, "float32", index), f"{shown(pattern)} is no pattern", "write a name with * for any text"
+    for index, drop in enumerate(spec.checkpoint.drop or ()):
+        if not PATTERN.fullmatch(drop.match):
+            yield (*WHERE, "drop", index), f"{shown(drop.match)} is no pattern", "write a name with * for any text"
+    inner = [("attention", getattr(spec.attention, "inner_norm", None)), ("mlp", getattr(spec.mlp, "inner_norm", None))]
+    for part, norm in inner:
+        if norm is not None and (not norm.isidentifier() or not norm.isascii() or iskeyword(norm)):
+            yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk, one word"

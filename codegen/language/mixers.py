@@ -1,0 +1,85 @@
+"""Token mixers other than attention."""
+
+from collections.abc import Mapping
+
+from codegen.language.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
+from codegen.language.keys import Section, choice, expr, mapping, section, text, when
+from codegen.language.values import Expression
+
+
+class GroupedNorm(Norm):
+    """The norm of a recurrent mixer, over groups, with the gate before or after."""
+
+    groups: Expression | None = expr("Number of groups.", "1")
+    gate: str | None = choice("Where the gate multiplies.", "before", "after")
+    when: Expression | None = when()
+
+
+class Mamba2(Section):
+    """State-space mixer with scalar decay per head (Mamba-2)."""
+
+    heads: Expression | None = expr("Number of heads.")
+    head_dim: Expression | None = expr("Width of a head.")
+    groups: Expression | None = expr("Groups of B and C.")
+    state: Expression | None = expr("Size of the state.")
+    conv_bias: Expression | None = expr("Bias of the convolution.", "True")
+    bias: Expression | None = expr("Bias of the projections.", "False")
+    out_bias: Expression | None = expr("Bias of the output projection; default bias.")
+    dt_limit: Expression | None = expr("Bounds of the time step.")
+    norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
+    multipliers: Mapping[str, Expression] | None = mapping("Factors.", words=("z", "x", "B", "C", "dt"))
+
+
+class InnerNorms(Norm):
+    """Norms of dt, B and C."""
+
+    names: tuple[str, ...] | None = text("Names of the three norms.", many=True)
+
+
+class Mamba1(Section):
+    """Selective state-space mixer (Mamba)."""
+
+    width: Expression | None = expr("Inner width.")
+    state: Expression | None = expr("Size of the state.")
+    dt_rank: Expression | None = expr("Rank of the time step.")
+    conv_bias: Expression | None = expr("Bias of the convolution.", "True")
+    bias: Expression | None = expr("Bias of the projections.", "False")
+    inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
+
+
+class GatedDeltaNet(Section):
+    """Gated delta rule (Gated DeltaNet, and KDA with decay: channel)."""
+
+    key_heads: Expression | None = expr("Heads of queries and keys.")
+    heads: Expression | None = expr("Heads of values.")
+    key_dim: Expression | None = expr("Width of a key head.")
+    value_dim: Expression | None = expr("Width of a value head.")
+    decay: str | None = choice("Decay per head or per channel.", "head", "channel")
+    beta: Expression | None = expr("Factor on beta.", "1.0")
+    gate_activation: str | None = choice("Activation of the output gate.", "silu", "sigmoid")
+    norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
+
+
+class ShortConv(Section):
+    """Gated short convolution (LFM2)."""
+
+    kernel: Expression | None = expr("Taps of the convolution.")
+    bias: Expression | None = expr("Bias.", "False")
+
+
+class Lightning(Section):
+    """Lightning attention with exponential decay (MiniMax)."""
+
+    heads: Expression | None = expr("Number of heads.", "config.num_attention_heads")
+    head_dim: Expression | None = expr("Width of a head.", *HEAD_DIM)
+    decay: Expression | None = expr("Decay of a layer.")
+    norm: Norm | None = section("Norm of the output.", Norm)
+    activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
+
+
+class RgLru(Section):
+    """Real-gated linear recurrent unit (Griffin)."""
+
+    width: Expression | None = expr("Width of the recurrence.")
+    heads: Expression | None = expr("Blocks of the gates.")
+    activation: Expression | None = expr("Activation of the gate branch.", *ACTIVATION, words=ACTIVATIONS)

@@ -1,0 +1,46 @@
+"""What a norm is once it has inherited the `norm` section, and what no norm can be."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.language.attention import Gqa, Mla, Norm
+from codegen.language.keys import keys
+from codegen.language.spec import NormPart, Spec
+
+Found = Iterator[tuple[tuple[Any, ...], str, str]]
+
+
+def merged(spec: Spec, own: Norm | None) -> Norm:
+    """A norm's own keys over the section that every norm inherits."""
+    values = {name: getattr(spec.norm, name) for name in keys(Norm)}
+    if own is not None:
+        values |= {name: getattr(own, name) for name in keys(Norm) if getattr(own, name) is not None}
+    return Norm(**values)
+
+
+def sites(spec: Spec) -> Iterator[tuple[tuple[Any, ...], Norm | None]]:
+    """Where norms get their keys, and which of their own they have there."""
+    yield ("norm",), None
+    if isinstance(spec.attention, Gqa) and spec.attention.qk_norm is not None:
+        yield ("attention", "qk_norm"), spec.attention.qk_norm
+    if isinstance(spec.attention, Mla) and spec.attention.latent_norm is not None:
+        yield ("attention", "latent_norm"), spec.attention.latent_norm
+    for name, part in spec.parts.items():
+        if isinstance(part, NormPart):
+            yield ("parts", name), part
+
+
+def impossible(spec: Spec, _: ConfigClass) -> Found:
+    """Biases that nothing would add, and weights that come and go with the config."""
+    for path, own in sites(spec):
+        norm = merged(spec, own)
+        weightless = norm.weight is not None and norm.weight.constant is False
+        if norm.weight is not None and norm.weight.constant is ...:
+            cure = "write weight: false under `variants`, where the condition stands in `when`"
+            yield (*path, "weight"), "a config cannot give a norm its weight or take it", cure
+        if norm.bias is None or norm.bias.constant is False:
+            continue
+        if weightless or norm.kind in (None, "rmsnorm"):
+            what = "a norm without weight" if weightless else "an rmsnorm"
+            yield (*path, "bias"), f"{what} has no bias", "write bias: false here, or kind: layernorm with a weight"

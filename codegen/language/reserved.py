@@ -1,0 +1,215 @@
+"""Names that a spec may not give: those that generated files and the classes below them use, and those given twice.
+
+`reserved_names.json` lists what the base classes use, because the generator imports neither them nor torch; it is
+written by `python -m nemo_automodel.parity.reserved_names`, and a test compares it with the classes.
+"""
+
+import ast
+import builtins
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.errors import cut
+from codegen.frozen import Frozen
+from codegen.language import disk, equations
+from codegen.language.attention import Gqa, Mla
+from codegen.language.mlp import Gated, Moe, Plain
+from codegen.language.spec import FUNCTIONS, ROLE_NAMES, Linear, NormPart, Spec
+
+TABLE = Path(__file__).with_name("reserved_names.json")
+PACKAGES = ("common",)  # folders of models that hold no model
+CLASSES = ("Attention", "MLP", "DecoderLayer", "Model", "StateDictAdapter")  # behind a model's prefix
+HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # that are no part of the prefix
+LOCALS = ("self", "context", "position_ids", "range", "super")  # of the methods that equations become
+# What the plan adds to the classes, unless it is a role's own name.
+PLANNED = {
+    "attention": ("clip", "rotate", "nope", "q_rank", "kv_rank", "rope", "v"),
+    "mlp": ("limit", "alpha", "up_offset"),
+    "layer": ("dropout", "rope_kind", "factor"),
+    "model": ("dropout", "alibi", "rotary_emb"),
+    "head": (),
+}
+_MULTIPLIER = re.compile(r"[a-z]+_multiplier")
+WHAT = {"attention": "attention", "mlp": "MLP", "layer": "layer", "model": "model", "head": "model with a head"}
+GQA_ROLES, MLA_ROLES = ("q", "k", "v", "out"), ("q", "q_a", "q_a_norm", "q_b", "kv_a", "kv_a_norm", "kv_b", "out")
+MOE_ROLES = ("router", "experts", "shared", "shared_gate", "latent_in", "latent_out")
+
+Path_ = tuple[Any, ...]
+Found = Iterator[tuple[Path_, str, str]]
+
+
+class Name(Frozen):
+    """An attribute that a spec gives to a class: the role that it is for (or what calls it), and where it stands."""
+
+    name: str
+    role: str
+    path: Path_
+
+
+@cache
+def reserved(holder: str) -> frozenset[str]:
+    """Names that a class uses already: `attention`, `mlp`, `layer`, `model`, `head`; `module` of generated files,
+    `config` of declared config classes."""
+    found: dict[str, list[str]] = json.loads(TABLE.read_text(encoding="ascii"))
+    return frozenset(found[holder]).union(PLANNED.get(holder, ()))
+
+
+def names(spec: Spec, _: ConfigClass) -> Found:
+    """Attributes: each free, and each for one thing."""
+    for holder, given in _holders(spec):
+        seen: list[Name] = []
+        for one in given:
+            yield from _taken(holder, one)
+            other = next((other for other in seen if other.role != one.role and _meet(other.name, one.name)), None)
+            if other is not None:  # told where a name is written, rather than where it is Llama's
+                here, there = (one, other) if len(one.path) >= len(other.path) else (other, one)
+                message = f"'{cut(here.name)}' is the name of {cut(there.role)} too"
+                yield here.path, message, f"give {cut(here.role)} a name of its own"
+            seen.append(one)
+    yield from _bound(spec)
+
+
+def classes(architectures: Iterable[str], config: str) -> Iterator[str]:
+    """Names among the classes of a generated model that its modules use already, or that stand for two of them."""
+    first = next(iter(architectures), "")
+    seen: set[str] = set()
+    for name in (first, config, *(f"{class_prefix(first)}{tail}" for tail in CLASSES)):
+        if name in seen or name in reserved("module") or hasattr(builtins, name):
+            yield name
+        seen.add(name)
+
+
+def class_prefix(architecture: str) -> str:
+    """`GPTNeoXForCausalLM` -> `GPTNeoX`."""
+    for suffix in HEADS:
+        if architecture.endswith(suffix):
+            return architecture.removesuffix(suffix)
+    return architecture
+
+
+def _taken(holder: str, one: Name) -> Found:
+    first = one.name.partition(".")[0]
+    own = one.name == ROLE_NAMES.get(one.role)
+    if not own and (first in reserved(holder) or _MULTIPLIER.fullmatch(first) and holder in ("attention", "mlp")):
+        yield one.path, f"'{cut(one.name)}' is used by every {WHAT[holder]} itself", "choose another name"
+    if "__" in one.name or first.startswith("_"):
+        yield one.path, f"'{cut(one.name)}' looks like a name of Python's own", "choose another name"
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two attributes are the same, or one lies within the other."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+def _holders(spec: Spec) -> Iterator[tuple[str, list[Name]]]:
+    block = equations.called_names(spec.block)
+    if "attention" in block and isinstance(spec.attention, Gqa | Mla):
+        yield "attention", _attention(spec)
+    if "mlp" in block and isinstance(spec.mlp, Gated | Moe):
+        yield "mlp", _mlp(spec)
+    yield "layer", [_part(spec, name, "block") for name in block] + _numbers(spec)
+    head = disk.name(spec, "head")
+    called = [(name, group) for group in ("input", "output") for name in equations.called_names(getattr(spec, group))]
+    above = [(name, group) for name, group in called if name != head]
+    within = [_called(spec, name, group) for name, group in above if not _is_top(spec, name)]
+    yield "model", [_role(spec, "layers"), *dict.fromkeys(within)]
+    beside = [_called(spec, name, group) for name, group in above if _is_top(spec, name)]
+    yield "head", [_role(spec, "model"), _role(spec, "head"), *dict.fromkeys(beside)]
+
+
+def _attention(spec: Spec) -> list[Name]:
+    section, roles = spec.attention, list(MLA_ROLES if isinstance(spec.attention, Mla) else GQA_ROLES)
+    for key, more in (("qk_norm", ("q_norm", "k_norm")), ("sinks", ("sinks",)), ("gate", ("out_gate",))):
+        roles += more if getattr(section, key, None) is not None else ()
+    return _roles(spec, "attention", roles)
+
+
+def _mlp(spec: Spec) -> list[Name]:
+    if isinstance(spec.mlp, Moe):
+        return _roles(spec, "mlp", [role for role in MOE_ROLES if _is_used(spec.mlp, role)], disk_only=True)
+    roles = ["up", "down", "activation"] if isinstance(spec.mlp, Plain) else ["gate", "up", "down", "activation"]
+    return _roles(spec, "mlp", roles)
+
+
+def _is_used(moe: Moe, role: str) -> bool:
+    if role.startswith("latent"):
+        return moe.latent is not None
+    gate = moe.shared is not None and moe.shared.gate == "sigmoid"
+    return moe.shared is not None and (role == "shared" or gate) if role.startswith("shared") else True
+
+
+def _roles(spec: Spec, part: str, roles: list[str], disk_only: bool = False) -> list[Name]:
+    """The roles of a part, of which some are stored as one; its inner norm too."""
+    fused = {role: str(stored) for stored, one in (spec.checkpoint.fused or {}).items() for role in one.parts}
+    found: dict[str, Name] = {}
+    for role in roles:
+        if role in fused and not disk_only:
+            leaf = fused[role].rpartition(".")[2]
+            found.setdefault(fused[role], Name(_memory(leaf), fused[role], ("checkpoint", "fused", fused[role])))
+        elif (one := _role(spec, role, part)).name or not disk_only:
+            found[role] = one
+    inner = getattr(getattr(spec, part), "inner_norm", None)
+    return [*found.values(), *([Name(_memory(inner), "inner_norm", (part, "inner_norm"))] if inner else [])]
+
+
+def _role(spec: Spec, role: str, part: str = "") -> Name:
+    written = spec.checkpoint.names or {}
+    key = next((name for name in (f"{part}.{role}", role) if name in written), None)
+    stored = disk.name(spec, role, part)
+    path = ("checkpoint", "names", key) if key is not None else ("checkpoint", "names")
+    return Name(_memory(stored or ROLE_NAMES.get(role, role)), role, path)
+
+
+def _part(spec: Spec, name: str, group: str) -> Name:
+    """What a layer calls: its attention and MLP have paths of their own."""
+    if name not in ("attention", "mlp"):
+        return Name(str(name), f"what {group} calls {cut(name)}", _where(spec, name, group))
+    return Name(disk.name(spec, name) or ROLE_NAMES[name], name, _role(spec, name).path)
+
+
+def _called(spec: Spec, name: str, group: str) -> Name:
+    declared = name in (spec.parts or {})  # one thing, whatever calls it
+    role = f"parts.{cut(name)}" if declared else "norm" if name == "norm" else f"what {group} calls {cut(name)}"
+    return Name(_memory(name), role, _where(spec, name, group))
+
+
+def _where(spec: Spec, name: str, group: str) -> Path_:
+    """The first equation of a group that calls a name."""
+    for index, equation in enumerate(getattr(spec, group)):
+        if name in equations.called_names([equation]):
+            return (group, index)
+    return (group,)
+
+
+def _numbers(spec: Spec) -> list[Name]:
+    """Numbers of the config that the equations of a layer read: the layer holds them under their own names."""
+    found: dict[str, Name] = {}
+    for index, equation in enumerate(spec.block):
+        for node in ast.walk(equation.value):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "config":
+                found.setdefault(node.attr, Name(node.attr, f"config.{node.attr}", ("block", index)))
+    return list(found.values())
+
+
+def _is_top(spec: Spec, name: str) -> bool:
+    part = (spec.parts or {}).get(name)
+    return isinstance(part, Linear | NormPart) and part.top is not None and part.top.constant is True
+
+
+def _memory(stored: str) -> str:
+    return re.sub(r"\W", "_", stored)
+
+
+def _bound(spec: Spec) -> Found:
+    """Names on the left of equations: locals of a method."""
+    for group in equations.GROUPS:
+        for index, equation in enumerate(getattr(spec, group)):
+            name = equation.target
+            if name in LOCALS or name in reserved("module") or iskeyword(name) or name in FUNCTIONS:
+                yield (group, index), f"'{cut(name)}' cannot be bound", "choose another name on the left of ="

@@ -1,0 +1,84 @@
+"""Formatted statements by source text: black is most of a cold run, and most statements recur.
+
+Entries live in 256 small files by the first byte of their key, so that one changed spec reads only what it needs.
+"""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from hashlib import sha256
+
+from codegen.memory.formatter import Formatter, black_format
+from codegen.memory.store import Store
+
+
+class FormatCache:
+    """The memory of one run; what it learns reaches the disk with `flush`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shards: dict[str, dict[str, str]] = {}
+        self._learned: dict[str, dict[str, str]] = {}
+        self._identity = _identity()
+        self._child: Formatter | None = None
+
+    def start(self) -> None:
+        """Let a child import black now and format later."""
+        if self._child is None:
+            self._child = Formatter()
+
+    def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
+        """`format(source)`, remembered."""
+        key = sha256(f"{self._identity}\n{mode}\n{source}".encode()).hexdigest()
+        shard = self._shard(key[:2])
+        if key not in shard:
+            chosen = self._child if self._child is not None and format is black_format else format
+            shard[key] = self._learned.setdefault(key[:2], {})[key] = chosen(source)
+        return shard[key]
+
+    def flush(self) -> None:
+        """End the child, and bring what was learned to the disk, beside what other runs brought there meanwhile."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+        for name, learned in self._learned.items():
+            self._store.put(name, json.dumps(self._read(name) | learned).encode())
+        self._learned.clear()
+
+    def _shard(self, name: str) -> dict[str, str]:
+        if name not in self._shards:
+            self._shards[name] = self._read(name)
+        return self._shards[name]
+
+    def _read(self, name: str) -> dict[str, str]:
+        content = self._store.get(name)
+        return {} if content is None else json.loads(content)
+
+
+def _identity() -> str:
+    """What identifies the installed black, without importing it."""
+    spec = importlib.util.find_spec("black")
+    if spec is None or spec.origin is None:
+        return "no black"
+    stat = os.stat(os.path.join(os.path.dirname(spec.origin), "__init__.py"))
+    return f"{spec.origin} {stat.st_mtime_ns} {stat.st_size}"
+
+
+_active = [FormatCache(Store(None))]
+
+
+def use(store: Store) -> FormatCache:
+    """Make `store` the memory that `cached_format` uses from here on."""
+    _active[0] = FormatCache(store)
+    return _active[0]
+
+
+def active() -> FormatCache:
+    """The memory that `cached_format` uses."""
+    return _active[0]
+
+
+def cached_format(source: str, format: Callable[[str], str], mode: str = "line-length=120") -> str:
+    """`format(source)`, which must depend on nothing but the source, the installed black and what `mode` says."""
+    return _active[0].formatted(source, format, mode)

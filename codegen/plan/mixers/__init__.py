@@ -1,0 +1,1 @@
+"""Mixers: what a layer calls under `attention` and `mlp`, one file a kind."""

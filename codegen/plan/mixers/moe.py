@@ -1,0 +1,233 @@
+"""Plans mixtures of experts: the fields of the library's `MoEConfig` that differ from its defaults."""
+
+import ast
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any
+
+from codegen.frozen import Frozen
+from codegen.language import disk
+from codegen.language.keys import Section
+from codegen.language.mlp import Glu, Groups, Moe, Renormalize, Router, Shared
+from codegen.language.spec import Spec
+from codegen.language.values import Expression
+from codegen.plan.context import Context
+from codegen.plan.mixers import expert_names
+from codegen.plan.mixers.expert_names import experts, moe
+from codegen.plan.mixers.projections import plain_flag
+from codegen.plan.names import disk_name
+from codegen.plan.scope import ATTENTION
+from codegen.plan.types import Code, MlpPlan, MoePlan
+
+AUX_LOSS = ("router_aux_loss_coef", "ffn_config.moe_loss_weight")  # fields of the load-balancing loss's weight
+Answer = Expression | str | None  # an expression of the spec, code, or "not written"
+
+
+def router(spec: Spec) -> Router:
+    return moe(spec).router or Router()
+
+
+def signature(spec: Spec) -> tuple[object, ...]:
+    """What makes two layers need two functions; numbers do not."""
+    return (Moe,)
+
+
+class Field(Frozen):
+    """A field of MoEConfig, the code of its default, and what a spec says for it."""
+
+    name: str
+    default: Code
+    answer: Callable[[Context, Spec], Answer]
+
+
+def plan_moe(context: Context, function: str) -> MlpPlan:
+    """Experts, and the function that makes a layer's MoEConfig from the model's config."""
+    fields: list[tuple[str, Code]] = []
+    for one in FIELDS:
+        code = context.code(lambda s, one=one: _or_default(one, context, s), ATTENTION)
+        if code != one.default:
+            fields.append((one.name, code))
+    per_layer = any("layer_idx" in _names(code) for _, code in fields)
+    arguments = "config, layer_idx" if per_layer else "config"
+    plan = MoePlan(function, arguments, tuple(fields), context.base.mlp.why)
+    options = context.only(lambda s: tuple(expert_names.options(s)), "checkpoint.names", "a mixture's part")
+    return MlpPlan(f"MoE({', '.join([f'{function}({arguments})', 'backend', *options])})", plan)
+
+
+def _or_default(one: Field, context: Context, spec: Spec) -> Expression | Code:
+    answer = one.answer(context, spec)
+    return one.default if answer is None else answer
+
+
+def _names(code: Code) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+
+def _word(section: Callable[[Spec], Section], name: str) -> Callable[[Context, Spec], Answer]:
+    return lambda context, spec: repr(context.word(section(spec), name))
+
+
+def _value(section: Callable[[Spec], Section], name: str) -> Callable[[Context, Spec], Answer]:
+    return lambda context, spec: context.value(section(spec), name)
+
+
+def _written(find: Callable[[Spec], Section | None], name: str) -> Callable[[Context, Spec], Answer]:
+    """A key of a section that may be absent, as written."""
+
+    def answer(context: Context, spec: Spec) -> Answer:
+        section = find(spec)
+        return None if section is None else getattr(section, name)
+
+    return answer
+
+
+def _chosen(find: Callable[[Spec], Section | None], name: str) -> Callable[[Context, Spec], Answer]:
+    """A word of a section that may be absent."""
+
+    def answer(context: Context, spec: Spec) -> Answer:
+        section = find(spec)
+        return None if section is None else repr(context.word(section, name))
+
+    return answer
+
+
+def _guarded(find: Callable[[Spec], Any], name: str, absent: Code) -> Callable[[Context, Spec], Answer]:
+    """A key of a section with `when`: absent where that is false."""
+
+    def answer(context: Context, spec: Spec) -> Answer:
+        section = find(spec)
+        if section is None:
+            return None
+        value = ATTENTION.code(context.value(section, name))
+        return value if section.when is None else f"({value}) if ({ATTENTION.code(section.when)}) else {absent}"
+
+    return answer
+
+
+def _groups(spec: Spec) -> Groups | None:
+    return router(spec).groups
+
+
+def _renormalize(spec: Spec) -> Renormalize | None:
+    return router(spec).renormalize
+
+
+def _shared(spec: Spec) -> Shared | None:
+    found = moe(spec).shared
+    never = found is not None and found.when is not None and found.when.constant is False
+    return None if never else found
+
+
+def _glu(spec: Spec) -> Glu | None:
+    return experts(spec).glu or moe(spec).glu
+
+
+def _score(context: Context, spec: Spec) -> Answer:
+    order = context.word(router(spec), "order")
+    return repr("sparsemixer" if order == "sparsemixer" else context.word(router(spec), "score"))
+
+
+def _activation(context: Context, spec: Spec) -> Answer:
+    written = experts(spec).activation or moe(spec).activation
+    return _named(written or context.default(Moe, "activation"))
+
+
+def _shared_activation(context: Context, spec: Spec) -> Answer:
+    """Its own, or the mixture's: never what only the routed experts have."""
+    shared, routed = _shared(spec), _activation(context, spec)
+    if shared is None:
+        return None
+    own = _named(shared.activation or moe(spec).activation or context.default(Moe, "activation"))
+    return None if own == routed else own
+
+
+def _named(activation: Expression) -> Answer:
+    return activation if activation.mentions("config") else repr(activation.constant)
+
+
+def _renormalizes(context: Context, spec: Spec) -> Answer:
+    found = _renormalize(spec)
+    return None if found is None else "True" if found.when is None else found.when
+
+
+FIELDS = (
+    Field("dim", "", lambda context, spec: "config.hidden_size"),
+    Field("n_routed_experts", "", _value(experts, "count")),
+    Field("n_activated_experts", "", _value(experts, "top_k")),
+    Field("moe_inter_dim", "", _value(experts, "width")),
+    Field("score_func", "'softmax'", _score),
+    Field("softmax_before_topk", "True", lambda c, s: str(c.word(router(s), "order") != "topk_first")),
+    Field("router_jitter", "0.0", _written(router, "jitter")),
+    Field("router_bias", "False", _value(router, "bias")),
+    Field("router_softcap", "None", _value(router, "softcap")),
+    Field("correction_bias", "False", _value(router, "correction_bias")),
+    Field("correction_bias_pinned", "True", lambda c, s: _correction_pinned(s)),
+    Field("n_expert_groups", "1", _guarded(_groups, "count", "1")),
+    Field("n_limited_groups", "1", _written(_groups, "keep")),
+    Field("group_score", "'top2_sum'", _chosen(_groups, "score")),
+    Field("group_masked", "'-inf'", _chosen(_groups, "masked")),
+    Field("norm_topk_prob", "False", _renormalizes),
+    Field("norm_topk_eps", "0.0", _written(_renormalize, "eps")),
+    Field("norm_topk_min", "None", _written(_renormalize, "min")),
+    Field("norm_topk_order", "None", _written(_renormalize, "norm")),
+    Field("route_scale", "1.0", _value(router, "scale")),
+    Field("gate_dtype", "'score'", _word(router, "dtype")),
+    Field("gate_pinned", "False", lambda c, s: str(_pinned(s))),
+    Field("weights_dtype", "'model'", _word(router, "weights_dtype")),
+    Field("expert_kind", "'gated'", _word(experts, "kind")),
+    Field("expert_bias", "False", lambda c, s: plain_flag(experts(s).bias)),
+    Field("expert_blocks", "1", lambda c, s: _blocks(s)),
+    Field("expert_order", "('gate', 'up')", lambda c, s: _order(s)),
+    Field("expert_activation", "'silu'", _activation),
+    Field("glu_limit", "None", _written(_glu, "limit")),
+    Field("glu_alpha", "None", _written(_glu, "alpha")),
+    Field("glu_up_offset", "0", _written(_glu, "up_offset")),
+    Field("weight_at", "'output'", _word(experts, "weight_at")),
+    Field("expert_sum", "'in_order'", _word(experts, "sum")),
+    Field("routed_scale", "1.0", _value(moe, "scale")),
+    Field("moe_latent_size", "None", _value(moe, "latent")),
+    Field("shared_expert_inter_dim", "0", _guarded(_shared, "width", "0")),
+    Field("shared_kind", "'gated'", _chosen(_shared, "kind")),
+    Field("shared_bias", "False", lambda c, s: _shared_bias(c, s)),
+    Field("shared_activation", "None", _shared_activation),
+    Field("shared_expert_gate", "False", lambda c, s: str((_shared(s) or Shared()).gate == "sigmoid")),
+    Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
+    Field("aux_loss_coeff", "0.0", lambda c, s: _aux_loss(c)),
+)
+
+
+def _blocks(spec: Spec) -> Answer:
+    fused = expert_names.blocks(spec)
+    return None if fused is None else fused.groups
+
+
+def _order(spec: Spec) -> Answer:
+    fused = expert_names.blocks(spec)
+    return None if fused is None else repr(fused.parts)
+
+
+def _shared_bias(context: Context, spec: Spec) -> Answer:
+    """Like a dense MLP's: what is not written follows the config's flag."""
+    shared = _shared(spec)
+    if shared is None:
+        return None
+    return plain_flag(shared.bias) or context.default(Shared, "bias")
+
+
+def _pinned(spec: Spec) -> bool:
+    """Whether the router's weight is one of those that stay fp32."""
+    return _stays_float32(spec, f"{disk_name(spec, 'router', 'mlp')}.weight")
+
+
+def _correction_pinned(spec: Spec) -> Answer:
+    has_one = router(spec).correction_bias is not None
+    return str(_stays_float32(spec, disk_name(spec, "correction_bias", "mlp"))) if has_one else None
+
+
+def _stays_float32(spec: Spec, name: str) -> bool:
+    path = disk.in_layer(spec, f"{disk_name(spec, 'mlp')}.{name}")
+    return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
+
+
+def _aux_loss(context: Context) -> Answer:
+    return next((f"config.{path}" for path in AUX_LOSS if context.config.has(path)), None)

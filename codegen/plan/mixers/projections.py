@@ -1,0 +1,77 @@
+"""Projections that are stored apart or fused, with or without biases: shared by attention and MLPs."""
+
+from collections.abc import Mapping
+
+from codegen.language.keys import Section, key_of
+from codegen.language.spec import Fused, Spec
+from codegen.language.values import Expression
+from codegen.plan.context import FALSE, Context
+from codegen.plan.names import GROUPS, disk_name
+from codegen.plan.scope import Scope
+from codegen.plan.types import Code
+
+
+def section_of(spec: Spec, part: str) -> Section:
+    """The section behind a part: `attention`, `mlp`, or one of `parts`."""
+    return getattr(spec, part) if part in ("attention", "mlp") else (spec.parts or {})[part]
+
+
+def flag(context: Context, spec: Spec, part: str, role: str) -> Expression:
+    """Whether the projection of a role has a bias; a role that is not named follows the config's flag."""
+    section = section_of(spec, part)
+    written: Mapping[str, Expression] = getattr(section, "bias", None) or {}
+    groups = (name for name, roles in GROUPS.items() if role in roles)
+    for name in (role, *groups, "*"):
+        if name in written:
+            return written[name]
+    key = key_of(type(section), "bias")
+    return context.chain(key.chain, f"{part}.bias") if key.chain else FALSE
+
+
+def uniform_flags(context: Context, part: str, roles: tuple[str, ...], scope: Scope) -> tuple[Code | None, Code | None]:
+    """One flag for all roles, or, where they differ, a tuple of them."""
+    codes = [context.code(lambda s, role=role: flag(context, s, part, role), scope) for role in roles]
+    if len(set(codes)) == 1:
+        return codes[0], None
+    return None, f"({', '.join(codes)})"
+
+
+def fused_of(spec: Spec, part: str, role: str, within: str = "") -> tuple[str, Fused] | None:
+    """The stored tensor that holds a role among others: its name, relative to `within` the part."""
+    for name, fused in (spec.checkpoint.fused or {}).items():
+        before, _, leaf = name.rpartition(".")
+        if role in fused.parts and before == within:
+            return leaf, fused
+    return None
+
+
+def fused_structure(spec: Spec, part: str, role: str) -> tuple[str, tuple[str, ...]] | None:
+    """A fused tensor's name and parts: what makes a class; its number of groups is a value."""
+    found = fused_of(spec, part, role)
+    return (found[0], found[1].parts) if found else None
+
+
+def groups_code(context: Context, part: str, role: str, scope: Scope) -> Code:
+    """The number of equal blocks of a fused tensor's rows."""
+
+    def groups(spec: Spec) -> Expression | str:
+        found = fused_of(spec, part, role)
+        return found[1].groups or "1" if found else "1"
+
+    return context.code(groups, scope)
+
+
+def is_transposed(spec: Spec, part: str, role: str) -> bool:
+    """Whether a role's matrix, or the fused one that holds it, is stored [in, out]."""
+    fused = fused_of(spec, part, role)
+    return (fused[0] if fused else disk_name(spec, role, part)) in (spec.checkpoint.transposed or ())
+
+
+def is_unsqueezed(spec: Spec, part: str, role: str) -> bool:
+    """Whether a role's vector is stored [1, n]."""
+    return disk_name(spec, role, part) in (spec.checkpoint.unsqueezed or ())
+
+
+def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
+    """One flag for every projection of a part that has no flags by role; None: not written."""
+    return (written or {}).get("*")

@@ -1,0 +1,128 @@
+"""What every softmax attention has: the numbers that `attend` reads, the rotation, factors before the scores."""
+
+from collections.abc import Callable
+
+from codegen.language.attention import Softmax
+from codegen.language.keys import keys
+from codegen.language.spec import Spec
+from codegen.language.values import Expression
+from codegen.plan.context import Context
+from codegen.plan.scope import ATTENTION, Scope
+from codegen.plan.types import Assign, Code, RotationPlan
+
+OPTIONAL = ("softcap", "window", "chunk", "clip")
+
+
+def softmax(spec: Spec) -> Softmax:
+    assert isinstance(spec.attention, Softmax)
+    return spec.attention
+
+
+def signature(spec: Spec) -> tuple[object, ...]:
+    """What makes two layers need two classes, whichever softmax attention they have."""
+    part = softmax(spec)
+    factors = tuple(sorted((role, _in_forward(one)) for role, one in (part.multipliers or {}).items()))
+    dtypes = part.multipliers_dtype, part.scores_dtype, part.softmax_dtype, part.sinks_dtype
+    return type(part), factors, dtypes
+
+
+def _in_forward(factor: Expression) -> str:
+    """A factor that follows the position stands in the method; others are attributes."""
+    return factor.text if factor.mentions("position") else ""
+
+
+def attributes(context: Context, head_dim: Code, scale: Callable[[Spec, Code, Scope], Code]) -> tuple[Assign, ...]:
+    """What `attend` reads from the module, where it is not the library's default."""
+    spec = context.base
+    why = softmax(spec).why
+
+    found = [Assign("scale", context.code(lambda s: scale(s, head_dim, ATTENTION), ATTENTION), why)]
+    known = keys(type(softmax(spec)))
+    found += [one for name in OPTIONAL if name in known and (one := _optional(context, name))]
+    dropout = context.code(lambda s: context.value(s.dropout, "attention"), ATTENTION)
+    if dropout != "0.0":
+        found.append(Assign("dropout", dropout, spec.dropout.why))
+    if len(context.answers(lambda s: s.rope is None)) > 1:
+        rotates = context.code(lambda s: s.rope is not None, ATTENTION)
+        found.append(Assign("rotary", rotates, context.why(lambda s: s.rope is not None)))
+    for role, expression in (softmax(spec).multipliers or {}).items():
+        if not expression.mentions("position"):
+            code = context.code(lambda s, role=role: (softmax(s).multipliers or {})[role], ATTENTION)
+            found.append(Assign(f"{role}_multiplier", code))
+    if softmax(spec).scores_dtype == "float32":
+        found.append(Assign("scores_dtype", "torch.float32"))
+    if softmax(spec).sinks_dtype == "float32":
+        found.append(Assign("sinks_are_factors", "True"))
+    if softmax(spec).softmax_dtype == "model":
+        found.append(Assign("softmax_dtype", "None"))
+    rotate = rotate_code(context)
+    if rotate is not None and not rotate.isidentifier():
+        found.append(Assign("rotate", rotate))
+    return tuple(found)
+
+
+def _optional(context: Context, name: str) -> Assign | None:
+    """A number that may be absent; None where it always is."""
+
+    def question(spec: Spec) -> Expression:
+        return context.value(softmax(spec), name)
+
+    code = context.code(question, ATTENTION)
+    return None if code == "None" else Assign(name, code, context.why(question))
+
+
+def scale_code(spec: Spec, head_dim: Code, scope: Scope) -> Code:
+    """The factor on the scores."""
+    written = softmax(spec).scale
+    return scope.code(written, head_dim=head_dim) if written else f"({head_dim}) ** -0.5"
+
+
+def rotate_code(context: Context) -> Code | None:
+    """The library's function for the layout, or a choice of it; None where nothing turns."""
+    if context.answers(lambda s: s.rope is not None) == [False]:
+        return None
+    turning = context.where(lambda s: s.rope is not None, True)
+    return turning.code(lambda s: _layout_function(context, s), ATTENTION)
+
+
+def _layout_function(context: Context, spec: Spec) -> str:
+    assert spec.rope is not None
+    return "rotate_pairs" if context.word(spec.rope, "layout") == "interleaved" else "rotate_halves"
+
+
+def rotation(context: Context) -> RotationPlan | None:
+    """How queries and keys turn."""
+    rotate = rotate_code(context)
+    if rotate is None:
+        return None
+    turning = context.where(lambda s: s.rope is not None, True)
+    wide = turning.only(_is_wide, "rope.apply_dtype", "it")
+    backwards = turning.only(lambda s: s.rope is not None and s.rope.sign == -1, "rope.sign", "it")
+    return RotationPlan(
+        some_layers=len(context.answers(lambda s: s.rope is not None)) > 1,
+        rotate=None if rotate == "rotate_halves" else rotate if rotate.isidentifier() else "self.rotate",
+        dtype="torch.float32" if wide else None,
+        sign="-1" if backwards else None,
+    )
+
+
+def _is_wide(spec: Spec) -> bool:
+    """Whether the rotation is done in fp32 although its table is not."""
+    assert spec.rope is not None
+    return spec.rope.apply_dtype == "float32" and spec.rope.table_dtype != "float32"
+
+
+def multiply(context: Context) -> tuple[Code, ...]:
+    """Statements on q, k, v just before the scores."""
+    found: list[Code] = []
+    for role, expression in (softmax(context.base).multipliers or {}).items():
+        if expression.mentions("position"):
+            in_forward = Scope(config="self.config", names={"layer": "self.layer_idx"})
+            code = in_forward.code(expression, position="position", log="torch.log", floor="torch.floor")
+            found.append('position = kwargs["position_ids"][:, None, :, None].float()')
+            product = f"{role} * ({code})"
+            rounded_first = softmax(context.base).multipliers_dtype == "model"
+            found.append(f"{role} = {product if rounded_first else f'({product})'}.to({role}.dtype)")
+        else:
+            found.append(f"{role} = {role} * self.{role}_multiplier")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,1 @@
+"""One run of the generator: what is read, built, compared and told."""

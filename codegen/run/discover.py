@@ -1,0 +1,50 @@
+"""Which specs there are."""
+
+from codegen.errors import Location, Problem
+from codegen.frozen import Frozen
+from codegen.layout import PENDING, SPECS
+from codegen.run.tree import Tree
+
+
+class Found(Frozen):
+    """Paths of specs, sorted: `active` ones generate, `pending` ones are checked. `problems`: what is out of place."""
+
+    active: tuple[str, ...]
+    pending: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Active and pending specs."""
+        return self.active + self.pending
+
+
+def discover(tree: Tree) -> Found:
+    """List the specs of a tree; the file name of a spec is its name, unlike every other one even when casefolded."""
+    problems: list[Problem] = []
+    active, pending = (_specs(tree, folder, problems) for folder in (SPECS, PENDING))
+    seen: dict[str, str] = {}
+    for path in active + pending:
+        name = path.rpartition("/")[2].casefold()
+        if name in seen:
+            problems.append(_problem(path, f"has the same name as {seen[name]}", "rename or remove one of them"))
+        seen[name] = path
+    return Found(active, pending, tuple(problems))
+
+
+def _specs(tree: Tree, folder: str, problems: list[Problem]) -> tuple[str, ...]:
+    found: list[str] = []
+    for entry in tree.list(folder):
+        path = f"{folder}/{entry.name}"
+        if entry.name.endswith(".yml"):
+            problems.append(_problem(path, "is not read as a spec", f"rename it to {path[:-4]}.yaml"))
+        elif entry.name.endswith(".yaml") and not entry.name.startswith("."):
+            if entry.is_file:
+                found.append(path)
+            else:
+                problems.append(_problem(path, "is not a regular file", "replace it by a copy of the spec"))
+    return tuple(found)
+
+
+def _problem(path: str, message: str, cure: str) -> Problem:
+    return Problem(Location(path, 1, 1), "file", message, cure)

@@ -1,0 +1,1 @@
+"""Strong tiny configs: what the tests of a model run on."""

@@ -1,0 +1,100 @@
+"""Rotary positions of tiny configs: small bases, partial widths, and every way of scaling."""
+
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.language.attention import Mla
+from codegen.language.loaded import LoadedSpec
+from codegen.tiny.mentions import fields_of
+from codegen.tiny.sizes import LATENT, has_experts
+
+Config = dict[str, Any]
+
+THETA = 37.0  # all frequencies turn visibly within 24 positions
+OTHER_THETA = 53.0  # the same, where the base stands in a field of its own
+PARTIAL = 0.4  # an even width both of head_dim 12 and of 60 / 6, the same for both
+WIDTH = 4  # the same, in a field of its own
+FACTOR = 2.0
+TRAINED = 16  # positions that a scaled table was trained on: within the length of the tests
+SCALED: dict[str, Config] = {
+    "linear": {"factor": 2.5},
+    "dynamic": {"factor": 2.5},
+    "llama3": {
+        **{"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 2.0},
+        "original_max_position_embeddings": TRAINED,
+    },
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": TRAINED},
+    "longrope": {"original_max_position_embeddings": TRAINED},
+}
+
+
+def small_rope(config: ConfigClass) -> Config:
+    """`rope_parameters` of the base, with a partial width where the class knows one."""
+    default = config.fields.get("rope_parameters")
+    if not isinstance(default, dict) or "rope_theta" not in default:
+        return {}
+    partial = {"partial_rotary_factor": PARTIAL} if "partial_rotary_factor" in default else {}
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": THETA, **partial}}
+
+
+def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
+    """Fields that are the width of a table: even, and less than a head's."""
+    widths = [flat.rope.width for flat in spec.flat.values() if flat.rope is not None and flat.rope.width is not None]
+    names = [config.field_name(name) for width in widths for name in fields_of(width.tree)]
+    return {name: WIDTH for name in names if type(config.fields.get(name)) is int and name != "head_dim"}
+
+
+def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[str, Config]:
+    """One variant for each scaling that the class takes; none for a spec that reads no table from the config.
+
+    Mixtures of experts, whose tests cost twice as much, get the one that goes with latent attention; tables are the
+    same code for all.
+    """
+    rope: Config | None = base.get("rope_parameters")
+    if rope is None or not _reads_table(spec):
+        return {}
+    # A class that declares the trained length itself belongs to Phi-3's kin, which takes longrope alone.
+    own_length = "original_max_position_embeddings" in config.fields
+    kinds = ("longrope",) if own_length else ("yarn",) if has_experts(spec) else tuple(SCALED)
+    variants: dict[str, Config] = {}
+    for kind in kinds:
+        scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
+        if kind == "longrope":
+            scaled |= _factors(_width(spec, base, rope) // 2)
+            scaled |= {"factor": FACTOR} if _is_latent(spec) else {}  # its scale asks every scaled table for one
+        variants[f"rope_{kind}"] = {"rope_parameters": scaled}
+        if kind == "dynamic":
+            variants[f"rope_{kind}"][config.field_name("max_position_embeddings")] = TRAINED
+        if own_length:
+            variants[f"rope_{kind}"]["original_max_position_embeddings"] = TRAINED
+    return variants
+
+
+def _reads_table(spec: LoadedSpec) -> bool:
+    """Whether some layer has a table, from `config.rope_parameters` (the default of the key)."""
+    for flat in spec.flat.values():
+        rope = flat.rope
+        if rope is None or rope.theta is not None:
+            continue
+        if rope.parameters is None or "rope_parameters" in fields_of(rope.parameters.tree):
+            return True
+    return False
+
+
+def _is_latent(spec: LoadedSpec) -> bool:
+    return any(isinstance(flat.attention, Mla) for flat in spec.flat.values())
+
+
+def _width(spec: LoadedSpec, base: Config, rope: Config) -> int:
+    if _is_latent(spec):
+        return LATENT["rope"]
+    head_dim = base.get("head_dim") or base["hidden_size"] // base["num_attention_heads"]
+    return int(head_dim * rope.get("partial_rotary_factor", 1.0))
+
+
+def _factors(count: int) -> Config:
+    """Divisors of the frequencies, for short and for long sequences."""
+    return {
+        "short_factor": [round(1.0 + 0.3 * i, 1) for i in range(count)],
+        "long_factor": [round(1.5 + 0.7 * i, 1) for i in range(count)],
+    }
