@@ -6,10 +6,10 @@ Entries live in 256 small files by the first byte of their key, so that one chan
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from hashlib import sha256
 
-from codegen.memory.formatter import Formatter, black_format
+from codegen.memory.formatter import Formatter, Formatting, black_format
 from codegen.memory.store import Store
 
 
@@ -28,14 +28,15 @@ class FormatCache:
         if self._child is None:
             self._child = Formatter()
 
-    def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
-        """`format(source)`, remembered."""
-        key = sha256(f"{self._identity}\n{mode}\n{source}".encode()).hexdigest()
-        shard = self._shard(key[:2])
-        if key not in shard:
+    def formatted(self, sources: Sequence[str], format: Formatting, mode: str) -> list[str]:
+        """`format(sources)`, each remembered."""
+        keys = [sha256(f"{self._identity}\n{mode}\n{source}".encode()).hexdigest() for source in sources]
+        new = {key: source for key, source in zip(keys, sources, strict=True) if key not in self._shard(key[:2])}
+        if new:
             chosen = self._child if self._child is not None and format is black_format else format
-            shard[key] = self._learned.setdefault(key[:2], {})[key] = chosen(source)
-        return shard[key]
+            for key, text in zip(new, chosen(list(new.values())), strict=True):
+                self._shard(key[:2])[key] = self._learned.setdefault(key[:2], {})[key] = text
+        return [self._shard(key[:2])[key] for key in keys]
 
     def flush(self) -> None:
         """End the child, and bring what was learned to the disk, beside what other runs brought there meanwhile."""
@@ -79,6 +80,7 @@ def active() -> FormatCache:
     return _active[0]
 
 
-def cached_format(source: str, format: Callable[[str], str], mode: str = "line-length=120") -> str:
-    """`format(source)`, which must depend on nothing but the source, the installed black and what `mode` says."""
-    return _active[0].formatted(source, format, mode)
+def cached_format(sources: Sequence[str], format: Formatting, mode: str = "line-length=120 py311") -> list[str]:
+    """`format(sources)`, which must depend on nothing but the sources, one by one, the installed black and what `mode`
+    says."""
+    return _active[0].formatted(sources, format, mode)

@@ -7,7 +7,7 @@ from codegen.cst.imports import imports_of
 from codegen.plan.types import ModelPlan
 
 
-def render_adapter(plan: ModelPlan, format_one: Format) -> str:
+def render_adapter(plan: ModelPlan, format_all: Format) -> str:
     """The text of `state_dict_adapter.py`, without its header."""
     source = template("state_dict_adapter")
     if plan.default_rules:
@@ -18,4 +18,4 @@ def render_adapter(plan: ModelPlan, format_one: Format) -> str:
         name, exprs = "TemplatePlainStateDictAdapter", {}
     holes = Holes(names={name: f"{plan.prefix}StateDictAdapter"}, exprs=exprs)
     doc = docstring(f"How {plan.title} checkpoints lie in memory.")
-    return module_text(doc, imports_of(source.imports()), [source.fill(name, holes)], format_one)
+    return module_text(doc, imports_of(source.imports()), [source.fill(name, holes)], format_all)

@@ -1,13 +1,14 @@
 """The example YAML of a model: fine-tuning through `nemo_automodel.recipes`, dumped by a YAML library."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from codegen.cst.format import Format
 from codegen.plan.types import SpecPlan
 
 
-def render_example(plan: SpecPlan, format_one: Format) -> str:
+def render_example(plan: SpecPlan, format_all: Format) -> str:
     """The text of the example, without its header."""
     name = plan.model.name
     content: dict[str, Any] = {
@@ -35,10 +36,10 @@ def render_example(plan: SpecPlan, format_one: Format) -> str:
         },
         "fsdp": {"reshard_after_forward": True},
     }
-    return format_one(json.dumps(content), _dumped)
+    return format_all([json.dumps(content)], _dumped)[0]
 
 
-def _dumped(source: str) -> str:
+def _dumped(sources: Sequence[str]) -> list[str]:
     import yaml  # 20 ms, needed only where an example is new
 
-    return yaml.safe_dump(json.loads(source), sort_keys=False, allow_unicode=True, width=110)
+    return [yaml.safe_dump(json.loads(source), sort_keys=False, allow_unicode=True, width=110) for source in sources]

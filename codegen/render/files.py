@@ -28,17 +28,17 @@ def render(plan: SpecPlan) -> Generated:
     return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan))
 
 
-def model_files(plan: ModelPlan, format_one: Format = cached_format) -> dict[str, str]:
+def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
     files = {
-        "__init__.py": render_init(plan, format_one),
-        "model.py": render_model(plan, format_one),
-        "state_dict_adapter.py": render_adapter(plan, format_one),
+        "__init__.py": render_init(plan),
+        "model.py": render_model(plan, format_all),
+        "state_dict_adapter.py": render_adapter(plan, format_all),
     }
     if has_layers(plan):
-        files["layers.py"] = render_layers(plan, format_one)
+        files["layers.py"] = render_layers(plan, format_all)
     if plan.config.fields is not None:
-        files["config.py"] = render_config(plan, format_one)
+        files["config.py"] = render_config(plan, format_all)
     return files
 
 

@@ -20,10 +20,10 @@ def layer_names(plan: ModelPlan) -> list[str]:
     return [*(one.class_name for one in plan.latents), *(one.function for one in plan.moes)]
 
 
-def render_layers(plan: ModelPlan, format_one: Format) -> str:
+def render_layers(plan: ModelPlan, format_all: Format) -> str:
     """The text of `layers.py`, without its header."""
     statements = [*(_latent(one) for one in plan.latents), *(_moe(one) for one in plan.moes)]
-    return module_text(docstring(f"Layers of {plan.title}."), _imports(), statements, format_one)
+    return module_text(docstring(f"Layers of {plan.title}."), _imports(), statements, format_all)
 
 
 def _imports() -> list[Import]:

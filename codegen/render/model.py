@@ -18,14 +18,14 @@ ATTENTION = (  # expressions of an attention that fill holes of their own names
 )
 
 
-def render_model(plan: ModelPlan, format_one: Format) -> str:
+def render_model(plan: ModelPlan, format_all: Format) -> str:
     """The text of `model.py`, without its header."""
     statements = [_attention(one) for one in plan.attentions]
     statements += [_mlp(one) for one in plan.mlps]
     statements += [_layer(one) for one in plan.layers]
     statements += [_body(plan), _head(plan)]
     statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
-    return module_text(docstring(f"{plan.summary}\n\n{LEGEND}\n"), _imports(plan), statements, format_one)
+    return module_text(docstring(f"{plan.summary}\n\n{LEGEND}\n"), _imports(plan), statements, format_all)
 
 
 def _imports(plan: ModelPlan) -> list[Import]:

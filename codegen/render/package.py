@@ -11,17 +11,17 @@ from codegen.plan.types import ModelPlan
 MODELS = "nemo_automodel.components.models"
 
 
-def render_init(plan: ModelPlan, format_one: Format) -> str:
+def render_init(plan: ModelPlan) -> str:
     """The text of `__init__.py`: the model class, and the config class where it is generated."""
     names = [Import(f"{MODELS}.{plan.name}.model", plan.architectures[0])]
     if plan.config.fields is not None:
         names.append(Import(plan.config.module, plan.config.class_name))
     exported = ", ".join(sorted(f'"{item.name}"' for item in names))
     text = "\n".join(f"from {item.module} import {item.name}" for item in sorted(names))
-    return format_one(f"{text}\n\n__all__ = [{exported}]\n", lambda source: source)
+    return f"{text}\n\n__all__ = [{exported}]\n"
 
 
-def render_config(plan: ModelPlan, format_one: Format) -> str:
+def render_config(plan: ModelPlan, format_all: Format) -> str:
     """The text of `config.py`."""
     source = template("config")
     names = plan.config.attribute_map
@@ -36,7 +36,7 @@ def render_config(plan: ModelPlan, format_one: Format) -> str:
         stmts={"fields": fields},
     )
     doc = docstring(f"The config class of {plan.title}, which transformers lacks.")
-    return module_text(doc, imports_of(source.imports()), [source.fill("TemplateConfig", holes)], format_one)
+    return module_text(doc, imports_of(source.imports()), [source.fill("TemplateConfig", holes)], format_all)
 
 
 def _annotation(value: str) -> str:

@@ -7,7 +7,7 @@ from codegen.cst.format import Format, black_format
 from codegen.plan.types import ContractPlan
 
 
-def render_test(plan: ContractPlan, format_one: Format) -> str:
+def render_test(plan: ContractPlan, format_all: Format) -> str:
     """The text of `test_<name>.py`, without its header."""
     lines = [f"    {name} = {value!r}" for name, value in plan.attributes.items()]
     base, *variants = plan.configs.items()
@@ -17,7 +17,7 @@ def render_test(plan: ContractPlan, format_one: Format) -> str:
     ]
     imports = f"from tests.contract import {plan.contract}"
     head = f'"""{plan.doc}"""\n\n{imports}\n\n\nclass {plan.class_name}({plan.contract}):\n'
-    return format_one(head + "\n".join(lines) + "\n", black_format)
+    return head + "\n".join(format_all(lines, black_format)) + "\n"
 
 
 def _variant(name: str, config: Mapping[str, Any], base: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -160,18 +161,18 @@ def test_store_prunes_the_oldest_that_are_not_in_use(tmp_path: Path) -> None:
 def test_formatting_is_remembered_across_runs_by_source_and_mode(tmp_path: Path) -> None:
     calls: list[str] = []
 
-    def shout(source: str) -> str:
-        calls.append(source)
-        return source.upper()
+    def shout(sources: Sequence[str]) -> list[str]:
+        calls.extend(sources)
+        return [source.upper() for source in sources]
 
     first = FormatCache(Store(str(tmp_path)))
-    assert [first.formatted("a", shout, "m"), first.formatted("a", shout, "m")] == ["A", "A"]
+    assert [first.formatted("a", shout, "m"), first.formatted("aa", shout, "m")] == [["A"], ["A", "A"]]
     other = FormatCache(Store(str(tmp_path)))
     other.formatted("b", shout, "m")
     first.flush()
     other.flush()
     later = FormatCache(Store(str(tmp_path)))
-    assert [later.formatted(source, shout, "m") for source in "ab"] == ["A", "B"]
+    assert later.formatted("ab", shout, "m") == ["A", "B"]
     assert calls == ["a", "b"]
     later.formatted("a", shout, "another mode")
     assert calls == ["a", "b", "a"]

@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from codegen.errors import Problem, SpecError
 from codegen.generate import plan_spec
 from codegen.language.check import read_text
 from codegen.memory import formatted
+from codegen.memory.formatter import Formatting
 from codegen.memory.store import Store
 from codegen.render.files import render
 from tests.codegen.fuzz.mutants import ROOT, mutant
@@ -41,8 +42,8 @@ Finding = tuple[str, str]  # its kind, and what was seen
 class _Unformatted(formatted.FormatCache):
     """black is most of a run and no part of what is tried here."""
 
-    def formatted(self, source: str, format: Callable[[str], str], mode: str) -> str:
-        return source
+    def formatted(self, sources: Sequence[str], format: Formatting, mode: str) -> list[str]:
+        return list(sources)
 
 
 def outcome(name: str, text: str) -> tuple[str, str]:

@@ -19,23 +19,23 @@ SOURCE = "x = {  'größe':1 }\n"
 
 def test_the_second_process_formats_as_black_does() -> None:
     formatter = Formatter()
-    assert [formatter(SOURCE), formatter("y=1")] == [black_format(SOURCE), "y = 1\n"]
+    assert [formatter([SOURCE]), formatter(["y=1", "z=1"])] == [black_format([SOURCE]), ["y = 1", "z = 1"]]
     formatter.close()
 
 
 def test_errors_of_black_and_of_the_process_are_met_here() -> None:
     formatter = Formatter()
     with pytest.raises(ValueError, match="(?i)cannot parse"):
-        formatter("x = (")
-    assert formatter("y=1") == "y = 1\n", "its child is gone by now"
+        formatter(["x = ("])
+    assert formatter(["y=1"]) == ["y = 1"], "its child is gone by now"
     formatter.close()
 
 
 def test_memory_asks_the_second_process_only_for_black(tmp_path: Path) -> None:
     cache = FormatCache(Store(str(tmp_path)))
     cache.start()
-    assert cache.formatted("y=1", black_format, "m") == "y = 1\n"
-    assert cache.formatted("y=2", str.upper, "m") == "Y=2"
+    assert cache.formatted(["y=1"], black_format, "m") == ["y = 1"]
+    assert cache.formatted(["y=2"], lambda sources: [source.upper() for source in sources], "m") == ["Y=2"]
     cache.flush()
 
 
