@@ -17,13 +17,14 @@ copies only the paths to holes.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import libcst as cst
 
 from codegen.cst.holes import OMIT, HoleError, Holes, docstring, ident
+from codegen.cst.imports import Import, imports_of
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -48,14 +49,15 @@ class Template:
             self._fills[name] = _compile(self.definitions[name]) or _constant(self.definitions[name])
         return cast(cst.BaseStatement, self._fills[name](holes))
 
-    def imports(self) -> list[cst.ImportFrom | cst.Import]:
+    @cached_property
+    def imports(self) -> list[Import]:
         """The module's imports, less those of the holes."""
         found: list[cst.ImportFrom | cst.Import] = []
         for line in self.module.body:
             for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
                 if isinstance(item, cst.ImportFrom | cst.Import):
                     found.append(item)
-        return found
+        return imports_of(found)
 
 
 @cache

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import Enum
+from functools import lru_cache
 from keyword import iskeyword
 from textwrap import wrap
 from typing import Literal
@@ -53,6 +54,7 @@ def ident(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)  # nodes are immutable: what is the same in many models is one node
 def expression(code: str) -> cst.BaseExpression:
     """One expression; code of the plan comes from `ast.unparse`, so a failure is a defect of the generator."""
     try:
@@ -61,6 +63,7 @@ def expression(code: str) -> cst.BaseExpression:
         raise HoleError(f"no expression: {code!r}: {error}") from error
 
 
+@lru_cache(maxsize=4096)
 def statement(code: str, why: str | None = None) -> cst.BaseStatement:
     """One statement, under its comment."""
     try:

@@ -4,6 +4,7 @@ The head of a definition (decorators, name, parameters, docstring) is one line, 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ def _definition(
     yield from lines(rest, inner, _gap(above, rest[0], "\n\n") if documented and rest else "\n")
 
 
+@lru_cache(maxsize=4096)  # by the node: those of a template without holes are the same in all models
 def _code(node: cst.BaseStatement, indentation: str) -> str:
     block = cst.IndentedBlock([node], indent=indentation) if indentation else node
     return _EMPTY.code_for_node(block).strip("\n")

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import field
+from functools import lru_cache
 from typing import Any
 
 from codegen.errors import Location
@@ -44,6 +45,7 @@ class Equation(Frozen):
     at: Location = field(default=NOWHERE, compare=False, repr=False)
 
 
+@lru_cache(maxsize=4096)
 def expression(text: str, at: Location = NOWHERE) -> Expression:
     """An expression from trusted text (defaults of the language); text of a spec goes through `expressions.parse`."""
     tree = ast.parse(text.strip(), mode="eval").body

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from codegen.configs import ConfigClass
@@ -22,9 +22,10 @@ Question = Callable[[Spec], Any]
 T = TypeVar("T")
 
 
-@cache
-def _trusted(text: str) -> Expression:
-    return expression(text)
+@lru_cache(maxsize=4096)
+def _paths(tree: ast.expr) -> tuple[str, ...]:
+    """What an expression reads: dotted paths, and names."""
+    return tuple(ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name))
 
 
 @cache
@@ -131,7 +132,7 @@ class Context(Frozen):
 
     def chain(self, chain: tuple[str, ...], path: str) -> Expression:
         """The first that the config class has with a value; else the first that it has at all (a field may be None)."""
-        candidates = [_trusted(text) for text in chain]
+        candidates = [expression(text) for text in chain]
         for filled in (True, False):
             for candidate in candidates:
                 if self.exists(candidate, filled):
@@ -151,14 +152,11 @@ class Context(Frozen):
         return self._readable(candidate.tree, filled)
 
     def _readable(self, tree: ast.expr, filled: bool) -> bool:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id == "head_size" and not self._may_carry("head_dim"):
-                return False
-            if isinstance(node, ast.Attribute):
-                path = ast.unparse(node).removeprefix("config.")
-                if not self.config.has(path) or (filled and self.config.value(path) is None):
-                    return False
-        return True
+        paths = _paths(tree)
+        if "head_size" in paths and not self._may_carry("head_dim"):
+            return False
+        fields = (path.removeprefix("config.") for path in paths if "." in path)
+        return all(self.config.has(path) and not (filled and self.config.value(path) is None) for path in fields)
 
     def _may_carry(self, field: str) -> bool:
         """Whether a config.json may hold the field, declared by the class or not."""

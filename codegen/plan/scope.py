@@ -4,6 +4,7 @@ import ast
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import field
+from functools import lru_cache
 
 from codegen.errors import Problem, SpecError
 from codegen.frozen import Frozen
@@ -30,12 +31,17 @@ class Scope(Frozen):
         return self.tree_code(expression.tree, **names)
 
     def tree_code(self, tree: ast.expr, **names: str) -> str:
-        spelled = _Spell(self.config, {**self.names, **names}).visit(deepcopy(tree))
-        return normal(ast.unparse(spelled))
+        return _spelled(tree, self.config, tuple({**self.names, **names}.items()))
 
 
 ATTENTION = Scope()
 METHOD = Scope(config="self.config", names={})
+
+
+@lru_cache(maxsize=4096)
+def _spelled(tree: ast.expr, config: str, names: tuple[tuple[str, str], ...]) -> str:
+    """The tree as code, remembered by the tree: a default is the same one in all specs."""
+    return normal(ast.unparse(_Spell(config, dict(names)).visit(deepcopy(tree))))
 
 
 class _Spell(ast.NodeTransformer):
@@ -69,6 +75,7 @@ def _is_dictionary(node: ast.expr) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in DICTIONARIES
 
 
+@lru_cache(maxsize=4096)
 def normal(code: str) -> str:
     """The one spelling of an expression, without needless parentheses."""
     return ast.unparse(_NegativeExponents().visit(ast.parse(code, mode="eval")))

@@ -3,7 +3,6 @@
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, expression
-from codegen.cst.imports import imports_of
 from codegen.plan.types import ModelPlan
 
 
@@ -18,4 +17,4 @@ def render_adapter(plan: ModelPlan, format_all: Format) -> str:
         name, exprs = "TemplatePlainStateDictAdapter", {}
     holes = Holes(names={name: f"{plan.prefix}StateDictAdapter"}, exprs=exprs)
     doc = docstring(f"How {plan.title} checkpoints lie in memory.")
-    return module_text(doc, imports_of(source.imports()), [source.fill(name, holes)], format_all)
+    return module_text(doc, source.imports, [source.fill(name, holes)], format_all)

@@ -5,7 +5,7 @@ import libcst as cst
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, comment_lines, docstring, expression, statement
-from codegen.cst.imports import Import, imports_of
+from codegen.cst.imports import Import
 from codegen.plan.types import LatentPlan, ModelPlan, MoePlan
 from codegen.render.code import assigns, code, unless_true
 
@@ -28,7 +28,7 @@ def render_layers(plan: ModelPlan, format_all: Format) -> str:
 
 def _imports() -> list[Import]:
     names = ("library", "mla", "moe")
-    return [item for name in names for item in imports_of(template(name).imports())]
+    return [item for name in names for item in template(name).imports]
 
 
 def _latent(plan: LatentPlan) -> cst.BaseStatement:

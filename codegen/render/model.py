@@ -5,7 +5,7 @@ import libcst as cst
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, statement
-from codegen.cst.imports import Import, imports_of
+from codegen.cst.imports import Import
 from codegen.plan.types import Assign, AttentionPlan, LayerPlan, MlpPlan, ModelPlan
 from codegen.render.code import assigns, code, flags, unless_true
 from codegen.render.mixers import layer_names
@@ -29,7 +29,7 @@ def render_model(plan: ModelPlan, format_all: Format) -> str:
 
 
 def _imports(plan: ModelPlan) -> list[Import]:
-    known = imports_of([*template("library").imports(), *template("model").imports()])
+    known = [*template("library").imports, *template("model").imports]
     adapter = f"{plan.prefix}StateDictAdapter"
     own = [
         Import(plan.config.module, plan.config.class_name),

@@ -5,7 +5,7 @@ import ast
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, expression, statement
-from codegen.cst.imports import Import, imports_of
+from codegen.cst.imports import Import
 from codegen.plan.types import ModelPlan
 
 MODELS = "nemo_automodel.components.models"
@@ -36,7 +36,7 @@ def render_config(plan: ModelPlan, format_all: Format) -> str:
         stmts={"fields": fields},
     )
     doc = docstring(f"The config class of {plan.title}, which transformers lacks.")
-    return module_text(doc, imports_of(source.imports()), [source.fill("TemplateConfig", holes)], format_all)
+    return module_text(doc, source.imports, [source.fill("TemplateConfig", holes)], format_all)
 
 
 def _annotation(value: str) -> str:

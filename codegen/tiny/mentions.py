@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any, cast
 
 from codegen.configs import ConfigClass
@@ -64,15 +65,17 @@ def with_newer(config: ConfigClass, loaded: LoadedSpec) -> ConfigClass:
     return replace(config, fields={**config.fields, **found}) if found else config
 
 
-def fields_of(tree: ast.AST) -> list[str]:
+@lru_cache(maxsize=4096)
+def fields_of(tree: ast.AST) -> tuple[str, ...]:
     """The names x of every `config.x` in a tree."""
-    return [
+    return tuple(
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "config"
-    ]
+    )
 
 
+@lru_cache(maxsize=4096)
 def inner_of(tree: ast.AST) -> dict[str, list[str]]:
     """For every `config.x.y` in a tree, the names y by x."""
     found: dict[str, list[str]] = {}
