@@ -7,5 +7,5 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 
 def escaped(text: str) -> str:
     """Plain text on one line, with no mark-up in it; fits a table cell too."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
+    printable = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return _SPECIAL.sub(r"\\\1", " ".join(printable.split()))

@@ -88,7 +88,7 @@ def _compile(node: cst.CSTNode) -> Fill | None:
             fill = _compile(value)
             if fill is not None:
                 changes.append((item.name, _operand(node, fill)))
-        elif isinstance(value, Sequence) and not isinstance(value, str):
+        elif isinstance(value, list | tuple):
             fill = _compile_sequence(cast(Sequence[Any], value))
             if fill is not None:
                 changes.append((item.name, fill))
@@ -191,8 +191,9 @@ def _choice(node: cst.If, key: str) -> Fill:
 
 
 def _branch(statements: Sequence[cst.CSTNode]) -> Fill:
-    """The statements of one branch, filled."""
-    return _compile_sequence(statements) or (lambda holes: list(statements))
+    """The statements of one branch, filled; compiled when a plan first takes it."""
+    compiled = cache(lambda: _compile_sequence(statements) or (lambda holes: list(statements)))
+    return lambda holes: compiled()(holes)
 
 
 def _doc(node: cst.SimpleString) -> Fill:
