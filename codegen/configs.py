@@ -22,7 +22,7 @@ class ConfigClass:
 
     `fields` are those that every release of transformers has that the table spans, so that what is generated reads them
     wherever it runs; `newer` are those that only the newest has. `lender` is the model of another family that
-    transformers runs the checkpoints with.
+    transformers runs the checkpoints with. `in_oldest` is whether the oldest release has the class at all.
     """
 
     name: str
@@ -35,6 +35,7 @@ class ConfigClass:
     published: frozenset[str] = frozenset()
     newer: Mapping[str, Any] = field(default_factory=dict[str, Any])
     lender: str | None = None
+    in_oldest: bool = True
 
     @classmethod
     def from_declaration(
@@ -165,6 +166,7 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
         names,
         newer=newer,
         lender=row.get("lender"),
+        in_oldest=row.get("oldest", {}) is not None,
         **sets,
     )
 

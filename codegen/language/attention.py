@@ -13,6 +13,7 @@ ACTIVATIONS = (
     *("gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu"),
     *("relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu"),
 )
+HEAD_BIAS = "head"
 DTYPE = "dtype only: seen in bfloat16"
 
 
@@ -51,7 +52,9 @@ class Rope(Section):
     )
     parameters: Expression | None = expr("The dict with rope_type and rope_theta.", "config.rope_parameters")
     theta: Expression | None = expr("Base of an unscaled table; replaces the one in parameters.")
-    width: Expression | None = expr("Rotated dimensions; default int(head_dim * partial_rotary_factor).")
+    width: Expression | None = expr(
+        "Rotated dimensions; default int(head_dim * partial_rotary_factor), head_dim where rope_type is proportional."
+    )
     sign: int | None = choice("Direction of the rotation.", 1, -1)
     table_dtype: str | None = choice(f"Dtype of cos and sin ({DTYPE}).", "model", "float32")
     apply_dtype: str | None = choice(f"Dtype of the rotation ({DTYPE}).", "model", "float32")
@@ -69,7 +72,17 @@ class Gate(Section):
 
     activation: str | None = choice("Its activation.", "sigmoid", "softplus")
     per: str | None = choice("One gate per element or per head.", "element", "head")
-    bias: Expression | None = expr("Bias of the gate's projection.", "False")
+    bias: Expression | None = expr(
+        "Bias of the gate's projection; `head`: one number a head, a tensor of its own (role out_gate_bias).",
+        "False",
+        words=(HEAD_BIAS,),
+        truth=True,
+    )
+
+    @property
+    def has_head_bias(self) -> bool:
+        """Whether each head has one number for all of its gates, a tensor of its own."""
+        return self.bias is not None and self.bias.constant == HEAD_BIAS
 
 
 class Softmax(Section):
@@ -89,6 +102,7 @@ class Softmax(Section):
     )
     multipliers_dtype: str | None = choice(f"Dtype of factors that follow the position ({DTYPE}).", "float32", "model")
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
+    gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
 
 
 class Gqa(Softmax):
@@ -110,7 +124,6 @@ class Gqa(Softmax):
     )
     clip: Expression | None = expr("Bound on the projections' values.", "None")
     qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
-    gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
     inner_norm: str | None = text("Name of a norm on the concatenated heads, gated ones, before `out`.")
 
 

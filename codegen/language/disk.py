@@ -7,6 +7,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.errors import cut, shown
+from codegen.language import equations
 from codegen.language.mlp import Moe
 from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Spec
 from codegen.language.suggest import cure
@@ -14,10 +15,16 @@ from codegen.language.suggest import cure
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
 ROLES = (*ROLE_NAMES, *PLAIN_ROLES)
 WITHIN_MLP = ("experts", "shared")
+MIXTURE = ("router", "correction_bias", "shared_gate", "latent_in", "latent_out")
+LEAVING = (  # roles that may lie beside their part
+    *("q", "k", "v", "out", "q_norm", "k_norm", "sinks", "out_gate", "out_gate_bias"),
+    *("q_a", "q_a_norm", "q_b", "kv_a", "kv_a_norm", "kv_b", *MIXTURE),
+)
 VECTORS = ("correction_bias", "sinks")  # tensors of their own that are no matrix and no norm's weight
 PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
 WHERE = ("checkpoint",)
+BESIDE = ".."  # begins a name that leaves its part
 
 
 def name(spec: Spec, role: str, part: str = "") -> str:
@@ -27,6 +34,25 @@ def name(spec: Spec, role: str, part: str = "") -> str:
     asked = next((key for key in (f"{part}.{role}", *wider, role) if key in names), None)
     found = ROLE_NAMES.get(role, role) if asked is None else names[asked]
     return found if isinstance(found, str) else found[-1]
+
+
+def within(part: str, path: str) -> str:
+    """A path of a part in its layer; one that begins with `..` leaves the part, and lies beside it."""
+    if path.startswith(BESIDE):
+        part, path = part.rpartition(".")[0], path.removeprefix(BESIDE)
+    return ".".join(filter(None, (part, path)))
+
+
+def called(spec: Spec) -> list[str]:
+    """What the equations call under names of its own: norms, tables, further parts."""
+    own = ("attention", "mlp", name(spec, "head"))
+    found = equations.called_names((*spec.input, *spec.block, *spec.output))
+    return [one for one in found if one not in own and one not in ROLES]
+
+
+def stored_name(spec: Spec, one: str) -> str:
+    """Where something that equations call lies on disk: under its name there, unless `names` has another."""
+    return str((spec.checkpoint.names or {}).get(one, one)) if one in called(spec) else one
 
 
 def in_layer(spec: Spec, path: str) -> str:
@@ -41,19 +67,27 @@ def parts(spec: Spec) -> tuple[str, ...]:
 
 def names(spec: Spec, _: ConfigClass) -> Found:
     """Known roles, and paths that can be attributes."""
-    known = parts(spec)
+    known, own = parts(spec), called(spec)
     for key in ("names", "memory"):
         entries: dict[str, Any] = getattr(spec.checkpoint, key) or {}
         for role, stored in entries.items():
             path = (*WHERE, key, role)
-            part, _dot, plain = str(role).rpartition(".")
+            part, _dot, plain = ("", "", str(role)) if role in own else str(role).rpartition(".")
             if part and part not in known:
                 yield path, f"'{cut(part)}' is no part", cure(part, known, "parts")
-            if plain.removesuffix("_bias") not in ROLES and plain not in ROLES:
+            is_role = plain in ROLES or plain.removesuffix("_bias") in ROLES
+            if not is_role and (role not in own or key == "memory"):
                 yield path, f"'{cut(plain)}' is no role", cure(plain, ROLES)
+            if role in own and (not isinstance(stored, str) or stored in own):
+                yield path, "needs one name on disk, which equations call nothing by", "write it, or leave it out"
             for item in (stored,) if isinstance(stored, str) else stored:
-                if item and not PATH.fullmatch(item):
+                leaves = key == "names" and item.startswith(BESIDE) and role not in own
+                if item and not PATH.fullmatch(item.removeprefix(BESIDE) if leaves else item):
                     yield path, f"{shown(item)} is no path on disk", "write names joined by dots"
+                elif leaves and (plain not in LEAVING or not isinstance(stored, str)):
+                    yield path, "lies in its part, in every layout that has a template", "write a path without .."
+                elif leaves and not name(spec, "mlp" if plain in MIXTURE else "attention"):
+                    yield path, "its part has no module on disk that it could leave", "write a path without .."
             if key == "memory" and stored in ("", name(spec, plain, part)):
                 yield path, "is what it is called on disk already", "leave it out"
 

@@ -50,6 +50,7 @@ def shared_bias(spec: Spec, _: ConfigClass) -> Found:
     attention = _flags(spec.attention if isinstance(spec.attention, Gqa) else None)
     mlp = _flags(spec.mlp if isinstance(spec.mlp, Gated) else None)
     gate = spec.attention.gate if isinstance(spec.attention, Gqa) else None
+    gate = None if gate is None or gate.has_head_bias else gate
     for name, tensor in (spec.checkpoint.fused or {}).items():
         if "out_gate" in tensor.parts and gate is not None and gate.bias is not None:
             yield ("attention", "gate", "bias"), f"the gate lies in {name}, whose bias is that of q", "leave it out"

@@ -49,7 +49,7 @@ class Key(Frozen):
     bare: str | None = None
     names: tuple[str, ...] = ()  # what an expression may mention besides `config` and `layer`
     many: bool = False  # a text key that holds a list
-    truth: bool = False  # a choice of two words that may be given as a truth value: true is the second word
+    truth: bool = False  # may be a truth value as well: of a choice, true is the second of its two words
     ready: bool = True
     unready_words: tuple[Any, ...] = ()
 

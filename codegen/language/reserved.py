@@ -127,6 +127,8 @@ def _attention(spec: Spec) -> list[Name]:
     section, roles = spec.attention, list(MLA_ROLES if isinstance(spec.attention, Mla) else GQA_ROLES)
     for key, more in (("qk_norm", ("q_norm", "k_norm")), ("sinks", ("sinks",)), ("gate", ("out_gate",))):
         roles += more if getattr(section, key, None) is not None else ()
+    gate = section.gate if isinstance(section, Gqa | Mla) else None
+    roles += ["out_gate_bias"] if gate is not None and gate.has_head_bias else []
     return _roles(spec, "attention", roles)
 
 
@@ -162,6 +164,7 @@ def _role(spec: Spec, role: str, part: str = "") -> Name:
     written = spec.checkpoint.names or {}
     key = next((name for name in (f"{part}.{role}", role) if name in written), None)
     stored = disk.name(spec, role, part)
+    stored = "" if stored.startswith(disk.BESIDE) else stored
     path = ("checkpoint", "names", key) if key is not None else ("checkpoint", "names")
     return Name(_memory(stored or ROLE_NAMES.get(role, role)), role, path)
 

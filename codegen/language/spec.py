@@ -78,7 +78,10 @@ class Drop(Frozen):
 class Checkpoint(Section):
     """How the weights lie on disk."""
 
-    names: Mapping[str, Any] | None = mapping("role -> path relative to its part; part.role beats role.")
+    names: Mapping[str, Any] | None = mapping(
+        "role -> path relative to its part; part.role beats role. What equations call otherwise than the disk does "
+        "(norms, tables, further parts) is a key too."
+    )
     memory: Mapping[str, Any] | None = mapping(
         "role -> path in memory, where transformers' class calls it otherwise than the disk does."
     )

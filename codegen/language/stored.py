@@ -6,7 +6,7 @@ from typing import Any
 
 from codegen.errors import cut
 from codegen.language import disk, equations
-from codegen.language.attention import Gqa, Mla
+from codegen.language.attention import Gqa, Mla, Softmax
 from codegen.language.keys import Section
 from codegen.language.mlp import Experts, Gated, Moe, Plain, Shared
 from codegen.language.spec import Fused, Linear, NormPart, Sinusoid, Spec
@@ -29,9 +29,11 @@ def unused(flat: Mapping[tuple[Any, ...], Spec]) -> Iterator[tuple[tuple[Any, ..
 
 
 def _unused(spec: Spec, specs: list[Spec]) -> Found:
-    roles = {role for one in specs for role in _roles(one)}
+    roles, called = {role for one in specs for role in _roles(one)}, {
+        name for one in specs for name in disk.called(one)
+    }
     for role in spec.checkpoint.names or {}:
-        if str(role) not in roles and str(role).removesuffix("_bias") not in roles:
+        if str(role) not in roles | called and str(role).removesuffix("_bias") not in roles:
             part, _, plain = str(role).rpartition(".")
             if (not part or part in disk.parts(spec)) and {plain, plain.removesuffix("_bias")} & set(disk.ROLES):
                 remedy = cure(str(role), sorted(roles)) or "leave it out"
@@ -87,15 +89,21 @@ def _of_expert(spec: Spec, part: str, section: Experts | Shared) -> tuple[str, .
 def _attention(spec: Spec) -> tuple[str, ...]:
     attention = spec.attention
     if isinstance(attention, Mla):
-        return (*LATENT, "q_a_norm", "kv_a_norm")
+        return (*LATENT, "q_a_norm", "kv_a_norm", *_gate(attention, set()))
     if not isinstance(attention, Gqa):
         return disk.ROLES  # no template yet: said elsewhere
     fused = _fused_roles(spec)
     found = [role for role in ("q", "k", "v") if role not in fused]
     found += ["q_norm", "k_norm"] if attention.qk_norm is not None else []
     found += ["sinks"] if attention.sinks is not None else []
-    found += ["out_gate"] if attention.gate is not None and "out_gate" not in fused else []
-    return (*found, "out")
+    return (*found, *_gate(attention, fused), "out")
+
+
+def _gate(attention: Softmax, fused: set[str]) -> tuple[str, ...]:
+    if attention.gate is None:
+        return ()
+    own = ("out_gate_bias",) if attention.gate.has_head_bias else ()
+    return own if "out_gate" in fused else ("out_gate", *own)
 
 
 def _mlp(spec: Spec) -> tuple[str, ...]:
@@ -152,7 +160,7 @@ def _of_experts(spec: Spec, name: str) -> bool:
 def _matrices(spec: Spec) -> Iterator[str]:
     """Paths, relative to their part, of the matrices that may lie [in, out]."""
     if calls(spec, "attention"):
-        roles = [role for role in _attention(spec) if not role.endswith("norm") and role != "sinks"]
+        roles = [role for role in _attention(spec) if not role.endswith(("norm", "_bias")) and role != "sinks"]
         yield from (disk.name(spec, role, "attention") for role in roles)
     if calls(spec, "mlp") and isinstance(spec.mlp, Gated):
         yield from (disk.name(spec, role, "mlp") for role in _mlp(spec) if role != "activation")
@@ -169,4 +177,4 @@ def _pinned(spec: Spec) -> Iterator[str]:
     """Names on disk of what may stay fp32."""
     if isinstance(spec.mlp, Moe) and calls(spec, "mlp"):
         for leaf in (f"{disk.name(spec, 'router', 'mlp')}.weight", disk.name(spec, "correction_bias", "mlp")):
-            yield disk.in_layer(spec, f"{disk.name(spec, 'mlp')}.{leaf}")
+            yield disk.in_layer(spec, disk.within(disk.name(spec, "mlp"), leaf))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.language.attention import Gqa, Mla, Norm, QKNorm
+from codegen.language.attention import Gqa, Mla, Norm, QKNorm, Softmax
+from codegen.language.disk import within
 from codegen.language.loaded import LoadedSpec
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.spec import Linear, Spec
@@ -12,7 +13,7 @@ from codegen.new.values import Values
 from codegen.plan.context import Context
 from codegen.plan.equations import called
 from codegen.plan.mixers.projections import flag, fused_of
-from codegen.plan.names import disk_name
+from codegen.plan.names import disk_name, stored_name
 
 
 class Expected(Frozen):
@@ -69,12 +70,12 @@ def _outside(spec: Spec, name: str, embeds: str, values: Values) -> set[str]:
     """An embedding, a norm or a part around the layers."""
     if f"{name}(ids)" in embeds or f"{name}(positions" in embeds:
         part = (spec.parts or {}).get(name)
-        return set() if part is not None else {f"{name}.weight"}
+        return set() if part is not None else {f"{stored_name(spec, name)}.weight"}
     return set(_called(spec, name, values))
 
 
 def _called(spec: Spec, name: str, values: Values) -> Iterator[str]:
-    part = (spec.parts or {}).get(name)
+    part, name = (spec.parts or {}).get(name), stored_name(spec, name)
     if isinstance(part, Linear):
         yield f"{name}.weight"
         if part.bias is not None and values.evaluated(part.bias):
@@ -116,17 +117,17 @@ class _Layer(Frozen):
         stored = disk_name(self.spec, part)
         return f"{stored}." if stored else ""
 
+    def at(self, before: str, role: str, part: str) -> str:
+        """The path of a role, whose part begins with `before`."""
+        return within(before.removesuffix("."), disk_name(self.spec, role, part))
+
     def role(self, part: str, role: str, before: str) -> Iterator[str]:
         """A projection's weight and bias, alone or within a fused tensor."""
         fused = fused_of(self.spec, part, role)
-        name = fused[0] if fused else disk_name(self.spec, role, part)
-        yield f"{before}{name}.weight"
+        name = f"{before}{fused[0]}" if fused else self.at(before, role, part)
+        yield f"{name}.weight"
         if self.flag(part, role):
-            yield (
-                f"{before}{disk_name(self.spec, f'{role}_bias', part)}"
-                if self.renamed(role)
-                else f"{before}{name}.bias"
-            )
+            yield (self.at(before, f"{role}_bias", part) if self.renamed(role) else f"{name}.bias")
 
     def renamed(self, role: str) -> bool:
         return f"{role}_bias" in (self.spec.checkpoint.names or {})
@@ -144,33 +145,39 @@ class _Layer(Frozen):
         elif isinstance(section, Gqa):
             for role in ("q", "k", "v", "out"):
                 yield from self.role("attention", role, before)
-            if section.gate is not None and not fused_of(self.spec, "attention", "out_gate"):
-                yield f"{before}{disk_name(self.spec, 'out_gate', 'attention')}.weight"
+            yield from self.gate(section, before)
             if section.sinks is not None and self.values.evaluated(section.sinks):
-                yield f"{before}{disk_name(self.spec, 'sinks', 'attention')}"
+                yield self.at(before, "sinks", "attention")
             if section.inner_norm is not None:
                 yield from norm_names(before + section.inner_norm, self.spec.norm, self.spec.norm, self.values)
             yield from self.qk_norm(section.qk_norm, before)
         else:
             yield before or "."
 
+    def gate(self, section: Softmax, before: str) -> Iterator[str]:
+        if section.gate is not None and not fused_of(self.spec, "attention", "out_gate"):
+            yield f"{self.at(before, 'out_gate', 'attention')}.weight"
+        if section.gate is not None and section.gate.has_head_bias:
+            yield self.at(before, "out_gate_bias", "attention")
+
     def qk_norm(self, norm: QKNorm | None, before: str) -> Iterator[str]:
         if norm is None or (norm.when is not None and not self.values.evaluated(norm.when)):
             return
         inner = ".norms.*" if norm.weights == "modules" else ""
         for role in ("q_norm", "k_norm"):
-            name = f"{before}{disk_name(self.spec, role, 'attention')}{inner}"
+            name = f"{self.at(before, role, 'attention')}{inner}"
             yield from norm_names(name, norm, self.spec.norm, self.values)
 
     def latent(self, section: Mla, before: str) -> Iterator[str]:
         rank = section.q_rank if section.q_rank is not None else self.context.default(Mla, "q_rank")
         low = self.values.evaluated(rank) is not None
         for role in ("q_a", "q_b", "kv_a", "kv_b", "out") if low else ("q", "kv_a", "kv_b", "out"):
-            yield f"{before}{disk_name(self.spec, role, 'attention')}.weight"
+            yield f"{self.at(before, role, 'attention')}.weight"
             if role in ("q_a", "kv_a", "out") and self.flag("attention", role):
-                yield f"{before}{disk_name(self.spec, role, 'attention')}.bias"
+                yield f"{self.at(before, role, 'attention')}.bias"
+        yield from self.gate(section, before)
         for role in ("q_a_norm", "kv_a_norm") if low else ("kv_a_norm",):
-            yield f"{before}{disk_name(self.spec, role, 'attention')}.weight"
+            yield f"{self.at(before, role, 'attention')}.weight"
 
     def mlp(self, before: str) -> Iterator[str]:
         section = self.spec.mlp
@@ -180,7 +187,7 @@ class _Layer(Frozen):
             for role in ("up", "down") if isinstance(section, Plain) else ("gate", "up", "down"):
                 yield from self.role("mlp", role, before)
             if isinstance(section, Gated) and self.activation(section) == "xielu":
-                yield f"{before}{disk_name(self.spec, 'activation', 'mlp')}."  # it learns parameters
+                yield f"{self.at(before, 'activation', 'mlp')}."  # it learns parameters
             inner = section.inner_norm if isinstance(section, Gated) else None
             if inner is not None:
                 yield from norm_names(before + inner, self.spec.norm, self.spec.norm, self.values)
@@ -192,19 +199,19 @@ class _Layer(Frozen):
             return None
 
     def experts(self, moe: Moe, before: str) -> Iterator[str]:
-        yield f"{before}{disk_name(self.spec, 'router', 'mlp')}.weight"
+        yield f"{self.at(before, 'router', 'mlp')}.weight"
         router = moe.router
         if router is not None and router.bias is not None and self.values.evaluated(router.bias):
-            yield f"{before}{disk_name(self.spec, 'router', 'mlp')}.bias"
+            yield f"{self.at(before, 'router', 'mlp')}.bias"
         if router is not None and router.correction_bias is not None and self.values.evaluated(router.correction_bias):
-            yield f"{before}{disk_name(self.spec, 'correction_bias', 'mlp')}"
+            yield self.at(before, "correction_bias", "mlp")
         yield from self.routed(moe, before)
         if moe.shared is not None and (moe.shared.when is None or self.values.evaluated(moe.shared.when)):
-            path = f"{before}{disk_name(self.spec, 'shared', 'mlp')}"
+            path = self.at(before, "shared", "mlp")
             for role in ("up", "down") if moe.shared.kind == "plain" else ("gate", "up", "down"):
                 yield f"{path}.{disk_name(self.spec, role, 'shared')}.weight"
             if moe.shared.gate == "sigmoid":
-                yield f"{before}{disk_name(self.spec, 'shared_gate', 'mlp')}.weight"
+                yield f"{self.at(before, 'shared_gate', 'mlp')}.weight"
 
     def routed(self, moe: Moe, before: str) -> Iterator[str]:
         experts = disk_name(self.spec, "experts", "mlp")

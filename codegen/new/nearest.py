@@ -26,6 +26,7 @@ class Candidate(Frozen):
     """An existing spec: as written, as loaded, what it expects here, and how alike it is (0 to 1).
 
     kinship: 2 if it is that of the config's own model type, 1 if that of its family (the text of a larger model), or 0.
+    borrows: whether transformers runs it with the model of another family, which then comes first.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Candidate(Frozen):
     fields: frozenset[str]
     alike: float
     kinship: int
+    borrows: bool
 
     @property
     def is_near(self) -> bool:
@@ -56,8 +58,8 @@ def rank(weights: Weights, values: Values, kind: str, root: Path, table: ConfigT
     return sorted(same or found, key=_order)
 
 
-def _order(one: Candidate) -> tuple[int, float, bool, str]:
-    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.name
+def _order(one: Candidate) -> tuple[int, float, bool, bool, str]:
+    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.borrows, one.name
 
 
 def _family(model_type: str) -> str:
@@ -114,12 +116,14 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
     except SpecError:
         return None
     known = config_class(loaded, table)
-    fields = (frozenset(known.fields) | known.published & values.held.keys()) - GENERIC - PLAIN
+    fields = known.fields.keys() | ((known.published | known.newer.keys()) & values.held.keys())
+    fields = frozenset(fields) - GENERIC - PLAIN
     alike = _jaccard(values.fields, fields)
     if weights.inside:
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     kinship = _kinship(loaded.config.model_type, values.config.model_type)
-    return Candidate(shown, load(text, shown).plain(), loaded, expected, fields, alike, kinship)
+    borrows, written = known.lender is not None, load(text, shown).plain()
+    return Candidate(shown, written, loaded, expected, fields, alike, kinship, borrows)
 
 
 def _kinship(one: str, other: str) -> int:

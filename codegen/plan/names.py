@@ -14,11 +14,19 @@ def disk_name(spec: Spec, role: str, part: str = "") -> str:
     return disk.name(spec, role, part)
 
 
+def stored_name(spec: Spec, name: str) -> str:
+    """Where something that equations call lies on disk."""
+    return disk.stored_name(spec, name)
+
+
 def name_in_memory(spec: Spec, role: str, part: str = "") -> str:
     """The path of a role in memory, relative to its part: the one on disk, unless transformers' class has another."""
     memory = spec.checkpoint.memory or {}
     found = memory.get(f"{part}.{role}", memory.get(role))
-    return disk_name(spec, role, part) if found is None else str(found)
+    if found is not None:
+        return str(found)
+    stored = disk_name(spec, role, part)
+    return ROLE_NAMES.get(role, role) if stored.startswith(disk.BESIDE) else stored
 
 
 def memory_name(disk: str) -> str:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 
-from codegen.language.attention import Gqa, Mla
+from codegen.language.attention import Gqa, Mla, Softmax
+from codegen.language.disk import BESIDE, within
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.spec import Fused, Spec
 from codegen.plan.context import Context
 from codegen.plan.equations import called
 from codegen.plan.layers import attention_signature, block_calls, mlp_signature
-from codegen.plan.mixers import dense, gqa, mla
+from codegen.plan.mixers import dense, gates, gqa, mla
+from codegen.plan.mixers.expert_names import path_in_memory
+from codegen.plan.mixers.expert_names import roles as mixture_roles
 from codegen.plan.mixers.expert_rules import plan_expert_rules, renames
 from codegen.plan.mixers.projections import fused_of, groups_code, is_transposed, is_unsqueezed
-from codegen.plan.names import attribute, disk_name, layer_path, memory_name
-from codegen.plan.output import finish_parts, top_parts
+from codegen.plan.names import attribute, disk_name, layer_path, memory_name, stored_name
+from codegen.plan.output import finish_parts, is_top, top_parts
 from codegen.plan.scope import Scope, product
 from codegen.plan.types import Code
 
@@ -29,7 +32,8 @@ def plan_rules(context: Context) -> tuple[Code, ...]:
     found = _renames(context)
     if any("attention" in block_calls(spec) for spec in context.flat.values()):
         for group in _groups(context, attention_signature, "attention"):
-            found += _attention(group) if isinstance(group.base.attention, Gqa) else _turned(group, "attention", LATENT)
+            is_gqa = isinstance(group.base.attention, Gqa)
+            found += _attention(group) if is_gqa else _turned(group, "attention", ("out_gate", *LATENT))
     if any("mlp" in block_calls(spec) for spec in context.flat.values()) and "mlp" not in context.loaded.overrides:
         for group in _groups(context, mlp_signature, "mlp"):
             found += plan_expert_rules(group) if isinstance(group.base.mlp, Moe) else _mlp(group)
@@ -133,11 +137,13 @@ def _renames(context: Context) -> list[Code]:
         model, layers, head = (disk_name(spec, role) for role in ("model", "layers", "head"))
         inside = attribute(spec, "model")
         pairs = [(model, inside), (f"{inside}.{layers}", f"{inside}.{attribute(spec, 'layers')}")]
-        pairs.append((head, attribute(spec, "head")))
-        pairs += [(name, layer_path(name)) for name in block_calls(spec)]
+        pairs = [*_beside(spec), *pairs, (head, attribute(spec, "head"))]
+        pairs += [(stored_name(spec, name), layer_path(name)) for name in block_calls(spec)]
         for name in (*called(spec.input), *finish_parts(spec), *top_parts(spec)):
             if name not in ("attention", "mlp"):
-                pairs.append((name, memory_name(name)))
+                stored, above = stored_name(spec, name), "" if is_top(spec, name) else f"{inside}."
+                above = above if stored != name else ""  # else a name that only is no attribute
+                pairs.append((above + stored, above + memory_name(name)))
         for part, roles in (("attention", _attention_roles(spec)), ("mlp", _mlp_roles(spec))):
             if part in block_calls(spec):
                 disk, memory = disk_name(spec, part), attribute(spec, part)
@@ -147,8 +153,9 @@ def _renames(context: Context) -> list[Code]:
                     name = disk_name(spec, role, part)
                     memory_role = "sinks" if role == "sinks" else attribute(spec, role, part)
                     before = f"{memory}." if disk else ""
-                    pairs.append((before + name, f"{memory}.{memory_role}"))
-                    if bias := (spec.checkpoint.names or {}).get(f"{role}_bias"):
+                    if not name.startswith(BESIDE):
+                        pairs.append((before + name, f"{memory}.{memory_role}"))
+                    if f"{role}_bias" not in roles and (bias := (spec.checkpoint.names or {}).get(f"{role}_bias")):
                         pairs.append((f"{before}{bias}", f"{memory}.{memory_role}.bias"))
         if isinstance(spec.mlp, Moe) and "mlp" in block_calls(spec):
             pairs += renames(spec)
@@ -156,17 +163,35 @@ def _renames(context: Context) -> list[Code]:
     return list(dict.fromkeys(found))
 
 
+def _beside(spec: Spec) -> list[tuple[str, str]]:
+    """What lies on disk beside its part: these come first, for they go by the names on disk alone."""
+    found: list[tuple[str, str]] = []
+    of_mlp = mixture_roles(spec) if isinstance(spec.mlp, Moe) else ()
+    for part, roles in (("attention", _attention_roles(spec)), ("mlp", of_mlp)):
+        for role in roles if part in block_calls(spec) else ():
+            name = disk_name(spec, role, part)
+            if name.startswith(BESIDE):
+                own = path_in_memory(spec, role) if part == "mlp" else attribute(spec, role, part)
+                found.append((within(disk_name(spec, part), name), f"{attribute(spec, part)}.{own}"))
+    return found
+
+
 def _attention_roles(spec: Spec) -> tuple[str, ...]:
     if isinstance(spec.attention, Mla):
-        return *mla.ROLES, *mla.NORMS
+        return *mla.ROLES, *mla.NORMS, *_gate_roles(spec.attention)
     if not isinstance(spec.attention, Gqa):
         return ()
     further = ("sinks",) if spec.attention.sinks is not None else ()
     further += ("q_norm", "k_norm") if spec.attention.qk_norm is not None else ()
     if gqa.gate_in_q(spec):
-        return "k", "v", "out", *further
-    further += ("out_gate",) if spec.attention.gate is not None else ()
+        return "k", "v", "out", *further, *_gate_roles(spec.attention)[1:]
+    further += _gate_roles(spec.attention)
     return ("out", *further) if gqa.fused_qkv(spec) else ("q", "k", "v", "out", *further)
+
+
+def _gate_roles(section: Softmax) -> tuple[str, ...]:
+    gate = section.gate
+    return () if gate is None else gates.ROLES if gate.has_head_bias else gates.ROLES[:1]
 
 
 def _mlp_roles(spec: Spec) -> tuple[str, ...]:

@@ -43,7 +43,9 @@ class GatePlan(NamedTuple):
     in_q: bool
     name: str
     width: Code
+    heads: Code
     bias: Code
+    head_bias: str | None  # the parameter that is one number a head
     activation: Code | None  # None: sigmoid
 
 
@@ -92,6 +94,7 @@ class LatentPlan(NamedTuple):
     norms: Mapping[str, Code]
     rotation: RotationPlan | None
     multiply: tuple[Code, ...]
+    gate: GatePlan | None
 
 
 class MoePlan(NamedTuple):

@@ -7,7 +7,7 @@ from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, comment_lines, docstring, expression, statement
 from codegen.cst.imports import Import
 from codegen.plan.types import LatentPlan, ModelPlan, MoePlan
-from codegen.render.code import assigns, code, unless_true
+from codegen.render.code import assigns, code, gate_exprs, gate_roles, unless_true
 
 
 def has_layers(plan: ModelPlan) -> bool:
@@ -39,17 +39,20 @@ def _latent(plan: LatentPlan) -> cst.BaseStatement:
         when={
             "rope": rotation is not None,
             "rope_in_some_layers": rotation is not None and rotation.some_layers,
+            "gate": plan.gate is not None,
+            "gate_head_bias": plan.gate is not None and plan.gate.head_bias is not None,
         },
         exprs={
             **{name: code(getattr(plan, name)) for name in ("heads", "nope", "rope", "v", "q_rank", "kv_rank")},
             **{f"{role}_bias": unless_true(flag) for role, flag in plan.biases.items()},
             **{role: code(made) for role, made in plan.norms.items()},
+            **gate_exprs(plan.gate),
             "rotate": code(rotation.rotate if rotation else None),
             "dtype": code(rotation.dtype if rotation else None),
             "sign": code(rotation.sign if rotation else None),
         },
         stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
-        roles=plan.names,
+        roles={**plan.names, **gate_roles(plan.gate)},
     )
     return template("mla").fill("TemplateLatentAttention", holes)
 

@@ -7,7 +7,7 @@ from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, statement
 from codegen.cst.imports import Import
 from codegen.plan.types import Assign, AttentionPlan, LayerPlan, MlpPlan, ModelPlan
-from codegen.render.code import assigns, code, flags, unless_true
+from codegen.render.code import assigns, code, flags, gate_exprs, gate_roles, unless_true
 from codegen.render.mixers import layer_names
 
 MODELS = "nemo_automodel.components.models"
@@ -57,6 +57,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "v_head_dim": plan.v_head_dim is not None,
             "gate": gate is not None and not gate.in_q,
             "gate_in_q": gate is not None and gate.in_q,
+            "gate_head_bias": gate is not None and gate.head_bias is not None,
             "norm_of_projections": place == "projection",
             "clip": plan.clip,
             "norm_before_rope": place == "before_rope" and not rows,
@@ -74,9 +75,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
             "out_bias": unless_true(plan.out_bias),
             "value_dim": code(plan.v_head_dim or plan.head_dim),
             "gated": code("True" if gate and gate.in_q else None),
-            "gate_width": code(gate.width if gate else None),
-            "gate_bias": unless_true(gate.bias if gate else "False"),
-            "gate_activation": code(gate.activation if gate else None),
+            **gate_exprs(gate),
             "rotate": code(rotation.rotate if rotation else None),
             "dtype": code(rotation.dtype if rotation else None),
             "sign": code(rotation.sign if rotation else None),
@@ -84,7 +83,7 @@ def _attention(plan: AttentionPlan) -> cst.BaseStatement:
         stmts={"attributes": assigns(plan.attributes), "multiply": [statement(line) for line in plan.multiply]},
         roles={
             "out": plan.out_name,
-            **({"out_gate": gate.name} if gate else {}),
+            **gate_roles(gate),
             **({"q_norm": norm.q_name, "k_norm": norm.k_name} if norm else {}),
             **({"inner_norm": plan.inner_norm.name} if plan.inner_norm else {}),
         },

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from codegen.templates.holes import hole, stmts, when
-from nemo_automodel.components.models.common.attention import Attention, attend, split_heads
+from nemo_automodel.components.models.common.attention import Attention, attend, gate_heads, split_heads
 from nemo_automodel.components.models.common.rope import apply_rope
 
 
@@ -27,6 +27,10 @@ class TemplateLatentAttention(Attention):
         self.role_kv_a = nn.Linear(config.hidden_size, self.kv_rank + self.rope, bias=hole.kv_a_bias)
         self.role_kv_a_norm = hole.kv_a_norm
         self.role_kv_b = nn.Linear(self.kv_rank, heads * (self.nope + self.v), bias=hole.kv_b_bias)
+        if when.gate:
+            self.role_out_gate = nn.Linear(config.hidden_size, hole.gate_width, bias=hole.gate_bias)
+        if when.gate_head_bias:
+            self.role_out_gate_bias = nn.Parameter(torch.zeros(hole.gate_heads))
         self.role_out = nn.Linear(heads * self.v, config.hidden_size, bias=hole.out_bias)
 
     def forward(self, x, rope, mask, past_key_values=None, **kwargs):
@@ -46,4 +50,6 @@ class TemplateLatentAttention(Attention):
         k = torch.cat((k, k_turned.expand(-1, k.shape[1], -1, -1)), dim=-1)
         stmts.multiply
         y, weights = attend(self, q, k, v, mask, past_key_values, **kwargs)
+        if when.gate:
+            y = gate_heads(y, self.role_out_gate(x), hole.gate_activation, bias=hole.gate_head_bias)
         return self.role_out(y), weights

@@ -1,5 +1,6 @@
 """Template of `model.py` of a decoder."""
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig as TemplateConfig
 
@@ -50,6 +51,8 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             self.role_inner_norm = hole.inner_norm
         if when.gate:
             self.role_out_gate = nn.Linear(config.hidden_size, hole.gate_width, bias=hole.gate_bias)
+        if when.gate_head_bias:
+            self.role_out_gate_bias = nn.Parameter(torch.zeros(hole.gate_heads))
         self.role_out = nn.Linear(hole.heads * hole.value_dim, config.hidden_size, bias=hole.out_bias)
 
     def forward(self, x, rope, mask, past_key_values=None, **kwargs):
@@ -84,9 +87,9 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
         stmts.multiply
         y, weights = attend(self, q, k, v, mask, past_key_values, **kwargs)
         if when.gate:
-            y = gate_heads(y, self.role_out_gate(x), hole.gate_activation)
+            y = gate_heads(y, self.role_out_gate(x), hole.gate_activation, bias=hole.gate_head_bias)
         if when.gate_in_q:
-            y = gate_heads(y, gate, hole.gate_activation)
+            y = gate_heads(y, gate, hole.gate_activation, bias=hole.gate_head_bias)
         if when.inner_norm:
             y = self.role_inner_norm(y)
         return self.role_out(y), weights

@@ -19,6 +19,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("DeepseekV2ForCausalLM", ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM")),
         ("DeepseekV3ForCausalLM", ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM")),
         ("Ernie4_5_MoeForCausalLM", ("nemo_automodel.components.models.ernie4_5_moe.model", "Ernie4_5_MoeForCausalLM")),
+        ("ExaoneForCausalLM", ("nemo_automodel.components.models.exaone.model", "ExaoneForCausalLM")),
         ("GPT2LMHeadModel", ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel")),
         ("GPTNeoXForCausalLM", ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM")),
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
@@ -30,6 +31,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "HunYuanMoEV1ForCausalLM",
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
         ),
+        ("InternLM3ForCausalLM", ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM")),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
@@ -44,6 +46,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Qwen2MoeForCausalLM", ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM")),
         ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
         ("Qwen3MoeForCausalLM", ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM")),
+        ("SarvamMLAForCausalLM", ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM")),
         ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
     ]
 )
@@ -62,6 +65,7 @@ MODEL_TYPE_MAPPING = {
     "deepseek_v2": ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM"),
     "deepseek_v3": ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM"),
     "ernie4_5_moe": ("nemo_automodel.components.models.ernie4_5_moe.model", "Ernie4_5_MoeForCausalLM"),
+    "exaone": ("nemo_automodel.components.models.exaone.model", "ExaoneForCausalLM"),
     "gemma2": ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM"),
     "glm4_moe": ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM"),
     "glm4_moe_lite": ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM"),
@@ -70,6 +74,7 @@ MODEL_TYPE_MAPPING = {
     "gpt_oss": ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM"),
     "granitemoe": ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM"),
     "hunyuan_v1_moe": ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
+    "internlm3": ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM"),
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM"),
     "llama": ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM"),
     "llama4_text": ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM"),
@@ -84,6 +89,7 @@ MODEL_TYPE_MAPPING = {
     "qwen2_moe": ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM"),
     "qwen3": ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM"),
     "qwen3_moe": ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM"),
+    "sarvam_mla": ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM"),
     "starcoder2": ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM"),
 }
 

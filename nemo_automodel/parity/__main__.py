@@ -1,7 +1,7 @@
 """`python -m nemo_automodel.parity NAME`: does a generated model equal its reference?
 
 Exit codes: 0 everything within its bounds (every mutation caught, refused or excused), 1 something differs, 2 the
-spec is invalid, the command is or the checkpoint is.
+spec is invalid, the command is or the checkpoint is, 4 the family is newer than the installed transformers.
 """
 
 import argparse
@@ -11,12 +11,16 @@ from pathlib import Path
 
 from codegen.errors import CodegenError
 from nemo_automodel.parity.checkpoint_faults import CheckpointError
+from nemo_automodel.parity.newer import NewerFamily
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _sensitivity(options) if options.sensitivity else _proof(options)
+    except NewerFamily as error:
+        print(error, file=sys.stderr)
+        return 4
     except (CodegenError, CheckpointError, OSError, LookupError, ImportError) as error:
         print(error, file=sys.stderr)
         return 2

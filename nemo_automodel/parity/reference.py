@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from nemo_automodel.parity.randomise import randomise
@@ -115,8 +115,9 @@ def build(reference_class: type[nn.Module], config: Any, attention: str = "eager
 
 
 def own_config(reference_class: type[nn.Module], config: Any) -> bool:
-    """Whether the config is of the class that the reference reads."""
-    return isinstance(config, getattr(reference_class, "config_class", None) or ())
+    """Whether the config is of the class that the reference reads, or of one that transformers lends it to."""
+    lent = AutoModelForCausalLM._model_mapping.get(type(config), None) is reference_class
+    return lent or isinstance(config, getattr(reference_class, "config_class", None) or ())
 
 
 def config_for(reference_class: type[nn.Module], config: Any) -> Any:

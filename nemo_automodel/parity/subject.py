@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from codegen.language.frame import REFERENCE_CURE, is_reference
+from nemo_automodel.parity.newer import refuse_newer
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def subject(
     """From dotted names `package.module:Name`; without `reference`, transformers' class for the config, or else its
     class of the model's name.
 
-    Raises LookupError where transformers has no causal language model for the config class, or `reference` is none that
-    a project may name.
+    Raises LookupError where transformers has no causal language model for the config class (NewerFamily: not yet), or
+    `reference` is none that a project may name.
     """
+    refuse_newer(config)
     model_class, config_class = named(model), named(config)
     reference_class = (
         named_reference(reference) if reference else transformers_class(config_class, model_class.__name__)

@@ -131,6 +131,15 @@ def test_gates_for_each_element_and_for_each_head():
         assert torch.equal(found[..., width], y[..., width] * torch.nn.functional.softplus(gate[..., head, None]))
 
 
+@pytest.mark.parametrize("gates", [1, 3])
+def test_a_number_a_head_is_added_to_all_of_its_gates(gates):
+    y, gate, bias = torch.randn(2, 6, 12), torch.randn(2, 6, 4 * gates), torch.randn(4)
+    found = gate_heads(y, gate, bias=bias)
+    for head in range(4):
+        width, own = slice(3 * head, 3 * head + 3), slice(gates * head, gates * head + gates)
+        assert torch.equal(found[..., width], y[..., width] * torch.sigmoid(gate[..., own] + bias[head]))
+
+
 def test_gates_lie_behind_the_queries_of_their_head():
     q, gate = split_gate(torch.arange(12)[None, None], 2)
     assert q.flatten().tolist() == [0, 1, 4, 5, 8, 9]

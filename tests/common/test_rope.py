@@ -21,6 +21,8 @@ TYPES = {
     "yarn": {"factor": 4.0, **OLD},
     "yarn untruncated": {"factor": 4.0, "truncate": False, "beta_fast": 20.0, "beta_slow": 2.0, **OLD},
     "yarn mscale": {"factor": 4.0, "mscale": 0.7, "mscale_all_dim": 0.3, **OLD},
+    "proportional": {"partial_rotary_factor": 0.6, "factor": 3.0},
+    "proportional whole": {},
     "longrope": {"short_factor": [1.0 + i / 7 for i in range(8)], "long_factor": [2.0 + i for i in range(8)], **OLD},
 }
 
@@ -46,8 +48,15 @@ def test_tables_equal_transformers(name, length, dtype):
         assert torch.equal(ours, theirs[..., :8])
 
 
+def test_pairs_beyond_the_share_stand_still():
+    share = {"rope_type": "proportional", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    cos, sin = RotaryTable(share, 16)(torch.zeros(1), torch.arange(5)[None])
+    assert cos.shape[-1] == 8 and (cos[..., 4:] == 1).all() and (sin[..., 4:] == 0).all()
+    assert torch.equal(sin[..., :4], RotaryTable(1e4, 16)(torch.zeros(1), torch.arange(5)[None])[1][..., :4])
+
+
 def test_every_rope_type_of_a_decoder_is_covered():
-    assert {name.split()[0] for name in TYPES} >= set(ROPE_INIT_FUNCTIONS) - {"proportional"}
+    assert {name.split()[0] for name in TYPES} >= set(ROPE_INIT_FUNCTIONS)
 
 
 def test_longrope_switches_with_the_batch_and_back():

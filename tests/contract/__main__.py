@@ -14,12 +14,14 @@ from tests.contract import adapters
 
 
 def main(names):
-    failed = 0
-    for name, bound in adapters.families().items():
+    failed, families = 0, adapters.families()
+    if strange := set(names) - families.keys():
+        sys.exit(f"no such family: {', '.join(sorted(strange))}")
+    for name, bound in families.items():
         if names and name not in names:
             continue
-        if not adapters.has_counterpart(bound):
-            print(f"{name:16} transformers has no such type: its contract compares adapters with the reference's")
+        if reason := adapters.unmeasured(bound):
+            print(f"{name:16} {reason}")
             continue
         for backend in adapters.BACKENDS:
             for part, direction, door, result in adapters.exchanges(bound, backend):

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.newer import NewerFamily, refuse_newer
 
 LINEAR = (nn.Linear, Conv1D)
 STRENGTH = 0.1  # standard deviation of an adapter's weights
@@ -126,6 +127,16 @@ class Doors:
             )
             tools = {"train_dataset": data, "data_collator": list, "processing_class": tokenizer()}
             return SFTTrainer(self.model(), arguments, peft_config=made, **tools).model
+
+
+def unmeasured(bound):
+    """Why a family has no place in the matrix, or None."""
+    try:
+        refuse_newer(bound.config_class)
+    except NewerFamily as error:
+        return str(error)
+    same = "transformers has no such type: its contract compares adapters with the reference's"
+    return None if has_counterpart(bound) else same
 
 
 def has_counterpart(bound):

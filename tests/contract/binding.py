@@ -2,11 +2,13 @@
 
 from functools import cache
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from nemo_automodel.parity.batches import batches
+from nemo_automodel.parity.newer import NewerFamily, refuse_newer
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.subject import subject
@@ -45,6 +47,13 @@ class Binding:
         for parameter, choice in choices.items():
             if parameter in metafunc.fixturenames:
                 metafunc.parametrize(parameter, choice)
+
+    @pytest.fixture(autouse=True)
+    def _in_this_release(self):
+        try:
+            refuse_newer(self.config_class)
+        except NewerFamily as error:
+            pytest.skip(str(error))
 
     @property
     def subject(self):

@@ -28,6 +28,54 @@ EQUAL: dict[str, dict[str, Any]] = {
     "correction_of_logits": {"mlp": {"kind": "moe", "router": {"order": "topk_first", "correction_bias": True}}},
     "dotted_names": {"checkpoint": {"names": {"layers": "bar.baz1", "q": "one.two", "down": "a.b", "model": "m.n"}}},
     "dotted_names_of_norms": {"attention": {"qk_norm": "head"}, "checkpoint": {"names": {"q_norm": "bar.baz"}}},
+    "a_number_a_head_beside_the_gate": {
+        "attention": {"gate": {"bias": "head", "activation": "softplus"}},
+        "checkpoint": {"names": {"out_gate_bias": "gate.b", "out_gate": "g"}},
+    },
+    "a_number_a_head_and_a_gate_a_head": {"attention": {"gate": {"bias": "head", "per": "head"}, "inner_norm": "sub"}},
+    "a_number_a_head_and_gates_beside_queries": {
+        "attention": {"gate": {"bias": "head"}},
+        "checkpoint": {"fused": {"q_proj": {"parts": ["q", "out_gate"], "groups": "config.num_attention_heads"}}},
+    },
+    "gates_of_latent_attention": {
+        "attention": {"kind": "mla", "gate": {"per": "head", "bias": True}},
+        "layers": {"when": EVEN, "attention": {"gate": {"per": "element", "bias": "head"}}},
+    },
+    "names_beside_their_part": {
+        "attention": {"sinks": True, "gate": {"bias": "head"}, "qk_norm": "head"},
+        "mlp": {"kind": "moe", "router": {"correction_bias": True}},
+        "checkpoint": {
+            "names": {
+                **{"mlp": "moe", "correction_bias": "..moe.router.expert_bias", "router": "..gates.router"},
+                **{"sinks": "..sinks", "out_gate_bias": "..b", "q_norm": "..norms.q", "out": "..o", "v": "..v"},
+            }
+        },
+    },
+    "names_beside_latent_attention": {
+        "attention": {"kind": "mla", "gate": True},
+        "checkpoint": {"names": {"attention": "a.b", "kv_a": "..kv", "kv_a_norm": "..kv_norm", "out_gate": "..g"}},
+    },
+    "a_share_of_the_pairs_turns": {
+        "tests": {
+            "tiny": {
+                "rope_parameters": {
+                    **{"rope_type": "proportional", "rope_theta": 37.0},
+                    **{"partial_rotary_factor": 0.5, "factor": 2.5},
+                }
+            }
+        },
+    },
+    "names_of_norms_and_tables": {
+        "input": "x = embed_norm(embed_tokens(ids)) + wpe(positions)",
+        "output": "logits = lm_head(norms.last(x))",
+        "parts": {"embed_norm": {"kind": "norm", "offset": 1}},
+        "checkpoint": {
+            "names": {
+                **{"embed_tokens": "wte", "wpe": "pos.table", "embed_norm": "ln", "norms.last": "ln_f"},
+                **{"input_layernorm": "ln.one", "model": "m.n", "layers": "h"},
+            }
+        },
+    },
     "names_of_shared_experts": {
         "mlp": {"kind": "moe", "shared": {"width": "40"}},
         "checkpoint": {"names": {"shared.down": "w2", "experts.up": "w3", "mlp.router": "r"}},

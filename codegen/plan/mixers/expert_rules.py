@@ -1,5 +1,6 @@
 """Plans the weight rules of mixtures of experts: what lies on disk otherwise than in memory."""
 
+from codegen.language.disk import BESIDE
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import expert_names, moe
@@ -17,7 +18,7 @@ def renames(spec: Spec) -> list[tuple[str, str]]:
     found = [
         (f"{path}.{disk_name(spec, role, 'mlp')}", f"{path}.{expert_names.path_in_memory(spec, role)}")
         for role in expert_names.roles(spec)
-        if role != "experts" or _has_a_path(spec)
+        if (role != "experts" or _has_a_path(spec)) and not disk_name(spec, role, "mlp").startswith(BESIDE)
     ]
     if moe.moe(spec).shared is not None:
         shared = f"{path}.{expert_names.path_in_memory(spec, 'shared')}"

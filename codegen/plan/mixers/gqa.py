@@ -1,10 +1,9 @@
 """Plans attention classes: one for each structure that some layer or variant has."""
 
-from codegen.language.attention import Gate, Gqa, QKNorm
+from codegen.language.attention import Gqa, QKNorm
 from codegen.language.spec import Fused, Spec
-from codegen.language.values import Expression
 from codegen.plan.context import Context
-from codegen.plan.mixers import softmax
+from codegen.plan.mixers import gates, softmax
 from codegen.plan.mixers.projections import flag, fused_of, groups_code, is_transposed, uniform_flags
 from codegen.plan.mixers.softmax import attributes, multiply, rotation, scale_code
 from codegen.plan.names import attribute, disk_name, memory_name
@@ -44,11 +43,11 @@ def projection_names(spec: Spec, part: str = "attention") -> tuple[str, ...]:
 def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two attention classes; numbers and flags do not."""
     part = gqa(spec)
-    norm, gate, fused = part.qk_norm, part.gate, fused_of(spec, "attention", "q")
+    norm, fused = part.qk_norm, fused_of(spec, "attention", "q")
     return (
-        tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm", "out_gate")),
+        tuple(disk_name(spec, role, "attention") for role in (*ROLES, "out", "q_norm", "k_norm", *gates.ROLES)),
         fused and (fused[0], fused[1].parts),
-        gate and (gate.activation, gate.per),
+        gates.signature(spec),
         part.v_head_dim is not None,
         norm and (norm.over, norm.place, norm.weights),
         part.inner_norm,
@@ -109,29 +108,14 @@ def v_head_dim_code(context: Context) -> Code | None:
 
 
 def _gate(context: Context, part: str, heads: Code, width: Code) -> GatePlan | None:
-    spec = context.base
-    gate, fused = gqa(spec).gate, fused_of(spec, part, "out_gate")
-    if gate is None:
-        return None
-    per_head = context.word(gate, "per") == "head"
-    if fused:
+    gate, fused = gqa(context.base).gate, fused_of(context.base, part, "out_gate")
+    if gate is not None and fused:
         heads_apart = groups_code(context, part, "q", ATTENTION) == heads
-        if not gate_in_q(spec, part) or per_head or not heads_apart or gqa(spec).v_head_dim is not None:
+        per_head = context.word(gate, "per") == "head"
+        if not gate_in_q(context.base, part) or per_head or not heads_apart or gqa(context.base).v_head_dim is not None:
             message = "stored fused, it has a template only as [q, out_gate] of each head"
             raise context.unready(message, "attention.gate")
-
-    def bias(s: Spec) -> Expression:
-        own = gqa(s).gate
-        assert isinstance(own, Gate)
-        return context.value(own, "bias")
-
-    return GatePlan(
-        in_q=fused is not None,
-        name=attribute(spec, "out_gate", part),
-        width=heads if per_head else width,
-        bias=context.code(bias, ATTENTION),
-        activation=None if context.word(gate, "activation") == "sigmoid" else str(gate.activation),
-    )
+    return gates.plan_gate(context, part, heads, width, in_q=fused is not None)
 
 
 def _sinks(context: Context) -> Code | None:

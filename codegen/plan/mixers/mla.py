@@ -6,7 +6,7 @@ from codegen.language.attention import Mla, Norm
 from codegen.language.spec import Spec
 from codegen.language.values import Expression, expression
 from codegen.plan.context import Context
-from codegen.plan.mixers import softmax
+from codegen.plan.mixers import gates, softmax
 from codegen.plan.mixers.projections import flag
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
@@ -26,8 +26,8 @@ def mla(spec: Spec) -> Mla:
 
 def signature(spec: Spec) -> tuple[object, ...]:
     """What makes two layers need two classes."""
-    names = tuple(disk_name(spec, role, "attention") for role in (*ROLES, *NORMS))
-    return names, softmax.signature(spec)
+    names = tuple(disk_name(spec, role, "attention") for role in (*ROLES, *NORMS, *gates.ROLES))
+    return names, softmax.signature(spec), gates.signature(spec)
 
 
 def plan_latent(context: Context, class_name: str, part: str = "attention") -> LatentPlan:
@@ -53,6 +53,7 @@ def plan_latent(context: Context, class_name: str, part: str = "attention") -> L
         },
         rotation=softmax.rotation(context),
         multiply=softmax.multiply(context),
+        gate=gates.plan_gate(context, part, "heads", "heads * self.v"),
     )
 
 

@@ -225,7 +225,7 @@ def _correction_pinned(spec: Spec) -> Answer:
 
 
 def _stays_float32(spec: Spec, name: str) -> bool:
-    path = disk.in_layer(spec, f"{disk_name(spec, 'mlp')}.{name}")
+    path = disk.in_layer(spec, disk.within(disk_name(spec, "mlp"), name))
     return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
@@ -116,6 +117,11 @@ class MoE(nn.Module):
             dtype=config.dtype,
             names=self.names.mlp,
         )
+
+    def initialize(self, std):
+        """A correction bias that lies beside the router starts with it: the router may have been loaded without."""
+        if self.token_router.correction_bias is not None:
+            init.zeros_(self.token_router.correction_bias)
 
     @property
     def token_router(self):

@@ -44,6 +44,8 @@ def save(name, folder):
         config = getattr(transformers, spec.config.class_name)(**values)
         config.architectures = list(spec.architectures[:1])
         transformers_class(type(config), config.architectures[0])(config).save_pretrained(folder)
+        config.architectures = list(spec.architectures[:1])  # published so, where another family's class wrote it
+        config.save_pretrained(folder)
         return
     config = named(f"nemo_automodel.components.models.{name}.config:{spec.config.class_name}")(**values)
     config.architectures = list(spec.architectures[:1])
@@ -97,6 +99,12 @@ def rows_of_vectors(spec):
     return {flat.checkpoint.unsqueezed for flat in spec.flat.values()}
 
 
+def lent(spec):
+    """The model of another family that transformers runs this one with; under a new name nothing tells them apart."""
+    known = ConfigTable().get(spec.config.class_name)
+    return known and known.lender
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, tmp_path):
     made = draft(checkpoints(name), tree(tmp_path, without=[name]))
@@ -111,9 +119,8 @@ def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, t
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_under_a_new_name_a_family_gets_its_own_structure(name, drafts):
-    made = drafts(name)
-    assert made.nearest == f"specs/{name}.yaml"
-    real = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
+    made, real = drafts(name), read_spec(ROOT / f"specs/{name}.yaml", ROOT)
+    assert made.nearest == f"specs/{name}.yaml" or lent(real) == read_spec(ROOT / made.nearest, ROOT).architectures[0]
     mine = read_text(made.text, "specs/brandnew.yaml")
     assert mine.architectures[0].startswith(NEW[1]) and mine.config.fields is not None
     assert structure(mine) == structure(real)

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from tests.random_specs.drawing.attention import attention, rope
+from tests.random_specs.drawing.attention import attention, rope, scaled
 from tests.random_specs.drawing.dice import Dice
 from tests.random_specs.drawing.fields import fielded
 from tests.random_specs.drawing.mlp import mlp
@@ -36,4 +36,6 @@ def draw(seed: int) -> dict[str, Any]:
         spec["variants"] = found if len(found) > 1 else found[0]
     if stored := checkpoint(dice, spec):
         spec["checkpoint"] = stored
+    if dice(0.12) and "theta" not in str(spec.get("rope")):
+        spec["tests"] = {"tiny": {"rope_parameters": scaled(dice)}}
     return fielded(f"rnd{seed}", spec, dice)

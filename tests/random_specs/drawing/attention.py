@@ -21,6 +21,21 @@ def rope(dice: Dice) -> Any:
     )
 
 
+def scaled(dice: Dice) -> dict[str, Any]:
+    """Parameters of a table that is scaled."""
+    kinds: dict[str, dict[str, Any]] = {
+        "proportional": {"partial_rotary_factor": 0.5} | dice.maybe(factor=(0.5, 2.5)),
+        "linear": {"factor": 2.5},
+        "yarn": {"factor": 4.0, "original_max_position_embeddings": 16},
+        "llama3": {
+            **{"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 2.0},
+            "original_max_position_embeddings": 16,
+        },
+    }
+    kind = dice.of("proportional", *kinds)
+    return {"rope_type": kind, "rope_theta": 37.0, **kinds[kind]}
+
+
 def attention(dice: Dice) -> Any:
     if dice(0.015):
         return {"kind": dice.of("mamba2", "short_conv", "lightning"), "heads": 4}
@@ -44,6 +59,7 @@ def _latent(dice: Dice) -> dict[str, Any]:
         multipliers=(0.2, [{role: dice.factor() for role in dice.some(["q", "k", "v"], 2)}]),
         q_rank=(0.15, ["none", 20]),
         nope=(0.06, 10),
+        gate=(0.15, [_gate(dice), True]),
         v=(0.06, [14, "config.v_head_dim"]),
         heads=(0.1, ["4", "config.num_attention_heads"]),
         multipliers_dtype=(0.03, "model"),
@@ -84,7 +100,7 @@ def _gate(dice: Dice) -> dict[str, Any]:
     found = dice.maybe(
         per=(0.5, ["head", "element"]),
         activation=(0.4, ["softplus", "sigmoid"]),
-        bias=(0.3, [True, "config.some_bias"]),
+        bias=(0.4, [True, "config.some_bias", "head"]),
     )
     return found or {"per": "element"}
 

@@ -8,12 +8,16 @@ ROLES = ["model", "layers", "attention", "mlp", "out", "down"]
 LATENT = ["q_a", "q_b", "kv_a", "kv_b", "q_a_norm", "kv_a_norm"]
 FOUND = [*ROLES, "q", "k", "gate", "up", "sinks", "q_norm", "router", "experts", "shared", "head", "correction_bias"]
 
+CALLED = ["embed_tokens", "norm", "input_layernorm", "post_attention_layernorm"]  # what most equations call
+
 
 def checkpoint(dice: Dice, spec: dict[str, Any]) -> dict[str, Any]:
     attention, mlp = (_opened(spec.get(name, {})) for name in ("attention", "mlp"))
     found: dict[str, Any] = {"names": {}, "fused": {}, "transposed": []}
     if attention.get("gate"):
         found["names"]["out_gate"] = "g_proj"
+        if "head" in str(attention["gate"]) and dice(0.4):
+            found["names"]["out_gate_bias"] = dice.of("g_bias", "gate.b")
     if attention.get("kind", "gqa") == "gqa":
         _grouped(dice, attention, found)
     elif dice(0.15):
@@ -27,6 +31,8 @@ def checkpoint(dice: Dice, spec: dict[str, Any]) -> dict[str, Any]:
     if dice(0.2):
         names = {role: _path(dice, place) for place, role in enumerate(dice.some(_roles(attention, mlp), 3))}
         found["names"] |= names
+    if dice(0.08):
+        found["names"] |= {name: _path(dice, place + 5) for place, name in enumerate(dice.some(CALLED, 2))}
     if dice(0.03):
         found["names"][dice.of(*FOUND)] = "strange"
     if dice(0.05):
@@ -41,7 +47,7 @@ def _opened(section: Any) -> dict[str, Any]:
 
 
 def _path(dice: Dice, place: int) -> str:
-    return dice.of("foo", "bar.baz", "w9", "a.b.c") + str(place)
+    return dice.of("foo", "bar.baz", "w9", "a.b.c", "..beside") + str(place)
 
 
 def _roles(attention: dict[str, Any], mlp: dict[str, Any]) -> list[str]:

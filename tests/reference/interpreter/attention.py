@@ -67,6 +67,7 @@ class Attention(Weights):
         if S["rope"] != "none":
             plain += " * yarn_mscale(config.rope_parameters) ** 2"
         y = self.attended(S, base, q, k, v, self.value(A.get("scale", plain), head_dim=nope + turns))
+        y = self.gated(S, base, x, y, self.gate_rows(A, heads, v_width), v_width, False)
         return self.linear(S, base, "out", y, bias["out"])
 
     # steps
@@ -88,8 +89,13 @@ class Attention(Weights):
             return y
         activation = ACTIVATIONS[self.word(gate, "activation", "sigmoid", "softplus")]
         with_q = any("out_gate" in self.parts_of(fused) for fused in S["checkpoint"]["fused"].values())
-        bias = q_bias if with_q else self.value(gate.get("bias", False))
-        factor = activation(self.linear(S, base, "out_gate", x, bias, rows))
+        by_head = gate.get("bias") == "head"
+        bias = q_bias if with_q else not by_head and self.value(gate.get("bias", False))
+        factor = self.linear(S, base, "out_gate", x, bias, rows)
+        if by_head:
+            own = self.tensor(joined(base, self.name(S, "out_gate_bias")))
+            factor = factor + own.repeat_interleave(factor.shape[-1] // len(own))
+        factor = activation(factor)
         return y * (factor if factor.shape == y.shape else factor.repeat_interleave(v_width, -1))
 
     def qk_norm(self, S, base, q, k, where):

@@ -59,7 +59,7 @@ class Interpreter(Attention, Channels):
 
         def called(name):
             def table(x):
-                path = joined(prefix, name)
+                path = joined(prefix, self.called(S, name))
                 if x is ids:
                     self.embedding = path
                 else:
@@ -87,14 +87,15 @@ class Interpreter(Attention, Channels):
         if name in S["parts"]:
             return self.further(S, prefix, name)
         if name not in ("attention", "mlp"):
-            return lambda x: self.norm(S, joined(prefix, name), x)
+            return lambda x: self.norm(S, joined(prefix, self.called(S, name)), x)
         kind = S[name]["kind"]
         function = self.dense if kind in ("gated", "plain") else getattr(self, kind)
         return lambda x: function(self.local(S, name), joined(prefix, self.name(S, name)), x)
 
     def further(self, S, prefix, name):
         part = S["parts"][name]
-        path = name if self.value(part.get("top", False)) else joined(prefix, name)
+        path = self.called(S, name)
+        path = path if self.value(part.get("top", False)) else joined(prefix, path)
         if not self.value(part.get("when", True)):
             return lambda x: x
         if part["kind"] == "norm":

@@ -8,7 +8,11 @@ from tests.reference.interpreter.values import Box, Missing, value
 
 
 def joined(*parts):
-    return ".".join(part for part in parts if part)
+    """A path; a name that begins with `..` leaves what stands before it, and lies beside it."""
+    first, *others = [part for part in parts if part]
+    if others and others[0].startswith(".."):
+        first, others = first.rpartition(".")[0], [others[0][2:], *others[1:]]
+    return ".".join([first, *others])
 
 
 class Weights:
@@ -70,6 +74,10 @@ class Weights:
         """`part.role` beats `role`, which beats Llama's name."""
         names = S["checkpoint"]["names"]
         return names.get(f"{part}.{role}", names.get(role, NAMES.get(role, role)))
+
+    def called(self, S, name):
+        """Where something that equations call lies on disk."""
+        return name if name in NAMES else S["checkpoint"]["names"].get(name, name)
 
     def local(self, S, part):
         """The spec as one part sees it: its qualified names become plain."""

@@ -36,8 +36,11 @@ class Attention(nn.Module):
         self.sinks = nn.Parameter(torch.empty(heads))
 
     def initialize(self, std):
-        if self.sinks is not None:
-            init.normal_(self.sinks, mean=0.0, std=std)
+        for name, parameter in self.named_parameters(recurse=False):
+            if name == "sinks":
+                init.normal_(parameter, mean=0.0, std=std)
+            else:  # a number a head that is added to its gate
+                init.zeros_(parameter)
 
 
 def split_heads(x, head_dim):
@@ -51,8 +54,13 @@ def split_gate(q, head_dim):
     return tuple(part.flatten(-2) for part in parts)
 
 
-def gate_heads(y, gate, activation=torch.sigmoid):
-    """y [B, S, N * E] times the activation of a gate [B, S, N * E], or of one for each head [B, S, N]."""
+def gate_heads(y, gate, activation=torch.sigmoid, bias=None):
+    """y [B, S, N * E] times the activation of a gate [B, S, N * E], or of one for each head [B, S, N].
+
+    bias [N] is added to all gates of a head.
+    """
+    if bias is not None:
+        gate = (gate.unflatten(-1, (len(bias), -1)) + bias[:, None]).flatten(-2)
     if gate.shape == y.shape:
         return y * activation(gate)
     return (y.unflatten(-1, (gate.shape[-1], -1)) * activation(gate)[..., None]).flatten(-2)

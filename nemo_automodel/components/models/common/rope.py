@@ -7,14 +7,15 @@ rounded by `model.to(bfloat16)` or left stale by a longer batch.
 import torch
 from torch import nn
 
-from nemo_automodel.components.models.common.rope_scaling import scaling
+from nemo_automodel.components.models.common.rope_scaling import scaling, turning_width
 
 
 class RotaryTable(nn.Module):
     """Positions [B, S] -> cosines and sines [B, S, R/2] each, for R = 2 * ceil(width / 2) rotated dimensions.
 
     `parameters` is `config.rope_parameters` (or one layer type's), or a number: the base of an unscaled table.
-    `width` is `int(head_dim * partial_rotary_factor)` unless given. The table has x's dtype unless `dtype` pins it.
+    `width` is `int(head_dim * partial_rotary_factor)` unless given, or `head_dim` where the type is proportional. The
+    table has x's dtype unless `dtype` pins it.
     Raises ValueError for an unknown `rope_type`.
     """
 
@@ -23,10 +24,9 @@ class RotaryTable(nn.Module):
     def __init__(self, parameters, head_dim, max_positions=None, *, width=None, dtype=None):
         super().__init__()
         parameters = dict(parameters) if hasattr(parameters, "keys") else {"rope_theta": parameters}
-        if width is None:
-            width = int(head_dim * (parameters.get("partial_rotary_factor") or 1.0))
-        self.width, self.dtype = width, dtype
-        self.scaling = scaling(parameters, width, max_positions)
+        self.width = turning_width(parameters, head_dim) if width is None else width
+        self.dtype = dtype
+        self.scaling = scaling(parameters, self.width, max_positions)
 
     @torch.no_grad()
     def forward(self, x, positions):

@@ -13,16 +13,30 @@ from nemo_automodel.components.models.common.functional import yarn_scale
 
 def scaling(parameters, width, max_positions):
     """The function of a `rope_type`, closed over the config's numbers."""
+    return kind_of(parameters)(parameters, width, max_positions)
+
+
+def turning_width(parameters, head_dim):
+    """The width of a head's table: `partial_rotary_factor`'s share of it, or all of it where the type asks for that."""
+    return head_dim if kind_of(parameters).whole else int(head_dim * (parameters.get("partial_rotary_factor") or 1.0))
+
+
+def kind_of(parameters):
+    """The class of a `rope_type`; ValueError where there is none."""
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
     if kind not in KINDS:
         raise ValueError(f"rope_type {kind!r} is not one of {', '.join(KINDS)}: correct config.rope_parameters")
-    return KINDS[kind](parameters, width, max_positions)
+    return KINDS[kind]
 
 
 class Default:
-    """`theta ** -exponent`. `variant` maps the length of a batch to which table it gets; None: always the same."""
+    """`theta ** -exponent`. `variant` maps the length of a batch to which table it gets; None: always the same.
+
+    `whole`: the table is as wide as a head, whatever share of it turns.
+    """
 
     variant = None
+    whole = False
 
     def __init__(self, parameters, width, max_positions):
         self.parameters, self.width, self.max_positions = parameters, width, max_positions
@@ -40,6 +54,17 @@ class Linear(Default):
 
     def __call__(self, exponent, positions):
         return self.inverse(exponent) / self.parameters["factor"], 1.0
+
+
+class Proportional(Default):
+    """A share `partial_rotary_factor` of all pairs turns, each as fast as if all did, over a factor (Gemma 4)."""
+
+    whole = True
+
+    def __call__(self, exponent, positions):
+        turning = int((self.parameters.get("partial_rotary_factor") or 1.0) * self.width // 2)
+        still = torch.arange(len(exponent), device=exponent.device) >= turning
+        return self.inverse(exponent).masked_fill(still, 0.0) / self.parameters.get("factor", 1.0), 1.0
 
 
 class Dynamic(Default):
@@ -136,6 +161,7 @@ KINDS = {
     "default": Default,
     "linear": Linear,
     "dynamic": Dynamic,
+    "proportional": Proportional,
     "llama3": Llama3,
     "yarn": Yarn,
     "longrope": LongRope,

@@ -1,0 +1,38 @@
+"""A family that the installed transformers does not have yet is told apart from one that has gone."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import transformers
+
+from nemo_automodel.components.models.common import releases
+from nemo_automodel.parity import proof, report  # noqa: F401  (before the older release stands in)
+from nemo_automodel.parity.__main__ import main
+from nemo_automodel.parity.newer import NewerFamily, refuse_newer
+from tests.parity.conftest import ROOT
+
+CONFIG = "InternLM3Config"
+
+
+@pytest.fixture
+def older(monkeypatch):
+    """A release without the class."""
+    monkeypatch.setattr(releases, "INSTALLED", releases.OLDEST)
+    without = SimpleNamespace(__version__="5.17.0", LlamaConfig=transformers.LlamaConfig)
+    monkeypatch.setitem(sys.modules, "transformers", without)
+
+
+def test_a_newer_family_is_told(older, capsys):
+    assert main(["internlm3", "--root", str(ROOT)]) == 4
+    assert f"has no {CONFIG}" in capsys.readouterr().err
+
+
+def test_other_classes_are_no_newer_families(older, monkeypatch):
+    for name in ("transformers:LlamaConfig", "transformers:NoSuchConfig", f"elsewhere:{CONFIG}"):
+        refuse_newer(name)
+    monkeypatch.setattr(releases, "INSTALLED", releases.NEWEST)  # that release should have it
+    refuse_newer(f"transformers:{CONFIG}")
+    monkeypatch.setattr(releases, "INSTALLED", releases.OLDEST)
+    with pytest.raises(NewerFamily):
+        refuse_newer(f"transformers:{CONFIG}")
