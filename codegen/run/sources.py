@@ -8,14 +8,14 @@ from hashlib import sha256
 from codegen.memory.last_run import Signature
 from codegen.write.changes import signature
 
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # all of `codegen`, of which this is a room
 _TOOLS = ("yaml", "cerberus", "libcst", "black")
 
 
 def generator_files() -> dict[str, Signature]:
     """Absolute path -> signature of every file of this package, and of the entry module of every tool that it uses."""
-    package = os.path.dirname(os.path.abspath(__file__))
     found: dict[str, Signature] = {}
-    pending = [package]
+    pending = [PACKAGE]
     while pending:
         with os.scandir(pending.pop()) as entries:
             for entry in entries:
@@ -30,7 +30,7 @@ def generator_files() -> dict[str, Signature]:
 
 def generator_digest(files: dict[str, Signature]) -> str:
     """A digest of the generator: contents of its own files, signatures of its tools, the version of Python."""
-    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    package = PACKAGE + os.sep
     state = sha256(sys.version.encode())
     for path in sorted(files):
         state.update(path.removeprefix(package).encode() + b"\0")

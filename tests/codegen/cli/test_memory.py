@@ -11,6 +11,7 @@ import pytest
 from codegen.memory import last_run
 from codegen.memory.formatted import FormatCache
 from codegen.memory.store import Store
+from codegen.run.sources import generator_files
 from tests.codegen.scratch.project import INDEX, REGISTRY, REPOSITORY, Project, environment
 
 MODEL = "nemo_automodel/components/models/llama/model.py"
@@ -187,3 +188,10 @@ def test_two_cold_runs_at_once_agree(tmp_path: Path) -> None:
         run.communicate(timeout=60)
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert project.run("check", "--no-cache").code == 0
+
+
+def test_every_file_of_the_generator_is_one_that_output_depends_on() -> None:
+    package = REPOSITORY / "codegen"
+    files = {str(path) for path in package.rglob("*") if path.suffix in (".py", ".json")}
+    assert files == {path for path in generator_files() if path.startswith(f"{package}/")}
+    assert str(package / "templates/model.py") in files
