@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from nemo_automodel.components.models.common.releases import release
+from nemo_automodel.components.models.common.releases import VERSION, release
 from nemo_automodel.parity.config_rows import Table
 
 TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
@@ -197,7 +197,7 @@ def type_names(rows: Container[str]) -> dict[str, str]:
     }
 
 
-def refresh(path: Path = TABLE, installed: str = transformers.__version__) -> str:
+def refresh(path: Path = TABLE, installed: str = VERSION) -> str:
     """Renews the table at `path` from the installed transformers; returns what it did.
 
     Raises ValueError for a release between the oldest and the newest of the table: it has no part in it.

@@ -1,10 +1,14 @@
 """Which class the entry points choose, and what they refuse."""
 
 import json
+import re
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
 from nemo_automodel._transformers import registry
@@ -129,9 +133,7 @@ def test_a_folder_of_an_adapter_gives_base_and_adapter(folder, tmp_path):
         NeMoAutoModelForCausalLM.from_pretrained(adapter)
 
 
-def test_a_packed_model_can_be_split_for_adapters(monkeypatch):
-    # transformers 5.24 asks for a peft that is not released; what it would do with it stays the same
-    monkeypatch.setattr("transformers.integrations.peft.check_peft_version", lambda min_version: None)
+def test_a_packed_model_can_be_split_for_adapters():
     model, inputs = tiny("packed"), batch()
     expected = model(**inputs).logits
     model.split_projections()
@@ -141,3 +143,52 @@ def test_a_packed_model_can_be_split_for_adapters(monkeypatch):
     packed = tiny("packed")
     get_peft_model(packed, LoraConfig(target_modules=["q_proj", "gate_proj"]))
     assert any("q_proj.lora_A" in name for name in packed.state_dict())
+
+
+def test_an_adapter_is_added_to_a_packed_model_or_transformers_refuses_its_peft():
+    """5.24 asks for a peft newer than all that are released, on its own classes too."""
+    lora, packed, split = LoraConfig(target_modules=["q_proj"]), tiny("packed"), tiny("split")
+    theirs = LlamaForCausalLM(LlamaConfig(hidden_size=32, intermediate_size=8, num_hidden_layers=1, vocab_size=8))
+    try:
+        theirs.add_adapter(lora)
+    except ValueError as refusal:
+        with pytest.raises(ValueError, match=re.escape(str(refusal))):
+            packed.add_adapter(lora)
+        return
+    packed.add_adapter(lora)
+    split.add_adapter(lora)
+    assert set(packed.state_dict()) == set(split.state_dict())
+
+
+@register_quantization_config("counting")
+class CountingConfig(QuantizationConfigMixin):
+    def __init__(self, **kwargs):
+        self.quant_method = "counting"
+
+
+@register_quantizer("counting")
+class CountingQuantizer(HfQuantizer):
+    """Notes the linear layers, as quantisers that replace them find them."""
+
+    requires_calibration = False
+    is_trainable = True
+
+    def _process_model_before_weight_loading(self, model, **kwargs):
+        model.found = {name for name, module in model.named_modules() if type(module) is torch.nn.Linear}
+
+    def is_serializable(self):
+        return True
+
+
+def test_quantisers_see_every_linear_layer_or_are_refused(folder):
+    """In packed projections they would find nothing to quantise, and leave these as they are without a word."""
+    model = NeMoAutoModelForCausalLM.from_pretrained(folder, quantization_config=CountingConfig())
+    assert {"q_proj", "gate_proj", "down_proj"} <= {name.rpartition(".")[2] for name in model.found}
+    refusal = "leave packed projections unquantised; use 'split'"
+    with pytest.raises(ValueError, match=refusal):
+        NeMoAutoModelForCausalLM.from_pretrained(
+            folder, backend={"projections": "packed"}, quantization_config=CountingConfig()
+        )
+    edit_config(folder, quantization_config={"quant_method": "counting"})
+    with pytest.raises(ValueError, match=refusal):
+        NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": "packed"})

@@ -81,6 +81,21 @@ def test_a_part_that_was_replaced_is_not_bypassed(pair):
         packed(IDS)
 
 
+def test_a_part_that_is_called_in_training_is_refused(pair):
+    """A kernel's patch calls the parts once the optimizer has the packed matrices: they would learn no more."""
+    packed, split = pair
+    mlp = packed.model.blocks[0].mlp
+    for context, training in ((torch.no_grad(), True), (torch.enable_grad(), False)):
+        with context:
+            whole = copy.deepcopy(packed).train(training)
+            part = next(module for module in whole.modules() if isinstance(module, Part))
+            part(torch.randn(2, part.in_features))
+    part = next(module for module in mlp.modules() if isinstance(module, Part))
+    mlp.forward = lambda x, *_: part(x)
+    with pytest.raises(RuntimeError, match="use_liger_kernel.*'split'"):
+        packed.train()(IDS)
+
+
 def test_a_folder_in_memorys_format_has_the_names_of_the_split_model(pair, tmp_path):
     packed, split = pair
     packed.save_pretrained(tmp_path, save_original_format=False)

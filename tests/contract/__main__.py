@@ -25,7 +25,7 @@ def main(names):
             continue
         for backend in adapters.BACKENDS:
             for part, direction, door, result in adapters.exchanges(bound, backend):
-                apart = f"{result:.1e}" if isinstance(result, float) else f"refused: {result[:70]}"
+                apart = f"{result:.1e}" if isinstance(result, float) else f"refused {result[:100]}"
                 wrong = isinstance(result, float) and not result <= FP32
                 failed += wrong
                 print(f"{name:16} {backend:6} {part:17} {direction} {door:25} {apart}{' DIFFERS' * wrong}", flush=True)

@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import walk_tb
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -30,8 +31,7 @@ PARTS = ("attention", "shared experts", "routers", "experts", "all linear layers
 
 def parts(model):
     """{part: keywords of LoraConfig} of a model of transformers: what of it an adapter may be on."""
-    layers = [(name, module) for name, module in model.named_modules() if re.search(r"\.\d+\.", name)]
-    linear = [name for name, module in layers if isinstance(module, LINEAR) and _gives_one_tensor(module)]
+    layers, linear = layer_modules(model), linear_layers(model)
     stacked = [
         (name, p) for name, module in layers for p, value in module.named_parameters(recurse=False) if value.dim() == 3
     ]
@@ -51,7 +51,16 @@ def parts(model):
     return found
 
 
-def _gives_one_tensor(module):
+def layer_modules(model):
+    return [(name, module) for name, module in model.named_modules() if re.search(r"\.\d+\.", name)]
+
+
+def linear_layers(model):
+    """Names of what peft can wrap."""
+    return [name for name, module in layer_modules(model) if isinstance(module, LINEAR) and gives_one_tensor(module)]
+
+
+def gives_one_tensor(module):
     """Llama 4's router is a linear layer that gives two, which peft cannot wrap."""
     return type(module).forward in (nn.Linear.forward, Conv1D.forward)
 
@@ -187,13 +196,15 @@ def _got(bound, load, keywords, folder):
 
 
 def _measured(bound, exchange):
-    """How far two models are apart, where the adapter matters; the refusal, as text, where one of them refuses."""
+    """How far two models are apart, where the adapter matters; where one is refused, by which package and why."""
     try:
         with TemporaryDirectory() as folder:
             one, other = exchange(folder)
             one, other = (bound.logits(model.eval(), bound.batch()) for model in (one, other))
     except Exception as error:
-        return f"{type(error).__name__}: {error}".split("\n")[0]
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        package = frame.f_globals["__name__"].partition(".")[0]
+        return f"by {package}: {type(error).__name__}: {error}".split("\n")[0]
     plain = bound.logits(bound.given().model, bound.batch())
     assert distance(one, plain) > 1e-2 or distance(other, plain) > 1e-2, "the adapter changes nothing"
     return distance(one, other)

@@ -5,7 +5,13 @@ import re
 from importlib import import_module
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -51,6 +57,24 @@ class EcosystemContract(Binding):
         results = list(adapters.exchanges(self, backend, wanted))
         assert not [result for result in results if isinstance(result[-1], float) and not result[-1] <= FP32]
         assert backend == "packed" or {"attention"} <= {part for part, *_, apart in results if isinstance(apart, float)}
+
+    def test_adapters_learn_the_same_under_checkpointing(self):
+        """Gradients of every adapter's weights on a padded batch, where layers run again for the backward pass."""
+        if not adapters.has_counterpart(self):
+            return
+        batch, found = self.batch("left"), []
+        wanted = {"target_modules": adapters.linear_layers(self.given().model)}
+        for model in (self.fresh(), copy.deepcopy(self.given().model)):
+            made = adapters.stirred(get_peft_model(model, adapters.settings(wanted)))
+            made.train()
+            made.enable_input_require_grads()
+            made.gradient_checkpointing_enable({"use_reentrant": False})
+            made(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels, use_cache=False).loss.backward()
+            found.append({name: p.grad for name, p in made.named_parameters() if p.requires_grad})
+        ours, theirs = found
+        assert ours.keys() == theirs.keys()
+        for name, gradient in theirs.items():
+            close(ours[name], gradient)
 
     def test_memory_is_the_references(self, stored):
         """Names, shapes, order of rows and values of every tensor, and what adapters see in the modules: files of

@@ -1,5 +1,7 @@
 """Experts inside of a whole model: transformers' losses, padding, checkpointing, Trainer."""
 
+from types import MethodType
+
 import pytest
 import torch
 from transformers import Qwen3MoeForCausalLM, Trainer, TrainingArguments
@@ -173,3 +175,21 @@ def test_biases_move_and_loads_are_logged_under_the_trainer(tmp_path):
         assert moved.max() <= 0.03 + 1e-6 and moved.max() > 0
         assert router.load is None
     assert load_metrics(model) == {}
+
+
+@pytest.mark.parametrize("part", ["norm", "layers.0.mlp"])
+def test_forwards_of_liger_kernel_are_refused_but_norms(part):
+    """It binds them to the modules of a model; those of its MLPs and experts would fail within the layer."""
+    model, _ = pair()
+    module = model.model.get_submodule(part)
+
+    def forward(self, x):
+        return x
+
+    forward.__module__ = "liger_kernel.transformers.swiglu"
+    vars(module)["forward"] = MethodType(forward, module)
+    if part == "norm":
+        assert model.train().training
+    else:
+        with pytest.raises(RuntimeError, match=f"{part}: .*'swiglu': False"):
+            model.train()

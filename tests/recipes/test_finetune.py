@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from nemo_automodel.recipes.config import load_recipe
@@ -36,6 +37,8 @@ def assert_loads_in_transformers(folder: Path) -> None:
     assert not any(info.values()), info
     assert type(model).__module__.startswith("transformers.")
     assert model.config.architectures == ["LlamaForCausalLM"]
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert "lm_head.weight" not in list(file.keys())  # it is tied: one of the two is written
 
 
 def torchrun(*arguments: str) -> None:

@@ -1,10 +1,11 @@
 """Decoders with mixtures of experts: padding that is not routed, router logits, and the load-balancing loss."""
 
-from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.utils.output_capturing import OutputRecorder
 
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
 from nemo_automodel.components.models.common.cross_entropy import IGNORED
+from nemo_automodel.components.models.common.norm import Norm
 from nemo_automodel.components.models.common.releases import CACHE
 from nemo_automodel.components.moe.balance import load_balancing_loss, update_moe_gate_bias
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
@@ -16,6 +17,7 @@ from nemo_automodel.components.moe.training import configure_training
 class MoEDecoderModel(DecoderModel):
     """A decoder whose layers are told which tokens are padding, and whose router logits can be recorded."""
 
+    _output_class = MoeModelOutputWithPast
     _can_record_outputs = {**DecoderModel._can_record_outputs, "router_logits": OutputRecorder(Router, index=0)}
 
     def post_init(self):
@@ -24,6 +26,18 @@ class MoEDecoderModel(DecoderModel):
         super().post_init()
         # transformers' styles are made for the layouts of its own experts; ours are spread by `dispatch`
         self._tp_plan = {path: style for path, style in self._tp_plan.items() if ".experts" not in path}
+
+    def train(self, mode=True):
+        """Raises RuntimeError where liger-kernel (`use_liger_kernel`) put forwards of its own in place of MLPs' or
+        experts': they take no padding mask, and none of these experts' layouts."""
+        for name, module in self.named_modules():
+            patch = getattr(vars(module).get("forward"), "__module__", "")
+            if patch.startswith("liger_kernel") and not isinstance(module, Norm):
+                raise RuntimeError(
+                    f"{name}: liger-kernel's forward does not fit mixtures of this library: train with "
+                    "liger_kernel_config={'swiglu': False}; backend.experts chooses the kernel of experts"
+                )
+        return super().train(mode)
 
     def layer_context(self, x, attention_mask):
         """Masks that are not [B, T] (made by `generate`, or by the caller) do not tell which tokens are padding."""

@@ -93,3 +93,12 @@ def with_experts(kwargs):
             f"experts_implementation {named!r} is backend.experts {chosen!r}, and the backend says otherwise"
         )
     return {**kwargs, "backend": replace(backend, experts=chosen)}
+
+
+def refuse_packed(backend):
+    """For weights that stay quantised. Raises ValueError for packed projections: quantisers replace linear layers, and
+    would leave the packed matrices as they are."""
+    if BackendConfig.of(backend).packed:
+        raise ValueError(
+            "backend.projections 'packed': quantisers leave packed projections unquantised; use 'split' or 'auto'"
+        )

@@ -95,6 +95,7 @@ class DecoderModel(Decoder):
     """ids [B, S] -> x [B, S, H]. Subclasses declare the parts and, where they differ, `embed` and `finish`."""
 
     _layers_name = "layers"
+    _output_class = BaseModelOutputWithPast
     _positions_from_mask = False
     gradient_checkpointing = False  # switched with the layers; no cache is kept then
 
@@ -164,7 +165,7 @@ class DecoderModel(Decoder):
                 **self.layer_context(x, attention_mask),
                 **kwargs,
             )
-        return BaseModelOutputWithPast(last_hidden_state=self.finish(x), **{CACHE: past_key_values})
+        return self._output_class(last_hidden_state=self.finish(x), **{CACHE: past_key_values})
 
     def _without_cache(self, past_key_values):
         """Layers that run again for the backward pass would write twice. Raises ValueError where the past counts."""
@@ -242,6 +243,11 @@ class CausalLM(Decoder, GenerationMixin):
     def __init__(self, config, backend=None):
         super().__init__(config, backend)
         self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
+
+    @property
+    def vocab_size(self):
+        """As an attribute of transformers' classes: losses that others put in place of ours read it."""
+        return self.config.vocab_size
 
     def get_output_embeddings(self):
         return getattr(self, self._output_embed_layer)

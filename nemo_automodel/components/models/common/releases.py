@@ -27,8 +27,9 @@ def warn_if_untested(version):
         logging.getLogger("nemo_automodel").warning(text, version, newest)
 
 
-INSTALLED = release(transformers.__version__)
-warn_if_untested(transformers.__version__)
+VERSION = transformers.__version__
+INSTALLED = release(VERSION)
+warn_if_untested(VERSION)
 
 SINCE_5_23 = INSTALLED >= (5, 23)
 SINCE_5_24 = INSTALLED >= (5, 24)

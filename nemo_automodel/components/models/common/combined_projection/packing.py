@@ -45,6 +45,16 @@ class Part(nn.Linear):
             return getattr(self, name)  # of a linear layer now
         return super().__getattr__(name)
 
+    def forward(self, x):
+        """Unpacks. Raises RuntimeError in training: an optimizer would go on with the packed matrix, which is gone."""
+        if self.training and torch.is_grad_enabled():
+            raise RuntimeError(
+                "a projection is called by its own name while the model trains packed: what replaced the forward of "
+                "its module (use_liger_kernel does) needs backend.projections 'split', or split_projections() before "
+                "the optimizer is made"
+            )
+        return F.linear(x, self.weight, self.bias)
+
     def become_linear(self, weight, bias):
         del self.owner
         self.__class__ = nn.Linear
