@@ -17,6 +17,8 @@ from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.parity import memory
+from nemo_automodel.parity.compare import compare_fp32
+from nemo_automodel.parity.reference import softmax_in_fp64
 from nemo_automodel.parity.tolerances import FP32
 from tests.contract import adapters
 from tests.contract.asserting import all_pass, close
@@ -62,19 +64,26 @@ class EcosystemContract(Binding):
         """Gradients of every adapter's weights on a padded batch, where layers run again for the backward pass."""
         if not adapters.has_counterpart(self):
             return
-        batch, found = self.batch("left"), []
         wanted = {"target_modules": adapters.linear_layers(self.given().model)}
-        for model in (self.fresh(), copy.deepcopy(self.given().model)):
-            made = adapters.stirred(get_peft_model(model, adapters.settings(wanted)))
-            made.train()
-            made.enable_input_require_grads()
-            made.gradient_checkpointing_enable({"use_reentrant": False})
-            made(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels, use_cache=False).loss.backward()
-            found.append({name: p.grad for name, p in made.named_parameters() if p.requires_grad})
-        ours, theirs = found
-        assert ours.keys() == theirs.keys()
-        for name, gradient in theirs.items():
-            close(ours[name], gradient)
+        ours, theirs = (
+            adapters.stirred(get_peft_model(model, adapters.settings(wanted)))
+            for model in (self.fresh(), copy.deepcopy(self.given().model))
+        )
+
+        def in_fp64():
+            with softmax_in_fp64():
+                return self.learned(copy.deepcopy(theirs).double())
+
+        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), in_fp64))
+
+    def learned(self, adapted):
+        """Gradients of a model's adapters, by name."""
+        batch = self.batch("left")
+        adapted.train().zero_grad()
+        adapted.enable_input_require_grads()
+        adapted.gradient_checkpointing_enable({"use_reentrant": False})
+        adapted(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels, use_cache=False).loss.backward()
+        return {name: p.grad.clone() for name, p in adapted.named_parameters() if p.requires_grad}
 
     def test_memory_is_the_references(self, stored):
         """Names, shapes, order of rows and values of every tensor, and what adapters see in the modules: files of
