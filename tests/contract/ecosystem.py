@@ -64,11 +64,10 @@ class EcosystemContract(Binding):
         """Gradients of every adapter's weights on a padded batch, where layers run again for the backward pass."""
         if not adapters.has_counterpart(self):
             return
-        wanted = {"target_modules": adapters.linear_layers(self.given().model)}
-        ours, theirs = (
-            adapters.stirred(get_peft_model(model, adapters.settings(wanted)))
-            for model in (self.fresh(), copy.deepcopy(self.given().model))
-        )
+        models = self.fresh(), copy.deepcopy(self.given().model)
+        common = set.intersection(*(set(adapters.linear_layers(model)) for model in models))  # peft refuses others
+        wanted = adapters.settings({"target_modules": sorted(common)})
+        ours, theirs = (adapters.stirred(get_peft_model(model, copy.deepcopy(wanted))) for model in models)
 
         def in_fp64():
             with softmax_in_fp64():
