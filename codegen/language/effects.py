@@ -45,6 +45,12 @@ def learned_positions(spec: Spec, _: ConfigClass) -> Found:
         yield ("positions",), "has no effect: no equation of `input` reads positions", "leave it out"
 
 
+def head(spec: Spec, _: ConfigClass) -> Found:
+    """A head with rows of its own number is no embedding."""
+    if spec.head.rows is not None and (spec.head.tie is None or spec.head.tie.constant is not False):
+        yield ("head", "rows"), "a head that shares the embedding has its rows", "write tie: false beside it"
+
+
 def shared_bias(spec: Spec, _: ConfigClass) -> Found:
     """One stored tensor has one bias for all of its parts; so have the experts of a mixture."""
     attention = _flags(spec.attention if isinstance(spec.attention, Gqa) else None)

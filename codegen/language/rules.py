@@ -206,7 +206,7 @@ def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
 RULES: tuple[Callable[[Spec, ConfigClass], Found], ...] = (
     *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope, reserved.names),
     norms.impossible,
-    *(effects.reach, effects.rotation, effects.learned_positions, effects.shared_bias, effects.mixture),
+    *(effects.reach, effects.rotation, effects.learned_positions, effects.head, effects.shared_bias, effects.mixture),
 )
 _RULES: tuple[tuple[type[Section], Callable[[tuple[Any, ...], Any], Found]], ...] = (
     (Norm, _norm),

@@ -58,6 +58,7 @@ class Head(Section):
 
     bias: Expression | None = expr("Bias.", "False")
     tie: Expression | None = expr("Whether it shares the token embedding.", "config.tie_word_embeddings")
+    rows: Expression | None = expr("Number of rows: a head over the first of the vocabulary.", "config.vocab_size")
     normalize: Expression | None = expr("Whether rows are normalised before the product (Baichuan 2).", "False")
 
 

@@ -246,7 +246,16 @@ def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
         return [Assign("rotary_emb", made, rope.why)]
     made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
     kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
-    return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds}))}})", rope.why)]
+    turning = f" if {_parameters(rotating, rope)}[kind] is not None" if _depends(context) else ""
+    return [
+        Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds})){turning}}})", rope.why)
+    ]
+
+
+def _parameters(context: Context, rope: Rope) -> Code:
+    """What the parameters of a layer's kind are looked up in."""
+    tree = context.value(rope, "parameters").tree
+    return TOP.tree_code(tree.value if isinstance(tree, ast.Subscript) else tree)
 
 
 def _one_table(rotating: Context) -> Code:
@@ -276,9 +285,8 @@ def _table(context: Context, spec: Spec, kind: str | None) -> Code:
         parameters = TOP.code(rope.theta)
     else:
         tree = context.value(rope, "parameters").tree
-        parameters = (
-            f"{TOP.tree_code(tree.value)}[{kind}]" if kind and isinstance(tree, ast.Subscript) else TOP.tree_code(tree)
-        )
+        by_kind = kind and isinstance(tree, ast.Subscript)
+        parameters = f"{_parameters(context, rope)}[{kind}]" if by_kind else TOP.tree_code(tree)
     limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
     options = f", width={width}" if width else ""
     if context.word(rope, "table_dtype") == "float32":

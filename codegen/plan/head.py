@@ -64,7 +64,8 @@ def _beside(context: Context) -> tuple[Assign, ...]:
 
 def _head(context: Context, spec: Spec) -> Code:
     bias = TOP.code(context.value(spec.head, "bias"))
-    arguments = f"{_width(spec)}, config.vocab_size, bias={bias}"
+    rows = TOP.code(context.value(spec.head, "rows"))
+    arguments = f"{_width(spec)}, {rows}, bias={bias}"
     normalized = context.value(spec.head, "normalize")
     if normalized.constant is False:
         return f"nn.Linear({arguments})"

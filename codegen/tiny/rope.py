@@ -1,5 +1,6 @@
 """Rotary positions of tiny configs: small bases, partial widths, and every way of scaling."""
 
+from itertools import cycle
 from typing import Any
 
 from codegen.configs import ConfigClass
@@ -30,11 +31,23 @@ SCALED: dict[str, Config] = {
 
 def small_rope(config: ConfigClass) -> Config:
     """`rope_parameters` of the base, with a partial width where the class knows one."""
-    default = config.fields.get("rope_parameters")
-    if not isinstance(default, dict) or "rope_theta" not in default:
+    default: Config | None = config.fields.get("rope_parameters")
+    if not isinstance(default, dict):
         return {}
+    if by_kind(default):
+        thetas = cycle((THETA, OTHER_THETA))
+        return {"rope_parameters": {kind: one and _small(one, next(thetas)) for kind, one in default.items()}}
+    return {"rope_parameters": _small(default, THETA)} if "rope_theta" in default else {}
+
+
+def by_kind(parameters: Config) -> bool:
+    """Whether each kind of layer has parameters of its own, or none."""
+    return bool(parameters) and all(one is None or isinstance(one, dict) for one in parameters.values())
+
+
+def _small(default: Config, theta: float) -> Config:
     partial = {"partial_rotary_factor": PARTIAL} if "partial_rotary_factor" in default else {}
-    return {"rope_parameters": {"rope_type": "default", "rope_theta": THETA, **partial}}
+    return {"rope_type": "default", "rope_theta": theta, **partial}
 
 
 def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
@@ -58,6 +71,10 @@ def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[s
     kinds = ("longrope",) if own_length else ("yarn",) if has_experts(spec) else tuple(SCALED)
     variants: dict[str, Config] = {}
     for kind in kinds:
+        if by_kind(rope):
+            own = {"rope_type": kind, **SCALED[kind]}
+            variants[f"rope_{kind}"] = {"rope_parameters": {name: one and one | own for name, one in rope.items()}}
+            continue
         scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
         if kind == "longrope":
             scaled |= _factors(_width(spec, base, rope) // 2)

@@ -41,6 +41,14 @@ EQUAL: dict[str, dict[str, Any]] = {
         "attention": {"kind": "mla", "gate": {"per": "head", "bias": True}},
         "layers": {"when": EVEN, "attention": {"gate": {"per": "element", "bias": "head"}}},
     },
+    "no_rotation_where_a_kind_of_layer_has_no_parameters": {
+        "rope": {"parameters": "config.rope_parameters[config.layer_types[layer]]"},
+        "layers": [
+            {"by": "config.layer_types[layer]", "kinds": {"sliding_attention": {"attention": {"window": 6}}}},
+            {"when": "config.rope_parameters[config.layer_types[layer]] is None", "rope": "none"},
+        ],
+    },
+    "a_head_over_the_first_rows": {"head": {"rows": 100, "tie": False, "bias": True}},
     "names_beside_their_part": {
         "attention": {"sinks": True, "gate": {"bias": "head"}, "qk_norm": "head"},
         "mlp": {"kind": "moe", "router": {"correction_bias": True}},
@@ -112,6 +120,12 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "scale_of_alibi_by_the_config": {"rope": "none", "attention": {"alibi": {"scaled": "config.one"}}},
     "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
+}
+FIELDS: dict[str, dict[str, Any]] = {
+    "no_rotation_where_a_kind_of_layer_has_no_parameters": {
+        "layer_types": ["full_attention", "sliding_attention"] * 16,
+        "rope_parameters": {"full_attention": None, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+    }
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "bias_of_rms_norm": ({"norm": {"bias": True, "cast": "after_weight"}}, "an rmsnorm has no bias"),
@@ -189,7 +203,8 @@ def one_thread():
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_equals_its_meaning(name, tmp_path):
-    verdict = tried(framed(name, EQUAL[name], {"one": False, "other": False, "mlp_bias": False}), tmp_path)
+    fields = {"one": False, "other": False, "mlp_bias": False} | FIELDS.get(name, {})
+    verdict = tried(framed(name, EQUAL[name], fields), tmp_path)
     assert verdict.word == "equal", verdict.notes
 
 

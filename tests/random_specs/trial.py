@@ -175,7 +175,9 @@ class Trial:
 
     def gradients(self, name: str, model: Any) -> None:
         batch = self.batches["left"]
-        loss = model(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+        rows = model.get_output_embeddings().weight.shape[0]  # other tokens can be no targets
+        labels = batch.labels.masked_fill(batch.labels >= rows, -100)
+        loss = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
         loss.backward()
         without = [key for key, one in model.named_parameters() if one.requires_grad and one.grad is None]
         if without:

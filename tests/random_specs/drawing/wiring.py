@@ -58,7 +58,10 @@ def wire(dice: Dice, spec: dict[str, Any]) -> None:
         _further(dice, spec, parts)
     if "positions" in str(spec.get("input")) and dice(0.25):
         spec["positions"] = "from_mask"
-    if head := dice.maybe(bias=(0.1, [True, "config.some_bias"]), tie=(0.05, [False, True]), normalize=(0.05, True)):
+    rows = {"rows": dice.of(100, "config.vocab_size // 2"), "tie": False} if dice(0.04) else {}
+    if head := rows | dice.maybe(
+        bias=(0.1, [True, "config.some_bias"]), tie=(0.05, [False, True]), normalize=(0.05, True)
+    ):
         spec["head"] = head
     if parts:
         spec["parts"] = parts

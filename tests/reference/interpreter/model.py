@@ -78,6 +78,8 @@ class Interpreter(Attention, Channels):
     def head(self, S, name, x):
         head = S["head"]
         weight = self.tensor(f"{self.embedding if self.chain(head, 'tie') else name}.weight")
+        rows = self.value(head.get("rows", "config.vocab_size"))
+        assert len(weight) == rows or "rows" not in head, f"{name}: {len(weight)} rows on disk, the spec says {rows}"
         if self.value(head.get("normalize", False)):
             weight = F.normalize(weight)
         return F.linear(x, weight, self.tensor(f"{name}.bias") if self.value(head.get("bias", False)) else None)

@@ -304,7 +304,7 @@ class CausalLM(Decoder, GenerationMixin):
         """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself)."""
         is_own = getattr(self, "_loss_function", None) is not None
         if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
-            return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+            return self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
         return cross_entropy(logits, labels, **of_loss(kwargs))
 
     def _chunks_loss(self, asked):
