@@ -243,11 +243,7 @@ class CausalLM(Decoder, GenerationMixin):
     def __init__(self, config, backend=None):
         super().__init__(config, backend)
         self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
-
-    @property
-    def vocab_size(self):
-        """As an attribute of transformers' classes: losses that others put in place of ours read it."""
-        return self.config.vocab_size
+        self.vocab_size = config.vocab_size  # losses that others put in place of ours read it, and resizing sets it
 
     def get_output_embeddings(self):
         return getattr(self, self._output_embed_layer)
