@@ -8,6 +8,7 @@
 | `self.role_out`              | the attribute of that role                                               |
 | `TemplateAttention`          | `LlamaAttention`                                                         |
 | `maybe_x` as a parameter     | the parameter `x`, or nothing, as the plan chose under `when.x`          |
+| `contract` as a parameter    | the parameters of the function of that name in `templates/contract.py`   |
 | `{key}` in a docstring       | text                                                                     |
 
 A template is read once. What it shares with every result (all that holds no hole) is shared as the same nodes; a fill
@@ -15,7 +16,7 @@ copies only the paths to holes.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from codegen.cst.holes import OMIT, HoleError, Holes, docstring, ident
 from codegen.cst.imports import Import, imports_of
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+CONTRACT = "(self, contract)"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LOOSE = (cst.BinaryOperation, cst.UnaryOperation, cst.BooleanOperation, cst.Comparison, cst.IfExp, cst.Lambda)
 TIGHT = (cst.BinaryOperation, cst.UnaryOperation, cst.Attribute, cst.Subscript, cst.Call)
@@ -39,6 +41,8 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self.module = cst.parse_module(source)
+        if CONTRACT in source:
+            self.module = self.module.visit(_Contract(contract()))
         definitions = (item for item in self.module.body if isinstance(item, cst.ClassDef | cst.FunctionDef))
         self.definitions = {item.name.value: item for item in definitions}
         self._fills: dict[str, Fill] = {}
@@ -64,6 +68,24 @@ class Template:
 def template(name: str) -> Template:
     """The template of that name, read once a run."""
     return Template((TEMPLATES / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def contract() -> Mapping[str, cst.Parameters]:
+    """What each method of a mixer takes, by its name: stated once for all kinds."""
+    return {name: cast(cst.FunctionDef, one).params for name, one in template("contract").definitions.items()}
+
+
+class _Contract(cst.CSTTransformer):
+    """Puts the contract's parameters in the place of one that is called `contract`."""
+
+    def __init__(self, parameters: Mapping[str, cst.Parameters]) -> None:
+        super().__init__()
+        self.parameters = parameters
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        if not any(one.name.value == "contract" for one in original_node.params.params):
+            return updated_node
+        return updated_node.with_changes(params=self.parameters[original_node.name.value])
 
 
 def _constant(node: cst.CSTNode) -> Fill:

@@ -1,8 +1,9 @@
 """Norms, rotary positions and attention."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from typing import ClassVar
 
-from codegen.language.keys import Section, choice, expr, mapping, section, text, when
+from codegen.language.keys import Mixer, Section, choice, expr, mapping, section, text, when
 from codegen.language.values import Expression
 
 EPS = tuple(f"config.{n}" for n in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"))
@@ -85,8 +86,10 @@ class Gate(Section):
         return self.bias is not None and self.bias.constant == HEAD_BIAS
 
 
-class Softmax(Section):
+class Softmax(Mixer):
     """What every softmax attention shares."""
+
+    turns: ClassVar[bool] = True
 
     heads: Expression | None = expr("Number of query heads.", "config.num_attention_heads")
     scale: Expression | None = expr("Factor on the scores; may use head_dim.", "head_dim ** -0.5", names=("head_dim",))
@@ -104,9 +107,15 @@ class Softmax(Section):
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag")
     gate: Gate | None = section("Gate on the output.", Gate, bare="flag")
 
+    def gates(self) -> dict[str, bool]:
+        """Which roles the gate has."""
+        return {"out_gate": self.gate is not None, "out_gate_bias": self.gate is not None and self.gate.has_head_bias}
+
 
 class Gqa(Softmax):
     """Multi-head, grouped-query and multi-query attention."""
+
+    words: ClassVar[str] = "attention"
 
     kv_heads: Expression | None = expr(
         "Number of key/value heads.",
@@ -126,9 +135,21 @@ class Gqa(Softmax):
     qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
     inner_norm: str | None = text("Name of a norm on the concatenated heads, gated ones, before `out`.")
 
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own, where some lie in one tensor with others."""
+        found = {"q": True, "k": True, "v": True, "sinks": self.sinks is not None, **self.gates()}
+        found |= dict.fromkeys(("q_norm", "k_norm"), self.qk_norm is not None)
+        return (*(role for role, has in found.items() if has and role not in fused), "out")
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) == {"q", "k", "v"} or (parts == ("q", "out_gate") and self.gate is not None)
+
 
 class Mla(Softmax):
     """Multi-head latent attention (DeepSeek-V2)."""
+
+    words: ClassVar[str] = "latent attention"
 
     q_rank: Expression | None = expr("Rank of the query's latent; none: plain q.", "config.q_lora_rank")
     kv_rank: Expression | None = expr("Rank of the latent of keys and values.", "config.kv_lora_rank")
@@ -144,3 +165,12 @@ class Mla(Softmax):
     latent_norm: Norm | None = section("Norms of the latents (eps 1e-6).", Norm)
     sinks: Expression | None = expr("A learned extra column of the softmax.", "False", ready=False)
     alibi: Alibi | None = section("Position biases.", Alibi, bare="flag", ready=False)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own."""
+        found = "q", "q_a", "q_a_norm", "q_b", "kv_a", "kv_a_norm", "kv_b", "out"
+        return (*found, *(role for role, has in self.gates().items() if has))
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.language import equations
-from codegen.language.attention import Gqa, Mla
+from codegen.language.attention import Softmax
 from codegen.language.fields import readable
 from codegen.language.keys import Section, keys
 from codegen.language.mlp import Experts, Gated, Moe
@@ -44,7 +44,7 @@ def unresolved(spec: Spec, config: ConfigClass) -> Found:
             yield from _missing((name,), getattr(spec, name), config)
     for name, part in spec.parts.items():
         yield from _missing(("parts", name), part, config)
-    rotated = "attention" in called and isinstance(spec.attention, Gqa | Mla)
+    rotated = "attention" in called and isinstance(spec.attention, Softmax)
     if spec.rope is not None and spec.rope.theta is None and rotated:
         yield from _missing(("rope",), spec.rope, config)
 

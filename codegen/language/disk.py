@@ -1,7 +1,7 @@
 """Rules of `checkpoint`: roles, paths and fused tensors."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from keyword import iskeyword
 from typing import Any
 
@@ -9,7 +9,7 @@ from codegen.configs import ConfigClass
 from codegen.errors import cut, shown
 from codegen.language import equations
 from codegen.language.mlp import Moe
-from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Spec
+from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Fused, Spec
 from codegen.language.suggest import cure
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
@@ -53,6 +53,12 @@ def called(spec: Spec) -> list[str]:
 def stored_name(spec: Spec, one: str) -> str:
     """Where something that equations call lies on disk: under its name there, unless `names` has another."""
     return str((spec.checkpoint.names or {}).get(one, one)) if one in called(spec) else one
+
+
+def fused_roles(spec: Spec) -> set[str]:
+    """Roles that lie in one stored tensor with others."""
+    fused: Mapping[str, Fused] = spec.checkpoint.fused or {}
+    return {role for name, tensor in fused.items() if "." not in str(name) for role in tensor.parts}
 
 
 def in_layer(spec: Spec, path: str) -> str:

@@ -5,10 +5,10 @@ classes; so does the check for what has no template yet (`ready=False`). A value
 then takes the key's `chain`, the first field that the config class has, or its `default`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import field, fields, replace
 from functools import cache
-from typing import Any, TypeAlias, dataclass_transform
+from typing import Any, ClassVar, TypeAlias, dataclass_transform
 
 from codegen.frozen import Frozen
 
@@ -25,6 +25,21 @@ class Section(Frozen):
     def __repr__(self) -> str:
         written = {name: value for name, value in vars(self).items() if value is not None}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in written.items())})"
+
+
+class Mixer(Section):
+    """A section of a part that layers call; what it says of its storage here holds for one without a template."""
+
+    words: ClassVar[str] = ""  # what it is called in a sentence
+    turns: ClassVar[bool] = False  # whether rotary positions are for it
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own, where some lie in one tensor; none: any may be."""
+        return ()
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return True
 
 
 SectionClass: TypeAlias = type[Section]  # a key's own `type` hides the builtin below

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from codegen.language.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
-from codegen.language.keys import Section, choice, expr, mapping, section, text, when
+from codegen.language.keys import Mixer, choice, expr, mapping, section, text, when
 from codegen.language.values import Expression
 
 
@@ -15,7 +15,7 @@ class GroupedNorm(Norm):
     when: Expression | None = when()
 
 
-class Mamba2(Section):
+class Mamba2(Mixer):
     """State-space mixer with scalar decay per head (Mamba-2)."""
 
     heads: Expression | None = expr("Number of heads.")
@@ -36,7 +36,7 @@ class InnerNorms(Norm):
     names: tuple[str, ...] | None = text("Names of the three norms.", many=True)
 
 
-class Mamba1(Section):
+class Mamba1(Mixer):
     """Selective state-space mixer (Mamba)."""
 
     width: Expression | None = expr("Inner width.")
@@ -47,7 +47,7 @@ class Mamba1(Section):
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
 
 
-class GatedDeltaNet(Section):
+class GatedDeltaNet(Mixer):
     """Gated delta rule (Gated DeltaNet, and KDA with decay: channel)."""
 
     key_heads: Expression | None = expr("Heads of queries and keys.")
@@ -60,14 +60,14 @@ class GatedDeltaNet(Section):
     norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
 
 
-class ShortConv(Section):
+class ShortConv(Mixer):
     """Gated short convolution (LFM2)."""
 
     kernel: Expression | None = expr("Taps of the convolution.")
     bias: Expression | None = expr("Bias.", "False")
 
 
-class Lightning(Section):
+class Lightning(Mixer):
     """Lightning attention with exponential decay (MiniMax)."""
 
     heads: Expression | None = expr("Number of heads.", "config.num_attention_heads")
@@ -77,7 +77,7 @@ class Lightning(Section):
     activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
 
 
-class RgLru(Section):
+class RgLru(Mixer):
     """Real-gated linear recurrent unit (Griffin)."""
 
     width: Expression | None = expr("Width of the recurrence.")

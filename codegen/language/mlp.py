@@ -1,10 +1,10 @@
 """Channel mixers: dense MLPs and mixtures of experts."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, ClassVar
 
 from codegen.language.attention import ACTIVATION, ACTIVATIONS, DTYPE
-from codegen.language.keys import Section, choice, expr, mapping, section, text, when
+from codegen.language.keys import Mixer, Section, choice, expr, mapping, section, text, when
 from codegen.language.values import Expression
 
 
@@ -16,8 +16,10 @@ class Glu(Section):
     up_offset: Expression | None = expr("Number added to up.", "0")
 
 
-class Gated(Section):
+class Gated(Mixer):
     """down(act(gate(x)) * up(x))."""
+
+    words: ClassVar[str] = "gated MLP"
 
     width: Expression | None = expr("Inner width.", "config.intermediate_size")
     activation: Expression | None = expr("Name of the activation.", *ACTIVATION, words=ACTIVATIONS)
@@ -28,9 +30,27 @@ class Gated(Section):
     glu: Glu | None = section("Clamped gated unit.", Glu)
     multipliers: Mapping[str, Expression] | None = mapping("Factors on the projections.", words=("gate", "up", "down"))
 
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own, where gate and up may lie in one tensor."""
+        return (*(role for role in ("gate", "up") if role not in fused), "down")
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) == {"gate", "up"}
+
 
 class Plain(Gated):
     """down(act(up(x)))."""
+
+    words: ClassVar[str] = "plain MLP"
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own; some activations learn parameters."""
+        return "up", "down", "activation"
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return False
 
 
 class Groups(Section):
@@ -105,8 +125,10 @@ class Shared(Gated):
     when: Expression | None = when()
 
 
-class Moe(Section):
+class Moe(Mixer):
     """Mixture of experts."""
+
+    words: ClassVar[str] = "mixture of experts"
 
     activation: Expression | None = expr("Activation of routed and shared experts.", *ACTIVATION, words=ACTIVATIONS)
     glu: Glu | None = section("Clamped gated unit.", Glu)
@@ -115,3 +137,17 @@ class Moe(Section):
     router: Router | None = section("The router.", Router)
     experts: Experts | None = section("The routed experts.", Experts)
     shared: Shared | None = section("The shared experts.", Shared)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own."""
+        router, shared, latent = self.router, self.shared is not None, self.latent is not None
+        found = {
+            "router": True,
+            "experts": True,
+            "correction_bias": router is not None and router.correction_bias is not None,
+            "shared": shared,
+            "shared_gate": shared and self.shared is not None and self.shared.gate == "sigmoid",
+            "latent_in": latent,
+            "latent_out": latent,
+        }
+        return tuple(role for role, has in found.items() if has)

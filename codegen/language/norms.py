@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.language.attention import Gqa, Mla, Norm
-from codegen.language.keys import keys
+from codegen.language.attention import Norm
+from codegen.language.keys import Section, keys
 from codegen.language.spec import NormPart, Spec
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
@@ -22,13 +22,20 @@ def merged(spec: Spec, own: Norm | None) -> Norm:
 def sites(spec: Spec) -> Iterator[tuple[tuple[Any, ...], Norm | None]]:
     """Where norms get their keys, and which of their own they have there."""
     yield ("norm",), None
-    if isinstance(spec.attention, Gqa) and spec.attention.qk_norm is not None:
-        yield ("attention", "qk_norm"), spec.attention.qk_norm
-    if isinstance(spec.attention, Mla) and spec.attention.latent_norm is not None:
-        yield ("attention", "latent_norm"), spec.attention.latent_norm
+    yield from _within(("attention",), spec.attention)
+    yield from _within(("mlp",), spec.mlp)
     for name, part in spec.parts.items():
         if isinstance(part, NormPart):
             yield ("parts", name), part
+        yield from _within(("parts", name), part)
+
+
+def _within(path: tuple[Any, ...], section: Section) -> Iterator[tuple[tuple[Any, ...], Norm | None]]:
+    """Norms that a part has."""
+    for name in keys(type(section)):
+        own = getattr(section, name, None)
+        if isinstance(own, Norm):
+            yield (*path, name), own
 
 
 def impossible(spec: Spec, _: ConfigClass) -> Found:

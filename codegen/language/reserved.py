@@ -18,8 +18,7 @@ from codegen.configs import ConfigClass
 from codegen.errors import cut
 from codegen.frozen import Frozen
 from codegen.language import disk, equations
-from codegen.language.attention import Gqa, Mla
-from codegen.language.mlp import Gated, Moe, Plain
+from codegen.language.keys import Mixer
 from codegen.language.spec import FUNCTIONS, ROLE_NAMES, Linear, NormPart, Spec
 
 TABLE = Path(__file__).with_name("reserved_names.json")
@@ -37,8 +36,8 @@ PLANNED = {
 }
 _MULTIPLIER = re.compile(r"[a-z]+_multiplier")
 WHAT = {"attention": "attention", "mlp": "MLP", "layer": "layer", "model": "model", "head": "model with a head"}
-GQA_ROLES, MLA_ROLES = ("q", "k", "v", "out"), ("q", "q_a", "q_a_norm", "q_b", "kv_a", "kv_a_norm", "kv_b", "out")
-MOE_ROLES = ("router", "experts", "shared", "shared_gate", "latent_in", "latent_out")
+# Roles of no module: numbers, or tensors within another's.
+NO_ATTRIBUTES = ("correction_bias",)
 
 Path_ = tuple[Any, ...]
 Found = Iterator[tuple[Path_, str, str]]
@@ -109,10 +108,9 @@ def _meet(one: str, other: str) -> bool:
 
 def _holders(spec: Spec) -> Iterator[tuple[str, list[Name]]]:
     block = equations.called_names(spec.block)
-    if "attention" in block and isinstance(spec.attention, Gqa | Mla):
-        yield "attention", _attention(spec)
-    if "mlp" in block and isinstance(spec.mlp, Gated | Moe):
-        yield "mlp", _mlp(spec)
+    for part in ("attention", "mlp"):
+        if part in block and isinstance(section := getattr(spec, part), Mixer):
+            yield part, _mixer(spec, part, section)
     yield "layer", [_part(spec, name, "block") for name in block] + _numbers(spec)
     head = disk.name(spec, "head")
     called = [(name, group) for group in ("input", "output") for name in equations.called_names(getattr(spec, group))]
@@ -123,27 +121,11 @@ def _holders(spec: Spec) -> Iterator[tuple[str, list[Name]]]:
     yield "head", [_role(spec, "model"), _role(spec, "head"), *dict.fromkeys(beside)]
 
 
-def _attention(spec: Spec) -> list[Name]:
-    section, roles = spec.attention, list(MLA_ROLES if isinstance(spec.attention, Mla) else GQA_ROLES)
-    for key, more in (("qk_norm", ("q_norm", "k_norm")), ("sinks", ("sinks",)), ("gate", ("out_gate",))):
-        roles += more if getattr(section, key, None) is not None else ()
-    gate = section.gate if isinstance(section, Gqa | Mla) else None
-    roles += ["out_gate_bias"] if gate is not None and gate.has_head_bias else []
-    return _roles(spec, "attention", roles)
-
-
-def _mlp(spec: Spec) -> list[Name]:
-    if isinstance(spec.mlp, Moe):
-        return _roles(spec, "mlp", [role for role in MOE_ROLES if _is_used(spec.mlp, role)], disk_only=True)
-    roles = ["up", "down", "activation"] if isinstance(spec.mlp, Plain) else ["gate", "up", "down", "activation"]
-    return _roles(spec, "mlp", roles)
-
-
-def _is_used(moe: Moe, role: str) -> bool:
-    if role.startswith("latent"):
-        return moe.latent is not None
-    gate = moe.shared is not None and moe.shared.gate == "sigmoid"
-    return moe.shared is not None and (role == "shared" or gate) if role.startswith("shared") else True
+def _mixer(spec: Spec, part: str, section: Mixer) -> list[Name]:
+    """The roles of a mixer; a gated MLP has its activation as an attribute, experts lie where their roles say."""
+    found = [role for role in section.roles() if role not in NO_ATTRIBUTES]
+    found += ["activation"] if "gate" in found else []
+    return _roles(spec, part, found, disk_only="experts" in found)
 
 
 def _roles(spec: Spec, part: str, roles: list[str], disk_only: bool = False) -> list[Name]:

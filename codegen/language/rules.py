@@ -8,7 +8,7 @@ from codegen.configs import ConfigClass
 from codegen.errors import Problem, dotted, shown
 from codegen.frozen import Frozen
 from codegen.language import chains, disk, effects, equations, norms, reserved, stored
-from codegen.language.attention import Gqa, Mla, Norm, QKNorm
+from codegen.language.attention import Norm, QKNorm, Softmax
 from codegen.language.keys import Section, keys
 from codegen.language.load import Node
 from codegen.language.mlp import Gated, Moe, Plain
@@ -100,9 +100,9 @@ def named_parts(spec: Spec, _: ConfigClass) -> Found:
             yield ("parts", name), f"{shown(name)} cannot name a part", remedy
 
 
-def latent_rope(spec: Spec, _: ConfigClass) -> Found:
-    """How much of a latent head turns is said by the attention."""
-    if isinstance(spec.attention, Mla) and spec.rope is not None and spec.rope.width is not None:
+def turned(spec: Spec, _: ConfigClass) -> Found:
+    """How much of a head turns is said once: some attentions have dimensions for it."""
+    if "rope" in keys(type(spec.attention)) and spec.rope is not None and spec.rope.width is not None:
         yield ("rope", "width"), "latent attention turns the dimensions that it keeps for it", "write attention.rope"
 
 
@@ -204,15 +204,14 @@ def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
 
 
 RULES: tuple[Callable[[Spec, ConfigClass], Found], ...] = (
-    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, latent_rope, reserved.names),
+    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, turned, reserved.names),
     norms.impossible,
     *(effects.reach, effects.rotation, effects.learned_positions, effects.head, effects.shared_bias, effects.mixture),
 )
 _RULES: tuple[tuple[type[Section], Callable[[tuple[Any, ...], Any], Found]], ...] = (
     (Norm, _norm),
     (QKNorm, _qk_norm),
-    (Gqa, _softmax),
-    (Mla, _softmax),
+    (Softmax, _softmax),
     (Gated, _dense),
     (Moe, _moe),
 )

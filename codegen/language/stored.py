@@ -6,14 +6,12 @@ from typing import Any
 
 from codegen.errors import cut
 from codegen.language import disk, equations
-from codegen.language.attention import Gqa, Mla, Softmax
-from codegen.language.keys import Section
-from codegen.language.mlp import Experts, Gated, Moe, Plain, Shared
+from codegen.language.keys import Mixer, Section
+from codegen.language.mlp import Experts, Gated, Moe, Shared
 from codegen.language.spec import Fused, Linear, NormPart, Sinusoid, Spec
 from codegen.language.suggest import cure
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
-LATENT = ("q", "q_a", "q_b", "kv_a", "kv_b", "out")
 WHERE = ("checkpoint",)
 
 
@@ -29,9 +27,8 @@ def unused(flat: Mapping[tuple[Any, ...], Spec]) -> Iterator[tuple[tuple[Any, ..
 
 
 def _unused(spec: Spec, specs: list[Spec]) -> Found:
-    roles, called = {role for one in specs for role in _roles(one)}, {
-        name for one in specs for name in disk.called(one)
-    }
+    roles = {role for one in specs for role in _roles(one)}
+    called = {name for one in specs for name in disk.called(one)}
     for role in spec.checkpoint.names or {}:
         if str(role) not in roles | called and str(role).removesuffix("_bias") not in roles:
             part, _, plain = str(role).rpartition(".")
@@ -64,7 +61,7 @@ def calls(spec: Spec, part: str) -> bool:
 def _roles(spec: Spec) -> Iterator[str]:
     """Roles with a path of their own, bare and with their part."""
     yield from ("model", "layers", "head")
-    for part, roles in (("attention", _attention(spec)), ("mlp", _mlp(spec))):
+    for part, roles in (("attention", _of(spec, "attention")), ("mlp", _of(spec, "mlp"))):
         if calls(spec, part):
             yield part
             for role in roles:
@@ -86,55 +83,19 @@ def _of_expert(spec: Spec, part: str, section: Experts | Shared) -> tuple[str, .
     return ("up", "down") if section.kind == "plain" else ("gate", "up", "down")
 
 
-def _attention(spec: Spec) -> tuple[str, ...]:
-    attention = spec.attention
-    if isinstance(attention, Mla):
-        return (*LATENT, "q_a_norm", "kv_a_norm", *_gate(attention, set()))
-    if not isinstance(attention, Gqa):
-        return disk.ROLES  # no template yet: said elsewhere
-    fused = _fused_roles(spec)
-    found = [role for role in ("q", "k", "v") if role not in fused]
-    found += ["q_norm", "k_norm"] if attention.qk_norm is not None else []
-    found += ["sinks"] if attention.sinks is not None else []
-    return (*found, *_gate(attention, fused), "out")
-
-
-def _gate(attention: Softmax, fused: set[str]) -> tuple[str, ...]:
-    if attention.gate is None:
-        return ()
-    own = ("out_gate_bias",) if attention.gate.has_head_bias else ()
-    return own if "out_gate" in fused else ("out_gate", *own)
-
-
-def _mlp(spec: Spec) -> tuple[str, ...]:
-    mlp = spec.mlp
-    if isinstance(mlp, Plain):
-        return ("up", "down", "activation")
-    if isinstance(mlp, Gated):
-        fused = _fused_roles(spec)
-        return (*(role for role in ("gate", "up") if role not in fused), "down")
-    if not isinstance(mlp, Moe):
-        return disk.ROLES
-    found = ["router", "experts"]
-    found += ["correction_bias"] if mlp.router is not None and mlp.router.correction_bias is not None else []
-    found += ["shared"] if mlp.shared is not None else []
-    found += ["shared_gate"] if mlp.shared is not None and mlp.shared.gate == "sigmoid" else []
-    return (*found, *(("latent_in", "latent_out") if mlp.latent is not None else ()))
-
-
-def _fused_roles(spec: Spec) -> set[str]:
-    fused: Mapping[str, Fused] = spec.checkpoint.fused or {}
-    return {role for name, tensor in fused.items() if "." not in str(name) for role in tensor.parts}
+def _of(spec: Spec, part: str) -> tuple[str, ...]:
+    """Roles of attention or mlp; all that there are, where the kind has no template yet, which is said elsewhere."""
+    section = getattr(spec, part)
+    found = section.roles(disk.fused_roles(spec)) if isinstance(section, Mixer) else ()
+    return found or disk.ROLES
 
 
 def _holds(spec: Spec, name: str, tensor: Fused) -> bool:
     """Whether this spec has a part that stores the tensor."""
     parts = set(tensor.parts)
-    if isinstance(spec.attention, Gqa) and calls(spec, "attention") and "." not in name:
-        if parts == {"q", "k", "v"} or (tensor.parts == ("q", "out_gate") and spec.attention.gate is not None):
-            return True
-    elif not isinstance(spec.attention, Gqa | Mla) and not parts & {"gate", "up"}:
-        return True  # no template yet: said elsewhere
+    attention = spec.attention
+    if isinstance(attention, Mixer) and calls(spec, "attention") and "." not in name and attention.fuses(tensor.parts):
+        return True
     if parts == {"gate", "up"} and "." not in name and any(map(_is_gated, spec.parts.values())):
         return True
     if parts != {"gate", "up"} or not calls(spec, "mlp"):
@@ -145,7 +106,7 @@ def _holds(spec: Spec, name: str, tensor: Fused) -> bool:
 
 
 def _is_gated(section: Section) -> bool:
-    return isinstance(section, Gated) and not isinstance(section, Plain)
+    return isinstance(section, Gated) and section.fuses(("gate", "up"))
 
 
 def _of_experts(spec: Spec, name: str) -> bool:
@@ -160,10 +121,10 @@ def _of_experts(spec: Spec, name: str) -> bool:
 def _matrices(spec: Spec) -> Iterator[str]:
     """Paths, relative to their part, of the matrices that may lie [in, out]."""
     if calls(spec, "attention"):
-        roles = [role for role in _attention(spec) if not role.endswith(("norm", "_bias")) and role != "sinks"]
+        roles = [role for role in _of(spec, "attention") if not role.endswith(("norm", "_bias")) and role != "sinks"]
         yield from (disk.name(spec, role, "attention") for role in roles)
     if calls(spec, "mlp") and isinstance(spec.mlp, Gated):
-        yield from (disk.name(spec, role, "mlp") for role in _mlp(spec) if role != "activation")
+        yield from (disk.name(spec, role, "mlp") for role in _of(spec, "mlp") if role != "activation")
     for name, tensor in (spec.checkpoint.fused or {}).items():
         if _holds(spec, str(name), tensor):
             yield str(name)

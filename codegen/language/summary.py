@@ -3,20 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codegen.language.attention import Gqa
+from codegen.language.keys import Mixer, Section
 from codegen.language.spec import MIXERS, MLPS, WIRINGS, Spec
 from codegen.language.values import expression
-
-MIXER_WORDS = {"gqa": "attention", "mla": "latent attention"}
-MLP_WORDS = {"gated": "gated MLP", "plain": "plain MLP", "moe": "mixture of experts"}
 
 
 def sentence(flat: Mapping[tuple[Any, ...], Spec]) -> str:
     """E.g. `Decoder with attention, gated MLP and rmsnorm; QK-norm, sliding windows.`"""
     specs = list(flat.values())
     parts = [
-        _joined({_kind(MIXERS, spec.attention, MIXER_WORDS) for spec in specs}),
-        _joined({_kind(MLPS, spec.mlp, MLP_WORDS) for spec in specs}),
+        _joined({_words(MIXERS, spec.attention) for spec in specs}),
+        _joined({_words(MLPS, spec.mlp) for spec in specs}),
         _joined({spec.norm.kind or "rmsnorm" for spec in specs}),
     ]
     features = [name for name, has in FEATURES.items() if any(has(spec) for spec in specs)]
@@ -24,9 +21,10 @@ def sentence(flat: Mapping[tuple[Any, ...], Spec]) -> str:
     return f"{text}; {', '.join(features)}." if features else f"{text}."
 
 
-def _kind(table: Mapping[str, type], value: object, words: Mapping[str, str]) -> str:
-    name = next(name for name, cls in table.items() if cls is type(value))
-    return words.get(name, name)
+def _words(table: Mapping[str, type], section: Section) -> str:
+    """What its kind is called in a sentence: what the section says, else the kind's name."""
+    own = section.words if isinstance(section, Mixer) else ""
+    return own or next(name for name, cls in table.items() if cls is type(section))
 
 
 def _joined(words: set[str]) -> str:
@@ -43,7 +41,7 @@ FEATURES: dict[str, Callable[[Spec], bool]] = {
     "parallel block": lambda spec: spec.block[-1].text == _PARALLEL,
     "post-norm": lambda spec: tuple(f"{e.target} = {e.text}" for e in spec.block) == WIRINGS["post_norm"],
     "sandwich norms": lambda spec: tuple(f"{e.target} = {e.text}" for e in spec.block) == WIRINGS["sandwich"],
-    "QK-norm": lambda spec: isinstance(spec.attention, Gqa) and spec.attention.qk_norm is not None,
+    "QK-norm": lambda spec: _given(spec, "qk_norm"),
     "sliding windows": lambda spec: _given(spec, "window"),
     "chunked attention": lambda spec: _given(spec, "chunk"),
     "soft caps": lambda spec: _given(spec, "softcap"),

@@ -1,18 +1,21 @@
 """The tensors that a spec expects in a layer and around it, for a given config: what a checkpoint is compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.language.attention import Gqa, Mla, Norm, QKNorm, Softmax
+from codegen.language.attention import Norm
 from codegen.language.disk import within
+from codegen.language.keys import Section
 from codegen.language.loaded import LoadedSpec
-from codegen.language.mlp import Gated, Moe, Plain
-from codegen.language.spec import Linear, Spec
+from codegen.language.spec import Linear, Sinusoid, Spec
+from codegen.language.values import Expression
 from codegen.new.values import Values
 from codegen.plan.context import Context
 from codegen.plan.equations import called
-from codegen.plan.mixers.projections import flag, fused_of
+from codegen.plan.mixers.kinds import is_mixer, mixer
+from codegen.plan.mixers.projections import OWN, flag, fused_of, part_of
 from codegen.plan.names import disk_name, stored_name
 
 
@@ -98,129 +101,75 @@ def norm_names(name: str, norm: Norm, base: Norm, values: Values) -> Iterator[st
 
 
 class _Layer(Frozen):
-    """The tensors of one flat spec's layer."""
+    """The tensors of one flat spec's layer: what its mixers ask for."""
 
     context: Context
     spec: Spec
     values: Values
 
     def names(self) -> Iterator[str]:
+        """All of them."""
         for name in called(self.spec.block):
-            if name == "attention":
-                yield from self.attention(self.path("attention"))
-            elif name == "mlp":
-                yield from self.mlp(self.path("mlp"))
-            else:
+            section = part_of(self.spec, name)
+            if section is None or isinstance(section, Linear | Norm | Sinusoid):
                 yield from _called(self.spec, name, self.values)
+            elif name in OWN and is_mixer(self.spec, name):
+                yield from mixer(section).tensors(self, section, name, self.path(name))
+            else:
+                yield self.path(name) or "."
 
     def path(self, part: str) -> str:
         stored = disk_name(self.spec, part)
         return f"{stored}." if stored else ""
 
-    def at(self, before: str, role: str, part: str) -> str:
-        """The path of a role, whose part begins with `before`."""
-        return within(before.removesuffix("."), disk_name(self.spec, role, part))
+    def evaluated(self, one: Expression) -> Any:
+        """The value of an expression; None where it cannot be read."""
+        return self.values.evaluated(one)
 
-    def role(self, part: str, role: str, before: str) -> Iterator[str]:
-        """A projection's weight and bias, alone or within a fused tensor."""
-        fused = fused_of(self.spec, part, role)
-        name = f"{before}{fused[0]}" if fused else self.at(before, role, part)
-        yield f"{name}.weight"
-        if self.flag(part, role):
-            yield (self.at(before, f"{role}_bias", part) if self.renamed(role) else f"{name}.bias")
+    def said(self, section: Section, name: str) -> Any:
+        """The value of a key, written or by default. Raises SpecError where the config class has no default for it."""
+        return self.values.evaluated(self.context.value(section, name))
 
-    def renamed(self, role: str) -> bool:
-        return f"{role}_bias" in (self.spec.checkpoint.names or {})
+    def guessed(self, section: Section, name: str) -> Any:
+        """The same, and None where the class has no default."""
+        try:
+            return self.said(section, name)
+        except SpecError:
+            return None
 
     def flag(self, part: str, role: str) -> bool:
+        """Whether the projection of a role has a bias."""
         try:
             return bool(self.values.evaluated(flag(self.context, self.spec, part, role)))
         except SpecError:
             return False
 
-    def attention(self, before: str) -> Iterator[str]:
-        section = self.spec.attention
-        if isinstance(section, Mla):
-            yield from self.latent(section, before)
-        elif isinstance(section, Gqa):
-            for role in ("q", "k", "v", "out"):
-                yield from self.role("attention", role, before)
-            yield from self.gate(section, before)
-            if section.sinks is not None and self.values.evaluated(section.sinks):
-                yield self.at(before, "sinks", "attention")
-            if section.inner_norm is not None:
-                yield from norm_names(before + section.inner_norm, self.spec.norm, self.spec.norm, self.values)
-            yield from self.qk_norm(section.qk_norm, before)
-        else:
-            yield before or "."
+    def name(self, role: str, part: str) -> str:
+        """The path of a role, relative to its part."""
+        return disk_name(self.spec, role, part)
 
-    def gate(self, section: Softmax, before: str) -> Iterator[str]:
-        if section.gate is not None and not fused_of(self.spec, "attention", "out_gate"):
-            yield f"{self.at(before, 'out_gate', 'attention')}.weight"
-        if section.gate is not None and section.gate.has_head_bias:
-            yield self.at(before, "out_gate_bias", "attention")
+    def at(self, before: str, role: str, part: str) -> str:
+        """The path of a role, whose part begins with `before`."""
+        return within(before.removesuffix("."), disk_name(self.spec, role, part))
 
-    def qk_norm(self, norm: QKNorm | None, before: str) -> Iterator[str]:
-        if norm is None or (norm.when is not None and not self.values.evaluated(norm.when)):
-            return
-        inner = ".norms.*" if norm.weights == "modules" else ""
-        for role in ("q_norm", "k_norm"):
-            name = f"{self.at(before, role, 'attention')}{inner}"
-            yield from norm_names(name, norm, self.spec.norm, self.values)
+    def roles(self, part: str, roles: Iterable[str], before: str) -> Iterator[str]:
+        """Weights and biases of projections, alone or within fused tensors."""
+        for role in roles:
+            fused = fused_of(self.spec, part, role)
+            name = f"{before}{fused[0]}" if fused else self.at(before, role, part)
+            yield f"{name}.weight"
+            if self.flag(part, role):
+                renamed = f"{role}_bias" in (self.spec.checkpoint.names or {})
+                yield self.at(before, f"{role}_bias", part) if renamed else f"{name}.bias"
 
-    def latent(self, section: Mla, before: str) -> Iterator[str]:
-        rank = section.q_rank if section.q_rank is not None else self.context.default(Mla, "q_rank")
-        low = self.values.evaluated(rank) is not None
-        for role in ("q_a", "q_b", "kv_a", "kv_b", "out") if low else ("q", "kv_a", "kv_b", "out"):
-            yield f"{self.at(before, role, 'attention')}.weight"
-            if role in ("q_a", "kv_a", "out") and self.flag("attention", role):
-                yield f"{self.at(before, role, 'attention')}.bias"
-        yield from self.gate(section, before)
-        for role in ("q_a_norm", "kv_a_norm") if low else ("kv_a_norm",):
-            yield f"{self.at(before, role, 'attention')}.weight"
+    def norm(self, name: str, own: Norm | None) -> Iterator[str]:
+        """Weight and bias of a norm."""
+        return norm_names(name, own or self.spec.norm, self.spec.norm, self.values)
 
-    def mlp(self, before: str) -> Iterator[str]:
-        section = self.spec.mlp
-        if isinstance(section, Moe):
-            yield from self.experts(section, before)
-        else:
-            for role in ("up", "down") if isinstance(section, Plain) else ("gate", "up", "down"):
-                yield from self.role("mlp", role, before)
-            if isinstance(section, Gated) and self.activation(section) == "xielu":
-                yield f"{self.at(before, 'activation', 'mlp')}."  # it learns parameters
-            inner = section.inner_norm if isinstance(section, Gated) else None
-            if inner is not None:
-                yield from norm_names(before + inner, self.spec.norm, self.spec.norm, self.values)
+    def is_fused(self, part: str, role: str) -> bool:
+        """Whether a role lies in a tensor with others."""
+        return fused_of(self.spec, part, role) is not None
 
-    def activation(self, section: Gated) -> object:
-        try:
-            return self.values.evaluated(self.context.value(section, "activation"))
-        except SpecError:
-            return None
-
-    def experts(self, moe: Moe, before: str) -> Iterator[str]:
-        yield f"{self.at(before, 'router', 'mlp')}.weight"
-        router = moe.router
-        if router is not None and router.bias is not None and self.values.evaluated(router.bias):
-            yield f"{self.at(before, 'router', 'mlp')}.bias"
-        if router is not None and router.correction_bias is not None and self.values.evaluated(router.correction_bias):
-            yield self.at(before, "correction_bias", "mlp")
-        yield from self.routed(moe, before)
-        if moe.shared is not None and (moe.shared.when is None or self.values.evaluated(moe.shared.when)):
-            path = self.at(before, "shared", "mlp")
-            for role in ("up", "down") if moe.shared.kind == "plain" else ("gate", "up", "down"):
-                yield f"{path}.{disk_name(self.spec, role, 'shared')}.weight"
-            if moe.shared.gate == "sigmoid":
-                yield f"{self.at(before, 'shared_gate', 'mlp')}.weight"
-
-    def routed(self, moe: Moe, before: str) -> Iterator[str]:
-        experts = disk_name(self.spec, "experts", "mlp")
-        path = f"{before}{experts}." if experts else before
-        if (self.spec.checkpoint.experts or "per_expert") == "per_expert":
-            plain = moe.experts is not None and moe.experts.kind == "plain"
-            for role in ("up", "down") if plain else ("gate", "up", "down"):
-                yield f"{path}*.{disk_name(self.spec, role, 'experts')}.weight"
-        else:
-            yield path if experts else f"{before}input_linear."
-            if not experts:
-                yield f"{before}output_linear."
+    def storage(self) -> str:
+        """How experts are stored."""
+        return self.spec.checkpoint.experts or "per_expert"

@@ -8,6 +8,7 @@ from codegen.new.values import Values
 
 FLAGS = ("attention_bias", "use_bias", "use_qkv_bias", "qkv_bias", "add_qkv_bias", "enable_bias", "bias", "attn_bias")
 ROLES = ("attention", "q", "k", "v", "out", "q_norm", "k_norm", "sinks", "out_gate")
+PLAIN = "gqa"
 FUSED = "a shape tells neither the order nor the grouping of fused rows; per head: {parts: [...], groups: ...}"
 
 
@@ -15,14 +16,14 @@ def draft_mixer(body: Body, layer: Layer, values: Values) -> None:
     """Write what the tensors of the token mixer say in place of what the nearest spec does."""
     if layer.attention is None:
         return
-    latent = modules.named(layer.mixing, modules.LATENT) is not None
-    if body.section("attention").get("kind", "gqa") != ("mla" if latent else "gqa"):
+    kind = modules.kind_of(layer)
+    if body.section("attention").get("kind", PLAIN) != kind:
         body.drop("attention")
-        if latent:
-            body.put("mla", "attention")
+        if kind != PLAIN:
+            body.put(kind, "attention")
     forget_names(body, ROLES)
     name_role(body, "attention", layer.attention)
-    if latent:
+    if kind != PLAIN:
         return
     for key in ("bias", "inner_norm", "sinks", "gate"):
         body.drop("attention", key)

@@ -100,6 +100,11 @@ def named(found: Mapping[str, Module], names: tuple[str, ...]) -> Module | None:
     return None
 
 
+def kind_of(layer: "Layer") -> str:
+    """The kind of attention that a layer has, by its tensors."""
+    return "mla" if named(layer.mixing, LATENT) is not None else "gqa"
+
+
 def _mixer(found: Mapping[str, Module]) -> str | None:
     for names in (LATENT, QUERY, QKV):
         for path in found:

@@ -2,26 +2,23 @@
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from codegen.errors import SpecError
-from codegen.language.attention import Gqa, Mla, Rope, Softmax
 from codegen.language.spec import Linear, NormPart, Sinusoid, Spec
-from codegen.language.values import Equation, Expression
+from codegen.language.values import Equation
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
-from codegen.plan.layers import Layers
-from codegen.plan.mixers.gqa import gqa, head_dim_code
-from codegen.plan.mixers.mla import mla
-from codegen.plan.mixers.softmax import scale_code
+from codegen.plan.layers import Layers, mixers_of, using
+from codegen.plan.mixers.kinds import kind, mixer
+from codegen.plan.mixers.projections import section_of
 from codegen.plan.names import attribute, memory_name
 from codegen.plan.norms import construction
 from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
 from codegen.plan.parts import part_construction
-from codegen.plan.scope import METHOD, Scope, normal
+from codegen.plan.positions import alibi, rotary
+from codegen.plan.scope import CONFIG, METHOD
 from codegen.plan.types import Assign, BodyPlan, Code
 
-TOP = Scope(names={})
 WIDTH = "config.hidden_size"
 
 
@@ -54,16 +51,32 @@ def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tupl
     local = not layers.choice.isidentifier() and "layer" not in _words(layers.choice)
     return BodyPlan(
         flags=_flags(context, layer_classes),
-        inputs=(*inputs, *_rotary(context, layers.rope_kind), *_alibi(context)),
+        inputs=(*inputs, *rotary(context, layers.rope_kind), *alibi(context)),
         outputs=tuple(outputs),
         layers_name=attribute(spec, "layers"),
         layer_class=layers.choice,
         layer_class_is_local=local,
         layers_why=context.why(lambda s: s.block),
+        features=_features(context, tuple(inputs)),
         embed=embed[:-1],
         embedded=embed[-1].removeprefix("x = ") if embed else None,
         finish=None if finish == "self.norm(x)" else finish,
     )
+
+
+def _features(context: Context, inputs: tuple[Assign, ...]) -> tuple[str, ...]:
+    """What is around the layers, in words."""
+    spec = context.base
+    turns = any(one.rope is not None for one in context.flat.values())
+    learned = any("position" in equation.text for equation in spec.input) and not turns
+    found = {
+        "ALiBi": bool(alibi(context)),
+        "learned positions": learned and not any(isinstance(part, Sinusoid) for part in spec.parts.values()),
+        "scaled embeddings": any(item.code.startswith("ScaledEmbedding(") for item in inputs),
+        "LayerNorm": context.word(spec.norm, "kind") == "layernorm",
+        "RMSNorm": context.word(spec.norm, "kind") == "rmsnorm",
+    }
+    return tuple(words for words, has in found.items() if has)
 
 
 def _words(code: str) -> set[str]:
@@ -95,16 +108,17 @@ def shared_flags(context: Context) -> list[Assign]:
         found.append(Assign("base_model_prefix", repr(prefix)))
     if embedding != "embed_tokens":
         found.append(Assign("_input_embed_layer", repr(embedding)))
-    scored = [s.attention for s in context.flat.values() if isinstance(s.attention, Softmax)]
-    if any(part.softcap is not None or part.sinks is not None for part in scored):
-        found.append(Assign("_supports_sdpa", "False"))
-    if any(isinstance(s.attention, Mla) for s in context.flat.values()):
-        found.append(Assign("_supports_flash_attn", "False"))  # values are narrower than keys
-    if any(isinstance(part, Gqa) and part.v_head_dim is not None for part in scored):
-        found.append(Assign("_supports_flash_attn", "False"))
-    if any(part.alibi is not None for part in scored):
-        found += [Assign("_supports_flash_attn", "False"), Assign("_supports_flex_attn", "False")]
-    return found
+    flags = {one.name: one for one in _of_mixers(context)}
+    return [*found, *flags.values()]
+
+
+def _of_mixers(context: Context) -> Iterator[Assign]:
+    """What the mixers of all layers have to say."""
+    for part in mixers_of(context):
+        calling = using(context, part)
+        for answer in calling.answers(lambda s, part=part: kind(s, part)):
+            group = calling.where(lambda s, part=part: kind(s, part), answer)
+            yield from mixer(section_of(group.base, part)).flags(group, part)
 
 
 def glob_regex(pattern: str) -> str:
@@ -118,11 +132,13 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     token = embedding_name(context)
     context.only(lambda s: s.input, "input", "what embeds the tokens")
     scale, equations = _take_scale(context, spec.input, token)
-    padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), TOP)
+    padding = context.code(lambda s: context.value(s.embedding, "padding_idx"), CONFIG)
     inner = embedding_width(context, token)
-    rows = context.code(lambda s: context.value(s.embedding, "rows"), TOP)
+    rows = context.code(lambda s: context.value(s.embedding, "rows"), CONFIG)
     arguments = f"{rows}, {inner}" + ("" if padding == "None" else f", {padding}")
-    made = f"ScaledEmbedding({arguments}, scale={TOP.tree_code(scale)})" if scale else f"nn.Embedding({arguments})"
+    made = f"nn.Embedding({arguments})"
+    if scale:
+        made = f"ScaledEmbedding({arguments}, scale={CONFIG.tree_code(scale)})"
     inputs = [Assign(memory_name(token), made, spec.embedding.why)]
     tables: dict[str, str] = {}
 
@@ -146,7 +162,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     rewriter = Rewriter(call, number, {"positions": "position_ids"})
     statements = tuple(f"{one.target} = {rewriter.code(one.value)}" for one in equations)
     statements = () if statements == ("x = x",) else statements
-    dropout = context.code(lambda s: context.value(s.dropout, "embedding"), TOP)
+    dropout = context.code(lambda s: context.value(s.dropout, "embedding"), CONFIG)
     if dropout != "0.0":
         inputs.append(Assign("dropout", f"nn.Dropout({dropout})", spec.dropout.why))
         last = statements[-1].removeprefix("x = ") if statements else "x"
@@ -201,7 +217,7 @@ def embedding_width(context: Context, token: str) -> Code:
             if isinstance(node, ast.Call) and [ast.unparse(argument) for argument in node.args] == [f"{token}(ids)"]:
                 part = (spec.parts or {}).get(ast.unparse(node.func))
                 if isinstance(part, Linear) and part.in_ is not None:
-                    return TOP.code(part.in_)
+                    return CONFIG.code(part.in_)
     return WIDTH
 
 
@@ -214,109 +230,9 @@ def named_part(context: Context, name: str, users: Callable[[Spec], list[str]]) 
             return "nn.Identity()"
         own = (spec.parts or {}).get(name)
         if own is None or isinstance(own, NormPart):
-            return construction(context, spec, WIDTH, TOP, own)
-        return part_construction(context, own, TOP)
+            return construction(context, spec, WIDTH, CONFIG, own)
+        return part_construction(context, own, CONFIG)
 
     return Assign(
-        memory_name(name), context.code(build, TOP, lazy=True), section.why if section else context.base.norm.why
+        memory_name(name), context.code(build, CONFIG, lazy=True), section.why if section else context.base.norm.why
     )
-
-
-def rope_kind(context: Context) -> Expression | None:
-    """The key of a layer's rotary table, where layers have tables of their own."""
-    for spec in context.flat.values():
-        parameters = spec.rope.parameters if spec.rope else None
-        if parameters is not None and parameters.mentions("layer") and isinstance(parameters.tree, ast.Subscript):
-            key = parameters.tree.slice
-            return Expression(ast.unparse(key), key, parameters.at)
-    return None
-
-
-def _rotary(context: Context, kind: Expression | None) -> list[Assign]:
-    rotating = context.where(lambda s: s.rope is not None, True) if _any_rope(context) else None
-    if rotating is None:
-        return []
-    rope = rotating.base.rope
-    assert rope is not None
-    if kind is None:
-        made = _one_table(rotating)
-        if not _depends(context):
-            always = context.code(lambda s: s.rope is not None, TOP)
-            made = made if always in ("True", "False") else normal(f"({made}) if ({always}) else None")
-        return [Assign("rotary_emb", made, rope.why)]
-    made = rotating.code(lambda s: _table(rotating, s, "kind"), TOP, lazy=True)
-    kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
-    turning = f" if {_parameters(rotating, rope)}[kind] is not None" if _depends(context) else ""
-    return [
-        Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds})){turning}}})", rope.why)
-    ]
-
-
-def _parameters(context: Context, rope: Rope) -> Code:
-    """What the parameters of a layer's kind are looked up in."""
-    tree = context.value(rope, "parameters").tree
-    return TOP.tree_code(tree.value if isinstance(tree, ast.Subscript) else tree)
-
-
-def _one_table(rotating: Context) -> Code:
-    """The table of a model that has one for all layers."""
-    try:
-        return rotating.code(lambda s: _table(rotating, s, None), TOP, lazy=True)
-    except SpecError:
-        message = "differs between layers in a way for which there is no template yet"
-        raise rotating.unready(
-            message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]"
-        ) from None
-
-
-def _depends(context: Context) -> bool:
-    return context.depends_on_layer(lambda s: s.rope is not None)
-
-
-def _any_rope(context: Context) -> bool:
-    return any(spec.rope is not None for spec in context.flat.values())
-
-
-def _table(context: Context, spec: Spec, kind: str | None) -> Code:
-    rope = spec.rope
-    assert isinstance(rope, Rope)
-    head_dim, width = _widths(context, spec)
-    if rope.theta is not None:
-        parameters = TOP.code(rope.theta)
-    else:
-        tree = context.value(rope, "parameters").tree
-        by_kind = kind and isinstance(tree, ast.Subscript)
-        parameters = f"{_parameters(context, rope)}[{kind}]" if by_kind else TOP.tree_code(tree)
-    limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
-    options = f", width={width}" if width else ""
-    if context.word(rope, "table_dtype") == "float32":
-        options += ", dtype=torch.float32"
-    return f"RotaryTable({parameters}, {head_dim}{limit}{options})"
-
-
-def _widths(context: Context, spec: Spec) -> tuple[Code, Code | None]:
-    """The head's width, and how much of it turns where that is not its rotary factor's share."""
-    rope = spec.rope
-    if isinstance(spec.attention, Mla):
-        turned = context.code(lambda s: context.value(mla(s), "rope"), TOP)
-        return turned, turned
-    return head_dim_code(context, TOP), TOP.code(rope.width) if rope and rope.width is not None else None
-
-
-def _alibi(context: Context) -> list[Assign]:
-    def build(spec: Spec) -> str:
-        if not isinstance(spec.attention, Gqa) or spec.attention.alibi is None:
-            return "None"
-        alibi = spec.attention.alibi
-        options = TOP.code(context.value(gqa(spec), "heads"))
-        scaled = context.value(alibi, "scaled")
-        if scaled.constant is not False:
-            scale = scale_code(spec, head_dim_code(context, TOP), TOP)
-            flag = "" if scaled.constant is True else f" if {TOP.code(scaled)} else 1.0"
-            options += f", scale={scale}{flag}"
-        if context.word(alibi, "dtype") == "bfloat16":
-            options += ", dtype=torch.bfloat16"
-        return f"Alibi({options})"
-
-    code = context.code(build, TOP, lazy=True)
-    return [] if code == "None" else [Assign("alibi", code, context.why(build))]

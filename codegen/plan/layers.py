@@ -1,34 +1,31 @@
 """Plans decoder layers: their parts and the equations between them."""
 
 import ast
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 from codegen.frozen import Frozen
-from codegen.language.attention import Mla
 from codegen.language.keys import Section
-from codegen.language.mlp import Moe
 from codegen.language.spec import FUNCTIONS, NormPart, Spec
 from codegen.language.values import Expression
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
-from codegen.plan.mixers import dense, gqa, mla, moe
+from codegen.plan.mixers.kinds import is_mixer, kind, mixer
+from codegen.plan.mixers.projections import section_of
 from codegen.plan.names import attribute, camel, layer_path
 from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import ATTENTION, Scope
 from codegen.plan.trees import Combination
-from codegen.plan.types import Assign, AttentionPlan, Code, LatentPlan, LayerPlan, MlpPlan
+from codegen.plan.types import Assign, Code, LayerPlan, MixerPlan
 
-MIXED = ("attention", "mlp")
-T = TypeVar("T")
+TAILS = {"attention": "Attention", "mlp": "MLP"}  # of class names; other parts give theirs
+Owners = Mapping[Combination, str]
 
 
 class Layers(Frozen):
-    """Every class of the layers, and the expression that picks a layer's class."""
+    """What layers are made of, their classes, and the expression that picks a layer's class."""
 
-    attentions: tuple[AttentionPlan | LatentPlan, ...]
-    mlps: tuple[MlpPlan, ...]
+    mixers: tuple[MixerPlan, ...]
     layers: tuple[LayerPlan, ...]
     choice: Code
     rope_kind: Expression | None
@@ -38,18 +35,27 @@ def block_calls(spec: Spec) -> list[str]:
     return called(spec.block)
 
 
+def mixers_of(context: Context) -> list[str]:
+    """The mixers that some layer calls, by name."""
+    names = [(spec, name) for spec in context.flat.values() for name in block_calls(spec)]
+    return sorted({name for spec, name in names if is_mixer(spec, name)}, key=_usual_order)
+
+
+def _usual_order(name: str) -> tuple[int, str]:
+    return (tuple(TAILS).index(name) if name in TAILS else len(TAILS)), name
+
+
 def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> Layers:
     """All classes that some layer needs."""
-    attentions = _planned(context, "attention", f"{prefix}Attention", attention_signature, _plan_attention)
-    mlps = _planned(context, "mlp", f"{prefix}MLP", mlp_signature, _plan_mlp)
-    context.finish()
-    owners = {
-        "attention": _owners([(plan.class_name, group) for plan, group in attentions]),
-        "mlp": _owners([(plan.construction, group) for plan, group in mlps]),
+    planned = {
+        name: _planned(context, name, f"{prefix}{TAILS.get(name) or camel(name)}") for name in mixers_of(context)
     }
+    context.finish()
+    owners = {name: _owners([(plan.construction, group) for plan, group in plans]) for name, plans in planned.items()}
+    mixers = tuple(plan for plans in planned.values() for plan, _ in plans)
     groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
     order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
-    experts = any(plan.moe for plan, _ in mlps)
+    experts = any(plan.has_experts for plan in mixers)
     plans: list[LayerPlan] = []
     for name, group in groups:
         doc = _doc(context, group) if plans else "One block"
@@ -59,48 +65,31 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     class_of = _owners([(name, group) for name, group in groups])
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))
-    return Layers(
-        tuple(plan for plan, _ in attentions), tuple(plan for plan, _ in mlps), tuple(plans), choice, rope_kind
-    )
+    return Layers(mixers, tuple(plans), choice, rope_kind)
 
 
-def attention_signature(spec: Spec) -> tuple[object, ...]:
-    """What makes two layers need two attention classes."""
-    return mla.signature(spec) if isinstance(spec.attention, Mla) else gqa.signature(spec)
+def signature(spec: Spec, part: str) -> tuple[object, ...]:
+    """What makes two layers need two classes under a part."""
+    section = section_of(spec, part)
+    return kind(spec, part), type(section), mixer(section).signature(spec, part)
 
 
-def _plan_attention(context: Context, class_name: str) -> AttentionPlan | LatentPlan:
-    plan = mla.plan_latent if isinstance(context.base.attention, Mla) else gqa.plan_attention
-    return plan(context, class_name)
-
-
-def mlp_signature(spec: Spec) -> tuple[object, ...]:
-    """What makes two layers need two MLPs."""
-    return moe.signature(spec) if isinstance(spec.mlp, Moe) else dense.signature(spec)
-
-
-def _plan_mlp(context: Context, class_name: str) -> MlpPlan:
-    return (
-        moe.plan_moe(context, "moe_config")
-        if isinstance(context.base.mlp, Moe)
-        else dense.plan_mlp(context, class_name)
-    )
-
-
-def _planned(
-    context: Context, part: str, class_name: str, signature: Callable[[Spec], object], plan: Callable[[Context, str], T]
-) -> list[tuple[T, Context]]:
+def _planned(context: Context, part: str, class_name: str) -> list[tuple[MixerPlan, Context]]:
     """A plan for each structure that the layers which call the part have; none where a class stands in for it."""
-    if part in context.loaded.overrides or not _uses(context, part):
+    if part in context.loaded.overrides:
         return []
-    using = context.where(lambda s: part in block_calls(s), True)
-    groups = _classes(using, signature, class_name)
-    plans = [(context.attempt(lambda name=name, group=group: plan(group, name), None), group) for name, group in groups]
+    groups = _classes(using(context, part), lambda s: signature(s, part), class_name)
+    plans = [(context.attempt(lambda one=one: _plan(*one, part), None), one[1]) for one in groups]
     return [(made, group) for made, group in plans if made is not None]
 
 
-def _uses(context: Context, part: str) -> bool:
-    return any(part in block_calls(spec) for spec in context.flat.values())
+def _plan(class_name: str, group: Context, part: str) -> MixerPlan:
+    return mixer(section_of(group.base, part)).plan(group, class_name, part)
+
+
+def using(context: Context, part: str) -> Context:
+    """Only the combinations whose layers call a mixer under that name."""
+    return context.where(lambda s: part in block_calls(s) and is_mixer(s, part), True)
 
 
 def _wiring(spec: Spec) -> object:
@@ -108,7 +97,7 @@ def _wiring(spec: Spec) -> object:
     return spec.block, attribute(spec, "attention"), attribute(spec, "mlp")
 
 
-def _owners(groups: list[tuple[str, Context]]) -> dict[Combination, str]:
+def _owners(groups: list[tuple[str, Context]]) -> Owners:
     return {key: name for name, group in groups for key in group.flat}
 
 
@@ -160,26 +149,18 @@ def _doc(context: Context, group: Context) -> str:
 
 
 def _parts(
-    context: Context, owners: dict[str, dict[Combination, str]], rope_kind: Expression | None, order: list[str]
+    context: Context, owners: Mapping[str, Owners], rope_kind: Expression | None, order: list[str]
 ) -> tuple[tuple[Assign, ...], tuple[Code, ...]]:
     spec = context.base
-    keys = {id(one): key for key, one in context.flat.items()}
     names = sorted(block_calls(spec), key=order.index)
     parts: list[Assign] = []
     if rope_kind is not None:
         parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))
-    if "attention" in names:
-        chosen = context.overriding("attention") or context.code(lambda s: owners["attention"][keys[id(s)]], ATTENTION)
-        parts.append(Assign(attribute(spec, "attention"), _construct(chosen, "config, layer_idx, backend")))
-    if "mlp" in names:
-        stand_in = context.overriding("mlp")
-        built = context.code(lambda s: owners["mlp"][keys[id(s)]], ATTENTION, lazy=True) if not stand_in else ""
-        built = built or f"{stand_in}(config, backend)"
-        parts.append(Assign(attribute(spec, "mlp"), built, spec.mlp.why))
-    parts += [_named(context, name) for name in names if name not in MIXED]
+    mixers = [name for name in names if name in owners]
+    parts += [_mixer(context, name, owners[name]) for name in sorted(mixers, key=_usual_order)]
+    parts += [_named(context, name) for name in names if name not in owners]
     numbers: dict[str, Code] = {}
-    padded = not context.overriding("mlp") and any(isinstance(one.mlp, Moe) for one in context.flat.values())
-    rewriter = Rewriter(lambda name, args: _call(spec, name, args, padded), lambda tree: _number(tree, numbers), {})
+    rewriter = Rewriter(lambda name, args: _call(context, name, args), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
     parts += [Assign(name, code) for name, code in numbers.items()]
     dropout = context.code(lambda s: context.value(s.dropout, "residual"), ATTENTION)
@@ -188,15 +169,22 @@ def _parts(
     return (*_containers(parts), *parts), block
 
 
+def _mixer(context: Context, name: str, owners: Owners) -> Assign:
+    """The construction of a mixer, or of the class that stands in for it."""
+    why = section_of(context.base, name).why if name != "attention" else None
+    if stand_in := context.overriding(name):
+        code = f"{stand_in}(config, {'layer_idx, ' if name == 'attention' else ''}backend)"
+    else:
+        keys = {id(one): key for key, one in context.flat.items()}
+        code = context.code(lambda s: owners[keys[id(s)]], ATTENTION, lazy=True)
+    return Assign(attribute(context.base, name), code, why)
+
+
 def _containers(parts: list[Assign]) -> list[Assign]:
     """Modules that only hold others, where a path on disk passes through them."""
     names = [part.name for part in parts]
     above = [name[:at] for name in names for at, sign in enumerate(name) if sign == "."]
     return [Assign(path, "nn.Module()") for path in dict.fromkeys(above) if path not in names]
-
-
-def _construct(chosen: Code, arguments: Code) -> Code:
-    return f"{chosen}({arguments})" if chosen.isidentifier() else f"({chosen})({arguments})"
 
 
 def _named(context: Context, name: str) -> Assign:
@@ -215,14 +203,24 @@ def _named(context: Context, name: str) -> Assign:
     return Assign(layer_path(name), context.code(build, ATTENTION, lazy=True), why)
 
 
-def _call(spec: Spec, name: str, arguments: list[ast.expr], padded: bool) -> ast.expr | None:
-    """A call of the language as a call of a module; experts are told which tokens are padding."""
+def _call(context: Context, name: str, arguments: list[ast.expr]) -> ast.expr | None:
+    """A call of the language as a call of a module."""
     shown = ", ".join(ast.unparse(argument) for argument in arguments)
-    if name == "attention":
-        return _dropped(spec, f"self.{attribute(spec, 'attention')}({shown}, **context)[0]")
-    if name == "mlp":
-        return _dropped(spec, f"self.{attribute(spec, 'mlp')}({shown}{', padding_mask' if padded else ''})")
-    return None if name in FUNCTIONS else parse(f"self.{layer_path(name)}({shown})")
+    if name in FUNCTIONS:
+        return None
+    if not is_mixer(context.base, name):
+        return parse(f"self.{layer_path(name)}({shown})")
+    path = f"self.{attribute(context.base, name)}"
+    made = _call_of_mixer(context, name, path, shown)
+    return _dropped(context.base, made) if name in TAILS else parse(made)
+
+
+def _call_of_mixer(context: Context, name: str, path: Code, arguments: Code) -> Code:
+    """How mixers of that name are called: where the layers' kinds differ, as the one that is told most."""
+    if context.overriding(name) and name == "mlp":
+        return f"{path}({arguments})"
+    calls = [mixer(section_of(spec, name)).call(path, arguments) for spec in context.flat.values()]
+    return max(calls, key=len)
 
 
 def _dropped(spec: Spec, code: Code) -> ast.expr:

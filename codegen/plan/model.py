@@ -3,13 +3,14 @@
 from codegen.configs import ConfigClass
 from codegen.language.loaded import LoadedSpec
 from codegen.language.reserved import class_prefix
-from codegen.plan.body import plan_body, rope_kind
+from codegen.plan.body import plan_body
 from codegen.plan.context import Context
 from codegen.plan.head import plan_head
 from codegen.plan.layers import Layers, plan_layers
+from codegen.plan.positions import rope_kind
 from codegen.plan.rules import DEFAULT, plan_rules
 from codegen.plan.scope import normal
-from codegen.plan.types import AttentionPlan, ConfigPlan, LatentPlan, ModelPlan
+from codegen.plan.types import ConfigPlan, ModelPlan
 
 
 def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
@@ -22,7 +23,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
     _wait(context)
     prefix = class_prefix(loaded.architectures[0])
     kind = rope_kind(context)
-    layers = context.attempt(lambda: plan_layers(context, prefix, kind), Layers((), (), (), "None", kind))
+    layers = context.attempt(lambda: plan_layers(context, prefix, kind), Layers((), (), "None", kind))
     rules = tuple(normal(rule) for rule in context.attempt(lambda: plan_rules(context), ()))
     classes = tuple(plan.class_name for plan in layers.layers)
     body = context.attempt(lambda: plan_body(context, prefix, layers, classes), None)
@@ -36,10 +37,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         title=prefix,
         summary=loaded.summary,
         config=_config(loaded, config),
-        attentions=tuple(plan for plan in layers.attentions if isinstance(plan, AttentionPlan)),
-        latents=tuple(plan for plan in layers.attentions if isinstance(plan, LatentPlan)),
-        mlps=tuple(plan for plan in layers.mlps if plan.class_name),
-        moes=tuple(plan.moe for plan in layers.mlps if plan.moe),
+        mixers=layers.mixers,
         layers=layers.layers,
         body=body,
         head=head,

@@ -43,7 +43,7 @@ def layer_path(disk: str) -> str:
 def attribute(spec: Spec, role: str, part: str = "") -> str:
     """The attribute that holds a role. A role without a module on disk (`""`) has Llama's name in memory."""
     name = name_in_memory(spec, role, part) or ROLE_NAMES[role]
-    return layer_path(name) if role in ("attention", "mlp") else memory_name(name)
+    return layer_path(name) if role in ("attention", "mlp", *spec.parts) else memory_name(name)
 
 
 def camel(text: str) -> str:

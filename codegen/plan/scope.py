@@ -35,6 +35,7 @@ class Scope(Frozen):
 
 
 ATTENTION = Scope()
+CONFIG = Scope(names={})  # code that exists once for the whole model, or for all layers
 METHOD = Scope(config="self.config", names={})
 
 

@@ -4,9 +4,15 @@ Named tuples, because a changed spec must not wait: Python makes them in a fifth
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Code = str  # Python source of one expression or statement, from `ast.unparse`
+
+
+def unless_true(code: Code) -> Code | None:
+    """The `bias` argument of an `nn.Linear`, which has one unless told otherwise."""
+    return None if code == "True" else code
 
 
 class Assign(NamedTuple):
@@ -17,124 +23,28 @@ class Assign(NamedTuple):
     why: str | None = None
 
 
-class QKNormPlan(NamedTuple):
-    """Norms of queries and keys: their attributes, how they are built, and where they act."""
+class ClassPlan(NamedTuple):
+    """A class, or a function, that a template makes: what its holes take."""
 
-    q_name: str
-    k_name: str
-    q_code: Code
-    k_code: Code
-    place: str  # projection | before_rope | after_rope
-    rows: bool  # one row of the weight per head: heads must be the last dimension but one
-
-
-class RotationPlan(NamedTuple):
-    """How q and k are rotated; `some_layers` asks `self.rotary` first."""
-
-    some_layers: bool
-    rotate: Code | None
-    dtype: Code | None
-    sign: Code | None
-
-
-class GatePlan(NamedTuple):
-    """A gate on the heads' output: a projection of its own, or rows beside those of the queries."""
-
-    in_q: bool
+    template: str  # a module under `codegen/templates`
+    definition: str  # what it is called there
     name: str
-    width: Code
-    heads: Code
-    bias: Code
-    head_bias: str | None  # the parameter that is one number a head
-    activation: Code | None  # None: sigmoid
-
-
-class AttentionPlan(NamedTuple):
-    """One attention class."""
-
-    class_name: str
-    doc: str
-    head_dim: Code
-    head_dim_value: Code | None  # the expression behind a local `head_dim`
-    attributes: tuple[Assign, ...]
-    heads: Code
-    kv_heads: Code
-    bias: Code | None
-    biases: Code | None
-    names: Code | None
-    fused: Code | None
-    layout: Code | None
-    packed: Code | None
-    sinks: Code | None  # when a layer has them: True, or a condition
-    qk_norm: QKNormPlan | None
-    rotation: RotationPlan | None
-    clip: bool
-    multiply: tuple[Code, ...]
-    inner_norm: Assign | None
-    out_name: str
-    out_bias: Code
-    v_head_dim: Code | None  # None: as wide as q and k
-    gate: GatePlan | None
-
-
-class LatentPlan(NamedTuple):
-    """One class of multi-head latent attention; `names`, `biases`, `norms` are by role."""
-
-    class_name: str
-    doc: str
-    heads: Code
-    nope: Code
-    rope: Code
-    v: Code
-    q_rank: Code
-    kv_rank: Code
-    attributes: tuple[Assign, ...]
-    names: Mapping[str, str]
-    biases: Mapping[str, Code]
-    norms: Mapping[str, Code]
-    rotation: RotationPlan | None
-    multiply: tuple[Code, ...]
-    gate: GatePlan | None
-
-
-class MoePlan(NamedTuple):
-    """The function in `layers.py` that makes a layer's MoEConfig."""
-
-    function: str
-    arguments: Code
-    fields: tuple[tuple[str, Code], ...]
+    docs: Mapping[str, str] = MappingProxyType({})
+    when: Mapping[str, bool] = MappingProxyType({})
+    codes: Mapping[str, Code | None] = MappingProxyType({})  # None: an argument that is left out
+    attributes: tuple[Assign, ...] = ()
+    statements: Mapping[str, tuple[Code, ...]] = MappingProxyType({})
+    roles: Mapping[str, str] = MappingProxyType({})
     why: str | None = None
 
 
-class MlpPlan(NamedTuple):
-    """One MLP: a construction from the library, or a class of its own; or experts."""
+class MixerPlan(NamedTuple):
+    """What a layer has under the name of one of its mixers."""
 
     construction: Code  # how the layer builds it
-    moe: MoePlan | None = None
-    class_name: str | None = None  # None: the library's class does
-    kind: str = "gated"
-    doc: str = ""
-    width: Code = ""
-    width_value: Code | None = None  # the expression behind a local `width`
-    activation: Code = ""
-    bias: Code | None = None
-    biases: Code | None = None
-    names: Code | None = None
-    fused: Code | None = None
-    groups: Code | None = None
-    order: Code | None = None
-    packed: Code | None = None
-    attributes: tuple[Assign, ...] = ()
-    multiply: tuple[Code, ...] = ()
-    hidden: Code = ""  # what the down projection reads
-    down: Code = ""
-    inner_norm: str | None = None
-    beside_experts: bool = False  # other layers have experts in its place, which take the padding mask as well
-    up_name: str = ""
-    down_name: str = ""
-    activation_name: str = ""
-    up_bias: Code = "False"
-    down_bias: Code = "False"
+    made: ClassPlan | None  # the class or function that this needs; None: the library's does
+    features: tuple[str, ...] = ()
+    has_experts: bool = False
 
 
 class LayerPlan(NamedTuple):
@@ -161,6 +71,7 @@ class BodyPlan(NamedTuple):
     embed: tuple[Code, ...]
     embedded: Code | None  # what `embed` returns; None: the model has no `embed`
     finish: Code | None
+    features: tuple[str, ...]
     layers_why: str | None = None
 
 
@@ -197,10 +108,7 @@ class ModelPlan(NamedTuple):
     title: str
     summary: str
     config: ConfigPlan
-    attentions: tuple[AttentionPlan, ...]
-    latents: tuple[LatentPlan, ...]
-    mlps: tuple[MlpPlan, ...]
-    moes: tuple[MoePlan, ...]
+    mixers: tuple[MixerPlan, ...]
     layers: tuple[LayerPlan, ...]
     body: BodyPlan
     head: HeadPlan

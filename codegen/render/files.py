@@ -7,7 +7,6 @@ from codegen.plan.types import ModelPlan, SpecPlan
 from codegen.render.adapter import render_adapter
 from codegen.render.docs import index_row, render_page
 from codegen.render.example import render_example
-from codegen.render.mixers import has_layers, render_layers
 from codegen.render.model import render_model
 from codegen.render.package import render_config, render_init
 from codegen.render.test import render_test
@@ -35,8 +34,6 @@ def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str
         "model.py": render_model(plan, format_all),
         "state_dict_adapter.py": render_adapter(plan, format_all),
     }
-    if has_layers(plan):
-        files["layers.py"] = render_layers(plan, format_all)
     if plan.config.fields is not None:
         files["config.py"] = render_config(plan, format_all)
     return files

@@ -1,4 +1,4 @@
-"""Template of multi-head latent attention in `layers.py` (DeepSeek-V2, arXiv 2405.04434)."""
+"""Template of multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class TemplateLatentAttention(Attention):
             self.role_out_gate_bias = nn.Parameter(torch.zeros(hole.gate_heads))
         self.role_out = nn.Linear(heads * self.v, config.hidden_size, bias=hole.out_bias)
 
-    def forward(self, x, rope, mask, past_key_values=None, **kwargs):
+    def forward(self, contract):
         q = self.role_q(x) if self.q_rank is None else self.role_q_b(self.role_q_a_norm(self.role_q_a(x)))
         q, q_turned = split_heads(q, self.nope + self.rope).split((self.nope, self.rope), dim=-1)
         latent, k_turned = self.role_kv_a(x).split((self.kv_rank, self.rope), dim=-1)

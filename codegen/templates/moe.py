@@ -1,4 +1,4 @@
-"""Template of the experts' config in `layers.py`."""
+"""Template of the experts' config."""
 
 from codegen.templates.holes import hole
 from nemo_automodel.components.moe.config import MoEConfig

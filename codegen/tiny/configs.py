@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Problem, SpecError
-from codegen.language.attention import Gqa
 from codegen.language.loaded import LoadedSpec, Split, config_class
 from codegen.language.values import expression
 from codegen.tiny.evaluate import UNREADABLE, evaluate
@@ -22,7 +21,7 @@ from codegen.tiny.inner import inner_absent, inner_dropouts, inner_numbers
 from codegen.tiny.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions, with_newer
 from codegen.tiny.neighbours import neighbours
 from codegen.tiny.rope import OTHER_THETA, rope_variants, rope_width, small_rope
-from codegen.tiny.sizes import expert_sizes, latent_sizes, same_heads
+from codegen.tiny.sizes import mixer_sizes, same_heads
 from codegen.tiny.values import readable, unreadable
 
 Config = dict[str, Any]
@@ -106,7 +105,7 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
     sizes = {config.field_name(name): value for name, value in SIZES.items() if _carries(spec, config, name)}
     base = sizes | _whole_blocks(spec, config) | dict.fromkeys(_dropouts(config), 0.0)
     base |= small_rope(config) | rope_width(spec, config)
-    base |= expert_sizes(spec, config) | latent_sizes(spec, config) | same_heads(spec, config, base)
+    base |= mixer_sizes(spec, config) | same_heads(spec, config, base)
     base |= {name: config.fields[name] for name in _flags(config, found)}
     for name in {mention.field for mention in found}:
         if f"use_{name}" in config.fields:
@@ -142,9 +141,9 @@ def _whole_blocks(spec: LoadedSpec, config: ConfigClass) -> Config:
 
 def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
     """Whether published config.json files may carry a head_dim that this spec does not read."""
-    attentions = [flat.attention for flat in spec.flat.values()]
-    written = [one.head_dim for one in attentions if isinstance(one, Gqa) and one.head_dim is not None]
-    return "head_dim" in config.published and any("head_dim" not in fields_of(value.tree) for value in written)
+    written = [getattr(flat.attention, "head_dim", None) for flat in spec.flat.values()]
+    known = "head_dim" in config.published
+    return known and any("head_dim" not in fields_of(value.tree) for value in written if value is not None)
 
 
 def _numbers(config: ConfigClass, found: list[Mention], base: Config) -> Config:

@@ -4,10 +4,9 @@ from itertools import cycle
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.language.attention import Mla
 from codegen.language.loaded import LoadedSpec
 from codegen.tiny.mentions import fields_of
-from codegen.tiny.sizes import LATENT, has_experts
+from codegen.tiny.sizes import has_experts, turned_width
 
 Config = dict[str, Any]
 
@@ -77,8 +76,9 @@ def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[s
             continue
         scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
         if kind == "longrope":
-            scaled |= _factors(_width(spec, base, rope) // 2)
-            scaled |= {"factor": FACTOR} if _is_latent(spec) else {}  # its scale asks every scaled table for one
+            turned = turned_width(spec)
+            scaled |= _factors((turned or _share(base, rope)) // 2)
+            scaled |= {"factor": FACTOR} if turned else {}  # latent attention's scale asks every scaled table for one
         variants[f"rope_{kind}"] = {"rope_parameters": scaled}
         if kind == "dynamic":
             variants[f"rope_{kind}"][config.field_name("max_position_embeddings")] = TRAINED
@@ -98,13 +98,8 @@ def _reads_table(spec: LoadedSpec) -> bool:
     return False
 
 
-def _is_latent(spec: LoadedSpec) -> bool:
-    return any(isinstance(flat.attention, Mla) for flat in spec.flat.values())
-
-
-def _width(spec: LoadedSpec, base: Config, rope: Config) -> int:
-    if _is_latent(spec):
-        return LATENT["rope"]
+def _share(base: Config, rope: Config) -> int:
+    """How much of a head turns."""
     head_dim = base.get("head_dim") or base["hidden_size"] // base["num_attention_heads"]
     return int(head_dim * rope.get("partial_rotary_factor", 1.0))
 

@@ -1,67 +1,63 @@
-"""Sizes of tiny mixtures of experts and of latent attention: all different, and such that every limit bites.
+"""Sizes that mixers have on tiny configs, in the fields that hold them."""
 
-Grouped products want rows of whole 16 bytes, so that the widths of experts are multiples of 8.
-"""
-
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.language.attention import Mla
 from codegen.language.keys import Section, keys
 from codegen.language.loaded import LoadedSpec
-from codegen.language.mlp import Experts, Moe, Router
 from codegen.language.values import Expression, expression
-from codegen.plan.mixers.moe import AUX_LOSS
+from codegen.plan.mixers.asked import TinySizes
+from codegen.plan.mixers.kinds import is_mixer, kind, mixer, sections
 from codegen.tiny.mentions import fields_of, inner_of
 
 Config = dict[str, Any]
 
-EXPERTS: Config = {"count": 8, "top_k": 3, "width": 40}
-GROUPS: Config = {"count": 4, "keep": 2}
-SHARED: Config = {"width": 56}
-LATENT: Config = {"q_rank": 22, "kv_rank": 18, "nope": 12, "rope": 4, "v": 14}
 CHOSEN_BY_LAYER = [3, 1, 2, 3]
 SMALL, FEW, MORE = 16, 2, 3  # a width's factor with a small default counts experts
 
 
 def has_experts(spec: LoadedSpec) -> bool:
     """Whether some layer of some variant is a mixture of experts."""
-    return any(isinstance(flat.mlp, Moe) for flat in spec.flat.values())
+    return any(kind(flat, "mlp") == "moe" for flat in spec.flat.values() if is_mixer(flat, "mlp"))
 
 
-def expert_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
-    """Numbers and widths of experts, by the fields that hold them; {} for a spec without any."""
+def mixer_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
+    """What mixers want in the fields that hold their sizes."""
     sizes: Config = {}
-    for moe in (flat.mlp for flat in spec.flat.values() if isinstance(flat.mlp, Moe)):
-        router = moe.router or Router()
-        sections = ((moe.experts or Experts(), EXPERTS), (router.groups, GROUPS), (moe.shared, SHARED))
-        for section, values in sections:
+    for found in _sizes(spec):
+        for section, values in found.of:
             _fill(sizes, section, values, config)
-    return sizes | {field: 0.37 for field in AUX_LOSS if sizes and field in config.fields}
-
-
-def latent_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
-    """Ranks and widths of latent attention, which has no key and value heads of its own; {} for other specs."""
-    sizes: Config = {}
-    for latent in (flat.attention for flat in spec.flat.values() if isinstance(flat.attention, Mla)):
-        _fill(sizes, latent, LATENT, config)
+        if sizes:
+            sizes |= {field: value for field, value in found.fields.items() if field in config.fields}
     return sizes
 
 
+def turned_width(spec: LoadedSpec) -> int | None:
+    """How wide what turns is, where that is no share of a head."""
+    return next((found.turned for found in _sizes(spec) if found.turned is not None), None)
+
+
 def same_heads(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
-    """Fields that latent attention does not read, but its references do: as many key heads as query heads, of the part
-    that turns, all of it (only scaled tables of transformers know a share)."""
-    if not latent_sizes(spec, config):
+    """Fields that such a mixer does not read, but its references do: as many key heads as query heads, of the part that
+    turns, all of it (only scaled tables of transformers know a share)."""
+    turned = turned_width(spec)
+    if turned is None:
         return {}
     heads = base[config.field_name("num_attention_heads")]
-    values = {config.field_name("num_key_value_heads"): heads, config.field_name("head_dim"): LATENT["rope"]}
+    values = {config.field_name("num_key_value_heads"): heads, config.field_name("head_dim"): turned}
     rope = base.get("rope_parameters", {})
     if "partial_rotary_factor" in rope:
         values["rope_parameters"] = {**rope, "partial_rotary_factor": 1.0}
     return {name: value for name, value in values.items() if name in config.fields and name not in config.derived}
 
 
-def _fill(sizes: Config, section: Section | None, values: Config, config: ConfigClass) -> None:
+def _sizes(spec: LoadedSpec) -> Iterator[TinySizes]:
+    for flat in spec.flat.values():
+        yield from (mixer(section).sizes(section) for _, section in sections(flat))
+
+
+def _fill(sizes: Config, section: Section | None, values: Mapping[str, Any], config: ConfigClass) -> None:
     """A size for every field that one of these keys of a section reads, unless it has one."""
     for name, value in values.items() if section is not None else ():
         found = _expression(section, name, config)

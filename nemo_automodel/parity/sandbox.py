@@ -7,7 +7,7 @@ from types import ModuleType
 
 from nemo_automodel.parity.project import MODELS
 
-ORDER = ("config.py", "state_dict_adapter.py", "layers.py", "model.py")  # what is imported comes first
+ORDER = ("config.py", "state_dict_adapter.py", "model.py")  # what is imported comes first
 
 
 @contextmanager

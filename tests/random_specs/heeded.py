@@ -32,13 +32,13 @@ def unheeded(spec: dict[str, Any]) -> list[str]:
 
 
 def _model(spec: dict[str, Any]) -> Any:
-    """The plan of the code, without what docstrings say of it; None where the spec is refused."""
+    """The plan of the code, without what docstrings and the docs say of it; None where the spec is refused."""
     try:
         model = planned(spec).model
     except SpecError:
         return None
-    attentions = tuple(plan._replace(doc="") for plan in model.attentions)
-    return model._replace(summary="", attentions=attentions)
+    mixers = tuple(plan._replace(features=(), made=plan.made and plan.made._replace(docs={})) for plan in model.mixers)
+    return model._replace(summary="", mixers=mixers, body=model.body._replace(features=()))
 
 
 def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

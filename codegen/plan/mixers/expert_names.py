@@ -24,22 +24,6 @@ def has_plain_experts(spec: Spec) -> bool:
     return experts(spec).kind == "plain"
 
 
-def roles(spec: Spec) -> tuple[str, ...]:
-    """The parts of a mixture that this one has."""
-    mixture = moe(spec)
-    router, shared = mixture.router, mixture.shared
-    found = {
-        "router": True,
-        "experts": True,
-        "correction_bias": router is not None and router.correction_bias is not None,
-        "shared": shared is not None,
-        "shared_gate": shared is not None and shared.gate == "sigmoid",
-        "latent_in": mixture.latent is not None,
-        "latent_out": mixture.latent is not None,
-    }
-    return tuple(role for role, has in found.items() if has)
-
-
 def path_in_memory(spec: Spec, role: str) -> str:
     """The path of a part, relative to the mixture. Experts always have a module of their own."""
     return name_in_memory(spec, role, "mlp") or ROLE_NAMES[role]
@@ -52,7 +36,7 @@ def shared_names(spec: Spec) -> tuple[str, ...]:
 
 def options(spec: Spec) -> list[Code]:
     """Arguments of the library's class: what differs from its defaults."""
-    paths = {role: path_in_memory(spec, role) for role in roles(spec)}
+    paths = {role: path_in_memory(spec, role) for role in moe(spec).roles()}
     found = [f"{role}={path!r}" for role, path in paths.items() if path != ROLE_NAMES[role]]
     if "correction_bias" in paths and is_unsqueezed(spec, "mlp", "correction_bias"):
         found.append("correction_rows=1")

@@ -3,13 +3,13 @@
 from codegen.language.disk import BESIDE
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
-from codegen.plan.mixers import expert_names, moe
+from codegen.plan.mixers import expert_names
+from codegen.plan.mixers.expert_names import experts as experts_of
+from codegen.plan.mixers.expert_names import moe
 from codegen.plan.mixers.projections import fused_of
 from codegen.plan.names import attribute, disk_name
-from codegen.plan.scope import Scope
+from codegen.plan.scope import CONFIG
 from codegen.plan.types import Code
-
-CONFIG = Scope(names={})
 
 
 def renames(spec: Spec) -> list[tuple[str, str]]:
@@ -17,10 +17,10 @@ def renames(spec: Spec) -> list[tuple[str, str]]:
     path = attribute(spec, "mlp")
     found = [
         (f"{path}.{disk_name(spec, role, 'mlp')}", f"{path}.{expert_names.path_in_memory(spec, role)}")
-        for role in expert_names.roles(spec)
+        for role in moe(spec).roles()
         if (role != "experts" or _has_a_path(spec)) and not disk_name(spec, role, "mlp").startswith(BESIDE)
     ]
-    if moe.moe(spec).shared is not None:
+    if moe(spec).shared is not None:
         shared = f"{path}.{expert_names.path_in_memory(spec, 'shared')}"
         stored = [disk_name(spec, role, "shared") for role in expert_names.PROJECTIONS]
         pairs = zip(stored, expert_names.shared_names(spec), strict=True)
@@ -64,7 +64,7 @@ def _names(spec: Spec) -> tuple[str, ...]:
 
 
 def _biased(context: Context) -> bool:
-    return context.code(lambda s: (moe.experts(s).bias or {}).get("*", "False"), CONFIG) != "False"
+    return context.code(lambda s: (experts_of(s).bias or {}).get("*", "False"), CONFIG) != "False"
 
 
 def _stored(context: Context, roles: tuple[str, ...], memory: str) -> list[Code]:
@@ -92,7 +92,7 @@ def _conversions(context: Context, roles: tuple[str, ...]) -> list[Code]:
     if True in lying:
         options.append("transposed=True")
     if spec.checkpoint.experts == "flat":
-        options.append(f"flat={context.code(lambda s: context.value(moe.experts(s), 'count'), CONFIG)}")
+        options.append(f"flat={context.code(lambda s: context.value(experts_of(s), 'count'), CONFIG)}")
     if fused and fused[1].parts != roles:
         options.append(f"order={fused[1].parts!r}")
     return options
@@ -100,5 +100,5 @@ def _conversions(context: Context, roles: tuple[str, ...]) -> list[Code]:
 
 def shared_is_fused(spec: Spec) -> bool:
     """Whether gate and up of the shared experts lie in one stored tensor."""
-    shared = moe.moe(spec).shared
+    shared = moe(spec).shared
     return shared is not None and fused_of(spec, "mlp", "up", within=disk_name(spec, "shared", "mlp")) is not None

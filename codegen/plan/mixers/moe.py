@@ -1,35 +1,49 @@
 """Plans mixtures of experts: the fields of the library's `MoEConfig` that differ from its defaults."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
 from codegen.frozen import Frozen
 from codegen.language import disk
 from codegen.language.keys import Section
-from codegen.language.mlp import Glu, Groups, Moe, Renormalize, Router, Shared
+from codegen.language.mlp import Experts, Glu, Groups, Moe, Renormalize, Router, Shared
 from codegen.language.spec import Spec
 from codegen.language.values import Expression
 from codegen.plan.context import Context
-from codegen.plan.mixers import expert_names
+from codegen.plan.mixers import expert_names, expert_rules, expert_tensors
+from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.expert_names import experts, moe
 from codegen.plan.mixers.projections import plain_flag
 from codegen.plan.names import disk_name
 from codegen.plan.scope import ATTENTION
-from codegen.plan.types import Code, MlpPlan, MoePlan
+from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
 
 AUX_LOSS = ("router_aux_loss_coef", "ffn_config.moe_loss_weight")  # fields of the load-balancing loss's weight
+# No two sizes are equal or multiples by accident, and every limit bites.
+TINY = {"count": 8, "top_k": 3, "width": 40}
+TINY_GROUPS, TINY_SHARED = {"count": 4, "keep": 2}, {"width": 56}
+FUNCTION = "moe_config"
+WORDS = {
+    "n_expert_groups": "limited groups of experts",
+    "correction_bias": "correction bias",
+    "shared_expert_inter_dim": "shared experts",
+}
 Answer = Expression | str | None  # an expression of the spec, code, or "not written"
 
 
 def router(spec: Spec) -> Router:
-    return moe(spec).router or Router()
+    return _router(moe(spec))
 
 
-def signature(spec: Spec) -> tuple[object, ...]:
-    """What makes two layers need two functions; numbers do not."""
-    return (Moe,)
+def _router(section: Moe) -> Router:
+    return section.router or Router()
+
+
+def signature(spec: Spec, part: str) -> tuple[object, ...]:
+    """What makes two layers need two functions: numbers do not."""
+    return ()
 
 
 class Field(Frozen):
@@ -40,18 +54,32 @@ class Field(Frozen):
     answer: Callable[[Context, Spec], Answer]
 
 
-def plan_moe(context: Context, function: str) -> MlpPlan:
+def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """Experts, and the function that makes a layer's MoEConfig from the model's config."""
-    fields: list[tuple[str, Code]] = []
+    fields: dict[str, Code] = {}
     for one in FIELDS:
         code = context.code(lambda s, one=one: _or_default(one, context, s), ATTENTION)
         if code != one.default:
-            fields.append((one.name, code))
-    per_layer = any("layer_idx" in _names(code) for _, code in fields)
+            fields[one.name] = code
+    per_layer = any("layer_idx" in _names(code) for code in fields.values())
     arguments = "config, layer_idx" if per_layer else "config"
-    plan = MoePlan(function, arguments, tuple(fields), context.base.mlp.why)
+    made = ClassPlan(
+        template="moe",
+        definition="template_layer_moe_config" if per_layer else "template_moe_config",
+        name=FUNCTION,
+        codes={"moe_config": f"MoEConfig({', '.join(f'{name}={code}' for name, code in fields.items())})"},
+        why=context.base.mlp.why,
+    )
     options = context.only(lambda s: tuple(expert_names.options(s)), "checkpoint.names", "a mixture's part")
-    return MlpPlan(f"MoE({', '.join([f'{function}({arguments})', 'backend', *options])})", plan)
+    construction = f"MoE({', '.join([f'{FUNCTION}({arguments})', 'backend', *options])})"
+    return MixerPlan(construction, made, _features(fields), has_experts=True)
+
+
+def _features(fields: Mapping[str, Code]) -> tuple[str, ...]:
+    """How tokens are routed, in words."""
+    score = fields.get("score_func", "'softmax'")
+    found = ["mixture of experts", f"{score[1:-1]} routing" if score[:1] in "'\"" else "routing by config"]
+    return (*found, *(words for name, words in WORDS.items() if name in fields))
 
 
 def _or_default(one: Field, context: Context, spec: Spec) -> Expression | Code:
@@ -231,3 +259,61 @@ def _stays_float32(spec: Spec, name: str) -> bool:
 
 def _aux_loss(context: Context) -> Answer:
     return next((f"config.{path}" for path in AUX_LOSS if context.config.has(path)), None)
+
+
+def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
+    """Paths within the layer, on disk and in memory."""
+    return expert_rules.renames(spec)
+
+
+def rules(context: Context, part: str) -> list[Code]:
+    """Rules of the weights that lie otherwise on disk."""
+    return expert_rules.plan_expert_rules(context)
+
+
+def flags(context: Context, part: str) -> Iterator[Assign]:
+    """Nothing that the model's classes have to say."""
+    return iter(())
+
+
+def call(path: Code, arguments: Code) -> Code:
+    """How a layer calls it: experts are told which tokens are padding."""
+    return f"{path}({arguments}, padding_mask)"
+
+
+def turning(context: Context, spec: Spec, part: str) -> tuple[Code, Code | None] | None:
+    """Nothing turns."""
+    return None
+
+
+def alibi(context: Context, spec: Spec, part: str) -> Code | None:
+    """It has no scores."""
+    return None
+
+
+def sizes(section: Section) -> TinySizes:
+    """Numbers and widths of experts; grouped products want rows of whole 16 bytes, so widths are multiples of 8."""
+    assert isinstance(section, Moe)
+    of = ((section.experts or Experts(), TINY), (_router(section).groups, TINY_GROUPS), (section.shared, TINY_SHARED))
+    return TinySizes(of, dict.fromkeys(AUX_LOSS, 0.37))
+
+
+def misfits(numbers: Numbers, spec: Spec, part: str) -> Misfits:
+    """More experts chosen than there are, groups that do not divide them, and blocks that do not divide gate and up."""
+    own, groups = experts(spec), router(spec).groups
+    count, top_k = numbers.number(own, "count"), numbers.number(own, "top_k")
+    if count and top_k and top_k > count:
+        yield "mlp.experts.top_k", f"{top_k} are more than the {count} experts of a tests' config"
+    number = None if groups is None else numbers.value(groups.count)
+    keep = None if groups is None else numbers.value(groups.keep)
+    if count and number and count % number:
+        yield "mlp.router.groups.count", f"{number} do not divide the {count} experts of a tests' config"
+    if number and number > 1 and keep and keep > number:
+        yield "mlp.router.groups.keep", f"{keep} are more than the {number} groups of a tests' config"
+    yield from numbers.blocks(spec, {"gate", "up"}, numbers.number(own, "width"), dotted=True)
+
+
+def tensors(tensors: Tensors, section: Section, part: str, before: str) -> Iterator[str]:
+    """Names of its tensors in a checkpoint, behind `before`."""
+    assert isinstance(section, Moe)
+    return expert_tensors.tensors(tensors, section, part, before)

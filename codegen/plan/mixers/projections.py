@@ -1,19 +1,34 @@
 """Projections that are stored apart or fused, with or without biases: shared by attention and MLPs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from codegen.language.disk import BESIDE
 from codegen.language.keys import Section, key_of
 from codegen.language.spec import Fused, Spec
 from codegen.language.values import Expression
 from codegen.plan.context import FALSE, Context
-from codegen.plan.names import GROUPS, disk_name
+from codegen.plan.names import GROUPS, attribute, disk_name, memory_name
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 
+OWN = ("attention", "mlp")  # parts that are sections of their own
+
+
+def part_of(spec: Spec, part: str) -> Section | None:
+    """The section behind a part: `attention`, `mlp`, or one of `parts`; None for a norm that only its name declares."""
+    return getattr(spec, part) if part in OWN else spec.parts.get(part)
+
 
 def section_of(spec: Spec, part: str) -> Section:
-    """The section behind a part: `attention`, `mlp`, or one of `parts`."""
-    return getattr(spec, part) if part in ("attention", "mlp") else (spec.parts or {})[part]
+    """The section of a part that is declared."""
+    found = part_of(spec, part)
+    assert found is not None
+    return found
+
+
+def path_of(part: str) -> str:
+    """Where the part's section stands in a spec."""
+    return part if part in OWN else f"parts.{part}"
 
 
 def flag(context: Context, spec: Spec, part: str, role: str) -> Expression:
@@ -75,3 +90,29 @@ def is_unsqueezed(spec: Spec, part: str, role: str) -> bool:
 def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
     """One flag for every projection of a part that has no flags by role; None: not written."""
     return (written or {}).get("*")
+
+
+def turned_rules(context: Context, part: str, roles: tuple[str, ...]) -> list[Code]:
+    """Rules of the matrices that are stored [in, out]."""
+    spec = context.base
+    memory: list[str] = []
+    for role in roles:
+        if is_transposed(spec, part, role):
+            fused = fused_of(spec, part, role)
+            memory.append(memory_name(fused[0]) if fused else attribute(spec, role, part))
+    return [f"Transpose({f'{attribute(spec, part)}.{name}'!r})" for name in dict.fromkeys(memory)]
+
+
+def role_renames(spec: Spec, part: str, roles: Collection[str]) -> list[tuple[str, str]]:
+    """Paths of roles within the layer, on disk and in memory, and those of biases with names of their own."""
+    found: list[tuple[str, str]] = []
+    memory = attribute(spec, part)
+    before = f"{memory}." if disk_name(spec, part) else ""
+    for role in roles:
+        inside = f"{memory}.{'sinks' if role == 'sinks' else attribute(spec, role, part)}"
+        name = disk_name(spec, role, part)
+        if not name.startswith(BESIDE):
+            found.append((before + name, inside))
+        if f"{role}_bias" not in roles and (bias := (spec.checkpoint.names or {}).get(f"{role}_bias")):
+            found.append((f"{before}{bias}", f"{inside}.bias"))
+    return found

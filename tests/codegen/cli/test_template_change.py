@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+MODELS_BY_SPEC = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
 MODELS = "nemo_automodel/components/models"
 PARTS = ("codegen", "specs", "nemo_automodel", "tests/unit_tests", "examples", "docs", "pyproject.toml")
 
@@ -23,6 +24,35 @@ def copied(target):
             shutil.copy(source, place)
 
 
+def applied(tree):
+    """What `codegen apply` prints in a copy of the tree."""
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    command = [sys.executable, "-m", "codegen", "apply", "--root", str(tree)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tree)
+    assert result.returncode == 0, result.stderr
+    return [line for line in result.stdout.splitlines() if line.endswith(": updated")]
+
+
+def changed_lines(tree, name):
+    """Lines that a model's file gained, less those of its header."""
+    old, new = ((root / MODELS / name / "model.py").read_text().splitlines()[2:] for root in (ROOT, tree))
+    return [line[1:] for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[0] == "+" and line[1] != "+"]
+
+
+def test_one_more_keyword_for_every_mixer_is_one_edit(tmp_path):
+    copied(tmp_path)
+    contract = tmp_path / "codegen/templates/contract.py"
+    text, old, new = contract.read_text(), "past_key_values=None, **kwargs", "past_key_values=None, bias=None, **kwargs"
+    assert text.count(old) == 1
+    contract.write_text(text.replace(old, new))
+    assert len(applied(tmp_path)) == len(MODELS_BY_SPEC)
+    for name in MODELS_BY_SPEC:
+        text = (tmp_path / MODELS / name / "model.py").read_text()
+        own = [line for line in changed_lines(tmp_path, name) if "def forward" in line]
+        assert changed_lines(tmp_path, name) == own == [f"    def forward(self, x, rope, mask, {new}):"] * len(own)
+        assert len(own) == text.count("y, weights = attend(") > 0
+
+
 def test_one_line_of_a_template_updates_every_model_in_one_hunk(tmp_path):
     copied(tmp_path)
     template = tmp_path / "codegen/templates/model.py"
@@ -30,14 +60,6 @@ def test_one_line_of_a_template_updates_every_model_in_one_hunk(tmp_path):
     text = template.read_text()
     assert text.count(line) == 1
     template.write_text(text.replace(line, line.replace("(config, backend)", "(config, backend=backend)")))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "codegen", "apply", "--root", str(tmp_path)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    models = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
-    for name in models:
-        old, new = ((root / MODELS / name / "model.py").read_text().splitlines()[2:] for root in (ROOT, tmp_path))
-        hunks = [line for line in difflib.unified_diff(old, new, lineterm="") if line.startswith("@@")]
-        assert len(hunks) == 1, f"{name}: {len(hunks)} hunks"
-    changed = [line for line in result.stdout.splitlines() if line.endswith(": updated")]
-    assert len(changed) == len(models)
+    assert len(applied(tmp_path)) == len(MODELS_BY_SPEC)
+    for name in MODELS_BY_SPEC:
+        assert changed_lines(tmp_path, name) == ["        super().__init__(config, backend=backend)"], name

@@ -75,7 +75,7 @@ def unparsed(name):
     "name",
     [
         *(f"nemo_automodel/components/models/{name}" for name in ("gemma2/model.py", "mistral4/model.py")),
-        *(f"nemo_automodel/components/models/gpt_oss/{name}.py" for name in ("layers", "state_dict_adapter")),
+        *(f"nemo_automodel/components/models/gpt_oss/{name}.py" for name in ("model", "state_dict_adapter")),
         "tests/unit_tests/models/gpt_oss/test_gpt_oss.py",
         "codegen/cst/fill.py",
     ],

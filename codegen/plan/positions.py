@@ -1,0 +1,114 @@
+"""Plans what tells layers the positions: rotary tables, and biases on the scores."""
+
+import ast
+from collections.abc import Callable
+
+from codegen.errors import SpecError
+from codegen.language.attention import Rope
+from codegen.language.keys import Mixer
+from codegen.language.spec import Spec
+from codegen.language.values import Expression
+from codegen.plan.context import Context
+from codegen.plan.layers import block_calls
+from codegen.plan.mixers.kinds import is_mixer, mixer
+from codegen.plan.mixers.projections import part_of, section_of
+from codegen.plan.scope import CONFIG, normal
+from codegen.plan.types import Assign, Code
+
+
+def rope_kind(context: Context) -> Expression | None:
+    """The key of a layer's rotary table, where layers have tables of their own."""
+    for spec in context.flat.values():
+        parameters = spec.rope.parameters if spec.rope else None
+        if parameters is not None and parameters.mentions("layer") and isinstance(parameters.tree, ast.Subscript):
+            key = parameters.tree.slice
+            return Expression(ast.unparse(key), key, parameters.at)
+    return None
+
+
+def rotary(context: Context, kind: Expression | None) -> list[Assign]:
+    """The rotary table, or a table for each kind of layer."""
+    turning = _where(context, _turns)
+    rotating = _where(turning, lambda s: s.rope is not None) if turning is not None else None
+    if rotating is None or turning is None:
+        return []
+    rope = rotating.base.rope
+    assert rope is not None
+    if kind is None:
+        made = _one_table(rotating)
+        if not turning.depends_on_layer(lambda s: s.rope is not None):
+            always = turning.code(lambda s: s.rope is not None, CONFIG)
+            made = made if always in ("True", "False") else normal(f"({made}) if ({always}) else None")
+        return [Assign("rotary_emb", made, rope.why)]
+    made = rotating.code(lambda s: _table(rotating, s, "kind"), CONFIG, lazy=True)
+    kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
+    depends = turning.depends_on_layer(lambda s: s.rope is not None)
+    some = f" if {_parameters(rotating, rope)}[kind] is not None" if depends else ""
+    return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds})){some}}})", rope.why)]
+
+
+def _parameters(context: Context, rope: Rope) -> Code:
+    """What the parameters of a layer's kind are looked up in."""
+    tree = context.value(rope, "parameters").tree
+    return CONFIG.tree_code(tree.value if isinstance(tree, ast.Subscript) else tree)
+
+
+def _one_table(rotating: Context) -> Code:
+    """The table of a model that has one for all layers."""
+    try:
+        return rotating.code(lambda s: _table(rotating, s, None), CONFIG, lazy=True)
+    except SpecError:
+        message = "differs between layers in a way for which there is no template yet"
+        raise rotating.unready(
+            message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]"
+        ) from None
+
+
+def _where(context: Context, question: Callable[[Spec], bool]) -> Context | None:
+    """Only the combinations for which something holds; None where it never does."""
+    return context.where(question, True) if any(map(question, context.flat.values())) else None
+
+
+def _table(context: Context, spec: Spec, kind: str | None) -> Code:
+    rope = spec.rope
+    assert isinstance(rope, Rope)
+    turned = _turned(context, spec)
+    assert turned is not None
+    head_dim, width = turned
+    if rope.theta is not None:
+        parameters = CONFIG.code(rope.theta)
+    else:
+        tree = context.value(rope, "parameters").tree
+        parameters = CONFIG.tree_code(tree)
+        if kind and isinstance(tree, ast.Subscript):
+            parameters = f"{_parameters(context, rope)}[{kind}]"
+    limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
+    options = f", width={width}" if width else ""
+    if context.word(rope, "table_dtype") == "float32":
+        options += ", dtype=torch.float32"
+    return f"RotaryTable({parameters}, {head_dim}{limit}{options})"
+
+
+def _turns(spec: Spec) -> bool:
+    """Whether a mixer of the block knows rotary positions."""
+    sections = (part_of(spec, part) for part in block_calls(spec))
+    return any(isinstance(section, Mixer) and section.turns for section in sections)
+
+
+def _turned(context: Context, spec: Spec) -> tuple[Code, Code | None] | None:
+    """The width of a head, and how much of it turns where that is not its rotary factor's share; None: nothing does."""
+    called = (part for part in block_calls(spec) if is_mixer(spec, part))
+    found = (mixer(section_of(spec, part)).turning(context, spec, part) for part in called)
+    return next((one for one in found if one is not None), None)
+
+
+def alibi(context: Context) -> list[Assign]:
+    """Position biases on the scores, once for all layers."""
+
+    def build(spec: Spec) -> str:
+        calls = [part for part in block_calls(spec) if is_mixer(spec, part)]
+        made = (mixer(section_of(spec, part)).alibi(context, spec, part) for part in calls)
+        return next(filter(None, made), "None")
+
+    code = context.code(build, CONFIG, lazy=True)
+    return [] if code == "None" else [Assign("alibi", code, context.why(build))]
