@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 from codegen.language.spec import FUNCTIONS
@@ -14,13 +15,13 @@ Call = Callable[[str, list[ast.expr]], ast.expr]
 
 def called(equations: Iterable[Equation], every: bool = False) -> list[str]:
     """Dotted names of everything that the equations call, in order; functions of the language only if `every`."""
-    found: list[str] = []
-    for equation in equations:
-        for node in _calls(equation.value):
-            name = ast.unparse(node.func)
-            if name not in found and (every or name not in (*FUNCTIONS, "cast", "sqrt")):
-                found.append(name)
-    return found
+    names = dict.fromkeys(name for equation in equations for name in _names(equation))
+    return [name for name in names if every or name not in (*FUNCTIONS, "cast", "sqrt")]
+
+
+@lru_cache(maxsize=4096)
+def _names(equation: Equation) -> tuple[str, ...]:
+    return tuple(ast.unparse(node.func) for node in _calls(equation.value))
 
 
 def _calls(tree: ast.expr) -> list[ast.Call]:

@@ -4,9 +4,9 @@ Named tuples, because a changed spec must not wait: Python makes them in a fifth
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
+NOTHING: Mapping[str, Any] = {}  # a plain dict: plans go from one process to another
 Code = str  # Python source of one expression or statement, from `ast.unparse`
 
 
@@ -29,12 +29,12 @@ class ClassPlan(NamedTuple):
     template: str  # a module under `codegen/templates`
     definition: str  # what it is called there
     name: str
-    docs: Mapping[str, str] = MappingProxyType({})
-    when: Mapping[str, bool] = MappingProxyType({})
-    codes: Mapping[str, Code | None] = MappingProxyType({})  # None: an argument that is left out
+    docs: Mapping[str, str] = NOTHING
+    when: Mapping[str, bool] = NOTHING
+    codes: Mapping[str, Code | None] = NOTHING  # None: an argument that is left out
     attributes: tuple[Assign, ...] = ()
-    statements: Mapping[str, tuple[Code, ...]] = MappingProxyType({})
-    roles: Mapping[str, str] = MappingProxyType({})
+    statements: Mapping[str, tuple[Code, ...]] = NOTHING
+    roles: Mapping[str, str] = NOTHING
     why: str | None = None
 
 

@@ -1,6 +1,7 @@
 """Work in a second process."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from codegen.generate import plan_spec
+from codegen.language.check import read_spec
 from codegen.memory.child import ahead, meanwhile
 from codegen.memory.formatted import FormatCache
 from codegen.memory.formatter import Formatter, black_format
@@ -79,3 +82,10 @@ def test_meanwhile_waits_for_its_child_and_survives_its_errors(tmp_path: Path) -
     assert made != str(os.getpid())
     with meanwhile(None):
         pass
+
+
+@pytest.mark.parametrize("spec", sorted((REPOSITORY / "specs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_plan_goes_from_one_process_to_another(spec: Path) -> None:
+    """Else each changed spec is planned twice, without a word."""
+    plan = plan_spec(read_spec(spec, REPOSITORY))
+    assert pickle.loads(pickle.dumps(plan)) == plan
