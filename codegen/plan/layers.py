@@ -1,12 +1,13 @@
 """Plans decoder layers: their parts and the equations between them."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from codegen.frozen import Frozen
 from codegen.language.keys import Section
 from codegen.language.spec import FUNCTIONS, NormPart, Spec
 from codegen.language.values import Expression
+from codegen.plan.class_names import block_doc, classes
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.mixers.kinds import is_mixer, kind, mixer
@@ -53,12 +54,12 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     context.finish()
     owners = {name: _owners([(plan.construction, group) for plan, group in plans]) for name, plans in planned.items()}
     mixers = tuple(plan for plans in planned.values() for plan, _ in plans)
-    groups = _classes(context, _wiring, f"{prefix}DecoderLayer")
+    groups = classes(context, _wiring, f"{prefix}DecoderLayer")
     order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
     experts = any(plan.has_experts for plan in mixers)
     plans: list[LayerPlan] = []
     for name, group in groups:
-        doc = _doc(context, group) if plans else "One block"
+        doc = block_doc(context, group) if plans else "One block"
         parts, block = _parts(group, owners, rope_kind, order)
         base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
         plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base, experts))
@@ -78,7 +79,7 @@ def _planned(context: Context, part: str, class_name: str) -> list[tuple[MixerPl
     """A plan for each structure that the layers which call the part have; none where a class stands in for it."""
     if part in context.loaded.overrides:
         return []
-    groups = _classes(using(context, part), lambda s: signature(s, part), class_name)
+    groups = classes(using(context, part), lambda s: signature(s, part), class_name)
     plans = [(context.attempt(lambda one=one: _plan(*one, part), None), one[1]) for one in groups]
     return [(made, group) for made, group in plans if made is not None]
 
@@ -99,53 +100,6 @@ def _wiring(spec: Spec) -> object:
 
 def _owners(groups: list[tuple[str, Context]]) -> Owners:
     return {key: name for name, group in groups for key in group.flat}
-
-
-def _classes(context: Context, signature: Callable[[Spec], object], base_name: str) -> list[tuple[str, Context]]:
-    """A class name for each signature; the first has the plain name, others say what sets them apart."""
-    groups: list[tuple[str, Context]] = []
-    for answer in context.answers(signature):
-        group = context.where(signature, answer)
-        name = base_name if not groups else _distinct(context, group, base_name, [taken for taken, _ in groups])
-        groups.append((name, group))
-    return groups
-
-
-def _distinct(context: Context, group: Context, base_name: str, taken: list[str]) -> str:
-    """The base name with what all combinations of the group share and the whole does not: a kind, or a flag's field."""
-    stem = (
-        base_name[: -len("DecoderLayer")] if base_name.endswith("DecoderLayer") else base_name.removesuffix("Attention")
-    )
-    stem = stem.removesuffix("MLP") if base_name.endswith("MLP") else stem
-    tail = base_name[len(stem) :]
-    words = ""
-    for index, split in enumerate(context.loaded.splits):
-        outcomes = {key[index] for key in group.flat}
-        if len(outcomes) == 1 and len({key[index] for key in context.flat}) > 1:
-            (outcome,) = outcomes
-            words += camel(str(outcome)) if split.by else (camel(_field(split.condition)) if outcome else "")
-    name = f"{stem}{words}{tail}" if words else f"{stem}Other{tail}"
-    while name in taken:
-        name = f"{stem}{words}{len(taken) + 1}{tail}"
-    return name
-
-
-def _field(condition: Expression) -> str:
-    """The last config field that a condition reads, without its verb."""
-    fields = [node.attr for node in ast.walk(condition.tree) if isinstance(node, ast.Attribute)]
-    word = (fields[0] if fields else "layer").removeprefix("use_").removeprefix("apply_")
-    return f"not_{word}" if isinstance(condition.tree, ast.UnaryOp) else word
-
-
-def _doc(context: Context, group: Context) -> str:
-    """Where the block is used: the last overlay that all its combinations share."""
-    for index, split in reversed(list(enumerate(context.loaded.splits))):
-        outcomes = {key[index] for key in group.flat}
-        if len(outcomes) == 1 and outcomes != {False} and len({key[index] for key in context.flat}) > 1:
-            kind = f" is {outcomes.pop()}" if split.by else ""
-            where = f"One block where {split.condition.text}{kind}"
-            return where if len(where) < 80 else "One block of another wiring"
-    return "One block"
 
 
 def _parts(

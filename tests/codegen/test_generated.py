@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def test_a_model_has_no_dead_branch(spec):
         if isinstance(node, ast.If | ast.IfExp):
             assert any(isinstance(child, ast.Attribute | ast.Name) for child in ast.walk(node.test)), ast.unparse(node)
         assert not isinstance(node, ast.If) or ast.unparse(node.test) in BOTH_WAYS, ast.unparse(node)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_names_and_docstrings_tell_classes_apart(spec):
+    body = ast.parse((MODELS / spec.stem / "model.py").read_text()).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    for told in ([ast.get_docstring(node) for node in classes], [re.sub(r"\d", "", node.name) for node in classes]):
+        assert len(set(told)) == len(told), told
 
 
 def model_of(text, name="llama"):

@@ -52,7 +52,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         template="gqa",
         definition="TemplateAttention",
         name=class_name,
-        docs={"attention": _doc(context.base, part, found.heads == found.kv_heads)},
+        docs={"attention": _doc(context, part, found.heads == found.kv_heads)},
         when=choices(found),
         codes=codes(found),
         attributes=attributes(context, part, found.head_dim, scale_code),
@@ -90,15 +90,13 @@ def _features(plan: Attention, made: ClassPlan) -> tuple[str, ...]:
     return (*found, *softmax.features(plan.rotation))
 
 
-def _doc(spec: Spec, part: str, every_head: bool) -> str:
-    own = gqa(spec, part)
-    words = ["Causal"]
-    if own.window is not None:
-        words.append("windowed")
-    if own.softcap is not None:
-        words.append("soft-capped")
-    words.append("multi-head attention" if every_head else "grouped-query attention")
-    return " ".join(words)
+def _doc(context: Context, part: str, every_head: bool) -> str:
+    own = gqa(context.base, part)
+    words = {"windowed": own.window, "chunked": own.chunk, "soft-capped": own.softcap}
+    found = ["Causal", *(word for word, number in words.items() if number is not None)]
+    found.append("multi-head attention" if every_head else "grouped-query attention")
+    here, anywhere = ([one.rope is not None for one in some.flat.values()] for some in (context, context.whole))
+    return " ".join([*found, *(["without rotation"] if any(anywhere) and not any(here) else [])])
 
 
 def call(path: Code, arguments: Code) -> Code:
