@@ -8,7 +8,7 @@ FLOOR := 5.17.0
 KINDS := llama mistral llama4_text baichuan mixtral mistral4 gpt_oss phi3
 TRANSFORMERS ?= 5.24.0
 
-.PHONY: try test floor release lint format clean
+.PHONY: try test full floor release lint format clean
 
 try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scratch copy
 	OMP_NUM_THREADS=1 $(BIN)/python examples/try.py
@@ -16,9 +16,12 @@ try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scr
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests
 
+full: $(VENV)/installed       ## the whole contract of every family, on all of its configs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(WORKERS) tests
+
 floor: $(VENV)/installed      ## the contract of a family of each kind, with the oldest transformers
 	OMP_NUM_THREADS=1 VENV=$(VENV) .ci/at $(FLOOR) \
-		python -m pytest -n $(WORKERS) tests/common/test_releases.py $(KINDS:%=tests/unit_tests/models/%)
+		python -m pytest -m "" -n $(WORKERS) tests/common/test_releases.py $(KINDS:%=tests/unit_tests/models/%)
 
 release: $(VENV)/installed    ## parity and contract of all families: make release TRANSFORMERS=5.22.0
 	OMP_NUM_THREADS=1 VENV=$(VENV) WORKERS=$(WORKERS) .ci/release $(TRANSFORMERS)

@@ -1,6 +1,7 @@
 """How a generated test class is bound to a model: which tests run on which variants, and what they are given."""
 
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from nemo_automodel.parity.newer import NewerFamily, refuse_newer
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.subject import subject
+from tests.contract.sample import sample
 
 
 class Binding:
@@ -21,6 +23,7 @@ class Binding:
     in what is stored or wired, not only in how positions are scaled), `main` (the base, its inverted flags, and other
     variants of the whole model), `value` (configs with a value that the spec compares with: sizes may be large),
     `dropout` (the config with dropout, or the base where the family has none) and `backend` (split and packed).
+    At most one of them is a config's. `sample` says which of the runs are left to `-m ""`.
     """
 
     spec: str
@@ -42,11 +45,17 @@ class Binding:
             "main": [name for name in stored if name in ("base", "flags") or name.startswith("variant_")],
             "value": values or ["base"],
             "dropout": ["dropout" if "dropout" in self.configs else "base"],
-            "backend": BACKENDS,
         }
-        for parameter, choice in choices.items():
-            if parameter in metafunc.fixturenames:
-                metafunc.parametrize(parameter, choice)
+        config = [name for name in choices if name in metafunc.fixturenames]
+        backend = ["backend"] if "backend" in metafunc.fixturenames else []
+        configs, backends = choices[config[0]] if config else [], [*BACKENDS] if backend else []
+        always = sample(self.spec, metafunc.function.__name__, configs, backends)
+        runs = [
+            pytest.param(*filter(None, run), marks=() if run in always else pytest.mark.full)
+            for run in product(configs or [None], backends or [None])
+        ]
+        if config or backend:
+            metafunc.parametrize((*config, *backend), runs)
 
     @pytest.fixture(autouse=True)
     def _in_this_release(self):

@@ -1,0 +1,37 @@
+"""Which runs of the contract every test run makes. The rest carries the marker `full` (`python -m pytest -m ""`).
+
+The families of `WHOLE` run whole: together they touch every value of the catalog that any family touches. Of others,
+each test runs on the base config and on one more, drawn by the names of the family and the test; so is which of the two
+is split and which packed.
+"""
+
+from itertools import product
+from zlib import crc32
+
+WHOLE = (
+    "baichuan",
+    "cohere2_moe",
+    "dbrx",
+    "deepseek_v2",
+    "ernie4_5_moe",
+    "gemma2",
+    "glm4_moe",
+    "gpt2",
+    "gpt_neox",
+    "gpt_oss",
+    "llama4_text",
+    "minimax_m2",
+    "mistral4",
+    "qwen2_moe",
+)
+
+
+def sample(family, test, configs, backends):
+    """The runs that are always made, of a test for each config and backend; an axis that it does not have is empty."""
+    if family in WHOLE:
+        return set(product(configs or (None,), backends or (None,)))
+    draw = crc32(f"{family}.{test}".encode())
+    others = configs[1:] or configs
+    drawn = [configs[0], others[draw % len(others)]] if configs else [None]
+    turned = [backends[(draw + turn) % len(backends)] if backends else None for turn in range(2)]
+    return set(zip(drawn, turned, strict=False))

@@ -1,0 +1,79 @@
+"""The families whose contract runs whole in every run touch each value of the catalog that any family touches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen.catalog import axes
+from codegen.language.check import read_spec
+from codegen.language.keys import Key, Section, keys
+from codegen.language.loaded import LoadedSpec
+from codegen.language.values import Expression
+from tests.contract.sample import WHOLE, sample
+
+ROOT = Path(__file__).parents[2]
+SPECS = {path.stem: read_spec(path, ROOT) for path in sorted((ROOT / "specs").glob("*.yaml"))}
+Value = tuple[str, ...]
+
+
+def touched(spec: LoadedSpec) -> set[Value]:
+    """Paths of the catalog that a spec writes, with the word where there is a choice."""
+    return {value for flat in (*spec.flat.values(), *spec.outer.values()) for value in _of(flat, ())}
+
+
+def _of(section: Section, path: Value) -> Iterator[Value]:
+    for name, key in keys(type(section)).items():
+        value = getattr(section, name, None) if hasattr(section, name) else getattr(section, f"{name}_")
+        yield from _key((*path, name), key, value)
+
+
+def _key(path: Value, key: Key, value: Any) -> Iterator[Value]:
+    if key.kinds is not None:
+        for inner in value.values() if key.type == "named" else [value]:
+            kind = next(kind for kind, cls in key.kinds.items() if cls is type(inner))
+            yield (*path, "kind", kind)
+            yield from _of(inner, (*path, kind))
+    elif key.type == "choice":
+        said = value.text if isinstance(value, Expression) else str(key.words[0] if value is None else value)
+        yield from ((*path, str(word)) for word in key.words if said == str(word) or repr(word) in said)
+    elif value is not None:
+        yield path
+        if isinstance(value, Section):
+            yield from _of(value, path)
+
+
+def catalog() -> set[Value]:
+    """Every value that has a template."""
+    found: set[Value] = set()
+    for axis in axes():
+        words = [word for word in axis.words if word not in axis.unready_words] if axis.type == "choice" else []
+        if axis.ready:
+            found |= {(*axis.path, str(word)) for word in words} or {axis.path}
+    return found
+
+
+TOUCHED = {name: touched(spec) for name, spec in SPECS.items()}
+
+
+def test_what_specs_touch_stands_in_the_catalog():
+    assert set().union(*TOUCHED.values()) <= catalog()
+
+
+def test_whole_families_touch_every_value_that_any_touches():
+    whole = set().union(*(TOUCHED[name] for name in WHOLE))
+    left = set().union(*TOUCHED.values()) - whole
+    assert {value: [name for name in TOUCHED if value in TOUCHED[name]] for value in left} == {}
+
+
+@pytest.mark.parametrize("configs", [(), ("base",), ("base", "flags", "tied")], ids=len)
+@pytest.mark.parametrize("backends", [(), ("split", "packed")], ids=len)
+def test_a_sample_has_the_base_and_another_and_both_backends(configs, backends):
+    for family in SPECS:
+        runs = sample(family, "test", configs, backends)
+        seen_configs, seen_backends = ({run[place] for run in runs} - {None} for place in (0, 1))
+        whole = family in WHOLE
+        assert seen_configs <= set(configs) and len(seen_configs) == len(configs if whole else configs[:2])
+        assert not configs or "base" in seen_configs
+        assert seen_backends == set(backends) if whole or configs else len(seen_backends) == len(backends[:1])
