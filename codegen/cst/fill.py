@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import libcst as cst
 
-from codegen.cst.holes import OMIT, HoleError, Holes, docstring, ident
+from codegen.cst.holes import OMIT, HoleError, Holes, comment_lines, docstring, ident
 from codegen.cst.imports import Import, imports_of
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -116,7 +116,25 @@ def _compile(node: cst.CSTNode) -> Fill | None:
                 changes.append((item.name, fill))
     if not changes:
         return None
-    return lambda holes: node.with_changes(**{name: fill(holes) for name, fill in changes})
+    role = _assigned_role(node)
+    if role is None:
+        return lambda holes: node.with_changes(**{name: fill(holes) for name, fill in changes})
+    return lambda holes: _under_comment(
+        node.with_changes(**{name: fill(holes) for name, fill in changes}), holes.whys.get(role)
+    )
+
+
+def _assigned_role(node: cst.CSTNode) -> str | None:
+    """The role of `self.role_x = ...`."""
+    match node:
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(cst.Attribute(attr=name))])]):
+            return name.value.removeprefix("role_") if name.value.startswith("role_") else None
+        case _:
+            return None
+
+
+def _under_comment(node: cst.CSTNode, why: str | None) -> cst.CSTNode:
+    return node.with_changes(leading_lines=comment_lines(why)) if why else node
 
 
 def _compile_sequence(items: Sequence[Any]) -> Fill | None:

@@ -35,7 +35,8 @@ class Holes(Frozen):
     """Values for one fill.
 
     `names` gives whole names (`TemplateConfig`), else `prefix` replaces `Template` in them; `when` decides statements;
-    `exprs`, `stmts`, `roles` (attribute names) and `docs` (text for `{key}` in docstrings) fill what their names say.
+    `exprs`, `stmts`, `roles` (attribute names) and `docs` (text for `{key}` in docstrings) fill what their names say;
+    `whys` are comments above the lines that give roles their values.
     """
 
     prefix: str = "Template"
@@ -45,6 +46,7 @@ class Holes(Frozen):
     stmts: Mapping[str, Sequence[cst.BaseStatement]] = field(default_factory=dict[str, Sequence[cst.BaseStatement]])
     roles: Mapping[str, str] = field(default_factory=dict[str, str])
     docs: Mapping[str, str] = field(default_factory=dict[str, str])
+    whys: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def ident(name: str) -> str:

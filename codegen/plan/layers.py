@@ -128,10 +128,14 @@ def _mixer(context: Context, name: str, owners: Owners) -> Assign:
     why = section_of(context.base, name).why if name != "attention" else None
     if stand_in := context.overriding(name):
         code = f"{stand_in}(config, {'layer_idx, ' if name == 'attention' else ''}backend)"
-    else:
-        keys = {id(one): key for key, one in context.flat.items()}
-        code = context.code(lambda s: owners[keys[id(s)]], ATTENTION, lazy=True)
-    return Assign(attribute(context.base, name), code, why)
+        return Assign(attribute(context.base, name), code, why)
+    keys = {id(one): key for key, one in context.flat.items()}
+
+    def constructed(spec: Spec) -> Code:
+        return owners[keys[id(spec)]]
+
+    code = context.code(constructed, ATTENTION, lazy=True)
+    return Assign(attribute(context.base, name), code, why or context.why(constructed))
 
 
 def _containers(parts: list[Assign]) -> list[Assign]:

@@ -9,7 +9,7 @@ from codegen.language.keys import Mixer
 from codegen.language.spec import Spec
 from codegen.language.values import Expression
 from codegen.plan.context import Context
-from codegen.plan.layers import block_calls
+from codegen.plan.layers import block_calls, mixers_of
 from codegen.plan.mixers.kinds import is_mixer, mixer
 from codegen.plan.mixers.projections import part_of, section_of
 from codegen.plan.scope import CONFIG, normal
@@ -111,4 +111,6 @@ def alibi(context: Context) -> list[Assign]:
         return next(filter(None, made), "None")
 
     code = context.code(build, CONFIG, lazy=True)
-    return [] if code == "None" else [Assign("alibi", code, context.why(build))]
+    sections = [getattr(section_of(context.base, part), "alibi", None) for part in mixers_of(context)]
+    own = next((section.why for section in sections if section is not None), None)
+    return [] if code == "None" else [Assign("alibi", code, own or context.why(build))]

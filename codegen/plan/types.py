@@ -36,6 +36,7 @@ class ClassPlan(NamedTuple):
     statements: Mapping[str, tuple[Code, ...]] = NOTHING
     roles: Mapping[str, str] = NOTHING
     why: str | None = None
+    whys: Mapping[str, str | None] = NOTHING  # comments at the lines of roles
 
 
 class MixerPlan(NamedTuple):

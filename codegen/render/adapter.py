@@ -2,7 +2,7 @@
 
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
-from codegen.cst.holes import Holes, docstring, expression
+from codegen.cst.holes import Holes, comment_lines, docstring, expression
 from codegen.plan.types import ModelPlan
 
 
@@ -17,4 +17,7 @@ def render_adapter(plan: ModelPlan, format_all: Format) -> str:
         name, exprs = "TemplatePlainStateDictAdapter", {}
     holes = Holes(names={name: f"{plan.prefix}StateDictAdapter"}, exprs=exprs)
     doc = docstring(f"How {plan.title} checkpoints lie in memory.")
-    return module_text(doc, source.imports, [source.fill(name, holes)], format_all)
+    made = source.fill(name, holes)
+    if plan.rules_why:
+        made = made.with_changes(leading_lines=comment_lines(plan.rules_why))
+    return module_text(doc, source.imports, [made], format_all)

@@ -33,6 +33,7 @@ def _filled(plan: ClassPlan) -> cst.BaseStatement:
             **{name: [statement(line) for line in lines] for name, lines in plan.statements.items()},
         },
         roles=plan.roles,
+        whys={role: why for role, why in plan.whys.items() if why},
     )
     made = template(plan.template).fill(plan.definition, holes)
     return made.with_changes(leading_lines=comment_lines(plan.why)) if plan.why else made

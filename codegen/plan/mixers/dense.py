@@ -175,7 +175,7 @@ def _numbers(context: Context, part: str) -> tuple[Assign, ...]:
         found.append(Assign(f"{role}_multiplier", code))
     for name in ("limit", "alpha", "up_offset") if section.glu else ():
         code = context.code(lambda s, name=name: context.value(_glu(s, part), name), ATTENTION)
-        found.append(Assign(name, code))
+        found.append(Assign(name, code, _glu(context.base, part).why if name == "limit" else None))
     return tuple(found)
 
 

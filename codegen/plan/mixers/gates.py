@@ -86,6 +86,11 @@ def names_in_memory(gate: Gate | None) -> dict[str, str]:
     return {"out_gate": gate.name, **({"out_gate_bias": gate.head_bias} if gate.head_bias is not None else {})}
 
 
+def whys(gate: attention.Gate | None, made: Gate | None) -> dict[str, str | None]:
+    """The spec's reason, at the gate's projection; at the last one where its rows lie beside those of the queries."""
+    return {} if gate is None or made is None else {"out" if made.in_q else "out_gate": gate.why}
+
+
 def tensors(tensors: Tensors, gate: attention.Gate | None, part: str, before: str) -> Iterator[str]:
     """Names of its tensors in a checkpoint, behind `before`."""
     if gate is not None and not tensors.is_fused(part, "out_gate"):

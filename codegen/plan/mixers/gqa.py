@@ -47,7 +47,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
 
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
-    found = describe(context, part)
+    found, own = describe(context, part), gqa(context.base, part)
     made = ClassPlan(
         template="gqa",
         definition="TemplateAttention",
@@ -58,6 +58,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         attributes=attributes(context, part, found.head_dim, scale_code),
         statements={"multiply": multiply(context, part)},
         roles=names_in_memory(context.base, part, found),
+        whys={"q_norm": own.qk_norm and own.qk_norm.why, **gates.whys(own.gate, found.gate)},
     )
     return MixerPlan(f"{class_name}(config, layer_idx, backend)", made, _features(found, made))
 

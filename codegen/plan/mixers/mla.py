@@ -40,7 +40,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
     rotation, gate = softmax.rotation(context), gates.describe(context, part, "heads", "heads * self.v")
-    ranks = {"q_a_norm": "self.q_rank", "kv_a_norm": "self.kv_rank"}
+    own, ranks = mla(context.base, part), {"q_a_norm": "self.q_rank", "kv_a_norm": "self.kv_rank"}
     made = ClassPlan(
         template="mla",
         definition="TemplateLatentAttention",
@@ -58,6 +58,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         statements={"multiply": softmax.multiply(context, part)},
         roles={role: attribute(context.base, role, part) for role in (*PROJECTIONS, *NORMS)}
         | gates.names_in_memory(gate),
+        whys={"kv_a_norm": own.latent_norm and own.latent_norm.why, **gates.whys(own.gate, gate)},
     )
     features = ("multi-head latent attention", *softmax.features(rotation))
     return MixerPlan(f"{class_name}(config, layer_idx, backend)", made, features)

@@ -68,11 +68,21 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         definition="template_layer_moe_config" if per_layer else "template_moe_config",
         name=FUNCTION,
         codes={"moe_config": f"MoEConfig({', '.join(f'{name}={code}' for name, code in fields.items())})"},
-        why=context.base.mlp.why,
+        why=_reasons(moe(context.base)),
     )
     options = context.only(lambda s: tuple(expert_names.options(s)), "checkpoint.names", "a mixture's part")
     construction = f"MoE({', '.join([f'{FUNCTION}({arguments})', 'backend', *options])})"
     return MixerPlan(construction, made, _features(fields), has_experts=True)
+
+
+def _reasons(section: Moe) -> str | None:
+    """What the spec says of the mixture and its sections, which the function's fields come from."""
+    router, found = section.router or Router(), {"": section.why}
+    for name, own in (("router", router), ("groups", router.groups), ("renormalize", router.renormalize)):
+        found[f"{name}: "] = own and own.why
+    for name, own in (("experts", section.experts), ("shared", section.shared), ("glu", section.glu)):
+        found[f"{name}: "] = own and own.why
+    return "; ".join(f"{name}{why}" for name, why in found.items() if why) or None
 
 
 def _features(fields: Mapping[str, Code]) -> tuple[str, ...]:
