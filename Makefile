@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 # The oldest transformers of the range, and a family of each kind: dense, window, chunk, ALiBi, mixture, latent, sinks, longrope.
 FLOOR := 5.17.0
-KINDS := llama mistral llama4_text baichuan mixtral mistral4 gpt_oss phi3
+KINDS := llama mistral llama4_text baichuan mixtral deepseek_v2 gpt_oss phi3
 TRANSFORMERS ?= 5.24.0
 
 .PHONY: try test full floor release lint format clean

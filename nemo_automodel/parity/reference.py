@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
+from nemo_automodel.components.models.common.releases import PINS_ROUTERS
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
@@ -62,8 +63,25 @@ class Reference:
 
     @cached_property
     def in_bf16(self) -> nn.Module:
-        """Loaded, not converted: `.to(bfloat16)` would round tables of angles and what must stay fp32."""
-        return self.load(self.folder, dtype=torch.bfloat16).eval()
+        """Loaded, not converted: `.to(bfloat16)` would round tables of angles and what must stay fp32.
+
+        What transformers' classes hold in fp32 only since 5.24, ours and this one do at every release (ADR 0016).
+        """
+        model = self.load(self.folder, dtype=torch.bfloat16).eval()
+        if not PINS_ROUTERS:
+            self._unround(model)
+        return model
+
+    @torch.no_grad()
+    def _unround(self, half: nn.Module) -> None:
+        """Gives a model in half precision the fp32 values of the parameters that our class pins."""
+        with torch.device("meta"):
+            ours = self.subject.model_class._from_config(copy.deepcopy(self.config), dtype=torch.bfloat16)
+        pinned = {name for name, parameter in ours.named_parameters() if parameter.dtype == torch.float32}
+        exact = dict(self.model.named_parameters())
+        for name, parameter in half.named_parameters():
+            if name in pinned:
+                parameter.data = exact[name].clone()
 
     def load(self, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
         """What the reference class makes of a folder."""
