@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from nemo_automodel.components.models.common.releases import RENAMED_IN_5_18
 from nemo_automodel.components.moe.router import RouterLinear
 from nemo_automodel.parity.compare import Check, exact
 from nemo_automodel.parity.state_dict import differences
@@ -13,17 +14,11 @@ from nemo_automodel.parity.state_dict import differences
 LEVEL = "memory"
 
 
-OLDER = {  # what transformers' classes called some tensors before 5.18, and how newer ones do
-    "experts.fc1.weight": "experts.gate_up_proj",
-    "experts.fc2.weight": "experts.down_proj",
-}
-
-
 def compare(reference: nn.Module, ours: nn.Module) -> list[Check]:
     """Both hold the same weights; `ours` on the split backend."""
     theirs = {renamed(name): tensor for name, tensor in _as_linear(reference).items()}
     checks = [exact(LEVEL, "tensors in memory are the reference's", differences(ours.state_dict(), theirs))]
-    if theirs.keys() == reference.state_dict().keys():  # else it is an older class
+    if not is_older(reference):
         checks.append(exact(LEVEL, "modules are the reference's", _changes(modules(ours), modules(reference))))
     return checks
 
@@ -36,10 +31,15 @@ def _as_linear(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def renamed(name: str) -> str:
     """A name of an older transformers as newer ones have it."""
-    for older, newer in OLDER.items():
-        if name.endswith(f".{older}"):
+    for older, newer in RENAMED_IN_5_18.items():
+        if f".{name}".endswith(f".{older}"):
             return name.removesuffix(older) + newer
     return name
+
+
+def is_older(model: nn.Module) -> bool:
+    """Whether it is of a class that newer releases of transformers have under other names, with other modules."""
+    return any(renamed(name) != name for name in model.state_dict())
 
 
 def modules(model: nn.Module) -> dict[str, str]:

@@ -43,6 +43,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBl
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.moe.config import MoEConfig
 from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.parity.memory import renamed
 
 D, WIDTH, E, K = 32, 16, 8, 3
 SIZES = {"hidden_size": D, "moe_intermediate_size": WIDTH, "intermediate_size": WIDTH, "num_experts_per_tok": K}
@@ -279,7 +280,7 @@ def build(name, backend=None):
         spread = tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.5
         tensor.normal_(0.0, spread)
     ours = MoE(moe_config(**reference.moe), BackendConfig.of(backend))
-    source = theirs.state_dict()
+    source = named(theirs.state_dict())
     ours.load_state_dict({key: pick(reference, source, key) for key in ours.state_dict()})
     return theirs, ours.train(theirs.training)
 
@@ -289,10 +290,15 @@ def moe_config(**fields):
     return MoEConfig(**{**sizes, **fields})
 
 
+def named(tensors):
+    """Tensors of a layer of transformers under the names that its newest release has."""
+    return {renamed(name): tensor for name, tensor in tensors.items()}
+
+
 def pick(reference, source, key):
     """The tensor of `source` (their names) that our `key` stands for, in our layout."""
-    renamed = [ours for ours in reference.names if key == ours or key.startswith(f"{ours}.")]
-    ours = renamed[0] if renamed else key
+    found = [ours for ours in reference.names if key == ours or key.startswith(f"{ours}.")]
+    ours = found[0] if found else key
     theirs = reference.names.get(ours, key)
     names = (theirs,) if isinstance(theirs, str) else theirs
     tensors = [source[name + key[len(ours) :]] for name in names]

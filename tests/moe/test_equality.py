@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.moe.reference import REFERENCES, D, build, pick
+from tests.moe.reference import REFERENCES, D, build, named, pick
 
 IMPLEMENTATIONS = ("loop", "grouped_mm", "blockwise", "auto")
 
@@ -31,6 +31,6 @@ def test_layer_and_gradients_equal_transformers(name, implementation):
     expected.backward(grad)
     y.backward(grad)
     close(inputs[1].grad, inputs[0].grad, "gradient of x", 2e-6)
-    grads = {key: p.grad for key, p in theirs.named_parameters()}
+    grads = named({key: p.grad for key, p in theirs.named_parameters()})
     for key, parameter in ours.named_parameters():
         close(parameter.grad, pick(REFERENCES[name], grads, key), key, 2e-6)

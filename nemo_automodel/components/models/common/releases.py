@@ -31,6 +31,12 @@ VERSION = transformers.__version__
 INSTALLED = release(VERSION)
 warn_if_untested(VERSION)
 
+# Names in memory that Aria's experts had before 5.18, and their names since. Ours have these with every release.
+RENAMED_IN_5_18 = {
+    "experts.fc1.weight": "experts.gate_up_proj",
+    "experts.fc2.weight": "experts.down_proj",
+}
+
 SINCE_5_23 = INSTALLED >= (5, 23)
 SINCE_5_24 = INSTALLED >= (5, 24)
 
