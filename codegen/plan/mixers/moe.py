@@ -230,7 +230,7 @@ FIELDS = (
     Field("shared_activation", "None", _shared_activation),
     Field("shared_expert_gate", "False", lambda c, s: str((_shared(s) or Shared()).gate == "sigmoid")),
     Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
-    Field("aux_loss_coeff", "0.0", lambda c, s: _aux_loss(c)),
+    Field("aux_loss_coeff", "None", lambda c, s: _aux_loss(c)),
 )
 
 

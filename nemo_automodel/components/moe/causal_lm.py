@@ -52,7 +52,9 @@ def _of_tokens(attention_mask, x):
 
 
 class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
-    """A causal language model that adds the load-balancing loss where router logits are asked for."""
+    """A causal language model that adds the load-balancing loss where router logits are asked for, if its config has a
+    weight for it (`aux_loss_coeff`) or training was given one: of others the logits are recorded, and `aux_loss` is None.
+    """
 
     def output(
         self,
@@ -69,9 +71,8 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
     ):
         """With `num_items_in_batch` (the labels of all micro-batches of a step) the load-balancing loss is this
         micro-batch's share by its labels, as the loss itself is: transformers would add it whole each time."""
-        router_logits, aux_loss = outputs.get("router_logits"), None
-        if router_logits:
-            config = self.moe_config
+        router_logits, aux_loss, config = outputs.get("router_logits"), None, self.moe_config
+        if router_logits and config.aux_loss_coeff is not None:
             mask = _of_tokens(attention_mask, outputs.last_hidden_state)
             aux_loss = load_balancing_loss(router_logits, config.n_activated_experts, mask)
             if loss is not None:

@@ -118,8 +118,8 @@ class MoEConfig:
     """Whether the router's projection is trained."""
     gate_bias_update_factor: float = 0.0
     """Step of the correction bias per update (DeepSeek-V3, arXiv 2412.19437, section 2.1.2: 0.001)."""
-    aux_loss_coeff: float = 0.0
-    """Factor of the load-balancing loss where router logits are asked for."""
+    aux_loss_coeff: float | None = None
+    """Factor of the load-balancing loss where router logits are asked for; None: there is no such loss."""
     dtype: torch.dtype | None = None
     """Of parameters; None: torch's default, which transformers' loader sets (another survives loading)."""
 
@@ -129,7 +129,7 @@ class MoEConfig:
             if value not in known:
                 raise ValueError(f"MoEConfig.{field}: {value!r} is not one of {', '.join(known)}")
         for field in ("gate_bias_update_factor", "aux_loss_coeff"):
-            if not getattr(self, field) >= 0:
+            if not (getattr(self, field) or 0) >= 0:
                 raise ValueError(
                     f"MoEConfig.{field}: {getattr(self, field)} would unbalance the experts; give 0 or more"
                 )
