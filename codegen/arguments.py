@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     eject = command("eject", "Hand the generated files of a model over to you.", "--json")
     eject.add_argument("name", help="name of a spec")
     parity = command("parity", "Prove a generated model equal to its reference.", "--json")
-    parity.add_argument("name", help="name of a spec")
+    parity.add_argument("names", nargs="*", metavar="name", help="names of specs")
+    parity.add_argument("--all", action="store_true", help="every spec of the tree")
+    parity.add_argument("--workers", metavar="N", help="families at a time, of several (default: 1)")
     parity.add_argument(
         "--checkpoint", metavar="DIR", help="a checkpoint to prove against (default: a tiny random one)"
     )

@@ -114,7 +114,9 @@ def _parity(options: Namespace) -> int:
     """In a process of its own: the generator imports neither torch nor the models that it wrote."""
     import subprocess
 
-    command = [sys.executable, "-m", "nemo_automodel.parity", options.name]
+    command = [sys.executable, "-m", "nemo_automodel.parity", *options.names]
+    command += ["--all"] if options.all else []
+    command += ["--workers", options.workers] if options.workers else []
     command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
     command += ["--sensitivity"] if options.sensitivity else []
     command += ["--json"] if options.as_json else []

@@ -1,4 +1,4 @@
-"""`python -m nemo_automodel.parity NAME`: does a generated model equal its reference?
+"""`python -m nemo_automodel.parity NAME ...`: does a generated model equal its reference?
 
 Exit codes: 0 everything within its bounds (every mutation caught, refused or excused), 1 something differs, 2 the
 spec is invalid, the command is or the checkpoint is, 4 the family is newer than the installed transformers.
@@ -16,6 +16,10 @@ from nemo_automodel.parity.newer import NewerFamily
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    names = options.names or sorted(path.stem for path in options.root.glob("specs/*.yaml") if options.all)
+    if len(names) != 1:
+        return _many(names, options)
+    (options.name,) = names
     try:
         return _sensitivity(options) if options.sensitivity else _proof(options)
     except NewerFamily as error:
@@ -28,7 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="codegen parity", description="Compare a generated model with its reference.")
-    parser.add_argument("name", help="name of the spec: specs/<name>.yaml")
+    parser.add_argument("names", nargs="*", metavar="name", help="names of specs: specs/<name>.yaml")
+    parser.add_argument("--all", action="store_true", help="every spec of the tree")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="families at a time, of several (default: 1)"
+    )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="weights to compare with, in place of random ones"
     )
@@ -36,6 +44,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
     return parser
+
+
+def _many(names: list[str], options: argparse.Namespace) -> int:
+    """Each by itself, in a few processes, so that torch and transformers are imported once in each."""
+    from nemo_automodel.parity.__main__ import main as one  # as processes of a pool find it, whatever `main` is here
+    from nemo_automodel.parity.many import run_many
+
+    if not names or options.checkpoint or options.json or options.workers < 1:
+        _parser().error("name specs, or --all; --checkpoint and --json go with one of them, --workers is 1 or more")
+    rest = ["--root", str(options.root)] + ["--sensitivity"] * options.sensitivity
+    return run_many(one, names, rest, options.workers)
 
 
 def _proof(options: argparse.Namespace) -> int:

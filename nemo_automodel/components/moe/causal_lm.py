@@ -52,8 +52,9 @@ def _of_tokens(attention_mask, x):
 
 
 class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
-    """A causal language model that adds the load-balancing loss where router logits are asked for, if its config has a
-    weight for it (`aux_loss_coeff`) or training was given one: of others the logits are recorded, and `aux_loss` is None.
+    """A causal language model that adds the load-balancing loss where router logits are asked for.
+
+    Its config has a weight for that loss (`aux_loss_coeff`), or training was given one; else `aux_loss` is None.
     """
 
     def output(
