@@ -86,6 +86,12 @@ class Router(Section):
     scale: Expression | None = expr("Factor on the weights.", "1.0")
     dtype: str | None = choice(f"Dtype of matmul and score ({DTYPE}).", "score", "float32", "model")
     weights_dtype: str | None = choice(f"Dtype of the weights ({DTYPE}).", "model", "float32")
+    aux_loss: Expression | None = expr(
+        "Weight of the load-balancing loss; none: there is no such loss, whatever the config declares.",
+        "config.router_aux_loss_coef",
+        "config.ffn_config.moe_loss_weight",
+        "None",
+    )
     groups: Groups | None = section("Group limits.", Groups)
     renormalize: Renormalize | None = section("Renormalisation.", Renormalize, bare="when")
 

@@ -28,8 +28,6 @@ def mixer_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
     for found in _sizes(spec):
         for section, values in found.of:
             _fill(sizes, section, values, config)
-        if sizes:
-            sizes |= {field: value for field, value in found.fields.items() if field in config.fields}
     return sizes
 
 
@@ -64,6 +62,8 @@ def _fill(sizes: Config, section: Section | None, values: Mapping[str, Any], con
         for path in _paths(found) if found is not None else ():
             outer, _, inner = path.partition(".")
             default = config.value(path)
+            if isinstance(value, float) and isinstance(default, int) and default > 1:
+                continue  # a number of something, which a weight may read too
             if name == "width" and isinstance(default, int) and default < SMALL:
                 size = MORE if default == FEW else FEW
             else:

@@ -15,7 +15,6 @@ class TinySizes(NamedTuple):
     """Sizes of a mixer on tiny configs."""
 
     of: tuple[tuple[Section | None, Mapping[str, Any]], ...] = ()  # what keys of sections get where a field holds it
-    fields: Mapping[str, Any] = {}  # what fields get where the config class has them
     turned: int | None = None  # the width of what turns, where that is no share of a head
 
 

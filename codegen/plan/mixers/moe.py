@@ -20,9 +20,9 @@ from codegen.plan.names import disk_name
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
 
-AUX_LOSS = ("router_aux_loss_coef", "ffn_config.moe_loss_weight")  # fields of the load-balancing loss's weight
 # No two sizes are equal or multiples by accident, and every limit bites.
 TINY = {"count": 8, "top_k": 3, "width": 40}
+TINY_ROUTER = {"aux_loss": 0.37}
 TINY_GROUPS, TINY_SHARED = {"count": 4, "keep": 2}, {"width": 56}
 FUNCTION = "moe_config"
 WORDS = {
@@ -230,7 +230,7 @@ FIELDS = (
     Field("shared_activation", "None", _shared_activation),
     Field("shared_expert_gate", "False", lambda c, s: str((_shared(s) or Shared()).gate == "sigmoid")),
     Field("shared_combine", "'sum'", _chosen(_shared, "combine")),
-    Field("aux_loss_coeff", "None", lambda c, s: _aux_loss(c)),
+    Field("aux_loss_coeff", "None", _value(router, "aux_loss")),
 )
 
 
@@ -267,10 +267,6 @@ def _stays_float32(spec: Spec, name: str) -> bool:
     return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
 
 
-def _aux_loss(context: Context) -> Answer:
-    return next((f"config.{path}" for path in AUX_LOSS if context.config.has(path)), None)
-
-
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
     return expert_rules.renames(spec)
@@ -304,8 +300,10 @@ def alibi(context: Context, spec: Spec, part: str) -> Code | None:
 def sizes(section: Section) -> TinySizes:
     """Numbers and widths of experts; grouped products want rows of whole 16 bytes, so widths are multiples of 8."""
     assert isinstance(section, Moe)
-    of = ((section.experts or Experts(), TINY), (_router(section).groups, TINY_GROUPS), (section.shared, TINY_SHARED))
-    return TinySizes(of, dict.fromkeys(AUX_LOSS, 0.37))
+    routed, chosen = section.experts or Experts(), _router(section)
+    return TinySizes(
+        ((routed, TINY), (chosen, TINY_ROUTER), (chosen.groups, TINY_GROUPS), (section.shared, TINY_SHARED))
+    )
 
 
 def misfits(numbers: Numbers, spec: Spec, part: str) -> Misfits:

@@ -76,6 +76,7 @@ def router(dice: Dice) -> dict[str, Any]:
         scale=(0.2, [2.5, "config.mult"]),
         dtype=(0.15, ["float32", "model"]),
         weights_dtype=(0.15, "float32"),
+        aux_loss=(0.08, [0.01, "config.mult", "none"]),
         renormalize=(0.35, RENORMALIZE),
     )
     if dice(0.2) and found.get("order") != "topk_first":
