@@ -8,6 +8,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.errors import cut, shown
 from codegen.language import equations
+from codegen.language.keys import Mixer
 from codegen.language.mlp import Moe
 from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Fused, Spec
 from codegen.language.suggest import cure
@@ -96,6 +97,24 @@ def names(spec: Spec, _: ConfigClass) -> Found:
                     yield path, "its part has no module on disk that it could leave", "write a path without .."
             if key == "memory" and stored in ("", name(spec, plain, part)):
                 yield path, "is what it is called on disk already", "leave it out"
+
+
+def apart(spec: Spec, _: ConfigClass) -> Found:
+    """Weights are found by the end of a path: no mixer's path may be the end of another's."""
+    called = equations.called_names(spec.block)
+    mixers = [str(one) for one in ("attention", "mlp", *spec.parts) if one in called and _is_mixer(spec, one)]
+    for one in mixers:
+        path = name(spec, one)
+        ends = [other for other in mixers if other != one and path.endswith(f".{name(spec, other) or other}")]
+        for other in ends:
+            yield (
+                *WHERE,
+                "names",
+            ), f"{shown(path)} ends like {other}, {name(spec, other)}", "write another part's path"
+
+
+def _is_mixer(spec: Spec, part: str) -> bool:
+    return part in ("attention", "mlp") or isinstance(spec.parts[part], Mixer)
 
 
 def fused(spec: Spec, _: ConfigClass) -> Found:

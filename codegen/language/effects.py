@@ -6,6 +6,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.language import disk
 from codegen.language.attention import Gqa, Softmax
+from codegen.language.keys import Section
 from codegen.language.mlp import Gated, Moe, Shared
 from codegen.language.spec import ROLE_NAMES, Spec
 from codegen.language.values import Expression
@@ -53,20 +54,22 @@ def head(spec: Spec, _: ConfigClass) -> Found:
 
 def shared_bias(spec: Spec, _: ConfigClass) -> Found:
     """One stored tensor has one bias for all of its parts; so have the experts of a mixture."""
-    attention = _flags(spec.attention if isinstance(spec.attention, Gqa) else None)
-    mlp = _flags(spec.mlp if isinstance(spec.mlp, Gated) else None)
+    parts: dict[tuple[str, ...], Section] = {("attention",): spec.attention, ("mlp",): spec.mlp}
+    parts |= {("parts", str(part)): section for part, section in spec.parts.items()}
+    sections = [(path, section) for path, section in parts.items() if isinstance(section, Gqa | Gated)]
     gate = spec.attention.gate if isinstance(spec.attention, Gqa) else None
     gate = None if gate is None or gate.has_head_bias else gate
     for name, tensor in (spec.checkpoint.fused or {}).items():
         if "out_gate" in tensor.parts and gate is not None and gate.bias is not None:
             yield ("attention", "gate", "bias"), f"the gate lies in {name}, whose bias is that of q", "leave it out"
-        for part, flags in (("attention", attention), ("mlp", mlp)):
+        for path, section in sections:
+            flags = _flags(section)
             if set(flags) <= {"*"} or not set(tensor.parts) <= {*QKV, "gate", "up"} or "." in str(name):
                 continue
             groups = {"qkv": QKV}
             asked = {_text(flags, role, groups) for role in tensor.parts}
             if len(asked) > 1:
-                yield (part, "bias"), f"{', '.join(tensor.parts)} lie in {name}, which has one bias for all", ONE_FLAG
+                yield (*path, "bias"), f"{', '.join(tensor.parts)} lie in {name}, which has one bias for all", ONE_FLAG
     if isinstance(spec.mlp, Moe):
         for name, section in (("experts", spec.mlp.experts), ("shared", spec.mlp.shared)):
             if set(_flags(section)) - {"*"}:

@@ -25,12 +25,13 @@ TABLE = Path(__file__).with_name("reserved_names.json")
 PACKAGES = ("common",)  # folders of models that hold no model
 CLASSES = ("Attention", "MLP", "DecoderLayer", "Model", "StateDictAdapter")  # behind a model's prefix
 HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # that are no part of the prefix
+OWN = ("attention", "mlp")  # parts that are sections of their own
 LOCALS = ("self", "context", "position_ids", "range", "super")  # of the methods that equations become
 # What the plan adds to the classes, unless it is a role's own name.
 PLANNED = {
     "attention": ("clip", "rotate", "nope", "q_rank", "kv_rank", "rope", "v"),
     "mlp": ("limit", "alpha", "up_offset"),
-    "layer": ("dropout", "rope_kind", "factor"),
+    "layer": ("dropout", "mlp_dropout", "rope_kind", "factor"),
     "model": ("dropout", "alibi", "rotary_emb"),
     "head": (),
 }
@@ -108,9 +109,9 @@ def _meet(one: str, other: str) -> bool:
 
 def _holders(spec: Spec) -> Iterator[tuple[str, list[Name]]]:
     block = equations.called_names(spec.block)
-    for part in ("attention", "mlp"):
-        if part in block and isinstance(section := getattr(spec, part), Mixer):
-            yield part, _mixer(spec, part, section)
+    for part, section in (("attention", spec.attention), ("mlp", spec.mlp), *spec.parts.items()):
+        if part in block and isinstance(section, Mixer):
+            yield "attention" if part == "attention" else "mlp", _mixer(spec, part, section)
     yield "layer", [_part(spec, name, "block") for name in block] + _numbers(spec)
     head = disk.name(spec, "head")
     called = [(name, group) for group in ("input", "output") for name in equations.called_names(getattr(spec, group))]
@@ -138,8 +139,9 @@ def _roles(spec: Spec, part: str, roles: list[str], disk_only: bool = False) -> 
             found.setdefault(fused[role], Name(_memory(leaf), fused[role], ("checkpoint", "fused", fused[role])))
         elif (one := _role(spec, role, part)).name or not disk_only:
             found[role] = one
-    inner = getattr(getattr(spec, part), "inner_norm", None)
-    return [*found.values(), *([Name(_memory(inner), "inner_norm", (part, "inner_norm"))] if inner else [])]
+    path: Path_ = (part,) if part in OWN else ("parts", part)
+    inner = getattr(getattr(spec, part) if part in OWN else spec.parts[part], "inner_norm", None)
+    return [*found.values(), *([Name(_memory(inner), "inner_norm", (*path, "inner_norm"))] if inner else [])]
 
 
 def _role(spec: Spec, role: str, part: str = "") -> Name:

@@ -204,7 +204,7 @@ def _without_effect(path: tuple[Any, ...], router: Any) -> Found:
 
 
 RULES: tuple[Callable[[Spec, ConfigClass], Found], ...] = (
-    *(disk.names, disk.fused, disk.stored, chains.unresolved, named_parts, turned, reserved.names),
+    *(disk.names, disk.apart, disk.fused, disk.stored, chains.unresolved, named_parts, turned, reserved.names),
     norms.impossible,
     *(effects.reach, effects.rotation, effects.learned_positions, effects.head, effects.shared_bias, effects.mixture),
 )

@@ -51,6 +51,7 @@ class Dropout(Section):
         "On the attention weights.", "config.attention_dropout", "config.attn_pdrop", "0.0"
     )
     residual: Expression | None = expr("On what attention and MLP add to the stream.", "0.0")
+    mlp: Expression | None = expr("On what the MLP adds, where attention has another; by itself `residual`.")
 
 
 class Head(Section):
@@ -121,7 +122,7 @@ PARTS: dict[str, type[Section]] = {
 READY_KINDS = {
     "attention": ("gqa", "mla"),
     "mlp": ("gated", "plain", "moe"),
-    "parts": ("linear", "norm", "sinusoid"),
+    "parts": ("gated", "plain", "linear", "norm", "sinusoid"),
 }
 
 

@@ -54,7 +54,7 @@ def _unused(spec: Spec, specs: list[Spec]) -> Found:
 
 
 def calls(spec: Spec, part: str) -> bool:
-    """Whether the block calls `attention` or `mlp`."""
+    """Whether the block calls a part."""
     return part in equations.called_names(spec.block)
 
 
@@ -123,8 +123,10 @@ def _matrices(spec: Spec) -> Iterator[str]:
     if calls(spec, "attention"):
         roles = [role for role in _of(spec, "attention") if not role.endswith(("norm", "_bias")) and role != "sinks"]
         yield from (disk.name(spec, role, "attention") for role in roles)
-    if calls(spec, "mlp") and isinstance(spec.mlp, Gated):
-        yield from (disk.name(spec, role, "mlp") for role in _of(spec, "mlp") if role != "activation")
+    for part, section in (("mlp", spec.mlp), *spec.parts.items()):
+        if calls(spec, part) and isinstance(section, Gated):
+            roles = section.roles(disk.fused_roles(spec))
+            yield from (disk.name(spec, role, part) for role in roles if role != "activation")
     for name, tensor in (spec.checkpoint.fused or {}).items():
         if _holds(spec, str(name), tensor):
             yield str(name)

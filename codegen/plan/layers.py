@@ -117,9 +117,7 @@ def _parts(
     rewriter = Rewriter(lambda name, args: _call(context, name, args), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
     parts += [Assign(name, code) for name, code in numbers.items()]
-    dropout = context.code(lambda s: context.value(s.dropout, "residual"), ATTENTION)
-    if dropout != "0.0":
-        parts.append(Assign("dropout", f"nn.Dropout({dropout})"))
+    parts += _dropouts(context, names)
     return (*_containers(parts), *parts), block
 
 
@@ -170,7 +168,8 @@ def _call(context: Context, name: str, arguments: list[ast.expr]) -> ast.expr | 
         return parse(f"self.{layer_path(name)}({shown})")
     path = f"self.{attribute(context.base, name)}"
     made = _call_of_mixer(context, name, path, shown)
-    return _dropped(context.base, made) if name in TAILS else parse(made)
+    dropout = _dropout(context.base, name) if name in TAILS else None
+    return parse(f"self.{dropout}({made})" if dropout else made)
 
 
 def _call_of_mixer(context: Context, name: str, path: Code, arguments: Code) -> Code:
@@ -181,9 +180,21 @@ def _call_of_mixer(context: Context, name: str, path: Code, arguments: Code) -> 
     return max(calls, key=len)
 
 
-def _dropped(spec: Spec, code: Code) -> ast.expr:
-    residual = spec.dropout.residual
-    return parse(code if residual is None or residual.constant == 0.0 else f"self.dropout({code})")
+def _dropout(spec: Spec, name: str) -> str | None:
+    """The module that drops what attention or MLP adds to the stream; None: nothing does."""
+    own = name == "mlp" and spec.dropout.mlp is not None
+    probability = spec.dropout.mlp if own else spec.dropout.residual
+    if probability is None or probability.constant == 0.0:
+        return None
+    return "mlp_dropout" if own else "dropout"
+
+
+def _dropouts(context: Context, names: list[str]) -> list[Assign]:
+    """The modules that drop, one for each probability."""
+    made = dict.fromkeys(filter(None, (_dropout(context.base, name) for name in names if name in TAILS)))
+    keys = {"dropout": "residual", "mlp_dropout": "mlp"}
+    codes = {one: context.code(lambda s, one=one: context.value(s.dropout, keys[one]), ATTENTION) for one in made}
+    return [Assign(one, f"nn.Dropout({code})") for one, code in codes.items()]
 
 
 def _number(tree: ast.expr, numbers: dict[str, Code]) -> ast.expr:

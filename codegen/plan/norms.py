@@ -36,7 +36,10 @@ def construction(
             return f"UnitRMSNorm({dim}, {eps})"
         return f"{RMS[variant]}({shape}, {eps})"
     if not weighted:
-        return f"nn.LayerNorm({dim}, {eps}, elementwise_affine=False)"
+        rounds_once = context.word(norm, "cast") == "after_weight"
+        return (
+            f"UnitLayerNorm({dim}, {eps})" if rounds_once else f"nn.LayerNorm({dim}, {eps}, elementwise_affine=False)"
+        )
     if heads:  # torch's kernel would take them over all heads
         variant = (variant[0], "after_weight")
     if variant in LAYER:

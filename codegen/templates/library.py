@@ -30,6 +30,7 @@ from nemo_automodel.components.models.common.norm import (
     OffsetRMSNorm,
     PerHeadNorms,
     RMSNorm,
+    UnitLayerNorm,
     UnitRMSNorm,
 )
 from nemo_automodel.components.models.common.rope import RotaryTable, rotate_halves, rotate_pairs

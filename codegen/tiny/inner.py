@@ -43,7 +43,8 @@ def inner_dropouts(config: ConfigClass, base: Config, is_one: Callable[[str], bo
     """The same fields with this probability for each dropout inside."""
     change: Config = {}
     for outer in config.nested & config.fields.keys():
-        names = [name for name in config.fields[outer] if is_one(name)]
+        defaults = config.fields[outer]
+        names = [name for name in defaults if is_one(name) and isinstance(defaults[name], float)]
         if names:
             change[outer] = {**base.get(outer, {}), **dict.fromkeys(names, value)}
     return change

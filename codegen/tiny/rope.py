@@ -1,5 +1,6 @@
 """Rotary positions of tiny configs: small bases, partial widths, and every way of scaling."""
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
@@ -69,22 +70,29 @@ def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[s
     own_length = "original_max_position_embeddings" in config.fields
     kinds = ("longrope",) if own_length else ("yarn",) if has_experts(spec) else tuple(SCALED)
     variants: dict[str, Config] = {}
+    turned = turned_width(spec)
     for kind in kinds:
-        if by_kind(rope):
-            own = {"rope_type": kind, **SCALED[kind]}
-            variants[f"rope_{kind}"] = {"rope_parameters": {name: one and one | own for name, one in rope.items()}}
-            continue
-        scaled: Config = {**rope, "rope_type": kind, **SCALED[kind]}
-        if kind == "longrope":
-            turned = turned_width(spec)
-            scaled |= _factors((turned or _share(base, rope)) // 2)
-            scaled |= {"factor": FACTOR} if turned else {}  # latent attention's scale asks every scaled table for one
+        scaled = _of_tables(rope, lambda one, kind=kind: _scaled(base, one, kind, turned))
         variants[f"rope_{kind}"] = {"rope_parameters": scaled}
-        if kind == "dynamic":
+        if kind == "dynamic" and not by_kind(rope):
             variants[f"rope_{kind}"][config.field_name("max_position_embeddings")] = TRAINED
         if own_length:
             variants[f"rope_{kind}"]["original_max_position_embeddings"] = TRAINED
     return variants
+
+
+def _of_tables(rope: Config, change: Callable[[Config], Config]) -> Config:
+    """The parameters of one table, or of the table of each kind of layer that has one, changed."""
+    return {name: one and change(one) for name, one in rope.items()} if by_kind(rope) else change(rope)
+
+
+def _scaled(base: Config, rope: Config, kind: str, turned: int | None) -> Config:
+    """Parameters of one table, scaled in one way; `turned`: the width of what turns under latent attention."""
+    found = {**rope, "rope_type": kind, **SCALED[kind]}
+    if kind == "longrope":
+        found |= _factors((turned or _share(base, rope)) // 2)
+        found |= {"factor": FACTOR} if turned else {}  # latent attention's scale asks every scaled table for one
+    return found
 
 
 def _reads_table(spec: LoadedSpec) -> bool:

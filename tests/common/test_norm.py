@@ -8,6 +8,7 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.llama4.modeling_llama4 import Llama4TextL2Norm
 from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 from transformers.models.stablelm.modeling_stablelm import StableLmLayerNormPerHead
 
@@ -20,6 +21,7 @@ PAIRS = {
     "OffsetFloat32RMSNorm": (lambda: norm.OffsetFloat32RMSNorm(24, EPS), lambda: GemmaRMSNorm(24, EPS)),
     "UnitRMSNorm": (lambda: norm.UnitRMSNorm(24, EPS), lambda: Llama4TextL2Norm(EPS)),
     "Float32LayerNorm": (lambda: norm.Float32LayerNorm(24, EPS), lambda: CohereLayerNorm(24, EPS)),
+    "UnitLayerNorm": (lambda: norm.UnitLayerNorm(24, EPS), lambda: OlmoLayerNorm(24)),
     "OffsetLayerNorm": (lambda: norm.OffsetLayerNorm(24, EPS, bias=True), lambda: NemotronLayerNorm1P(24, EPS)),
 }
 
@@ -74,7 +76,7 @@ def test_one_norm_module_a_head():
     assert torch.equal(ours(x), theirs(x))
 
 
-@pytest.mark.parametrize("make, start", [(norm.RMSNorm, 1.0), (norm.OffsetRMSNorm, 0.0), (norm.OffsetLayerNorm, 0.0)])
+@pytest.mark.parametrize("make, start", [(norm.RMSNorm, 1.0), (norm.OffsetRMSNorm, 0.0), (norm.OffsetLayerNorm, 1.0)])
 def test_start_value_at_construction_and_on_initialize(make, start):
     module = make(4, EPS)
     assert (module.weight == start).all()

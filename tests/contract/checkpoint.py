@@ -161,19 +161,19 @@ class CheckpointContract(Binding):
     def test_one_missing_weight_is_initialised(self, backend, tmp_path):
         """The class itself is lenient, as transformers' tools need it: what is missing starts as in a new model."""
         reference = self.given()
-        vectors = [name for name, tensor in reference.disk.items() if tensor.dim() == 1 and ".0." in name]
-        sources = self.ours(backend=backend).state_dict_adapter.sources(vectors)
-        inside, vector = next((name, made.name) for name, made in sources.items() if made.rule is None)
-        kept = {name: tensor for name, tensor in reference.disk.items() if name != vector}
+        layer = {name: tensor for name, tensor in reference.disk.items() if ".0." in name}
+        vectors = [name for name, tensor in layer.items() if tensor.dim() == 1]  # some families have no norm's weights
+        sources = self.ours(backend=backend).state_dict_adapter.sources(vectors or list(layer))
+        inside, missing = next((name, made.name) for name, made in sources.items() if made.rule is None)
+        kept = {name: tensor for name, tensor in reference.disk.items() if name != missing}
         self.write(tmp_path, kept)
         model, info = self.model_class.from_pretrained(
             tmp_path, backend={"projections": backend}, output_loading_info=True
         )
         assert info["missing_keys"] == {inside}
         start = build(self.subject.reference_class, self.config())
-        wanted = disk_names(start, stored_tensors(start))[vector]
-        assert torch.equal(self.on_disk(model)[vector], wanted)
-        loaded = self.on_disk(model)
+        wanted, loaded = disk_names(start, stored_tensors(start))[missing], self.on_disk(model)
+        assert torch.equal(loaded[missing], wanted) if vectors else 0.001 < loaded[missing].std() < 0.2
         assert not state_dict.differences({name: loaded[name] for name in kept}, kept)
 
     def test_pickle_and_copy(self, main, backend):

@@ -21,8 +21,13 @@ WHOLE = (
     "gpt_oss",
     "llama4_text",
     "minimax_m2",
+    "ministral3",
     "mistral4",
+    "nanochat",
+    "olmo",
+    "olmo3",
     "qwen2_moe",
+    "stablelm",
 )
 
 

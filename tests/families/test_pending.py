@@ -35,7 +35,6 @@ OTHERWISE_IN_MEMORY = {
     "modernbert_decoder": "a head of several modules",
     "moshi": "projections inside modules of their own",
     "opt": "a decoder inside the base model, and an MLP that is no module of its own",
-    "phimoe": "`checkpoint.memory` of its mixture",
     "xglm": "an MLP that is no module of its own",
 }
 logging.disable_progress_bar()

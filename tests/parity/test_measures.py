@@ -48,6 +48,15 @@ def test_bf16_pools_layers_and_vectors():
     assert all(check.error == pytest.approx(2, rel=1e-4) for check in compare_bf16("bf16", worse, theirs, truth))
 
 
+def test_bf16_measures_what_is_zero_in_truth_beside_the_pool():
+    """A bias of keys that do not turn has no gradient: what fp32 leaves of it is no unit."""
+    truth = {"a: gradient": torch.ones(4), "b: gradient": torch.full((4,), 1e-7)}
+    theirs = {"a: gradient": torch.full((4,), 1.01), "b: gradient": torch.full((4,), 1e-3)}
+    ours = {**theirs, "b: gradient": torch.full((4,), 2e-3)}
+    assert not failures(compare_bf16("bf16", ours, theirs, truth))
+    assert failures(compare_bf16("bf16", {**ours, "b: gradient": torch.full((4,), 0.1)}, theirs, truth))
+
+
 def test_exact_lists_its_problems():
     assert exact("level", "what", []).passed
     check = exact("level", "what", ["a is missing", "b is too much"])

@@ -119,6 +119,45 @@ EQUAL: dict[str, dict[str, Any]] = {
         "checkpoint": {"experts": "flat", "names": {"experts.up": "bar.baz", "experts": "all.of"}},
     },
     "scale_of_alibi_by_the_config": {"rope": "none", "attention": {"alibi": {"scaled": "config.one"}}},
+    "further_mlps": {
+        "mlp": {"kind": "gated", "width": 40, "bias": {"down": True}},
+        "parts": {
+            "wide": {"kind": "gated", "bias": {"up": True}, "activation": "relu", "multipliers": {"down": 0.5}},
+            "low": {"kind": "plain", "width": 24, "inner_norm": "sub"},
+        },
+        "block": [
+            "x = x + attention(input_layernorm(x))",
+            "h = mlp_norm(x)",
+            "x = x + mlp(h) + wide(h) * 0.7 + low(h)",
+        ],
+        "checkpoint": {"names": {"wide": "second.wide", "low.up": "a", "wide.gate": "g"}, "transposed": ["a"]},
+    },
+    "a_further_mlp_of_another_kind_by_layer": {
+        "parts": {"second": {"kind": "gated", "width": 40}},
+        "block": ["x = x + attention(input_layernorm(x))", "x = x + mlp(x) + second(post_attention_layernorm(x))"],
+        "layers": {"when": EVEN, "parts": {"second": {"kind": "plain", "width": 24}}},
+        "checkpoint": {"transposed": ["up_proj"]},
+    },
+    "further_mlps_beside_experts": {
+        "mlp": "moe",
+        "parts": {"second": {"kind": "gated", "width": 40}},
+        "block": [
+            "x = x + attention(input_layernorm(x))",
+            "h = post_attention_layernorm(x)",
+            "x = x + mlp(h) + second(h)",
+        ],
+        "layers": {"when": EVEN, "mlp": "gated"},
+    },
+    "a_further_mlp_that_is_fused": {
+        "mlp": "plain",
+        "parts": {"second": {"kind": "gated", "width": 40}},
+        "block": [
+            "x = x + attention(input_layernorm(x))",
+            "h = post_attention_layernorm(x)",
+            "x = x + mlp(h) + second(h)",
+        ],
+        "checkpoint": {"fused": {"gate_up": ["gate", "up"]}},
+    },
     "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
 }
 FIELDS: dict[str, dict[str, Any]] = {
@@ -128,6 +167,37 @@ FIELDS: dict[str, dict[str, Any]] = {
     }
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a_path_that_ends_another": (
+        {
+            "parts": {"wide": {"kind": "gated"}},
+            "block": ["h = norm(x)", "x = x + attention(h) + mlp(h) + wide(h)"],
+            "checkpoint": {"names": {"wide": "second.mlp"}},
+        },
+        "'second.mlp' ends like mlp",
+    ),
+    "a_gate_of_a_plain_part": (
+        {
+            "parts": {"wide": {"kind": "plain", "multipliers": {"gate": 2}}},
+            "block": ["h = norm(x)", "x = x + attention(h) + mlp(h) + wide(h)"],
+        },
+        "a plain MLP has no gate",
+    ),
+    "biases_of_a_fused_part": (
+        {
+            "parts": {"wide": {"kind": "gated", "bias": {"up": True}}},
+            "block": ["h = norm(x)", "x = x + attention(h) + mlp(h) + wide(h)"],
+            "checkpoint": {"fused": {"gate_up": ["gate", "up"]}},
+        },
+        "which has one bias for all",
+    ),
+    "a_name_of_a_part_that_modules_use": (
+        {
+            "parts": {"wide": {"kind": "plain"}},
+            "block": ["h = norm(x)", "x = x + attention(h) + mlp(h) + wide(h)"],
+            "checkpoint": {"names": {"wide.up": "forward"}},
+        },
+        "'forward' is used by every",
+    ),
     "bias_of_rms_norm": ({"norm": {"bias": True, "cast": "after_weight"}}, "an rmsnorm has no bias"),
     "bias_without_weight": (
         {"norm": {"kind": "layernorm", "weight": False, "bias": True}},

@@ -41,7 +41,7 @@ def test_pending_specs_name_their_schema(path: Path) -> None:
 def test_every_spec_has_a_sentence_about_it(loaded: dict[str, LoadedSpec]) -> None:
     for spec in loaded.values():
         assert spec.summary.endswith(".") and "\n" not in spec.summary, spec.name
-    assert loaded["phimoe"].summary == "Decoder with attention, mixture of experts and layernorm; sliding windows."
+    assert loaded["modernbert_decoder"].summary == "Decoder with attention, gated MLP and layernorm; sliding windows."
 
 
 def test_what_is_pending_is_said(loaded: dict[str, LoadedSpec]) -> None:

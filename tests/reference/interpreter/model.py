@@ -100,6 +100,8 @@ class Interpreter(Attention, Channels):
         path = path if self.value(part.get("top", False)) else joined(prefix, path)
         if not self.value(part.get("when", True)):
             return lambda x: x
+        if part["kind"] in ("gated", "plain"):
+            return lambda x: self.dense(self.local(S, name), path, x, part)
         if part["kind"] == "norm":
             own = {key: new for key, new in part.items() if key in NORM_KEYS and key != "kind"}
             return lambda x: self.norm(S, path, x, own)

@@ -103,6 +103,20 @@ class UnitRMSNorm(nn.Module):
         return rms(x, self.eps).to(x.dtype)
 
 
+class UnitLayerNorm(nn.Module):
+    """No weight: standardises in fp32 and rounds once (OLMo).
+
+    torch's kernel without weight keeps the statistics of a bf16 input in bf16, which its backward pass reads.
+    """
+
+    def __init__(self, dim, eps):
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x):
+        return F.layer_norm(x.float(), (self.dim,), eps=self.eps).to(x.dtype)
+
+
 class Float32LayerNorm(Norm):
     """Standardises, multiplies in fp32 and rounds once (Cohere)."""
 
@@ -112,9 +126,7 @@ class Float32LayerNorm(Norm):
 
 
 class OffsetLayerNorm(Norm):
-    """torch's LayerNorm over a weight that is stored minus one (Nemotron)."""
-
-    start = 0.0
+    """torch's LayerNorm over a weight that is stored minus one, and starts at one: a scale of two (Nemotron)."""
 
     def forward(self, x):
         return F.layer_norm(x, self.weight.shape, self.weight + 1.0, self.bias, self.eps)
