@@ -1,6 +1,7 @@
 """Token mixers other than attention."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from typing import ClassVar
 
 from codegen.language.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
 from codegen.language.keys import Mixer, choice, expr, mapping, section, text, when
@@ -63,8 +64,18 @@ class GatedDeltaNet(Mixer):
 class ShortConv(Mixer):
     """Gated short convolution (LFM2)."""
 
+    words: ClassVar[str] = "short convolution"
+
     kernel: Expression | None = expr("Taps of the convolution.")
     bias: Expression | None = expr("Bias.", "False")
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own: B, C and x lie in one tensor."""
+        return "conv", "out"
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) == {"B", "C", "x"}
 
 
 class Lightning(Mixer):

@@ -32,14 +32,13 @@ PARTS = ("attention", "shared experts", "routers", "experts", "all linear layers
 def parts(model):
     """{part: keywords of LoraConfig} of a model of transformers: what of it an adapter may be on."""
     layers, linear = layer_modules(model), linear_layers(model)
-    stacked = [
-        (name, p) for name, module in layers for p, value in module.named_parameters(recurse=False) if value.dim() == 3
-    ]
+    of_experts = [(name, module) for name, module in layers if not isinstance(module, nn.Conv1d)]
+    stacked = [(name, p) for name, one in of_experts for p, v in one.named_parameters(recurse=False) if v.dim() == 3]
     mixtures = {name.rpartition(".")[0].rpartition(".")[0] for name, _ in stacked}
     mixtures |= {name.rpartition(".experts")[0] for name, _ in layers if name.endswith(".experts")}
     in_mixture = [name for name in linear if any(name.startswith(f"{path}.") for path in mixtures)]
     groups = {
-        "attention": [name for name in linear if "attn" in name or "attention" in name.split(".")[-2]],
+        "attention": [name for name in linear if re.search("attn|(attention|conv)[^.]*[.][^.]*$", name)],
         "shared experts": [name for name in in_mixture if "shared" in name and not name.endswith("_gate")],
         "routers": [name for name in in_mixture if re.search(r"\.(wg|layer|router|gate|shared_expert_gate)$", name)],
     }

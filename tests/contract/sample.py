@@ -19,6 +19,7 @@ WHOLE = (
     "gpt2",
     "gpt_neox",
     "gpt_oss",
+    "lfm2",
     "llama4_text",
     "minimax_m2",
     "ministral3",

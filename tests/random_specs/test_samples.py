@@ -49,6 +49,21 @@ EQUAL: dict[str, dict[str, Any]] = {
         ],
     },
     "a_head_over_the_first_rows": {"head": {"rows": 100, "tie": False, "bias": True}},
+    "short_convolutions_between_attention": {
+        "layers": {
+            "when": EVEN,
+            "attention": {"kind": "short_conv", "kernel": 3, "bias": True},
+            "checkpoint": {"names": {"attention": "conv", "out": "out_proj"}},
+        },
+    },
+    "short_convolutions_under_the_name_of_attention": {
+        "layers": {"when": EVEN, "attention": {"kind": "short_conv", "kernel": 4}},
+    },
+    "short_convolutions_stored_in_another_order": {
+        "attention": {"kind": "short_conv", "kernel": 3},
+        "rope": "none",
+        "checkpoint": {"fused": {"xbc": ["x", "B", "C"]}},
+    },
     "names_beside_their_part": {
         "attention": {"sinks": True, "gate": {"bias": "head"}, "qk_norm": "head"},
         "mlp": {"kind": "moe", "router": {"correction_bias": True}},

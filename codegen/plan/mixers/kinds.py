@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from codegen.language.attention import Gqa, Mla
 from codegen.language.keys import Section
+from codegen.language.mixers import ShortConv
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
@@ -17,7 +18,14 @@ from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import part_of
 from codegen.plan.types import Assign, Code, MixerPlan
 
-KINDS: dict[type[Section], str] = {Gqa: "gqa", Mla: "mla", Gated: "dense", Plain: "dense", Moe: "moe"}
+KINDS: dict[type[Section], str] = {
+    Gqa: "gqa",
+    Mla: "mla",
+    ShortConv: "short_conv",
+    Gated: "dense",
+    Plain: "dense",
+    Moe: "moe",
+}
 
 
 class Mixer(Protocol):

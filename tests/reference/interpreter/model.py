@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from tests.reference.interpreter.attention import NORM_KEYS, Attention
 from tests.reference.interpreter.channels import Channels
 from tests.reference.interpreter.overlays import WIRINGS, base, overlaid
+from tests.reference.interpreter.states import States
 from tests.reference.interpreter.values import evaluate, tree
 from tests.reference.interpreter.weights import joined
 
 
-class Interpreter(Attention, Channels):
+class Interpreter(Attention, States, Channels):
     """A spec (its mapping), a config and the tensors of a checkpoint by their names on disk.
 
     `Interpreter(spec, config, disk)(ids, mask)` gives logits [B, S, V]; afterwards `leftover()` names the tensors that

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from tests.reference.interpreter.overlays import CHAINS, NAMES, merge
 from tests.reference.interpreter.values import Box, Missing, value
 
+KIND_FUSED = {"short_conv": {"in_proj": ["B", "C", "x"]}}  # how a kind lies on disk, unless the spec says otherwise
+
 
 def joined(*parts):
     """A path; a name that begins with `..` leaves what stands before it, and lies beside it."""
@@ -87,7 +89,7 @@ class Weights:
     def stored(self, S, base, inside, role, rows, suffix):
         """The weight or bias of a role, out of a tensor that holds several, and turned where it lies [in, out]."""
         checkpoint = S["checkpoint"]
-        for name, fused in checkpoint["fused"].items():
+        for name, fused in {**checkpoint["fused"], **KIND_FUSED.get(S["attention"]["kind"], {})}.items():
             fused = fused if isinstance(fused, dict) else {"parts": fused}
             before = name.rpartition(".")[0]
             if role not in fused["parts"] or before != inside or not set(fused["parts"]) <= set(rows or {}):

@@ -6,10 +6,11 @@ from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nemo_automodel.components.models.common.functional import softcap as cap
+from nemo_automodel.components.models.common.mask_kinds import MaskKind, TokenMixer
 from nemo_automodel.components.models.common.releases import update_cache
 
 
-class Attention(nn.Module):
+class Attention(TokenMixer):
     """What `attend` and attention interfaces read from their module. Subclasses set what differs.
 
     scale: factor of the scores. softcap: bound of the scores. window: how many keys a query sees, itself included.
@@ -30,6 +31,10 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.layer_idx, self.backend = config, layer_idx, backend
         self.register_parameter("sinks", None)
+
+    @property
+    def mask_kind(self):
+        return MaskKind(self.window, self.chunk)
 
     def setup_sinks(self, heads):
         """One learned score a head [N], to which attention may go without reading anything (gpt-oss)."""

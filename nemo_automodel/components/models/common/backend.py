@@ -7,6 +7,7 @@ CHOICES = {
     "linear": ("auto", "torch", "te"),
     "rms_norm": ("auto", "torch", "torch_fused", "te"),
     "rope": ("auto", "torch", "te"),
+    "conv": ("auto", "torch", "stepwise", "causal_conv1d"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
     "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "avx512", "te"),
@@ -15,7 +16,7 @@ CHOICES = {
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
 OF_TRANSFORMERS = {"eager": "loop", "grouped_mm": "grouped_mm", "batched_mm": "torch"}  # experts_implementation
-KERNELS = ("linear", "rms_norm", "rope", "dispatcher")
+KERNELS = ("linear", "rms_norm", "rope", "conv", "dispatcher")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class BackendConfig:
 
     attn: attention implementation (auto: the `attn_implementation` of from_pretrained).
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
+    conv: short convolutions; `stepwise` is their specification, `causal_conv1d` the package's kernel on a GPU.
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto is split: names in
         memory are then those of transformers, by which adapters and plans address modules.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
@@ -37,6 +39,7 @@ class BackendConfig:
     linear: str = "auto"
     rms_norm: str = "auto"
     rope: str = "auto"
+    conv: str = "auto"
     projections: str = "auto"
     cross_entropy: str = "auto"
     experts: str = "auto"

@@ -27,6 +27,7 @@ from nemo_automodel.components.models.common.masks import (
     mask_kind,
     name_kinds,
     refuse_late_attention,
+    seen,
     with_bias,
 )
 from nemo_automodel.components.models.common.releases import CACHE, CheckpointedLayer, is_paged, sort_cache
@@ -169,7 +170,7 @@ class DecoderModel(Decoder):
 
     def _without_cache(self, past_key_values):
         """Layers that run again for the backward pass would write twice. Raises ValueError where the past counts."""
-        if past_key_values is not None and past_key_values.get_seq_length():
+        if past_key_values is not None and seen(past_key_values):
             raise ValueError("gradient checkpointing takes no cache with a past: give whole sequences, or disable it")
 
     def layer_context(self, x, attention_mask):
@@ -177,8 +178,7 @@ class DecoderModel(Decoder):
         return {}
 
     def _positions(self, x, past_key_values):
-        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
-        return (torch.arange(x.shape[1], device=x.device) + seen).unsqueeze(0)
+        return (torch.arange(x.shape[1], device=x.device) + seen(past_key_values)).unsqueeze(0)
 
     def _embedded_positions(self, position_ids, attention_mask):
         """Positions of a learned table; OPT's count the mask instead, and give padding -1."""
@@ -338,8 +338,8 @@ class CausalLM(Decoder, GenerationMixin):
     def prepare_inputs_for_generation(self, input_ids, next_sequence_length=None, **kwargs):
         """Where the next token switches a rotary table, the whole text is read again into an emptied cache."""
         cache, tables = kwargs.get(CACHE), self.base_model.switching_tables
-        seen = cache.get_seq_length() if cache is not None and tables else 0
-        if seen and switches(tables, *self._lengths(input_ids, kwargs.get("position_ids"), seen)):
+        past = seen(cache) if tables else 0
+        if past and switches(tables, *self._lengths(input_ids, kwargs.get("position_ids"), past)):
             if kwargs.get("inputs_embeds") is not None:
                 raise ValueError("rotary tables switch, and the text is not there to be read again: give input_ids")
             empty(cache, self.base_model._layer_kinds)

@@ -8,6 +8,7 @@ import logging
 import torch
 import transformers
 from torch import nn
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -71,6 +72,20 @@ def update_cache(cache, k, v, layer_idx, keywords):
     if SINCE_5_24:
         return cache.update(k, v, layer_idx, kwargs=keywords)
     return cache.update(k, v, layer_idx)
+
+
+def update_conv_state(cache, x, layer_idx, taps):
+    """The inputs of a convolution [B, H, up to taps + S], the new ones x [B, H, S] last.
+
+    Raises ValueError for a cache without a place for them.
+    """
+    layer = cache.layers[layer_idx] if layer_idx < len(getattr(cache, "layers", ())) else None
+    if not isinstance(layer, LinearAttentionCacheLayerMixin):
+        raise ValueError(
+            f"layer {layer_idx} of this {type(cache).__name__} holds no states: let the model make its cache, or build "
+            "it from the config, DynamicCache(config=model.config)"
+        )
+    return cache.update_conv_state(x, layer_idx, conv_kernel_size=taps)
 
 
 class CheckpointedLayer(GradientCheckpointingLayer):

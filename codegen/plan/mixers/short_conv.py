@@ -1,0 +1,111 @@
+"""Gated short convolution (LFM2): C * conv(B * x), of three projections that are stored as one."""
+
+from collections.abc import Iterator
+
+from codegen.language.keys import Section
+from codegen.language.mixers import ShortConv
+from codegen.language.spec import KIND_FUSED, Fused, Spec
+from codegen.plan.context import Context
+from codegen.plan.mixers import softmax
+from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
+from codegen.plan.mixers.projections import fused_of, role_renames, section_of
+from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.scope import ATTENTION
+from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
+
+PARTS = ("B", "C", "x")
+ROLES = ("conv", "out")
+TINY = {"kernel": 4}
+
+
+def short_conv(spec: Spec, part: str) -> ShortConv:
+    section = section_of(spec, part)
+    assert isinstance(section, ShortConv)
+    return section
+
+
+def inputs(spec: Spec, part: str) -> tuple[str, Fused]:
+    """The stored tensor of B, C and x: the spec's, or that of every family so far."""
+    ((name, parts),) = KIND_FUSED["short_conv"].items()
+    return fused_of(spec, part, "x") or (name, Fused(parts=parts))
+
+
+def signature(spec: Spec, part: str) -> tuple[object, ...]:
+    """What makes two layers need two classes."""
+    name, fused = inputs(spec, part)
+    return tuple(disk_name(spec, role, part) for role in ROLES), name, fused.parts
+
+
+def plan(context: Context, class_name: str, part: str) -> MixerPlan:
+    """The class for those combinations that share a signature."""
+    name, fused = inputs(context.base, part)
+    class_name = f"{class_name.removesuffix('Attention')}ShortConv"
+    order = [f"inputs[{fused.parts.index(one)}]" for one in PARTS]
+    made = ClassPlan(
+        template="short_conv",
+        definition="TemplateShortConv",
+        name=class_name,
+        codes={
+            "kernel": _code(context, part, "kernel"),
+            "bias": unless_true(_code(context, part, "bias")),
+            "inputs": "inputs" if fused.parts == PARTS else f"({', '.join(order)})",
+        },
+        roles={"inputs": memory_name(name), **{role: attribute(context.base, role, part) for role in ROLES}},
+    )
+    return MixerPlan(f"{class_name}(config, layer_idx, backend)", made, ("gated short convolutions",))
+
+
+def _code(context: Context, part: str, name: str) -> Code:
+    return context.code(lambda s: context.value(short_conv(s, part), name), ATTENTION)
+
+
+def call(path: Code, arguments: Code) -> Code:
+    """How a layer calls it: as attention, beside which it stands in other layers."""
+    return softmax.call(path, arguments)
+
+
+def turning(context: Context, spec: Spec, part: str) -> tuple[Code, Code | None] | None:
+    """Nothing turns."""
+    return None
+
+
+def alibi(context: Context, spec: Spec, part: str) -> Code | None:
+    """It has no scores."""
+    return None
+
+
+def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
+    """Paths within the layer, on disk and in memory."""
+    name, before = inputs(spec, part)[0], attribute(spec, part)
+    stored = f"{before}.{name}" if disk_name(spec, part) else name
+    return [(stored, f"{before}.{memory_name(name)}"), *role_renames(spec, part, ROLES)]
+
+
+def rules(context: Context, part: str) -> list[Code]:
+    """All of its weights lie in memory as on disk."""
+    return []
+
+
+def sizes(section: Section) -> TinySizes:
+    """Its number of taps."""
+    return TinySizes(((section, TINY),))
+
+
+def misfits(numbers: Numbers, spec: Spec, part: str) -> Misfits:
+    """All of its sizes fit."""
+    return iter(())
+
+
+def tensors(tensors: Tensors, section: Section, part: str, before: str) -> Iterator[str]:
+    """Names of its tensors in a checkpoint, behind `before`."""
+    paths = [f"{before}in_proj", *(tensors.at(before, role, part) for role in ROLES)]
+    has_bias = bool(tensors.said(section, "bias"))
+    for path in paths:
+        yield f"{path}.weight"
+        if has_bias:
+            yield f"{path}.bias"
+
+
+def flags(context: Context, part: str) -> Iterator[Assign]:
+    """Nothing that the model's classes have to say."""
+    return iter(())

@@ -1,0 +1,151 @@
+"""What token mixers may ask of masks and caches: keys for attention, padding and documents for what carries a state."""
+
+from copy import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from transformers.cache_utils import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionLayer,
+    StaticLayer,
+    StaticSlidingWindowLayer,
+)
+from transformers.masking_utils import (
+    create_causal_mask,
+    create_chunked_causal_mask,
+    create_sliding_window_causal_mask,
+    find_packed_sequence_indices,
+)
+from transformers.utils.generic import is_flash_attention_requested
+
+from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23
+
+
+class TokenMixer(nn.Module):
+    """What mixes tokens. `mask_kind` says which mask its `forward` takes, and which layer of a cache."""
+
+    @property
+    def mask_kind(self):
+        raise NotImplementedError(f"{type(self).__name__}: say which masks it takes")
+
+
+@dataclass(frozen=True)
+class MaskKind:
+    """Which keys a query sees besides causality: the nearest `window`, or those of its block of `chunk` positions."""
+
+    window: int | None = None
+    chunk: int | None = None
+
+    @property
+    def name(self):
+        """transformers' word for it."""
+        if self.window is not None:
+            return "sliding_attention"
+        return "full_attention" if self.chunk is None else "chunked_attention"
+
+    @property
+    def reach(self):
+        """How many keys a cache must keep; None keeps all."""
+        return self.window if self.chunk is None else self.chunk
+
+    def cache_layer(self, max_length=None):
+        """A growing layer of a cache, or a static one of a given length."""
+        window = {} if self.reach is None else {"sliding_window": self.reach}
+        if max_length is None:
+            return DynamicSlidingWindowLayer(**window) if window else DynamicLayer()
+        static = StaticSlidingWindowLayer if window else StaticLayer
+        return static(max_cache_len=max_length, **window)
+
+    def create(self, config, allow_is_causal_skip, **arguments):
+        """The mask in the form that the config's attention implementation wants; None where it needs none."""
+        if allow_is_causal_skip and self._is_plain(config, arguments):
+            return None
+        arguments["allow_is_causal_skip"] = allow_is_causal_skip
+        if self.window is not None:
+            return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
+        if self.chunk is None:
+            return create_causal_mask(config=config, **arguments)
+        counted = SINCE_5_23 or is_flash_attention_requested(config)  # from the start of each packed sequence
+        packed = None if counted else _packed(arguments)
+        if packed is None:
+            return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
+        return create_causal_mask(config=config, and_mask_function=_same_chunk(packed, self.chunk), **arguments)
+
+    def _is_plain(self, config, arguments):
+        """Whether sdpa's `is_causal` says it all, without a look at any value: a compiler cannot look.
+
+        transformers makes a mask whenever a model is traced, which costs a compiled step the causal kernel.
+        """
+        if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+            return False
+        given = (arguments[name] for name in ("attention_mask", "position_ids", CACHE))
+        if config._attn_implementation != "sdpa" or any(value is not None for value in given):
+            return False
+        return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach
+
+
+class Rows(NamedTuple):
+    """What a state must know of a batch. text [B, S]: False where a token is padding; documents [1 or B, S]: numbers
+    of packed sequences. None means: no padding, or one sequence a row."""
+
+    text: torch.Tensor | None = None
+    documents: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StateKind:
+    """For a mixer that carries a state of fixed size from token to token."""
+
+    name = "linear_attention"
+    reach = None
+
+    def cache_layer(self, max_length=None):
+        """A layer of a cache, static by nature."""
+        return LinearAttentionLayer()
+
+    def create(self, config, allow_is_causal_skip, **arguments):
+        """`Rows`, of the new tokens alone; None where there is neither padding nor a second sequence in a row."""
+        mask, length = arguments["attention_mask"], arguments["inputs_embeds"].shape[1]
+        if mask is None:
+            documents = _packed(arguments)
+            return None if documents is None else Rows(documents=documents)
+        if mask.ndim != 2:
+            return None
+        text = mask[:, -length:].bool().contiguous()
+        can_look = not torch.compiler.is_compiling()
+        return None if can_look and bool(text.all()) else Rows(text=text)
+
+
+def _packed(arguments):
+    """[1 or B, S]: the number of the sequence that a token belongs to, where positions tell; None where they do not."""
+    given = arguments["attention_mask"], arguments[CACHE]
+    if arguments["position_ids"] is None or any(value is not None for value in given):
+        return None
+    return find_packed_sequence_indices(arguments["position_ids"])
+
+
+def _same_chunk(packed, chunk):
+    """Chunks counted from the start of each packed sequence, as transformers does since 5.23."""
+    places = torch.arange(packed.shape[-1], device=packed.device)
+    is_first = torch.diff(packed, prepend=packed[:, :1], dim=-1) != 0
+    chunks = (places - (places * is_first).cummax(-1).values) // chunk
+    several = len(chunks) > 1
+
+    def same_chunk(batch, head, query, key):
+        row = batch if several else 0
+        return chunks[row, query] == chunks[row, key]
+
+    return same_chunk
+
+
+def _with(config, **fields):
+    """The config, or a shallow copy where a field differs: transformers' functions read them from there."""
+    if all(getattr(config, name, None) == value for name, value in fields.items()):
+        return config
+    config = copy(config)
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config

@@ -1,0 +1,160 @@
+"""Short convolutions against a formula of their own, and the states that caches hold of them."""
+
+import pytest
+import torch
+from transformers import DynamicCache, Lfm2Config, StaticCache
+
+from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.short_conv import convolve, convolve_stepwise, form
+from nemo_automodel.components.models.lfm2.model import Lfm2ForCausalLM
+
+FORMS = pytest.mark.parametrize("convolution", [convolve, convolve_stepwise])
+SETTINGS = {"max_new_tokens": 8, "do_sample": False}
+
+
+def inputs(length=9, taps=4):
+    torch.manual_seed(0)
+    shapes = (2, length, 6), (6, taps), (6,), (2, taps - 1, 6)
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+def by_definition(x, weight, bias, before=None, documents=None):
+    """A sum over pairs of positions, in which only those within reach and of one document count."""
+    past = 0 if before is None else before.shape[1]
+    whole = x if before is None else torch.cat((before, x), dim=1)
+    places = torch.arange(whole.shape[1])
+    distance = places[past:, None] - places[None]
+    reach = (distance >= 0) & (distance < weight.shape[1])
+    kernel = weight.flip(1)[:, distance.clamp(0, weight.shape[1] - 1)] * reach  # [H, S, T]
+    kernel = kernel if documents is None else kernel * (documents[:, None, :, None] == documents[:, None, None, :])
+    kernel = kernel.expand(len(x), -1, -1, -1) if documents is None else kernel
+    return torch.einsum("bhst,bth->bsh", kernel, whole) + bias
+
+
+@FORMS
+@pytest.mark.parametrize("length", [1, 2, 9])
+@pytest.mark.parametrize("case", ["whole", "continued", "packed"])
+def test_outputs_and_gradients(convolution, length, case):
+    x, weight, bias, before = inputs(length)
+    before = before if case == "continued" else None
+    documents = torch.tensor([[0, 0, 1, 2, 2, 2, 2, 2, 3], [0] * 5 + [1] * 4])[:, :length] if case == "packed" else None
+    leaves = [x, weight, bias, *([] if before is None else [before])]
+    found = convolution(x, weight, bias, before=before, documents=documents)
+    wanted = by_definition(x, weight, bias, before, documents)
+    torch.testing.assert_close(found, wanted)
+    direction = torch.randn_like(found)
+    for ours, theirs in zip(*(torch.autograd.grad(y, leaves, direction) for y in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_low_precision_rounds_once():
+    x, weight, bias, _ = (one.detach().bfloat16() for one in inputs())
+    wanted = by_definition(*(one.double() for one in (x, weight, bias))).bfloat16()
+    torch.testing.assert_close(convolve(x, weight, bias), wanted, rtol=2**-8, atol=1e-6)
+
+
+def test_a_missing_package_says_so():
+    with pytest.raises(ImportError, match="needs the package causal-conv1d"):
+        form("causal_conv1d")
+    with pytest.raises(ImportError, match="backend.conv"):
+        model(backend={"conv": "causal_conv1d"})
+
+
+def model(backend=None, **fields):
+    torch.manual_seed(1)
+    config = Lfm2Config(
+        **{"vocab_size": 61, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 4, "pad_token_id": 0},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "conv_L_cache": 4, "block_multiple_of": 8},
+        **{"eos_token_id": None, "layer_types": ["conv", "full_attention", "conv", "conv"], **fields},
+    )
+    made = Lfm2ForCausalLM(config, BackendConfig.of(backend)).eval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def ids(length=11, rows=2):
+    return torch.randint(3, 60, (rows, length), generator=torch.Generator().manual_seed(2))
+
+
+def test_backends_agree():
+    wanted = model()(input_ids=ids()).logits
+    torch.testing.assert_close(model(backend={"conv": "stepwise"})(input_ids=ids()).logits, wanted)
+
+
+@pytest.mark.parametrize("steps", [(11,), (1,) * 11, (2, 1, 5, 3), (7, 4)])
+@pytest.mark.parametrize("static", [False, True])
+@torch.no_grad()
+def test_pieces_equal_the_whole(steps, static):
+    made = model()
+    cache = StaticCache(config=made.config, max_cache_len=16) if static else DynamicCache(config=made.config)
+    found = [made(input_ids=one, past_key_values=cache).logits for one in ids().split(steps, dim=1)]
+    torch.testing.assert_close(torch.cat(found, dim=1), made(input_ids=ids(), use_cache=False).logits)
+
+
+@torch.no_grad()
+def test_padding_on_either_side_changes_nothing():
+    made, text = model(), ids(7)
+    wanted, zeros = made(input_ids=text).logits, torch.zeros(2, 3, dtype=torch.long)
+    for order, place in ((("pad", "text"), slice(3, None)), (("text", "pad"), slice(7))):
+        padded = torch.cat([{"pad": zeros, "text": text}[one] for one in order], dim=1)
+        mask = torch.cat([{"pad": zeros, "text": torch.ones_like(text)}[one] for one in order], dim=1)
+        position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
+        found = made(input_ids=padded, attention_mask=mask, position_ids=position_ids).logits
+        torch.testing.assert_close(found[:, place], wanted)
+
+
+@torch.no_grad()
+def test_padding_read_token_by_token_leaves_no_trace():
+    made, text = model(), ids(7)
+    padded = torch.cat((torch.zeros(2, 3, dtype=torch.long), text), dim=1)
+    mask = (padded != 0).long()
+    positions, cache = (mask.cumsum(-1) - 1).clamp(min=0), DynamicCache(config=made.config)
+    for place in range(10):
+        one = slice(place, place + 1)
+        given = {"attention_mask": mask[:, : place + 1], "position_ids": positions[:, one]}
+        last = made(input_ids=padded[:, one], past_key_values=cache, **given).logits
+    torch.testing.assert_close(last[:, 0], made(input_ids=text).logits[:, -1])
+
+
+@torch.no_grad()
+def test_packed_documents_do_not_see_each_other():
+    made, text = model(conv_bias=True), ids(11, rows=1)
+    positions = torch.cat((torch.arange(4), torch.arange(7)))[None]
+    found = made(input_ids=text, position_ids=positions, use_cache=False).logits
+    wanted = [made(input_ids=one, use_cache=False).logits for one in text.split((4, 7), dim=1)]
+    torch.testing.assert_close(found, torch.cat(wanted, dim=1))
+
+
+@pytest.mark.parametrize("how", [{"num_beams": 3}, {"prompt_lookup_num_tokens": 3}, {"cache_implementation": "static"}])
+def test_generation_equals_that_without_a_cache(how):
+    made, rows = model(), 1 if "prompt_lookup_num_tokens" in how else 2
+    text = ids(6, rows).repeat(1, 2)
+    plain = {name: value for name, value in how.items() if name == "num_beams"}
+    wanted = made.generate(text, **SETTINGS, **plain, use_cache=False)
+    assert torch.equal(made.generate(text, **SETTINGS, **how, disable_compile=True), wanted)
+
+
+@torch.no_grad()
+def test_cropped_caches_go_on_as_if_nothing_had_been():
+    made, text, cache = model(), ids(), None
+    cache = DynamicCache(config=made.config)
+    made(input_ids=text[:, :5], past_key_values=cache)
+    cache.activate_past_recording()
+    made(input_ids=ids(4), past_key_values=cache)
+    cache.crop(-4)
+    found = made(input_ids=text[:, 5:], past_key_values=cache).logits
+    torch.testing.assert_close(found, made(input_ids=text).logits[:, 5:])
+
+
+def test_a_cache_without_states_says_so():
+    with pytest.raises(ValueError, match="layer 0 of this DynamicCache holds no states"):
+        model()(input_ids=ids(), past_key_values=DynamicCache())
+
+
+@torch.no_grad()
+def test_layers_of_convolutions_alone():
+    made = model(layer_types=["conv"] * 4)
+    cache = DynamicCache(config=made.config)
+    found = [made(input_ids=one, past_key_values=cache).logits for one in ids().split(4, dim=1)]
+    torch.testing.assert_close(torch.cat(found, dim=1), made(input_ids=ids(), use_cache=False).logits)
