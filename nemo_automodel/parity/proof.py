@@ -80,6 +80,12 @@ def compare(subject: Subject, reference: Reference, variant: str, backend: str) 
     return Result(variant, backend, tuple(checks), components.first_difference(checks, order), within)
 
 
+def _depends_on_length(rope: Mapping[str, Any]) -> bool:
+    """Whether a table changes with the length: the one of all layers, or that of some kind of layer."""
+    tables = [rope, *(one for one in rope.values() if isinstance(one, Mapping))]
+    return any(table.get("rope_type") in LENGTH_DEPENDENT for table in tables)
+
+
 def _levels(
     reference: Reference, ours: PreTrainedModel, found: dict[str, Batch], options: dict[str, Any]
 ) -> list[Check]:
@@ -91,7 +97,7 @@ def _levels(
     checks += end_to_end.compare(reference, ours, found)
     generating = {name: found[name] for name in ("plain", "left") if name in found}
     checks += end_to_end.compare_generation(reference, ours, generating)
-    if (getattr(reference.config, "rope_parameters", None) or {}).get("rope_type") not in LENGTH_DEPENDENT:
+    if not _depends_on_length(getattr(reference.config, "rope_parameters", None) or {}):
         checks += end_to_end.compare_cache(ours, generating)
     checks += end_to_end.compare_saved(reference, ours, batch)
     half = build_ours(type(ours), reference.config, reference.disk, dtype=torch.bfloat16, **options)
