@@ -1,6 +1,6 @@
 """Which existing spec a checkpoint resembles most, and how it differs from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from codegen.new.expected import Expected, expect
 from codegen.new.kind import MOE
 from codegen.new.values import GENERIC, PLAIN, Values
 from codegen.new.weights import Weights
+from codegen.tiny.mentions import expressions, inner_of
 
 _MODALITIES = ("text", "vl", "vision", "audio", "omni", "vlm")
 NEAR = 0.8  # less alike, what a checkpoint does not show is Llama's, not the nearest spec's
@@ -27,6 +28,7 @@ class Candidate(Frozen):
 
     kinship: 2 if it is that of the config's own model type, 1 if that of its family (the text of a larger model), or 0.
     borrows: whether transformers runs it with the model of another family, which then comes first.
+    lacking: how many numbers it reads inside of fields that hold others here.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Candidate(Frozen):
     alike: float
     kinship: int
     borrows: bool
+    lacking: int
 
     @property
     def is_near(self) -> bool:
@@ -58,8 +61,8 @@ def rank(weights: Weights, values: Values, kind: str, root: Path, table: ConfigT
     return sorted(same or found, key=_order)
 
 
-def _order(one: Candidate) -> tuple[int, float, bool, bool, str]:
-    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.borrows, one.name
+def _order(one: Candidate) -> tuple[int, float, bool, bool, int, str]:
+    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.borrows, one.lacking, one.name
 
 
 def _family(model_type: str) -> str:
@@ -123,7 +126,22 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     kinship = _kinship(loaded.config.model_type, values.config.model_type)
     borrows, written = known.lender is not None, load(text, shown).plain()
-    return Candidate(shown, written, loaded, expected, fields, alike, kinship, borrows)
+    lacking = sum(_lacks(values, outer, name) for outer, names in _inner(loaded).items() for name in names)
+    return Candidate(shown, written, loaded, expected, fields, alike, kinship, borrows, lacking)
+
+
+def _inner(loaded: LoadedSpec) -> dict[str, set[str]]:
+    """What the spec reads inside of fields."""
+    found: dict[str, set[str]] = {}
+    for tree in expressions(loaded):
+        for outer, names in inner_of(tree).items():
+            found.setdefault(outer, set()).update(names)
+    return found
+
+
+def _lacks(values: Values, outer: str, name: str) -> bool:
+    held = values.get(outer)
+    return isinstance(held, Mapping) and name not in held
 
 
 def _kinship(one: str, other: str) -> int:
