@@ -25,7 +25,7 @@ def _distinct(first: Context, group: Context, whole: Context, base_name: str, ta
     tail = next((tail for tail in TAILS if base_name.endswith(tail)), "")
     stem = base_name.removesuffix(tail)
     words = "".join(_words(first.base, group, whole)) or "Other"
-    name = f"{stem}{words}{tail}"
+    name = f"{stem}{words.removesuffix(tail)}{tail}"
     while name in taken:
         name = f"{stem}{words}{len(taken) + 1}{tail}"
     return name
