@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("specs", "codegen", "nemo_automodel", "tests", "examples", "docs", "pyproject.toml")
-CONTRACT = "python -m pytest -q -m " " tests/unit_tests/models/arcee"
+CONTRACT = 'python -m pytest -q -m "" tests/unit_tests/models/arcee'
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 IN_PLACE_OF = {
     "codegen parity arcee": "codegen list",  # the checkpoint's proof, which follows, has the same three levels

@@ -63,11 +63,12 @@ def test_fused_rows_are_blocks_of_parts():
     whole = torch.arange(12.0)[:, None].expand(12, 4)
     reader = Weights({}, {"m.qkv.weight": whole.t()})
     spec = {
+        "attention": {"kind": "gqa"},
         "checkpoint": {
             "names": {},
             "fused": {"qkv": {"parts": ["q", "k", "v"], "groups": 2}},
             "transposed": ["qkv"],
-        }
+        },
     }
     rows = {"q": 6, "k": 4, "v": 2}
     found = {role: reader.stored(spec, "m", "", role, rows, "weight")[:, 0].tolist() for role in rows}

@@ -98,10 +98,11 @@ def with_experts(kwargs):
     return {**kwargs, "backend": replace(backend, experts=chosen)}
 
 
-def refuse_packed(backend):
+def refuse_packed(backend, place):
     """For weights that stay quantised. Raises ValueError for packed projections: quantisers replace linear layers, and
-    would leave the packed matrices as they are."""
+    would leave the packed matrices as they are. place: the checkpoint."""
     if BackendConfig.of(backend).packed:
         raise ValueError(
-            "backend.projections 'packed': quantisers leave packed projections unquantised; use 'split' or 'auto'"
+            f"{place}: backend.projections 'packed': "
+            "quantisers leave packed projections unquantised; use 'split' or 'auto'"
         )
