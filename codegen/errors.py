@@ -80,9 +80,5 @@ def attempt(step: Callable[[], T], otherwise: T, problems: dict[Problem, None]) 
         return otherwise
 
 
-class DriftError(CodegenError):
-    """Generated files do not equal what the specs say. Exit code 1."""
-
-
 class ConflictError(CodegenError):
     """A file stands in the way that the generator does not own. Exit code 3."""

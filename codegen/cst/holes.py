@@ -24,7 +24,6 @@ class Omitted(Enum):
 
 OMIT: Literal[Omitted.OMIT] = Omitted.OMIT
 Hole = cst.BaseExpression | Literal[Omitted.OMIT]
-Statement = cst.BaseStatement | cst.BaseSmallStatement
 
 
 class HoleError(CodegenError):
