@@ -20,6 +20,7 @@ from typing import Any
 from codegen.arguments import parser
 from codegen.errors import CodegenError, ConflictError, Problem, SpecError
 from codegen.layout import SPECS, find_root
+from codegen.run.planner import Planner
 from codegen.run.report import Report, problem_as_dict
 
 
@@ -39,28 +40,30 @@ def run(arguments: list[str]) -> int:
 
 
 def _apply(options: Namespace) -> int:
-    from codegen.run import pipeline
-
-    report = pipeline.apply(pipeline.Options(_root(options), cache=not options.no_cache))
+    report = _evaluated(options)
     return _show(report, options, fail_on_change=options.exit_non_zero_on_change)
 
 
 def _check(options: Namespace) -> int:
-    from codegen.run import pipeline
-
-    report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache))
-    return _show(report, options, fail_on_change=True)
+    return _show(_evaluated(options), options, fail_on_change=True)
 
 
 def _diff(options: Namespace) -> int:
-    from codegen.run import pipeline
-
-    report = pipeline.check(pipeline.Options(_root(options), cache=not options.no_cache), "diff")
+    report = _evaluated(options)
     if options.as_json:
         return _show(report, options, fail_on_change=True)
     sys.stdout.write(report.diff())
     _print_errors(report.error_lines())
     return report.exit_code(fail_on_change=True)
+
+
+def _evaluated(options: Namespace) -> Report:
+    """The command's report. Processors that wait for nothing else begin to import before this one has."""
+    planner = Planner(early=True)
+    from codegen.run import build, pipeline
+
+    settings = pipeline.Options(_root(options), not options.no_cache, build.RealGenerator(planner))
+    return pipeline.apply(settings) if options.command == "apply" else pipeline.check(settings, options.command)
 
 
 def _list(options: Namespace) -> int:

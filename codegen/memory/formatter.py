@@ -1,19 +1,13 @@
 """black, in a process of its own: it is imported there while others plan and import what renders."""
 
 import ast
-import gc
-import os
-import pickle
-import signal
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
 
-from codegen.memory.child import let_go, pipe, send
+from codegen.memory.child import Worker
 
 LINE_LENGTH = 120
-COLLECTED = 16  # requests, of which the garbage is collected at once: collecting it as it comes costs time
 DISPLAYED = (ast.Assign, ast.Name, ast.expr_context, ast.Dict, ast.List, ast.Constant, ast.UnaryOp, ast.unaryop)
-IDLE = 10  # added to the priority number of a process that others need later
+IDLE = 10  # on two processors, those that plan and render are waited for first
 
 
 Formatting = Callable[[Sequence[str]], list[str]]
@@ -78,48 +72,24 @@ def _is_display(source: str) -> bool:
 
 
 class Formatter:
-    """A child that answers `black_format`. Messages are pickles, of what this program made itself."""
+    """A child that answers `black_format`."""
 
     def __init__(self) -> None:
-        theirs, self._requests = pipe()
-        self._answers, ours = pipe()
-        self._child = os.fork()
-        if self._child == 0:
-            self._requests.close()  # so that the death of the parent ends the child's input
-            self._answers.close()
-            _serve(theirs, ours)
-        theirs.close()
-        ours.close()
+        self._worker = Worker(_import_black, black_format, patience=IDLE)
 
     def __call__(self, sources: Sequence[str]) -> list[str]:
         """Format in the child; here, if the child cannot (then the error, too, is raised here)."""
         try:
-            send(self._requests, sources)
-            return pickle.load(self._answers)
+            self._worker.ask(sources)
+            return self._worker.answer()
         except (BrokenPipeError, EOFError):
             return black_format(sources)
 
     def close(self) -> None:
         """End the child, whatever it is doing."""
-        os.kill(self._child, signal.SIGKILL)
-        os.waitpid(self._child, 0)
-        self._answers.close()
-        try:
-            self._requests.close()
-        except BrokenPipeError:
-            return  # the child was gone before its last request was
+        self._worker.close()
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """The child's life: it keeps no stream of the parent open, works until its input ends, and never returns."""
-    try:
-        let_go()
-        os.nice(IDLE)  # on two processors, those that plan and render are waited for first
-        import black as black  # early: the first request comes when the parent has rendered something
-
-        while True:
-            for _ in range(COLLECTED):
-                send(answers, black_format(pickle.load(requests)))
-            gc.collect()
-    finally:
-        os._exit(0)
+def _import_black() -> None:
+    """Early: the first request comes when the parent has rendered something."""
+    import black as black

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
 from codegen.errors import Location, Problem, SpecError
@@ -15,12 +15,10 @@ from codegen.frozen import Frozen
 from codegen.memory import child, formatted
 from codegen.memory.store import Store
 from codegen.run.discover import Found
+from codegen.run.planner import Planner
 from codegen.run.tree import Tree
 from codegen.write.journal import content_digest
 from codegen.write.ownership import text
-
-if TYPE_CHECKING:
-    from codegen.plan.types import SpecPlan  # at run time only where something is rendered
 
 
 class Generator(Protocol):
@@ -35,15 +33,15 @@ class Generator(Protocol):
         ...
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
-        """Called before these few specs, and no others, are generated in this process."""
+        """Called once, before these few specs, and no others, are generated; without any, if there are none or many."""
         ...
 
 
 class RealGenerator:
     """The spec front-end and the renderer, imported when a spec has to be loaded at all."""
 
-    def __init__(self) -> None:
-        self._early: Callable[[], Any] = lambda: None
+    def __init__(self, planner: Planner | None = None) -> None:
+        self._planner = planner or Planner()
 
     def check(self, path: str, root: str) -> Checked:
         """Load a spec."""
@@ -56,33 +54,13 @@ class RealGenerator:
         """Load a spec and generate from it."""
         from codegen.render.files import render
 
-        return render(self._planned(path, root))
+        return render(self._planner.plan(path, root))
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
         """Plan the specs in a second process and import black in a third, while this one imports what renders."""
-        if child.processors() > 1:
-            self._early = child.ahead(lambda: {path: _plan_early(path, root) for path in paths})
+        self._planner.expect(paths, root)
+        if paths and child.processors() > 1:
             formatted.active().start()
-
-    def _planned(self, path: str, root: str) -> "SpecPlan":
-        early: dict[str, SpecPlan] = self._early() or {}
-        self._early = lambda: early
-        return early.get(path) or _plan(path, root)
-
-
-def _plan(path: str, root: str) -> "SpecPlan":
-    from codegen.generate import plan_spec
-    from codegen.language.check import read_spec
-
-    return plan_spec(read_spec(Path(root, path), Path(root)))
-
-
-def _plan_early(path: str, root: str) -> "SpecPlan | None":
-    """The plan of a spec; None for a wrong one, which is read again where its problems are told."""
-    try:
-        return _plan(path, root)
-    except SpecError:
-        return None
 
 
 class Memory(Frozen):
@@ -180,8 +158,7 @@ class _Making:
         shared = len(paths) >= _MANY and self.store.remembers and child.processors() > 1
         theirs: Sequence[str] = paths[1::2] if shared else []
         active = [path for path in paths if self.makers[path] is _made]
-        if active and not theirs:
-            self.generator.prepare(active[:_MANY], self.root)
+        self.generator.prepare([] if theirs else active[:_MANY], self.root)
         with child.meanwhile((lambda: self.make_silently(theirs)) if theirs else None):
             self.make(paths[::2] if theirs else paths)
         self.make([path for path in theirs if not self.recall(path)])

@@ -1,7 +1,8 @@
 """`python -m nemo_automodel.parity NAME ...`: does a generated model equal its reference?
 
 Exit codes: 0 everything within its bounds (every mutation caught, refused or excused), 1 something differs, 2 the
-spec is invalid, the command is or the checkpoint is, 4 the family is newer than the installed transformers.
+spec is invalid, the command is or the checkpoint is, 3 the proof of one of several ended with an error of its own, 4
+the family is newer than the installed transformers.
 """
 
 import argparse

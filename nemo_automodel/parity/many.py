@@ -1,12 +1,14 @@
 """Many families by one command, several at a time: what each would print by itself, then what was not proven."""
 
 import io
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing import get_context
 from time import monotonic
 
+BROKEN = 3  # exit code of a family whose proof ended with an error of its own
 NEWER = 4  # exit code of a family that the installed transformers does not have
 Command = Callable[[list[str]], int]
 
@@ -36,7 +38,11 @@ def _captured(one: Command, arguments: list[str]) -> tuple[int, str]:
     """Its exit code and what it said, in a process of the pool."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
-        code = one(arguments)
+        try:
+            code = one(arguments)
+        except Exception:  # of one family: the others are proven all the same
+            traceback.print_exc()
+            code = BROKEN
     return code, said.getvalue()
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from nemo_automodel.components.models.common.releases import PINS_ROUTERS
+from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
@@ -91,7 +91,9 @@ class Reference:
             # config.json holds what differs from the config class's defaults, which the reference does not know
             choice |= {"config": config_for(kind, self.config)}
         loaded = kind.from_pretrained(folder, dtype=dtype, **choice, **options)
-        restore(loaded[0] if isinstance(loaded, tuple) else loaded, read(folder))
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        restore(model, read(folder))
+        _let_run_again(model)
         return loaded
 
 
@@ -127,9 +129,23 @@ def softmax_in_fp64() -> Iterator[None]:
 def build(reference_class: type[nn.Module], config: Any, attention: str = "eager") -> nn.Module:
     """A reference module in eval mode; `attention` is transformers' name of its implementation."""
     config = config_for(reference_class, config)
-    if issubclass(reference_class, PreTrainedModel):
-        return reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
-    return reference_class(config).eval()
+    if not issubclass(reference_class, PreTrainedModel):
+        return reference_class(config).eval()
+    model = reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
+    _let_run_again(model)
+    return model
+
+
+def _let_run_again(model: nn.Module) -> None:
+    """Makes longrope by kind of layer forget its long tables after each forward, where it fails if it has them."""
+    for module in () if FINDS_LONG_TABLES else model.modules():
+        if isinstance(getattr(module, "rope_type", None), dict):
+            module.register_forward_hook(_forget_long_tables)
+
+
+def _forget_long_tables(module: nn.Module, args: object, output: object) -> None:
+    for name in [name for name in vars(module) if name.endswith("_long_inv_freq")]:
+        delattr(module, name)
 
 
 def own_config(reference_class: type[nn.Module], config: Any) -> bool:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from codegen.errors import SpecError
 from codegen.generate import plan_spec
 from codegen.language.check import read_spec
-from codegen.memory.child import ahead, meanwhile
+from codegen.memory.child import Worker, meanwhile
 from codegen.memory.formatted import FormatCache
 from codegen.memory.formatter import Formatter, black_format
 from codegen.memory.store import Store
+from codegen.run.planner import Planner, planned
 from tests.codegen.scratch.project import REPOSITORY, environment
 
 SOURCE = "x = {  'größe':1 }\n"
@@ -43,7 +45,9 @@ def test_memory_asks_the_second_process_only_for_black(tmp_path: Path) -> None:
 
 
 def test_the_second_process_ends_with_the_first() -> None:
-    code = "from codegen.memory.formatter import Formatter; f = Formatter(); print(f._child, flush=True); input()"
+    code = (
+        "from codegen.memory.formatter import Formatter; f = Formatter(); print(f._worker._child, flush=True); input()"
+    )
     command = [sys.executable, "-c", code]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), **pipes) as parent:
@@ -66,9 +70,34 @@ def _ended(process: int) -> bool:
     return state == "Z"
 
 
-def test_work_done_ahead_gives_its_result_and_none_if_it_fails() -> None:
-    assert ahead(lambda: {"by": os.getpid()})()["by"] != os.getpid()
-    assert ahead(lambda: 1 / 0)() is None
+def test_a_worker_answers_one_request_after_another_until_it_cannot() -> None:
+    worker = Worker(lambda: None, lambda number: (os.getpid(), 1 // number))
+    worker.ask(1)
+    worker.ask(2)
+    (process, one), (same, none) = worker.answer(), worker.answer()
+    assert process == same != os.getpid() and (one, none) == (1, 0)
+    worker.ask(0)
+    with pytest.raises(EOFError):
+        worker.answer()
+    worker.close()
+
+
+def test_a_plan_made_early_is_the_plan(tmp_path: Path) -> None:
+    llama = "specs/llama.yaml"
+    (tmp_path / "wrong.yaml").write_text("name: wrong\nattention: {kind: none}\n")
+    planner = Planner(early=True)
+    planner.expect([llama, str(tmp_path / "wrong.yaml")], str(REPOSITORY))
+    assert planner.plan(llama, str(REPOSITORY)) == planned(llama, str(REPOSITORY))
+    with pytest.raises(SpecError, match="wrong.yaml"):
+        planner.plan(str(tmp_path / "wrong.yaml"), str(REPOSITORY))
+
+
+@pytest.mark.parametrize("expected", [[], ["specs/llama.yaml"]])
+def test_a_plan_is_made_here_where_nobody_makes_it_early(expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codegen.run.planner._plans", lambda request: 1 / 0)
+    planner = Planner(early=True)
+    planner.expect(expected, str(REPOSITORY))
+    assert planner.plan("specs/llama.yaml", str(REPOSITORY)) == planned("specs/llama.yaml", str(REPOSITORY))
 
 
 def test_meanwhile_waits_for_its_child_and_survives_its_errors(tmp_path: Path) -> None:

@@ -38,12 +38,17 @@ RENAMED_IN_5_18 = {
     "experts.fc2.weight": "experts.down_proj",
 }
 
+SINCE_5_21 = INSTALLED >= (5, 21)
 SINCE_5_23 = INSTALLED >= (5, 23)
 SINCE_5_24 = INSTALLED >= (5, 24)
 
 # Whether routers whose products are in fp32 have weights in fp32 too: in deepseek_v2, deepseek_v3, glm4_moe and
 # glm4_moe_lite. Ours have at every release (ADR 0016); parity gives references of older ones the same.
 PINS_ROUTERS = SINCE_5_24
+
+# Whether transformers' classes with longrope by kind of layer find their long tables in a second forward: before 5.21
+# they fail there. Parity lets references of older ones compute them anew.
+FINDS_LONG_TABLES = SINCE_5_21
 
 # What forwards, mask functions, outputs and `generate` call the cache.
 CACHE = "cache" if SINCE_5_24 else "past_key_values"
