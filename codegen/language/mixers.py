@@ -7,6 +7,8 @@ from codegen.language.attention import ACTIVATION, ACTIVATIONS, HEAD_DIM, Norm
 from codegen.language.keys import Mixer, choice, expr, mapping, section, text, when
 from codegen.language.values import Expression
 
+KERNEL = ("config.conv_kernel", "config.mamba_d_conv")
+
 
 class GroupedNorm(Norm):
     """The norm of a recurrent mixer, over groups, with the gate before or after."""
@@ -19,16 +21,28 @@ class GroupedNorm(Norm):
 class Mamba2(Mixer):
     """State-space mixer with scalar decay per head (Mamba-2)."""
 
+    words: ClassVar[str] = "state space mixer"
+
     heads: Expression | None = expr("Number of heads.")
     head_dim: Expression | None = expr("Width of a head.")
     groups: Expression | None = expr("Groups of B and C.")
     state: Expression | None = expr("Size of the state.")
+    kernel: Expression | None = expr("Taps of the convolution.", *KERNEL)
     conv_bias: Expression | None = expr("Bias of the convolution.", "True")
     bias: Expression | None = expr("Bias of the projections.", "False")
     out_bias: Expression | None = expr("Bias of the output projection; default bias.")
     dt_limit: Expression | None = expr("Bounds of the time step.")
     norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
     multipliers: Mapping[str, Expression] | None = mapping("Factors.", words=("z", "x", "B", "C", "dt"))
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own: what the first projection gives lies in one tensor."""
+        norm = () if self.norm is None else ("mixer_norm",)
+        return "conv", "A_log", "D", "dt_bias", *norm, "out"
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) == {"z", "x", "B", "C", "dt"}
 
 
 class InnerNorms(Norm):

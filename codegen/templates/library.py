@@ -20,6 +20,7 @@ from nemo_automodel.components.models.common.functional import (
     softcap,
     yarn_mscale,
 )
+from nemo_automodel.components.models.common.gated_norm import Gate, GatedRMSNorm
 from nemo_automodel.components.models.common.head import NormalizedHead
 from nemo_automodel.components.models.common.norm import (
     Float32LayerNorm,

@@ -3,7 +3,8 @@
 from torch import nn
 
 from codegen.templates.holes import hole
-from nemo_automodel.components.models.common.short_conv import ShortConv, without_padding
+from nemo_automodel.components.models.common.causal_conv import without_padding
+from nemo_automodel.components.models.common.short_conv import ShortConv
 
 
 class TemplateShortConv(ShortConv):

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from nemo_automodel.components.models.common.releases import CACHE
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
+from nemo_automodel.parity.hidden_states import first_layer
 from nemo_automodel.parity.ours import in_fp32
 from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
 from nemo_automodel.parity.routing import Choices, flips, forced, recorded
@@ -23,7 +24,7 @@ PREFIX = 9  # positions that a cache holds before the others come one by one
 
 def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[str, torch.Tensor]:
     """Hidden states and logits where there are tokens, the loss, and every parameter's gradient under its disk name."""
-    with torch.set_grad_enabled(gradients):
+    with torch.set_grad_enabled(gradients), first_layer(model) as seen:
         out = model(
             input_ids=batch.ids,
             attention_mask=batch.mask,
@@ -31,7 +32,7 @@ def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[s
             use_cache=False,
             output_hidden_states=True,
         )
-    measured = {f"hidden states {i}": x.detach()[batch.real] for i, x in enumerate(out.hidden_states)}
+    measured = {f"hidden states {i}": x.detach()[batch.real] for i, x in enumerate(seen.in_order(out.hidden_states))}
     measured["logits"] = out.logits.detach()[batch.real]
     measured["loss"] = out.loss.detach()
     if gradients:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
+from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
@@ -30,6 +31,7 @@ class Reference:
         self.subject = subject
         self.config = subject.config(values)
         self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
+        group_norms(self.model, copy.deepcopy(self.config), subject.model_class)
         randomise(self.model, seed)
 
     @classmethod
@@ -94,6 +96,7 @@ class Reference:
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         restore(model, read(folder))
         _let_run_again(model)
+        group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         return loaded
 
 

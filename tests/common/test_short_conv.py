@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, Lfm2Config, StaticCache
 
 from nemo_automodel.components.models.common.backend import BackendConfig
-from nemo_automodel.components.models.common.short_conv import convolve, convolve_stepwise, form
+from nemo_automodel.components.models.common.causal_conv import convolve, convolve_stepwise, form
 from nemo_automodel.components.models.lfm2.model import Lfm2ForCausalLM
 
 FORMS = pytest.mark.parametrize("convolution", [convolve, convolve_stepwise])

@@ -14,6 +14,7 @@ from traceback import walk_tb
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -38,7 +39,7 @@ def parts(model):
     mixtures |= {name.rpartition(".experts")[0] for name, _ in layers if name.endswith(".experts")}
     in_mixture = [name for name in linear if any(name.startswith(f"{path}.") for path in mixtures)]
     groups = {
-        "attention": [name for name in linear if re.search("attn|(attention|conv)[^.]*[.][^.]*$", name)],
+        "attention": [name for name in linear if re.search("attn|(attention|conv|mamba|mixer)[^.]*[.][^.]*$", name)],
         "shared experts": [name for name in in_mixture if "shared" in name and not name.endswith("_gate")],
         "routers": [name for name in in_mixture if re.search(r"\.(wg|layer|router|gate|shared_expert_gate)$", name)],
     }
@@ -56,7 +57,17 @@ def layer_modules(model):
 
 def linear_layers(model):
     """Names of what peft can wrap."""
-    return [name for name, module in layer_modules(model) if isinstance(module, LINEAR) and gives_one_tensor(module)]
+    linear = [(name, module) for name, module in layer_modules(model) if isinstance(module, LINEAR)]
+    return [name for name, module in linear if gives_one_tensor(module) and is_allowed(model, name)]
+
+
+def is_allowed(model, name):
+    """peft takes no adapters on output projections of models that it knows as Mamba's."""
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), model, name.rpartition(".")[2])
+    except ValueError:
+        return False
+    return True
 
 
 def gives_one_tensor(module):

@@ -34,7 +34,8 @@ class EcosystemContract(Binding):
         modules = self.ours(variant).named_modules()
         mixtures = {path.rpartition(".")[2] for path, module in modules if isinstance(module, MoE)}
         linear = [path for path, module in self.given(variant).model.named_modules() if isinstance(module, LINEAR)]
-        return [path for path in linear if re.search(r"\.\d+\.", path) and not mixtures & set(path.split("."))]
+        linear = [path for path in linear if re.search(r"\.\d+\.", path) and not mixtures & set(path.split("."))]
+        return [path for path in linear if adapters.is_allowed(self.given(variant).model, path)]
 
     def test_lora_by_names(self, main):
         """Adapters made for the reference fit ours: same names, same shapes, same outputs."""

@@ -103,6 +103,8 @@ class InputsContract(Binding):
             out = model(batch.ids, attention_mask=batch.mask, output_hidden_states=True, output_attentions=True)
         assert len(out.hidden_states) == self.config(main).num_hidden_layers + 1
         assert len(out.attentions) == sum(map(attends, model.base_model.decoder_layers))
+        if not out.attentions:
+            return
         if self.in_transformers:
             with torch.no_grad():
                 theirs = reference(batch.ids, attention_mask=batch.mask, output_attentions=True).attentions

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from codegen.language.disk import BESIDE
 from codegen.language.keys import Section, key_of
-from codegen.language.spec import Fused, Spec
+from codegen.language.spec import KIND_FUSED, Fused, Spec
 from codegen.language.values import Expression
 from codegen.plan.context import FALSE, Context
 from codegen.plan.names import GROUPS, attribute, disk_name, memory_name
@@ -58,6 +58,12 @@ def fused_of(spec: Spec, part: str, role: str, within: str = "") -> tuple[str, F
         if role in fused.parts and before == within:
             return leaf, fused
     return None
+
+
+def inputs_of(spec: Spec, part: str, kind: str) -> tuple[str, Fused]:
+    """The stored tensor of all that a kind's first projection gives: the spec's, or that of every family so far."""
+    name, parts = next(iter(KIND_FUSED[kind].items()))
+    return fused_of(spec, part, "x") or (name, Fused(parts=parts))
 
 
 def fused_structure(spec: Spec, part: str, role: str) -> tuple[str, tuple[str, ...]] | None:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from codegen.language.keys import Section
 from codegen.language.mixers import ShortConv
-from codegen.language.spec import KIND_FUSED, Fused, Spec
+from codegen.language.spec import Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import softmax
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
-from codegen.plan.mixers.projections import fused_of, role_renames, section_of
+from codegen.plan.mixers.projections import inputs_of, role_renames, section_of
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
@@ -24,21 +24,15 @@ def short_conv(spec: Spec, part: str) -> ShortConv:
     return section
 
 
-def inputs(spec: Spec, part: str) -> tuple[str, Fused]:
-    """The stored tensor of B, C and x: the spec's, or that of every family so far."""
-    ((name, parts),) = KIND_FUSED["short_conv"].items()
-    return fused_of(spec, part, "x") or (name, Fused(parts=parts))
-
-
 def signature(spec: Spec, part: str) -> tuple[object, ...]:
     """What makes two layers need two classes."""
-    name, fused = inputs(spec, part)
+    name, fused = inputs_of(spec, part, "short_conv")
     return tuple(disk_name(spec, role, part) for role in ROLES), name, fused.parts
 
 
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
-    name, fused = inputs(context.base, part)
+    name, fused = inputs_of(context.base, part, "short_conv")
     class_name = f"{class_name.removesuffix('Attention')}ShortConv"
     order = [f"inputs[{fused.parts.index(one)}]" for one in PARTS]
     made = ClassPlan(
@@ -76,7 +70,7 @@ def alibi(context: Context, spec: Spec, part: str) -> Code | None:
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    name, before = inputs(spec, part)[0], attribute(spec, part)
+    name, before = inputs_of(spec, part, "short_conv")[0], attribute(spec, part)
     stored = f"{before}.{name}" if disk_name(spec, part) else name
     return [(stored, f"{before}.{memory_name(name)}"), *role_renames(spec, part, ROLES)]
 

@@ -19,7 +19,7 @@ WIRINGS = {
 NAMES = {
     **{"model": "model", "layers": "layers", "attention": "self_attn", "mlp": "mlp", "head": "lm_head"},
     **{"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "o_proj", "q_norm": "q_norm", "k_norm": "k_norm"},
-    **{"conv": "conv1d"},
+    **{"conv": "conv1d", "mixer_norm": "norm"},
     **{"sinks": "sinks", "out_gate": "gate_proj", "gate": "gate_proj", "up": "up_proj", "down": "down_proj"},
     **{"router": "gate", "experts": "experts", "shared": "shared_experts", "shared_gate": "shared_expert_gate"},
     **{"correction_bias": "gate.e_score_correction_bias", "activation": "act_fn"},

@@ -6,7 +6,10 @@ import torch.nn.functional as F
 from tests.reference.interpreter.overlays import CHAINS, NAMES, merge
 from tests.reference.interpreter.values import Box, Missing, value
 
-KIND_FUSED = {"short_conv": {"in_proj": ["B", "C", "x"]}}  # how a kind lies on disk, unless the spec says otherwise
+KIND_FUSED = {  # how a kind lies on disk, unless the spec says otherwise
+    "short_conv": {"in_proj": ["B", "C", "x"]},
+    "mamba2": {"in_proj": ["z", "x", "B", "C", "dt"]},
+}
 
 
 def joined(*parts):

@@ -8,6 +8,7 @@ CHOICES = {
     "rms_norm": ("auto", "torch", "torch_fused", "te"),
     "rope": ("auto", "torch", "te"),
     "conv": ("auto", "torch", "stepwise", "causal_conv1d"),
+    "scan": ("auto", "torch", "stepwise"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
     "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "avx512", "te"),
@@ -16,7 +17,7 @@ CHOICES = {
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
 OF_TRANSFORMERS = {"eager": "loop", "grouped_mm": "grouped_mm", "batched_mm": "torch"}  # experts_implementation
-KERNELS = ("linear", "rms_norm", "rope", "conv", "dispatcher")
+KERNELS = ("linear", "rms_norm", "rope", "conv", "scan", "dispatcher")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class BackendConfig:
     attn: attention implementation (auto: the `attn_implementation` of from_pretrained).
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
     conv: short convolutions; `stepwise` is their specification, `causal_conv1d` the package's kernel on a GPU.
+    scan: sums over the past with a decay; `torch` is chunks of matrix products, `stepwise` their specification.
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto is split: names in
         memory are then those of transformers, by which adapters and plans address modules.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
@@ -40,6 +42,7 @@ class BackendConfig:
     rms_norm: str = "auto"
     rope: str = "auto"
     conv: str = "auto"
+    scan: str = "auto"
     projections: str = "auto"
     cross_entropy: str = "auto"
     experts: str = "auto"

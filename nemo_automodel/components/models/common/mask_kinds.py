@@ -25,7 +25,12 @@ from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23
 
 
 class TokenMixer(nn.Module):
-    """What mixes tokens. `mask_kind` says which mask its `forward` takes, and which layer of a cache."""
+    """What mixes tokens. `mask_kind` says which mask its `forward` takes, and which layer of a cache.
+
+    has_one_order: whether its sums are those of transformers' class term by term, so that half precision is too.
+    """
+
+    has_one_order = True
 
     @property
     def mask_kind(self):

@@ -50,6 +50,10 @@ PINS_ROUTERS = SINCE_5_24
 # they fail there. Parity lets references of older ones compute them anew.
 FINDS_LONG_TABLES = SINCE_5_21
 
+# Whether gated norms of mamba2, bamba and granitemoehybrid have a group of their own for each group of B and C, as their
+# checkpoints' authors have. Ours have at every release (ADR 0018); parity gives references of older ones the same.
+GROUPS_NORMS = SINCE_5_23
+
 # What forwards, mask functions, outputs and `generate` call the cache.
 CACHE = "cache" if SINCE_5_24 else "past_key_values"
 
@@ -84,13 +88,33 @@ def update_conv_state(cache, x, layer_idx, taps):
 
     Raises ValueError for a cache without a place for them.
     """
+    _of_states(cache, layer_idx)
+    return cache.update_conv_state(x, layer_idx, conv_kernel_size=taps)
+
+
+def recurrent_state(cache, layer_idx):
+    """What a layer's state was after the tokens before; None at the start. Raises ValueError as `update_conv_state`."""
+    layer = _of_states(cache, layer_idx)
+    return layer.recurrent_states[0] if layer.is_recurrent_states_initialized[0] else None
+
+
+def update_recurrent_state(cache, state, layer_idx):
+    """Puts a state in the place of the one before. Raises ValueError as `update_conv_state`, and for a cache that may
+    have to go back, which states cannot."""
+    if _of_states(cache, layer_idx).record_past:
+        raise ValueError("a recurrent state cannot be cropped: generate without an assistant or prompt lookup")
+    cache.update_recurrent_state(state, layer_idx)
+
+
+def _of_states(cache, layer_idx):
+    """The layer of a cache that holds states."""
     layer = cache.layers[layer_idx] if layer_idx < len(getattr(cache, "layers", ())) else None
     if not isinstance(layer, LinearAttentionCacheLayerMixin):
         raise ValueError(
             f"layer {layer_idx} of this {type(cache).__name__} holds no states: let the model make its cache, or build "
             "it from the config, DynamicCache(config=model.config)"
         )
-    return cache.update_conv_state(x, layer_idx, conv_kernel_size=taps)
+    return layer
 
 
 class CheckpointedLayer(GradientCheckpointingLayer):

@@ -1,0 +1,97 @@
+"""Causal depthwise convolutions over a few tokens, and what mixers that have one do alike."""
+
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+
+from nemo_automodel.components.models.common.mask_kinds import StateKind, TokenMixer
+from nemo_automodel.components.models.common.releases import is_paged, update_conv_state
+
+
+def convolve_stepwise(x, weight, bias=None, *, before=None, documents=None):
+    """The specification: token by token, y_t = bias + the sum over k of weight_k * x_(t - K + 1 + k).
+
+    x [B, S, H], weight [H, K], bias [H] -> y [B, S, H]. before [B, K - 1, H]: what came before x, else nothing did.
+    documents [1 or B, S]: tokens of another document count as nothing.
+    """
+    taps = weight.shape[-1]
+    state = x.new_zeros(len(x), taps - 1, x.shape[-1]) if before is None else before
+    found = []
+    for place in range(x.shape[1]):
+        if documents is not None and place:
+            state = state * (documents[:, place] == documents[:, place - 1])[:, None, None]
+        state = torch.cat((state, x[:, place : place + 1]), dim=1)
+        found.append(torch.einsum("bkh,hk->bh", state, weight) + (0 if bias is None else bias))
+        state = state[:, 1:]
+    return torch.stack(found, dim=1)
+
+
+def convolve(x, weight, bias=None, *, before=None, documents=None):
+    """The same for all tokens at once, one product a tap, summed in fp32 and rounded once."""
+    taps, length = weight.shape[-1], x.shape[1]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    padded = nn.functional.pad(x, (0, 0, taps - 1, 0)) if before is None else torch.cat((before, x), dim=1)
+    y = 0 if bias is None else bias.to(wide)
+    for tap in range(taps):
+        earlier = padded[:, tap : tap + length]
+        if documents is not None:
+            earlier = earlier * _same(documents, taps - 1 - tap)[..., None]
+        y = y + earlier * weight[:, tap].to(wide)
+    return y.to(x.dtype)
+
+
+def _same(documents, distance):
+    """[1 or B, S]: whether the token that stands so far before belongs to the same document."""
+    return nn.functional.pad(documents, (distance, 0), value=-1)[:, : documents.shape[1]] == documents
+
+
+def convolve_causal_conv1d(x, weight, bias=None, *, before=None, documents=None):
+    """The same by the kernel of the package causal-conv1d, on a GPU."""
+    from causal_conv1d import causal_conv1d_fn
+
+    whole = x if before is None else torch.cat((before, x), dim=1)
+    numbers = None if documents is None else documents.expand(len(x), -1).to(torch.int32)
+    return causal_conv1d_fn(whole.mT, weight, bias, seq_idx=numbers).mT[:, -x.shape[1] :]
+
+
+FORMS = {"torch": convolve, "stepwise": convolve_stepwise, "causal_conv1d": convolve_causal_conv1d}
+
+
+def form(name):
+    """The function of a backend. Raises ImportError for that of a package that is not installed."""
+    if name == "causal_conv1d" and find_spec(name) is None:
+        raise ImportError("backend.conv: 'causal_conv1d' needs the package causal-conv1d: install it, or use 'torch'")
+    return FORMS[name]
+
+
+class ConvolvedMixer(TokenMixer):
+    """A mixer with a causal convolution, whose last inputs a cache remembers."""
+
+    mask_kind = StateKind()
+
+    def __init__(self, config, layer_idx, backend):
+        super().__init__()
+        self.config, self.layer_idx, self.backend = config, layer_idx, backend
+        self.convolution = form(backend.conv)
+
+    def convolved(self, conv, x, mask, cache, **kwargs):
+        """x [B, S, H] -> y [B, S, H], after what the cache holds of the past. conv: an `nn.Conv1d`, for its weights."""
+        if is_paged(kwargs.get("cache")):
+            raise ValueError("a cache of pages holds no states of convolutions: generate without `generate_batch`")
+        before = None if cache is None else self._before(conv, x, cache)
+        documents = None if mask is None else mask.documents
+        return self.convolution(x, conv.weight.squeeze(1), conv.bias, before=before, documents=documents)
+
+    def _before(self, conv, x, cache):
+        """The K - 1 inputs before x, [B, K - 1, H]; the cache remembers the last of both."""
+        taps = conv.weight.shape[-1]
+        whole = update_conv_state(cache, x.mT, self.layer_idx, taps).mT
+        missing = x.shape[1] + taps - 1 - whole.shape[1]
+        whole = nn.functional.pad(whole, (0, 0, max(missing, 0), 0))
+        return whole[:, whole.shape[1] - x.shape[1] - taps + 1 : whole.shape[1] - x.shape[1]]
+
+
+def without_padding(x, mask):
+    """x [B, S, H], zero where a token is padding."""
+    return x if mask is None or mask.text is None else x * mask.text[..., None]

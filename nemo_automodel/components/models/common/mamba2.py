@@ -1,0 +1,85 @@
+"""The state space mixer of Mamba-2 (arXiv 2405.21060): a convolution, then a sum over the past that decays by head."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from nemo_automodel.components.models.common import chunked_decay
+from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
+from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
+
+
+class Mamba2(ConvolvedMixer):
+    """What a Mamba-2 mixer has beside its parameters.
+
+    heads, head_dim: of the inner width. groups: of heads that share B and C, each as wide as `state`.
+    bounds: (least, largest) step. multipliers: {z, x, B, C or dt: factor} on what the first projection gives.
+    """
+
+    has_one_order = False
+    multipliers = {}
+
+    def __init__(self, config, layer_idx, backend, *, heads, head_dim, groups, state, bounds=(0.0, math.inf)):
+        super().__init__(config, layer_idx, backend)
+        self.heads, self.head_dim, self.groups, self.state = heads, head_dim, groups, state
+        self.bounds = bounds
+        self.sum = chunked_decay.form(backend.scan)
+
+    @property
+    def width(self):
+        """Of z and x."""
+        return self.heads * self.head_dim
+
+    @property
+    def mixed(self):
+        """Of x, B and C, which the convolution mixes."""
+        return self.width + 2 * self.groups * self.state
+
+    def numbers(self):
+        """A parameter of one number a head."""
+        return nn.Parameter(torch.empty(self.heads))
+
+    def factors(self, inputs):
+        """What each column of the first projection is multiplied by."""
+        shared = self.groups * self.state
+        widths = {"z": self.width, "x": self.width, "B": shared, "C": shared, "dt": self.heads}
+        pieces = [inputs.new_full((width,), self.multipliers.get(name, 1.0)) for name, width in widths.items()]
+        return torch.cat(pieces)
+
+    def start(self, A_log, D, dt_bias):
+        """Values before training: decays of 1 to `heads`, and steps spread evenly on a log scale, or of softplus(1)."""
+        init.copy_(A_log, torch.arange(1, self.heads + 1, dtype=torch.float32, device=A_log.device).log())
+        init.ones_(D)
+        least = getattr(self.config, "time_step_floor", None)
+        if least is None:
+            init.ones_(dt_bias)
+            return
+        low, high = math.log(self.config.time_step_min), math.log(self.config.time_step_max)
+        steps = torch.rand(self.heads, device=dt_bias.device).mul(high - low).add(low).exp().clamp(min=least)
+        init.copy_(dt_bias, steps + torch.log(-torch.expm1(-steps)))  # softplus gives the steps back
+
+    def scanned(self, x, dt, A_log, D, dt_bias, mask, cache):
+        """x, B and C [B, S, mixed] and raw steps dt [B, S, H] -> y [B, S, width] in fp32."""
+        x, k, q = x.split((self.width, *[self.groups * self.state] * 2), dim=-1)
+        x = x.unflatten(-1, (self.heads, -1))
+        q, k = (one.unflatten(-1, (self.groups, -1)) for one in (q, k))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        dt = nn.functional.softplus(dt.to(wide) + dt_bias.to(wide)).clamp(*self.bounds)
+        if mask is not None and mask.text is not None:
+            dt = dt * mask.text[..., None]  # time stands still at padding
+        decay, v = -dt * A_log.to(wide).exp(), x * dt[..., None]
+        y = self._summed(q, k, v, decay, mask, cache)
+        return torch.addcmul(y, x.to(wide), D.to(wide)[:, None]).flatten(-2)
+
+    def _summed(self, q, k, v, decay, mask, cache):
+        before = None if cache is None else recurrent_state(cache, self.layer_idx)
+        if before is not None and v.shape[1] == 1:
+            y, after = chunked_decay.step(q, k, v, decay, before)
+        else:
+            documents = None if mask is None else mask.documents
+            y, after = self.sum(q, k, v, decay, before, documents)
+        if cache is not None:
+            update_recurrent_state(cache, after, self.layer_idx)
+        return y
