@@ -1,4 +1,4 @@
-"""Gated norms of references from before transformers 5.23, which had one group where the checkpoints' authors have several."""
+"""Gated norms of references from before transformers 5.23: one group where the checkpoints' authors have several."""
 
 from functools import partial
 from typing import Any

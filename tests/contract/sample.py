@@ -21,6 +21,7 @@ WHOLE = (
     "gpt_oss",
     "lfm2",
     "llama4_text",
+    "mamba2",
     "minimax_m2",
     "ministral3",
     "mistral4",

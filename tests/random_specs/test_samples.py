@@ -64,6 +64,24 @@ EQUAL: dict[str, dict[str, Any]] = {
         "rope": "none",
         "checkpoint": {"fused": {"xbc": ["x", "B", "C"]}},
     },
+    "state_spaces_between_attention": {
+        "layers": {
+            "when": EVEN,
+            "attention": {
+                **{"kind": "mamba2", "heads": 6, "head_dim": 8, "groups": 3, "state": 5, "kernel": 4, "out_bias": True},
+                **{"norm": {"groups": 2, "gate": "after"}, "multipliers": {"z": 0.7, "B": 1.3, "dt": 0.9}},
+            },
+            "checkpoint": {"names": {"attention": "mamba", "out": "out_proj"}},
+        },
+    },
+    "state_spaces_without_a_norm_and_with_bounds": {
+        "attention": {
+            **{"kind": "mamba2", "heads": 6, "head_dim": 8, "groups": 2, "state": 5, "kernel": 3, "bias": True},
+            **{"conv_bias": False, "dt_limit": "[0.2, 0.9]"},
+        },
+        "rope": "none",
+        "checkpoint": {"fused": {"zxd": ["x", "B", "C", "dt", "z"]}},
+    },
     "names_beside_their_part": {
         "attention": {"sinks": True, "gate": {"bias": "head"}, "qk_norm": "head"},
         "mlp": {"kind": "moe", "router": {"correction_bias": True}},

@@ -30,7 +30,7 @@ from nemo_automodel.components.models.common.masks import (
     seen,
     with_bias,
 )
-from nemo_automodel.components.models.common.releases import CACHE, CheckpointedLayer, is_paged, sort_cache
+from nemo_automodel.components.models.common.releases import CACHE, STATES, CheckpointedLayer, is_paged, sort_cache
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
 
@@ -344,7 +344,12 @@ class CausalLM(Decoder, GenerationMixin):
                 raise ValueError("rotary tables switch, and the text is not there to be read again: give input_ids")
             empty(cache, self.base_model._layer_kinds)
             next_sequence_length = None
-        return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)
+        if STATES in kwargs:
+            kwargs.pop(CACHE, None)
+        inputs = super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)
+        if STATES in inputs:
+            inputs[CACHE] = inputs.pop(STATES)
+        return inputs
 
     def _lengths(self, input_ids, position_ids, seen):
         """Of the longest text: what the cache holds of it, and with the new tokens."""
@@ -355,7 +360,7 @@ class CausalLM(Decoder, GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         given = model_kwargs.get(CACHE)
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        cache = model_kwargs.get(CACHE)
+        cache = model_kwargs.get(CACHE, model_kwargs.get(STATES))
         if given is None and type(cache) in (DynamicCache, StaticCache):
             length = self._previous_max_cache_length if isinstance(cache, StaticCache) else None
             cache.layers = cache_layers(self.base_model._layer_kinds, length)

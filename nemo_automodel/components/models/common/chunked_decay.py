@@ -3,8 +3,8 @@
 A state [N, P] a head remembers: S_t = exp(a_t) * S_(t-1) + k_t v_t^T, and y_t = S_t^T q_t, with log decays a <= 0.
 
 Shapes: q, k [B, S, G, N] for G groups of heads, v [B, S, H, P], a [B, S, H]; state [B, H, N, P], in fp32 or wider.
-documents [1 or B, S]: numbers of packed sequences, each of which begins without a past. All return (y [B, S, H, P], state),
-both in that dtype.
+documents [1 or B, S]: numbers of packed sequences, each of which begins without a past.
+All return (y [B, S, H, P], state), both in that dtype.
 """
 
 import torch

@@ -7,7 +7,7 @@ from nemo_automodel.components.models.common.rms_norm import rms
 
 
 class GatedRMSNorm(Norm):
-    """y, z [..., D] -> [..., D] in z's dtype: y normalised group by group, times silu(z) before or after; fp32 inside."""
+    """y, z [..., D] -> [..., D] in z's dtype: y normalised by group, times silu(z) before or after; fp32 inside."""
 
     def __init__(self, dim, eps, *, groups=1, gate="before"):
         super().__init__(dim, eps)

@@ -50,12 +50,15 @@ PINS_ROUTERS = SINCE_5_24
 # they fail there. Parity lets references of older ones compute them anew.
 FINDS_LONG_TABLES = SINCE_5_21
 
-# Whether gated norms of mamba2, bamba and granitemoehybrid have a group of their own for each group of B and C, as their
+# Whether gated norms of mamba2, bamba and granitemoehybrid have a group for each group of B and C, as their
 # checkpoints' authors have. Ours have at every release (ADR 0018); parity gives references of older ones the same.
 GROUPS_NORMS = SINCE_5_23
 
 # What forwards, mask functions, outputs and `generate` call the cache.
 CACHE = "cache" if SINCE_5_24 else "past_key_values"
+
+# What `generate` of releases before 5.23 calls the cache of a model of states alone, whose length it must not ask for.
+STATES = "cache_params"
 
 
 def sort_cache(past_key_values, cache, keywords):
