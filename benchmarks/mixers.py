@@ -2,9 +2,9 @@
 
     python benchmarks/mixers.py [mamba2 ...] [--lengths 512 2048 8192] [--rounds 5] [--json]
 
-Both run in one process, in turn, on one batch row in fp32; each figure is a median over rounds, with its spread. `sum` is
-the mixer without its first and last projection, which both compute alike. Memory is what a process of its own needs above
-what it held before. Another mixer is another row of MIXERS.
+Both run in one process, in turn, on one batch row in fp32; each figure is a median over rounds, with its spread. `sum`
+is the mixer without its first and last projection, which both compute alike. Memory is what a process of its own needs
+above what it held before. Another mixer is another row of MIXERS.
 """
 
 import argparse
@@ -152,7 +152,8 @@ def main() -> None:
     parser.add_argument("--peak", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak:
-        return measure_peak(given.mixers[0], given.peak, given.lengths[0])
+        measure_peak(given.mixers[0], given.peak, given.lengths[0])
+        return
     found = [figures(name, length, given.rounds) for name in given.mixers or MIXERS for length in given.lengths]
     for row in found:
         print(json.dumps(row) if given.json else line(row))
