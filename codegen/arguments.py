@@ -32,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
     apply.add_argument("--exit-non-zero-on-change", action="store_true", help="exit with 1 if anything was written")
     command("check", "Say whether the tree is what the specs say; write nothing.", "--json", "--no-cache")
     command("diff", "Show what `apply` would change, as a patch; write nothing.", "--json", "--no-cache")
-    command("list", "List the specs and the state of what each generates.", "--json")
+    listing = command("list", "List the specs, what each generates and what of it is proven.", "--json")
+    listing.add_argument("--missing", action="store_true", help="list what transformers has and no spec generates")
+    listing.add_argument(
+        "--write", action="store_true", help="write docs/model-coverage/coverage.md, print nothing of it"
+    )
     explain = command("explain", "Say what a field of a spec generates, and where.", "--json")
     explain.add_argument("name", help="name of a spec")
     explain.add_argument("field", nargs="?", help="dotted field, such as attention.kind (default: all)")
@@ -51,5 +55,6 @@ def parser() -> argparse.ArgumentParser:
     parity.add_argument(
         "--checkpoint", metavar="DIR", help="a checkpoint to prove against (default: a tiny random one)"
     )
+    parity.add_argument("--record", action="store_true", help="keep what was proven, for `codegen list`")
     parity.add_argument("--sensitivity", action="store_true", help="flip every value of the spec")
     return top

@@ -57,12 +57,13 @@ class IndexRow(Frozen):
 
 
 class Generated(Frozen):
-    """Everything that one spec generates."""
+    """Everything that one spec generates. `kind`: what kind of model it is, in a few words."""
 
     name: str
     artifacts: tuple[Artifact, ...]
     registry: RegistryEntry | None = None
     index_row: IndexRow | None = None
+    kind: str = ""
 
 
 class Checked(Frozen):

@@ -69,8 +69,18 @@ def _evaluated(options: Namespace) -> Report:
 def _list(options: Namespace) -> int:
     from codegen.run import inventory, pipeline
 
-    rows = inventory.rows(pipeline.Options(_root(options)))
-    return _answer(options, {"specs": list(map(asdict, rows))}, inventory.table(rows))
+    root = _root(options)
+    rows = inventory.rows(pipeline.Options(root))
+    if not (options.missing or options.write):
+        return _answer(options, {"specs": list(map(asdict, rows))}, inventory.table(rows))
+    from codegen.run import coverage, missing
+    from codegen.write.single import write_files
+
+    lacking = missing.missing(rows, Path(root))
+    if options.write:
+        changed = write_files(root, {coverage.PAGE: coverage.page(rows, lacking).encode()})
+        return _answer(options, {"changed": changed}, f"{coverage.PAGE}: {'updated' if changed else 'up to date'}\n")
+    return _answer(options, {"missing": list(map(asdict, lacking))}, missing.text(lacking))
 
 
 def _explain(options: Namespace) -> int:
@@ -122,6 +132,7 @@ def _parity(options: Namespace) -> int:
     command += ["--workers", options.workers] if options.workers else []
     command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
     command += ["--sensitivity"] if options.sensitivity else []
+    command += ["--record"] if options.record else []
     command += ["--json"] if options.as_json else []
     root = _root(options)
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))

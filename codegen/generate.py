@@ -7,6 +7,7 @@ from codegen.configs import table
 from codegen.errors import Problem, SpecError, attempt
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.plan.features import features
+from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
 from codegen.plan.model import build
 from codegen.plan.types import ContractPlan, ModelPlan, SpecPlan
 from codegen.tiny import fits, values
@@ -45,7 +46,7 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
         raise SpecError(list(found))
     hub = str(spec.docs.get("hub", ""))
     exception = str(spec.tests.get("why", ""))
-    return SpecPlan(spec.path, hub, exception, features(model), model, _contract(model, spec, tests))
+    return SpecPlan(spec.path, _kind(spec), hub, exception, features(model), model, _contract(model, spec, tests))
 
 
 def _contract(model: ModelPlan, spec: LoadedSpec, tests: dict[str, dict[str, Any]]) -> ContractPlan:
@@ -59,3 +60,11 @@ def _contract(model: ModelPlan, spec: LoadedSpec, tests: dict[str, dict[str, Any
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
     contract = "MixtureContract" if has_experts(spec) else "ModelContract"
     return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, tests)
+
+
+def _kind(spec: LoadedSpec) -> str:
+    """`dense` or `mixture`; `, hybrid` where some layers keep keys and values and others a state, `, recurrent` where
+    all keep a state."""
+    tokens = {kind(flat, "attention") for flat in spec.flat.values() if is_mixer(flat, "attention")}
+    memory = ", hybrid" if tokens & KEEPS_KEYS else ", recurrent"
+    return ("mixture" if has_experts(spec) else "dense") + (memory if tokens - KEEPS_KEYS else "")

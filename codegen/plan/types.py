@@ -135,10 +135,11 @@ class ContractPlan(NamedTuple):
 
 
 class SpecPlan(NamedTuple):
-    """Everything that one spec generates; `hub` is an example of the model there, or empty; `exception`: why its
-    proof is not everybody's, or empty."""
+    """Everything that one spec generates; `kind` says in a few words what kind of model it is; `hub` is an example of
+    the model there, or empty; `exception`: why its proof is not everybody's, or empty."""
 
     spec: str
+    kind: str
     hub: str
     exception: str
     features: tuple[str, ...]

@@ -24,7 +24,7 @@ def render(plan: SpecPlan) -> Generated:
     files[f"examples/llm_finetune/{name}/{name}.yaml"] = render_example(plan, cached_format)
     artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
     artifacts.append(Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan), plan.spec, "<!--"))
-    return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan))
+    return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan), plan.kind)
 
 
 def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str, str]:

@@ -78,11 +78,13 @@ class Made(Frozen):
     """What one spec generates, as far as a run needs it that finds everything in place.
 
     Attributes:
+        kind: what kind of model it is, in a few words.
         files: path -> digest of the whole file.
         artifacts: the files themselves, still as JSON: reading it is most of a warm run.
     """
 
     name: str
+    kind: str
     spec: str
     files: dict[str, str]
     registry: RegistryEntry | None
@@ -189,6 +191,7 @@ def _remembered(path: str, known: bytes) -> Made:
     entry, row = data["registry"], data["index_row"]
     return Made(
         data["name"],
+        data["kind"],
         path,
         data["files"],
         None if entry is None else RegistryEntry(**_tuples(entry)),

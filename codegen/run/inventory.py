@@ -1,4 +1,4 @@
-"""What `codegen list` shows: every spec, and the state of what it generates."""
+"""What `codegen list` shows: every spec, the state of what it generates, and what of it is proven."""
 
 from codegen.artifacts import Checked
 from codegen.errors import SpecError
@@ -6,6 +6,7 @@ from codegen.frozen import Frozen
 from codegen.run.build import Made
 from codegen.run.discover import discover
 from codegen.run.pipeline import Options, check
+from codegen.run.proofs import RECORD, Proof, Proven, fingerprint, parsed
 from codegen.run.report import Report
 from codegen.run.tree import Tree
 
@@ -14,58 +15,90 @@ class Row(Frozen):
     """One spec.
 
     Attributes:
+        lines: of the spec, without those that are empty or a comment.
         state: `generated`, `drift`, `conflict` or `invalid` for a spec that generates; for a pending one `ready`,
             `no template yet` (then `missing` says for what) or `invalid`.
+        kind: what kind of model it is; empty where nothing is generated.
+        proven: `yes`; `outdated` where other code was proven than stands there now; or `no`.
+        proofs: what was proven of it, the newest release of transformers first.
     """
 
     name: str
     spec: str
+    lines: int
     architectures: tuple[str, ...]
     state: str
     missing: tuple[str, ...] = ()
+    kind: str = ""
+    proven: str = "no"
+    proofs: tuple[Proof, ...] = ()
 
 
 def rows(options: Options) -> list[Row]:
     """One row for each spec, by path; active ones first."""
     report = check(options, "list")
     generated = {item.spec: item for item in report.made}
+    tree = Tree(options.root, 0)
+    record = parsed(tree.read(RECORD))
     listed: list[Row] = []
-    for path in discover(Tree(options.root, 0)).all:
+    for path in discover(tree).all:
         name = path.rpartition("/")[2].removesuffix(".yaml")
+        lines = _lines(tree.read(path) or b"")
         if path in generated:
-            listed.append(_active(name, path, generated[path], report))
+            listed.append(_active(name, path, lines, generated[path], report, record.get(name)))
         elif path in report.pending:
-            listed.append(_pending(name, path, report.pending[path], options))
+            listed.append(_pending(name, path, lines, report.pending[path], options))
         else:
-            listed.append(Row(name, path, (), "invalid"))
+            listed.append(Row(name, path, lines, (), "invalid"))
     return listed
 
 
 def table(listed: list[Row]) -> str:
     """The rows as aligned text."""
-    cells = [(row.name, ", ".join(row.architectures), _state(row)) for row in listed]
-    widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(2)]
-    return "".join(f"{name:{widths[0]}}  {architecture:{widths[1]}}  {state}\n" for name, architecture, state in cells)
+    cells = [
+        (row.name, ", ".join(row.architectures), row.kind, f"{row.lines} lines", f"{state(row)}{proof(row)}")
+        for row in listed
+    ]
+    widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(4)]
+    return "".join("  ".join([*map(str.ljust, cell[:4], widths), cell[4]]) + "\n" for cell in cells)
 
 
-def _state(row: Row) -> str:
+def state(row: Row) -> str:
+    """Its state in words."""
     return f"{row.state}: {', '.join(row.missing)}" if row.missing else row.state
 
 
-def _active(name: str, path: str, item: Made, report: Report) -> Row:
-    state = "generated"
+def proof(row: Row) -> str:
+    """Behind the state, what is proven of it."""
+    if row.proven == "yes":
+        best = row.proofs[0]
+        return (
+            f", proven with {', '.join(one.transformers for one in row.proofs)}: {best.worst:.1e} of {best.bound:.0e}"
+        )
+    return ", proven before its code changed" if row.proven == "outdated" else ""
+
+
+def _lines(spec: bytes) -> int:
+    return sum(1 for line in spec.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
+
+
+def _active(name: str, path: str, lines: int, item: Made, report: Report, known: Proven | None) -> Row:
+    found = "generated"
     if any(problem.location.file == path for problem in report.problems):
-        state = "invalid"
+        found = "invalid"
     elif any(conflict.path in item.files for conflict in report.conflicts):
-        state = "conflict"
+        found = "conflict"
     elif any(change.path in item.files for change in report.changes):
-        state = "drift"
-    return Row(name, path, item.registry.architectures if item.registry else (), state)
+        found = "drift"
+    architectures = item.registry.architectures if item.registry else ()
+    proven = "no" if known is None else "yes" if known.code == fingerprint(item.files) else "outdated"
+    proofs = known.proofs if known is not None else ()
+    return Row(name, path, lines, architectures, found, kind=item.kind, proven=proven, proofs=proofs)
 
 
-def _pending(name: str, path: str, checked: Checked, options: Options) -> Row:
+def _pending(name: str, path: str, lines: int, checked: Checked, options: Options) -> Row:
     missing = checked.missing or _refused(path, options)
-    return Row(name, path, checked.architectures, "no template yet" if missing else "ready", missing)
+    return Row(name, path, lines, checked.architectures, "no template yet" if missing else "ready", missing)
 
 
 def _refused(path: str, options: Options) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Write files that are no artifacts (a schema, a drafted spec, ejected files) as safely as artifacts."""
 
 import os
+from collections.abc import Callable
 
-from codegen.memory.last_run import read
+from codegen.memory.last_run import content, read
 from codegen.write.changes import Change, signature
 from codegen.write.commit import commit, recover
 from codegen.write.lock import locked
@@ -38,3 +39,19 @@ def write_files(root: str, contents: dict[str, bytes | None]) -> list[str]:
         if changes:
             commit(root, state, changes)
     return [change.path for change in changes]
+
+
+def change_file(root: str, path: str, edit: Callable[[bytes | None], bytes]) -> None:
+    """Bring a file to what `edit` makes of its content (None: there is none), while no other run writes the tree.
+
+    Raises:
+        ConflictError: the path is unsafe.
+        WriteError: the disk refuses; nothing was written.
+    """
+    root = os.path.realpath(root)
+    with locked(root) as state:
+        recover(root, state)
+        target = os.path.join(root, path)
+        old = content(target) if os.path.lexists(target) else None
+        change = replacement(root, path, edit(old))
+        commit(root, state, [change] if change else [])

@@ -17,6 +17,8 @@ from nemo_automodel.parity.newer import NewerFamily
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.record and (options.checkpoint or options.sensitivity):
+        _parser().error("--record keeps the proof on random weights: leave --checkpoint and --sensitivity out")
     names = options.names or sorted(path.stem for path in options.root.glob("specs/*.yaml") if options.all)
     if len(names) != 1:
         return _many(names, options)
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, metavar="DIR", help="weights to compare with, in place of random ones"
     )
     parser.add_argument("--sensitivity", action="store_true", help="mutate the spec: is every mutation noticed?")
+    parser.add_argument("--record", action="store_true", help="keep what was proven in docs/model-coverage/proofs.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
     return parser
@@ -54,7 +57,7 @@ def _many(names: list[str], options: argparse.Namespace) -> int:
 
     if not names or options.checkpoint or options.json or options.workers < 1:
         _parser().error("name specs, or --all; --checkpoint and --json go with one of them, --workers is 1 or more")
-    rest = ["--root", str(options.root)] + ["--sensitivity"] * options.sensitivity
+    rest = ["--root", str(options.root)] + ["--sensitivity"] * options.sensitivity + ["--record"] * options.record
     return run_many(one, names, rest, options.workers)
 
 
@@ -63,6 +66,7 @@ def _proof(options: argparse.Namespace) -> int:
 
     from nemo_automodel.parity import proof, report
     from nemo_automodel.parity.project import open_project
+    from nemo_automodel.parity.record import record
 
     _quiet()
     project = open_project(options.name, options.root)
@@ -75,7 +79,10 @@ def _proof(options: argparse.Namespace) -> int:
         print(report.proof_json(options.name, results))
     else:
         report.print_proof(options.name, results, Console())
-    return 0 if all(result.passed for result in results) else 1
+    passed = all(result.passed for result in results)
+    if passed and options.record:
+        record(project.root, options.name, results)
+    return 0 if passed else 1
 
 
 def _sensitivity(options: argparse.Namespace) -> int:

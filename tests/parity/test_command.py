@@ -1,11 +1,18 @@
 """`python -m nemo_automodel.parity`: its exit codes and its JSON."""
 
 import json
+import shutil
 
 import pytest
+import transformers
 from safetensors.torch import load_file, save_file
 
+from codegen.layout import MODELS
+from codegen.run.pipeline import Options, check
+from codegen.run.proofs import RECORD, fingerprint, parsed
 from nemo_automodel.parity.__main__ import main
+from nemo_automodel.parity.proof import compare
+from nemo_automodel.parity.record import record
 from nemo_automodel.parity.subject import named_reference
 from tests.parity.conftest import ROOT
 
@@ -30,6 +37,19 @@ def test_a_checkpoint_is_proven(capsys, checkpoint):
     assert {result["backend"] for result in document["results"]} == {"split", "packed"}
     levels = {check["level"].partition(",")[0] for result in document["results"] for check in result["checks"]}
     assert levels == {"state dict", "memory", "components", "end to end", "components in bf16", "bf16"}
+
+
+def test_the_record_keeps_what_was_found(reference, tmp_path):
+    subject = reference.subject
+    results = [compare(subject, reference, "base", backend) for backend in ("split", "packed")]
+    shutil.copytree(ROOT / MODELS / "llama", tmp_path / MODELS / "llama")
+    record(tmp_path, "llama", results)
+    proven = parsed((tmp_path / RECORD).read_bytes())["llama"]
+    (proof,) = proven.proofs
+    assert proof.transformers == transformers.__version__ and proof.checks == sum(len(one.checks) for one in results)
+    assert 0 < proof.worst <= proof.bound == 1e-5 and 0 < proof.bf16 <= 1.25
+    (model,) = [item for item in check(Options(str(ROOT))).made if item.name == "llama"]
+    assert proven.code == fingerprint(model.files), "as `codegen list` sees the same files"
 
 
 def test_the_table_names_what_differs(capsys, checkpoint, monkeypatch):

@@ -28,6 +28,8 @@ KINDS: dict[type[Section], str] = {
     Moe: "moe",
 }
 
+KEEPS_KEYS = {"gqa", "mla"}  # the kinds that keep keys and values of all tokens; other token mixers keep a state
+
 
 class Mixer(Protocol):
     """What a kind answers. `part` is the name under which a layer calls the mixer; a context holds only combinations
