@@ -11,7 +11,6 @@ from typing import Any
 from codegen.language.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, REFERENCE, TESTS_WORDS
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
-from codegen.language.splits import SECTIONS
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -41,10 +40,13 @@ def json_schema() -> Schema:
     frame = _frame()
     sections = writer.sections(True)
     entries = {"$ref": "#/$defs/entries"}
-    properties = {**frame, **sections, **dict.fromkeys(SECTIONS, entries), "why": WHY}
+    variants = {"$ref": "#/$defs/variants"}
+    properties = {**frame, **sections, "variants": variants, "layers": entries, "why": WHY}
     overlay = writer.sections(False)
     writer.definitions["overlay"] = _object({**overlay, "why": WHY})
     writer.definitions["entries"] = _entries(overlay)
+    writer.definitions["variant"] = _object({**overlay, "layers": entries, "why": WHY})
+    writer.definitions["variants"] = _entries({**overlay, "layers": entries}, "variant")
     return {
         "$schema": DRAFT,
         "$id": ID,
@@ -71,11 +73,11 @@ def _one_or_more(item: Schema) -> Schema:
     return _any(item, _listed(item))
 
 
-def _entries(overlay: Mapping[str, Schema]) -> Schema:
-    """`variants` and `layers`: one entry or a list."""
-    same = {name: {"$ref": f"#/$defs/overlay/properties/{name}"} for name in overlay}
+def _entries(overlay: Mapping[str, Schema], kind: str = "overlay") -> Schema:
+    """`variants` or `layers`: one entry or a list."""
+    same = {name: {"$ref": f"#/$defs/{kind}/properties/{name}"} for name in overlay}
     when = _object({**same, "when": SCALAR, "why": WHY}, ("when",), anyOf=[{"required": [name]} for name in overlay])
-    kinds = {"type": "object", "additionalProperties": {"$ref": "#/$defs/overlay"}}
+    kinds = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{kind}"}}
     by = _object({"by": SCALAR, "kinds": kinds, "why": WHY}, ("by",))
     entry = _any(when, by)
     return _any(entry, {"type": "array", "items": entry})

@@ -12,6 +12,7 @@ from codegen.language.fields import missing
 from codegen.language.keys import Section, keys
 from codegen.language.load import Node
 from codegen.language.loaded import Split
+from codegen.language.scheduled import Scheduled, listed, scheduled, without_layers
 from codegen.language.spec import ATTENTION_KINDS, MLP_KINDS, USUAL_KINDS
 from codegen.language.suggest import cure
 from codegen.language.values import Expression
@@ -47,18 +48,15 @@ class Reader(Frozen):
 
     def entries(self, root: Node) -> list[Entry]:
         """All entries in the order in which they apply: variants, then layers."""
-        found: list[Entry] = []
-        for section in SECTIONS:
-            node = (root.mapping or {}).get(section)
-            for path, item in _listed(section, node):
-                entry = self.entry(item, section == "layers", path)
-                found += [entry] if entry is not None else []
-        return found
+        variants = [Scheduled(*one) for one in listed("variants", (root.mapping or {}).get("variants"))]
+        found = [self.entry(one, False) for one in variants] + [self.entry(one, True) for one in scheduled(root)]
+        return [entry for entry in found if entry is not None]
 
     def refuse(self, node: Node, path: str, message: str, remedy: str, key: Any = None) -> None:
         self.report(Problem(node.key_at[key] if key is not None else node.at, path, message, remedy))
 
-    def entry(self, node: Node, per_layer: bool, path: str) -> Entry | None:
+    def entry(self, one: Scheduled, per_layer: bool) -> Entry | None:
+        node, path = one.entry, one.path
         entries = node.mapping or {}
         asked = [name for name in ("by", "when") if name in entries]
         if len(asked) != 1:
@@ -72,6 +70,13 @@ class Reader(Frozen):
             return None
         reason = why.value if why is not None and isinstance(why.value, str) else None
         overlays = self.overlay(node, path) if asked == ["when"] else self.kinds(node, condition, path)
+        if one.guard is not None:
+            condition = _guarded(condition, one.guard, asked == ["by"])
+            overlays |= {None: None} if asked == ["by"] else {}
+            if condition is None:  # what is wrong with the variant's is told there
+                return None
+        if not per_layer:
+            overlays = {outcome: overlay and without_layers(overlay) for outcome, overlay in overlays.items()}
         for outcome, overlay in overlays.items():
             where = path if asked == ["when"] else f"{path}.kinds.{outcome}"
             for problem in once.problems(overlay, where, per_layer) if overlay is not None else ():
@@ -130,12 +135,13 @@ class Reader(Frozen):
         return overlays
 
 
-def _listed(section: str, node: Node | None) -> list[tuple[str, Node]]:
-    if node is None:
-        return []
-    if node.items is None:
-        return [(section, node)]
-    return [(f"{section}.{index}", item) for index, item in enumerate(node.items)]
+def _guarded(condition: Expression, guard: str, by: bool) -> Expression | None:
+    """The condition where a guard holds; elsewhere it is not asked."""
+    text = f"({condition.text}) if {guard} else None" if by else f"{guard} and ({condition.text})"
+    try:
+        return expressions.parse(text, condition.at, ("config", "layer"))
+    except expressions.Refused:
+        return None
 
 
 def usual(

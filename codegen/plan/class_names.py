@@ -37,11 +37,11 @@ def _words(first: Spec, group: Context, whole: Context) -> Iterator[str]:
         outcomes = {key[index] for key in group.flat}
         if len(outcomes) == 1 and len({key[index] for key in whole.flat}) > 1:
             (outcome,) = outcomes
-            if split.by and str(outcome).isidentifier() and not isinstance(outcome, bool):
+            if split.by and isinstance(outcome, str) and outcome.isidentifier():
                 yield camel(str(outcome))
-            elif split.by:
+            elif split.by and outcome is not None:
                 yield from (word for word, has in TRAITS.items() if has(group.base) and not has(first))
-            elif outcome:
+            elif outcome:  # of a `when`: where it is true
                 yield camel(_field(split.condition))
 
 

@@ -229,10 +229,11 @@ def _schedules(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
 
 
 def _mixed(spec: LoadedSpec, config: ConfigClass, index: int, split: Split) -> Config:
-    names = fields_of(split.condition.tree)
+    tree = split.condition.tree
+    names = fields_of(tree.body if isinstance(tree, ast.IfExp) else tree)  # a schedule may be one of some variants
     if len(names) != 1 or not isinstance(config.fields.get(config.field_name(names[0])), list):
         return {}
-    kinds = [kind for kind in split.outcomes if _possible(spec, config, index, kind)]
+    kinds = [kind for kind in split.outcomes if kind is not None and _possible(spec, config, index, kind)]
     order = [kinds[position % len(kinds)] for position in (0, 1, 1, 0, *range(2, LAYERS))]
     if len(kinds) > 2:
         order = [kinds[position % len(kinds)] for position in range(LAYERS)]

@@ -48,6 +48,20 @@ EQUAL: dict[str, dict[str, Any]] = {
             {"when": "config.rope_parameters[config.layer_types[layer]] is None", "rope": "none"},
         ],
     },
+    "schedules_of_some_variants": {
+        "variants": {"when": "config.one", "layers": {"when": EVEN, "attention": {"scale": 0.3}, "mlp": "plain"}},
+        "layers": {"when": "layer > 1", "norm": {"eps": 0.1}},
+    },
+    "schedules_by_kind_of_some_variants": {
+        "variants": {
+            "by": "config.other",
+            "kinds": {
+                True: {"layers": [{"by": "layer % 3", "kinds": {0: {"mlp": "plain"}, 1: {}, 2: {"rope": "none"}}}]},
+                False: {"norm": {"eps": 0.01}},
+            },
+        },
+        "layers": [{"when": EVEN, "norm": {"eps": 0.1}}],
+    },
     "a_head_over_the_first_rows": {"head": {"rows": 100, "tie": False, "bias": True}},
     "short_convolutions_between_attention": {
         "layers": {

@@ -228,6 +228,45 @@ tests: {tiny: {hidden_size: 4}}
     assert loaded.overrides == {"attention": "somewhere.layers:Attention"}
 
 
+def test_schedules_of_some_variants_are_asked_only_there() -> None:
+    loaded = read("""
+variants: {when: config.use_cache, layers: {by: layer % 2, kinds: {1: {rope: none}}}}
+layers: [{when: layer > 1, mlp: plain}]
+""")
+    assert [(split.condition.text, split.per_layer) for split in loaded.splits] == [
+        ("config.use_cache", False),
+        ("layer % 2 if config.use_cache else None", True),
+        ("not config.use_cache and layer > 1", True),
+    ]
+    assert loaded.flat[(True, 1, False)].rope is None and loaded.flat[(True, None, False)].rope is not None
+    assert loaded.flat[(False, None, True)].mlp != loaded.flat[(True, 1, False)].mlp
+
+
+def test_schedules_merge_as_sections_do() -> None:
+    loaded = read("""
+variants:
+  by: config.bos_token_id
+  kinds: {1: {layers: {kinds: {1: {mlp: plain}}}}, 2: {layers: [{when: layer > 3, rope: none}]}}
+layers: {by: layer % 2, kinds: {0: {rope: none}, 1: {}}}
+""")
+    assert [split.condition.text for split in loaded.splits[1:]] == [
+        "layer % 2 if config.bos_token_id == 1 else None",
+        "config.bos_token_id == 2 and layer > 3",
+        "layer % 2 if config.bos_token_id not in (1, 2) else None",
+    ]
+    assert loaded.splits[1].outcomes == (0, 1, None)
+    assert loaded.flat[(1, 1, False, None)].mlp != loaded.flat[(1, 0, False, None)].mlp
+
+
+def test_what_is_wrong_with_a_schedule_of_a_variant_has_its_place() -> None:
+    with pytest.raises(SpecError, match=r"variants\.layers\.when: .*nothing"):
+        read("variants: {when: config.use_cache, layers: {when: layer > nothing, rope: none}}")
+    with pytest.raises(SpecError, match=r"variants\.when"):
+        read("variants: {when: layer > 1, layers: {when: layer > 1, rope: none}}")
+    with pytest.raises(SpecError, match=r"variants\.kinds\.1\.layers\.head"):
+        read("variants: {by: config.bos_token_id, kinds: {1: {layers: {when: layer > 1, head: {bias: true}}}}}")
+
+
 def test_too_many_combinations() -> None:
     entries = "\n".join(f"  - {{when: layer == {index}, rope: none}}" for index in range(14))
     with pytest.raises(SpecError, match="combinations of outcomes"):

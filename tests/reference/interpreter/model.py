@@ -23,7 +23,8 @@ class Interpreter(Attention, States, Channels):
 
     def __init__(self, spec, config, disk, dtype=torch.float32):
         super().__init__(config, disk, dtype)
-        self.base, self.layers = base(spec, {"config": self.config}), spec.get("layers", [])
+        self.base = base(spec, {"config": self.config})
+        self.layers = self.base.pop("layers", [])
 
     @torch.no_grad()
     def __call__(self, ids, mask=None):

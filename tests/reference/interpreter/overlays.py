@@ -88,7 +88,7 @@ def merge(below, above, top=False):
 
 def base(spec, names):
     """The sections over Llama's, with the variants that hold."""
-    sections = {key: section for key, section in spec.items() if key not in (*FRAME, "variants", "layers")}
+    sections = {key: section for key, section in spec.items() if key not in (*FRAME, "variants")}
     return overlaid(merge(DEFAULT, sections, True), spec.get("variants", []), names)
 
 
