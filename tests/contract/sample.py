@@ -10,6 +10,7 @@ from zlib import crc32
 
 WHOLE = (
     "baichuan",
+    "cohere",
     "cohere2_moe",
     "dbrx",
     "deepseek_v2",
