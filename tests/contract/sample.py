@@ -10,6 +10,7 @@ from zlib import crc32
 
 WHOLE = (
     "baichuan",
+    "bitnet",
     "cohere",
     "cohere2_moe",
     "dbrx",
@@ -20,6 +21,7 @@ WHOLE = (
     "gpt2",
     "gpt_neox",
     "gpt_oss",
+    "gptj",
     "lfm2",
     "llama4_text",
     "mamba2",
