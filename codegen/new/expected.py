@@ -55,7 +55,7 @@ def expect(loaded: LoadedSpec, values: Values) -> Expected:
 
 
 def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:
-    """The flat specs of this config's layers; all of them where its conditions cannot be read."""
+    """The flat specs of this config's layers; where its conditions cannot be read, what `layers` lays its overlays on."""
     number = values.get("num_hidden_layers")
     found: dict[tuple[object, ...], Spec] = {}
     for layer in range(number if isinstance(number, int) and 0 < number <= 1000 else 1):
@@ -66,7 +66,7 @@ def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:
         key = tuple(outcome)
         if key in loaded.flat:
             found[key] = loaded.flat[key]
-    return list(found.values()) or list(loaded.flat.values())
+    return list(found.values()) or list(loaded.outer.values())
 
 
 def _outside(spec: Spec, name: str, embeds: str, values: Values) -> set[str]:

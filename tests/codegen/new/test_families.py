@@ -74,13 +74,14 @@ def renamed(checkpoint, folder):
 
 
 def structure(spec):
-    """The syntax trees of the classes in model.py, up to their names and how heads are read, of which a class may leave
-    the number or the size open."""
+    """The syntax trees of the classes in model.py, up to their names, to how heads are read, of which a class may leave
+    the number or the size open, and to bounds of steps, which no config.json holds where they are infinite."""
     text = model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
     text = text.replace(spec.config.class_name, "NewConfig").replace(class_prefix(spec.architectures[0]), "New")
     text = text.replace("config.num_key_value_heads or config.num_attention_heads", "config.num_key_value_heads")
     text = text.replace("head_size(config)", "config.head_dim").replace("        head_dim = config.head_dim\n", "")
-    text = re.sub(r"(?<![.\w])head_dim\b", "config.head_dim", text)
+    text = text.replace("            bounds=config.time_step_limit,\n", "")
+    text = re.sub(r"(?<![.\w])head_dim\b(?!=)", "config.head_dim", text)
     module = ast.parse(text)
     return [ast.dump(node) for node in module.body if isinstance(node, ast.ClassDef | ast.Assign)]
 
@@ -110,7 +111,8 @@ def lent(spec):
 
 def only_here(spec):
     """Paths of layers whose mixers are of kinds that no other family has, and of what stands beside them."""
-    others = [read_spec(ROOT / f"specs/{name}.yaml", ROOT) for name in FAMILIES if name != spec.name]
+    paths = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("specs/pending/*.yaml")]
+    others = [read_spec(path, ROOT) for path in paths if path.stem != spec.name]
     known = {type(flat.attention) for other in others for flat in other.flat.values()}
     alone = [flat for flat in spec.flat.values() if type(flat.attention) not in known]
     return {disk_name(flat, part) for flat in alone for part in ("attention", "mlp")}

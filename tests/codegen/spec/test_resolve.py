@@ -161,7 +161,8 @@ def test_which_kinds_may_occur(name: str, schedule: str, outcomes: tuple[object,
 
 
 def test_a_usual_kind_that_the_mixer_cannot_have_is_left_out() -> None:
-    pending = "attention: {kind: mamba2, heads: 1, head_dim: 1, groups: 1, state: 1}\nblock: x = x + attention(norm(x))"
+    mixer = "{kind: mamba2, heads: 1, head_dim: 1, groups: 1, state: 1, kernel: 1}"
+    pending = f"attention: {mixer}\nblock: x = x + attention(norm(x))"
     loaded = read(f'{pending}\nlayers: {{by: "config.layer_types[layer]"}}', "gemma2")
     assert loaded.splits[0].outcomes == ("full_attention",)
     assert type(loaded.flat[("full_attention",)].attention) is Mamba2
