@@ -55,7 +55,7 @@ def expect(loaded: LoadedSpec, values: Values) -> Expected:
 
 
 def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:
-    """The flat specs of this config's layers; where its conditions cannot be read, what `layers` lays its overlays on."""
+    """The flat specs of this config's layers; where its conditions cannot be read, what `layers` lays on."""
     number = values.get("num_hidden_layers")
     found: dict[tuple[object, ...], Spec] = {}
     for layer in range(number if isinstance(number, int) and 0 < number <= 1000 else 1):

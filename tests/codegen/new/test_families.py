@@ -77,7 +77,8 @@ def structure(spec):
     """The syntax trees of the classes in model.py, up to their names, to how heads are read, of which a class may leave
     the number or the size open, and to bounds of steps, which no config.json holds where they are infinite."""
     text = model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
-    text = text.replace(spec.config.class_name, "NewConfig").replace(class_prefix(spec.architectures[0]), "New")
+    text = text.replace(spec.config.class_name, "NewConfig")
+    text = re.sub(rf"\b{class_prefix(spec.architectures[0])}(?=[A-Z])", "New", text)
     text = text.replace("config.num_key_value_heads or config.num_attention_heads", "config.num_key_value_heads")
     text = text.replace("head_size(config)", "config.head_dim").replace("        head_dim = config.head_dim\n", "")
     text = text.replace("            bounds=config.time_step_limit,\n", "")
