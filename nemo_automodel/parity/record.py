@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import transformers
-
 from codegen.layout import MODELS
 from codegen.run.proofs import RECORD, Proof, fingerprint, with_proof
 from codegen.write.single import change_file
+from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.parity.proof import Result
 from nemo_automodel.parity.tolerances import BF16_RATIO
 
@@ -31,9 +30,7 @@ def summary(results: Sequence[Result]) -> Proof:
     bounded = [check for check in checks if 0 < check.bound < BF16_RATIO]
     worst = max(bounded, key=lambda check: check.error / check.bound)
     ratios = [check.error for check in checks if check.bound == BF16_RATIO]
-    return Proof(
-        transformers.__version__, len(checks), _two(worst.error), _two(worst.bound), _two(max(ratios, default=0.0))
-    )
+    return Proof(VERSION, len(checks), _two(worst.error), _two(worst.bound), _two(max(ratios, default=0.0)))
 
 
 def _two(number: float) -> float:
