@@ -65,14 +65,33 @@ class Mamba1(Mixer):
 class GatedDeltaNet(Mixer):
     """Gated delta rule (Gated DeltaNet, and KDA with decay: channel)."""
 
+    words: ClassVar[str] = "gated delta net"
+
     key_heads: Expression | None = expr("Heads of queries and keys.")
     heads: Expression | None = expr("Heads of values.")
     key_dim: Expression | None = expr("Width of a key head.")
     value_dim: Expression | None = expr("Width of a value head.")
+    kernel: Expression | None = expr("Taps of the convolutions.", "config.linear_conv_kernel_dim", "4")
+    activation: Expression | None = expr(
+        "Activation of the convolved q, k and v.", *ACTIVATION, "silu", words=ACTIVATIONS
+    )
     decay: str | None = choice("Decay per head or per channel.", "head", "channel")
+    decay_bound: Expression | None = expr(
+        "Bound of the decay's logarithm: bound * sigmoid(exp(A_log) * (a + dt_bias)); none: softplus, without one.",
+        "None",
+    )
     beta: Expression | None = expr("Factor on beta.", "1.0")
     gate_activation: str | None = choice("Activation of the output gate.", "silu", "sigmoid")
-    norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
+    norm: GroupedNorm | None = section("The gated norm; by itself the gate is after it.", GroupedNorm)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own, where some lie in one tensor with others."""
+        found = "q", "k", "v", "z", "b", "a", "conv_q", "conv_k", "conv_v"
+        return (*(role for role in found if role not in fused), "A_log", "dt_bias", "mixer_norm", "out")
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return parts == ("conv_q", "conv_k", "conv_v") or set(parts) <= {"q", "k", "v", "z", "b", "a"}
 
 
 class ShortConv(Mixer):

@@ -4,6 +4,7 @@ from codegen.templates.holes import hole
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.expert_rules import StackExperts, StoredExperts
 from nemo_automodel.components.models.common.checkpoint.rules import (
+    JoinRows,
     PackGateUp,
     PackQKV,
     Rename,

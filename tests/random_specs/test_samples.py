@@ -96,6 +96,56 @@ EQUAL: dict[str, dict[str, Any]] = {
         "rope": "none",
         "checkpoint": {"fused": {"zxd": ["x", "B", "C", "dt", "z"]}},
     },
+    "gated_delta_nets_with_fused_projections": {
+        "layers": {
+            "when": EVEN,
+            "attention": {
+                **{"kind": "gated_delta_net", "key_heads": 2, "heads": 4, "key_dim": 6, "value_dim": 10, "kernel": 3},
+                **{"beta": 2.0, "norm": {"eps": 0.01}},
+            },
+            "checkpoint": {
+                "names": {"attention": "linear_attn", "b": "of.b", "a": "of.a"},
+                "fused": {"qz": {"parts": ["q", "z"], "groups": 2}, "vk": ["v", "k"]}
+                | {"conv": ["conv_q", "conv_k", "conv_v"]},
+            },
+        },
+    },
+    "gated_delta_nets_that_decay_by_channel": {
+        "attention": {
+            **{
+                "kind": "gated_delta_net",
+                "decay": "channel",
+                "key_heads": 4,
+                "heads": 4,
+                "key_dim": 6,
+                "value_dim": 10,
+            },
+            **{"kernel": 4, "gate_activation": "sigmoid", "norm": {"gate": "before"}},
+        },
+        "rope": "none",
+        "checkpoint": {
+            "names": {"a": ["f_a", "f_b"], "z": ["g.a", "g.b"], "conv_q": "cq", "conv_k": "c.k", "conv_v": "cv"}
+        },
+    },
+    "decays_with_a_bound": {
+        "attention": {
+            **{
+                "kind": "gated_delta_net",
+                "decay": "channel",
+                "key_heads": 4,
+                "heads": 4,
+                "key_dim": 6,
+                "value_dim": 10,
+            },
+            **{"kernel": 4, "decay_bound": -5.0},
+        },
+        "layers": {
+            "when": EVEN,
+            "attention": {"decay": "head", "key_heads": 2, "decay_bound": "-config.num_attention_heads"},
+        },
+        "rope": "none",
+        "checkpoint": {"fused": {"conv1d": ["conv_q", "conv_k", "conv_v"]}},
+    },
     "names_beside_their_part": {
         "attention": {"sinks": True, "gate": {"bias": "head"}, "qk_norm": "head"},
         "mlp": {"kind": "moe", "router": {"correction_bias": True}},

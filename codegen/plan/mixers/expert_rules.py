@@ -59,7 +59,8 @@ def plan_expert_rules(context: Context) -> list[Code]:
 
 def _names(spec: Spec) -> tuple[str, ...]:
     inner = [disk_name(spec, role, part) for part in ("experts", "shared") for role in ("gate", "up", "down")]
-    fused = map(str, spec.checkpoint.fused or ())
+    tensors = (spec.checkpoint.fused or {}).items()
+    fused = (str(name) for name, one in tensors if {*expert_names.PROJECTIONS} & {*one.parts})
     return (*(f"{role} {disk_name(spec, role, 'mlp')}" for role in ("router", "experts", "shared")), *inner, *fused)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from codegen.language.disk import BESIDE
-from codegen.language.keys import Section, key_of
+from codegen.language.keys import Section, keys
 from codegen.language.spec import KIND_FUSED, Fused, Spec
 from codegen.language.values import Expression
 from codegen.plan.context import FALSE, Context
@@ -39,8 +39,8 @@ def flag(context: Context, spec: Spec, part: str, role: str) -> Expression:
     for name in (role, *groups, "*"):
         if name in written:
             return written[name]
-    key = key_of(type(section), "bias")
-    return context.chain(key.chain, f"{part}.bias") if key.chain else FALSE
+    key = keys(type(section)).get("bias")
+    return context.chain(key.chain, f"{part}.bias") if key is not None and key.chain else FALSE
 
 
 def uniform_flags(context: Context, part: str, roles: tuple[str, ...], scope: Scope) -> tuple[Code | None, Code | None]:

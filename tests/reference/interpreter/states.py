@@ -59,11 +59,69 @@ class States(Weights):
     def convolved(self, S, base, x, taps, has_bias):
         """Each output is the weighted sum of the last inputs of its channel."""
         path = joined(base, self.name(S, "conv"))
-        weight = self.tensor(f"{path}.weight")[:, 0]
-        assert weight.shape[-1] == taps, f"{path}: {weight.shape[-1]} taps on disk, the spec says {taps}"
+        y = self.weighted(x, self.tensor(f"{path}.weight")[:, 0], taps)
+        return y + self.tensor(f"{path}.bias") if has_bias else y
+
+    @staticmethod
+    def weighted(x, weight, taps):
+        assert weight.shape[-1] == taps, f"{weight.shape[-1]} taps on disk, the spec says {taps}"
         last, found = [torch.zeros_like(x[:, 0])] * taps, []
         for token in x.unbind(1):
             last = [*last[1:], token]
             found.append(sum(weight[:, tap] * one for tap, one in enumerate(last)))
-        y = torch.stack(found, dim=1)
-        return y + self.tensor(f"{path}.bias") if has_bias else y
+        return torch.stack(found, dim=1)
+
+    def gated_delta_net(self, S, base, x):
+        A, x = S["attention"], x * self.mask[..., None].to(x.dtype)
+        keys, heads, width, values = (self.value(A[key]) for key in ("key_heads", "heads", "key_dim", "value_dim"))
+        by_channel = A.get("decay", "head") == "channel"
+        rows = {"q": keys * width, "k": keys * width, "v": heads * values, "z": heads * values, "b": heads}
+        rows["a"] = keys * width if by_channel else heads
+        q, k, v, z, b, a = (self.through(S, base, role, x, rows) for role in ("q", "k", "v", "z", "b", "a"))
+        q, k, v = (self.activated(S, base, role, one, rows) for role, one in (("q", q), ("k", k), ("v", v)))
+        q, k = (one.unflatten(-1, (keys, width)) for one in (q, k))
+        q, k = (one * torch.rsqrt((one * one).sum(-1, keepdim=True) + 1e-6) for one in (q, k))
+        q, k = ((one * scale).repeat_interleave(heads // keys, dim=2) for one, scale in ((q, width**-0.5), (k, 1)))
+        v, beta = v.unflatten(-1, (heads, values)), b.sigmoid() * self.value(A.get("beta", 1.0))
+        state, found = torch.zeros(len(x), heads, width, values, dtype=x.dtype), []
+        for q_t, k_t, v_t, decay, beta_t in zip(
+            *(one.unbind(1) for one in (q, k, v, self.decays(S, base, a, heads), beta)), strict=True
+        ):
+            state = state * decay[..., None]
+            change = (v_t - (state * k_t[..., None]).sum(-2)) * beta_t[..., None]
+            state = state + k_t[..., None] * change[..., None, :]
+            found.append((state * q_t[..., None]).sum(-2))
+        y = self.gated_norm_of_heads(S, base, torch.stack(found, dim=1), z.unflatten(-1, (heads, values)))
+        return self.linear(S, base, "out", y.flatten(-2))
+
+    def through(self, S, base, role, x, rows):
+        """A projection; one stored as two is the product of both."""
+        names = S["checkpoint"]["names"].get(role)
+        if not isinstance(names, list | tuple):
+            return self.linear(S, base, role, x, False, rows)
+        for name in names:
+            x = F.linear(x, self.tensor(joined(base, name, "weight")))
+        return x
+
+    def activated(self, S, base, role, x, rows):
+        A = S["attention"]
+        of_convs = {f"conv_{one}": rows[one] for one in "qkv"}
+        weight = self.stored(S, base, "", f"conv_{role}", of_convs, "weight")[:, 0]
+        taps = self.value(A["kernel"]) if "kernel" in A else self.value("config.linear_conv_kernel_dim")
+        return F.silu(self.weighted(x, weight, taps))
+
+    def decays(self, S, base, a, heads):
+        """[B, S, heads, 1 or D], between 0 and 1."""
+        rate, bias = (self.tensor(joined(base, self.name(S, role))) for role in ("A_log", "dt_bias"))
+        rate, step = rate.flatten().exp()[:, None], (a + bias).unflatten(-1, (heads, -1))
+        bound = self.value(S["attention"].get("decay_bound"))
+        return torch.exp(-rate * F.softplus(step) if bound is None else bound * torch.sigmoid(rate * step))
+
+    def gated_norm_of_heads(self, S, base, y, z):
+        own = S["attention"].get("norm", {})
+        gate = {"silu": F.silu, "sigmoid": torch.sigmoid}[S["attention"].get("gate_activation", "silu")](z)
+        first = own.get("gate", "after") == "before"
+        settings = {"offset": 0, **{key: one for key, one in own.items() if key not in ("gate", "groups", "when")}}
+        path = joined(base, self.name(S, "mixer_norm"))
+        normed = self.norm(S, path, y * gate if first else y, settings)
+        return normed if first else normed * gate

@@ -9,6 +9,7 @@ CHOICES = {
     "rope": ("auto", "torch", "te"),
     "conv": ("auto", "torch", "stepwise", "causal_conv1d"),
     "scan": ("auto", "torch", "stepwise"),
+    "delta_rule": ("auto", "torch", "stepwise", "fla"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
     "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "avx512", "te"),
@@ -17,7 +18,7 @@ CHOICES = {
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
 OF_TRANSFORMERS = {"eager": "loop", "grouped_mm": "grouped_mm", "batched_mm": "torch"}  # experts_implementation
-KERNELS = ("linear", "rms_norm", "rope", "conv", "scan", "dispatcher")
+KERNELS = ("linear", "rms_norm", "rope", "conv", "scan", "delta_rule", "dispatcher")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class BackendConfig:
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
     conv: short convolutions; `stepwise` is their specification, `causal_conv1d` the package's kernel on a GPU.
     scan: sums over the past with a decay; `torch` is chunks of matrix products, `stepwise` their specification.
+    delta_rule: gated delta nets; `stepwise` is their specification, `fla` the kernels of flash-linear-attention.
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto is split: names in
         memory are then those of transformers, by which adapters and plans address modules.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
@@ -43,6 +45,7 @@ class BackendConfig:
     rope: str = "auto"
     conv: str = "auto"
     scan: str = "auto"
+    delta_rule: str = "auto"
     projections: str = "auto"
     cross_entropy: str = "auto"
     experts: str = "auto"

@@ -94,6 +94,31 @@ class PackGateUp(Rule):
 
 
 @dataclass(frozen=True)
+class JoinRows(Rule):
+    """Rows of several tensors below one another, so many of each: convolutions of queries, keys and values."""
+
+    path: str
+    parts: tuple
+    rows: tuple
+    joined: str
+
+    @property
+    def disk(self):
+        return tuple(join(self.path, part) for part in self.parts)
+
+    @property
+    def memory(self):
+        return join(self.path, self.joined)
+
+    def load(self, parts):
+        return torch.cat([tensor for (tensor,) in parts])
+
+    def save(self, tensor):
+        share = sum(self.rows) // len(tensor)  # of a shard, as many of each
+        return [[part] for part in tensor.split([count // share for count in self.rows])]
+
+
+@dataclass(frozen=True)
 class Rename(Rule):
     """A path on disk that is no attribute name, and its path in memory; what stands before and behind it carries over.
 
