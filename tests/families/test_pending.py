@@ -54,7 +54,7 @@ UNFINISHED = {  # whose mixers have templates, and what else they need
     "granitemoehybrid": "the width of a state's head apart from that of an attention's",
     "nemotron_h": "a first layer without attention",
     **dict.fromkeys(
-        ("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), "a truth in fp64, of which the references compute a part in fp32"
+        ("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), "a truth in fp64 where references compute in fp32"
     ),
 }
 READY = [spec for spec in SPECS if not spec.unready and spec.name not in {*REFUSED, *UNFINISHED}]
