@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from transformers import DynamicCache, Lfm2Config, StaticCache
+from transformers import DynamicCache, Lfm2Config
 
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.causal_conv import convolve, convolve_stepwise, form
 from nemo_automodel.components.models.lfm2.model import Lfm2ForCausalLM
+from tests.common.states import SETTINGS, StateTests, ids
 
 FORMS = pytest.mark.parametrize("convolution", [convolve, convolve_stepwise])
-SETTINGS = {"max_new_tokens": 8, "do_sample": False}
 
 
 def inputs(length=9, taps=4):
@@ -73,35 +73,16 @@ def model(backend=None, **fields):
     return made
 
 
-def ids(length=11, rows=2):
-    return torch.randint(3, 60, (rows, length), generator=torch.Generator().manual_seed(2))
+class TestShortConv(StateTests):
+    sums = "conv"
+    packed = {"conv_bias": True}
+    model = staticmethod(model)
 
 
-def test_backends_agree():
-    wanted = model()(input_ids=ids()).logits
-    torch.testing.assert_close(model(backend={"conv": "stepwise"})(input_ids=ids()).logits, wanted)
-
-
-@pytest.mark.parametrize("steps", [(11,), (1,) * 11, (2, 1, 5, 3), (7, 4)])
-@pytest.mark.parametrize("static", [False, True])
-@torch.no_grad()
-def test_pieces_equal_the_whole(steps, static):
-    made = model()
-    cache = StaticCache(config=made.config, max_cache_len=16) if static else DynamicCache(config=made.config)
-    found = [made(input_ids=one, past_key_values=cache).logits for one in ids().split(steps, dim=1)]
-    torch.testing.assert_close(torch.cat(found, dim=1), made(input_ids=ids(), use_cache=False).logits)
-
-
-@torch.no_grad()
-def test_padding_on_either_side_changes_nothing():
-    made, text = model(), ids(7)
-    wanted, zeros = made(input_ids=text).logits, torch.zeros(2, 3, dtype=torch.long)
-    for order, place in ((("pad", "text"), slice(3, None)), (("text", "pad"), slice(7))):
-        padded = torch.cat([{"pad": zeros, "text": text}[one] for one in order], dim=1)
-        mask = torch.cat([{"pad": zeros, "text": torch.ones_like(text)}[one] for one in order], dim=1)
-        position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
-        found = made(input_ids=padded, attention_mask=mask, position_ids=position_ids).logits
-        torch.testing.assert_close(found[:, place], wanted)
+def test_lookup_in_the_prompt_goes_back_and_on():
+    made, text = model(), ids(6, 1).repeat(1, 2)
+    wanted = made.generate(text, **SETTINGS, use_cache=False)
+    assert torch.equal(made.generate(text, **SETTINGS, prompt_lookup_num_tokens=3), wanted)
 
 
 @torch.no_grad()
@@ -118,24 +99,6 @@ def test_padding_read_token_by_token_leaves_no_trace():
 
 
 @torch.no_grad()
-def test_packed_documents_do_not_see_each_other():
-    made, text = model(conv_bias=True), ids(11, rows=1)
-    positions = torch.cat((torch.arange(4), torch.arange(7)))[None]
-    found = made(input_ids=text, position_ids=positions, use_cache=False).logits
-    wanted = [made(input_ids=one, use_cache=False).logits for one in text.split((4, 7), dim=1)]
-    torch.testing.assert_close(found, torch.cat(wanted, dim=1))
-
-
-@pytest.mark.parametrize("how", [{"num_beams": 3}, {"prompt_lookup_num_tokens": 3}, {"cache_implementation": "static"}])
-def test_generation_equals_that_without_a_cache(how):
-    made, rows = model(), 1 if "prompt_lookup_num_tokens" in how else 2
-    text = ids(6, rows).repeat(1, 2)
-    plain = {name: value for name, value in how.items() if name == "num_beams"}
-    wanted = made.generate(text, **SETTINGS, **plain, use_cache=False)
-    assert torch.equal(made.generate(text, **SETTINGS, **how, disable_compile=True), wanted)
-
-
-@torch.no_grad()
 def test_cropped_caches_go_on_as_if_nothing_had_been():
     made, text, cache = model(), ids(), None
     cache = DynamicCache(config=made.config)
@@ -145,11 +108,6 @@ def test_cropped_caches_go_on_as_if_nothing_had_been():
     cache.crop(-4)
     found = made(input_ids=text[:, 5:], past_key_values=cache).logits
     torch.testing.assert_close(found, made(input_ids=text).logits[:, 5:])
-
-
-def test_a_cache_without_states_says_so():
-    with pytest.raises(ValueError, match="layer 0 of this DynamicCache holds no states"):
-        model()(input_ids=ids(), past_key_values=DynamicCache())
 
 
 @torch.no_grad()

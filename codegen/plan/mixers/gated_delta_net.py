@@ -10,7 +10,7 @@ from codegen.language.mixers import GatedDeltaNet, GroupedNorm
 from codegen.language.spec import Spec
 from codegen.language.values import expression
 from codegen.plan.context import Context
-from codegen.plan.mixers import softmax
+from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import fused_of, groups_code, path_of, role_renames, section_of
 from codegen.plan.names import attribute, disk_name, memory_name
@@ -30,6 +30,9 @@ class Stored(NamedTuple):
 
     names: tuple[str, ...]
     roles: tuple[str, ...]
+
+
+call, turning, alibi, flags = states.call, states.turning, states.alibi, states.flags
 
 
 def delta_net(spec: Spec, part: str) -> GatedDeltaNet:
@@ -175,21 +178,6 @@ def _inputs(context: Context, part: str) -> Iterator[Code]:
         yield "qkv = torch.cat((q, k, v), dim=-1)"
 
 
-def call(path: Code, arguments: Code) -> Code:
-    """How a layer calls it: as attention, beside which it stands in other layers."""
-    return softmax.call(path, arguments)
-
-
-def turning(context: Context, spec: Spec, part: str) -> tuple[Code, Code | None] | None:
-    """Nothing turns."""
-    return None
-
-
-def alibi(context: Context, spec: Spec, part: str) -> Code | None:
-    """It has no scores."""
-    return None
-
-
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
     before = attribute(spec, part)
@@ -239,8 +227,3 @@ def tensors(tensors: Tensors, section: Section, part: str, before: str) -> Itera
     yield from tensors.roles(part, (*PROJECTED, *CONVOLVED, "out"), before)
     yield from (tensors.at(before, role, part) for role in ("A_log", "dt_bias"))
     yield f"{tensors.at(before, 'mixer_norm', part)}.weight"
-
-
-def flags(context: Context, part: str) -> Iterator[Assign]:
-    """Nothing that the model's classes have to say."""
-    return iter(())

@@ -6,10 +6,10 @@ from codegen.language.keys import Section
 from codegen.language.mixers import GroupedNorm, Mamba2
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
-from codegen.plan.mixers import softmax
+from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.gated_norms import gated_norm
-from codegen.plan.mixers.projections import inputs_of, path_of, role_renames, section_of
+from codegen.plan.mixers.projections import inputs_of, path_of, section_of
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
@@ -21,6 +21,7 @@ ROLES = ("conv", "A_log", "D", "dt_bias", "mixer_norm", "out")
 SIZES = ("heads", "head_dim", "groups", "state", "kernel")
 # heads * head_dim is twice the tests' hidden size, as configs check.
 TINY = {"heads": 10, "head_dim": 12, "groups": 2, "state": 14, "kernel": 3}
+call, turning, alibi, rules, flags = states.call, states.turning, states.alibi, states.rules, states.flags
 
 
 def mamba2(spec: Spec, part: str) -> Mamba2:
@@ -92,31 +93,9 @@ def _norm(context: Context, part: str) -> Code:
     return gated_norm(context, lambda s: mamba2(s, part).norm, width, f"{path_of(part)}.norm")
 
 
-def call(path: Code, arguments: Code) -> Code:
-    """How a layer calls it: as attention, beside which it stands in other layers."""
-    return softmax.call(path, arguments)
-
-
-def turning(context: Context, spec: Spec, part: str) -> tuple[Code, Code | None] | None:
-    """Nothing turns."""
-    return None
-
-
-def alibi(context: Context, spec: Spec, part: str) -> Code | None:
-    """It has no scores."""
-    return None
-
-
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    name, before = inputs_of(spec, part, "mamba2")[0], attribute(spec, part)
-    stored = f"{before}.{name}" if disk_name(spec, part) else name
-    return [(stored, f"{before}.{memory_name(name)}"), *role_renames(spec, part, ROLES)]
-
-
-def rules(context: Context, part: str) -> list[Code]:
-    """All of its weights lie in memory as on disk."""
-    return []
+    return states.one_input_renames(spec, part, "mamba2", ROLES)
 
 
 def sizes(section: Section) -> TinySizes:
@@ -144,8 +123,3 @@ def tensors(tensors: Tensors, section: Section, part: str, before: str) -> Itera
     yield from (tensors.at(before, role, part) for role in ("A_log", "D", "dt_bias"))
     if isinstance(section.norm, GroupedNorm):
         yield f"{tensors.at(before, 'mixer_norm', part)}.weight"
-
-
-def flags(context: Context, part: str) -> Iterator[Assign]:
-    """Nothing that the model's classes have to say."""
-    return iter(())

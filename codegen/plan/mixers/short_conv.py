@@ -6,16 +6,17 @@ from codegen.language.keys import Section
 from codegen.language.mixers import ShortConv
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
-from codegen.plan.mixers import softmax
+from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
-from codegen.plan.mixers.projections import inputs_of, role_renames, section_of
+from codegen.plan.mixers.projections import inputs_of, section_of
 from codegen.plan.names import attribute, disk_name, memory_name
 from codegen.plan.scope import ATTENTION
-from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
+from codegen.plan.types import ClassPlan, Code, MixerPlan, unless_true
 
 PARTS = ("B", "C", "x")
 ROLES = ("conv", "out")
 TINY = {"kernel": 4}
+call, turning, alibi, rules, flags = states.call, states.turning, states.alibi, states.rules, states.flags
 
 
 def short_conv(spec: Spec, part: str) -> ShortConv:
@@ -53,31 +54,9 @@ def _code(context: Context, part: str, name: str) -> Code:
     return context.code(lambda s: context.value(short_conv(s, part), name), ATTENTION)
 
 
-def call(path: Code, arguments: Code) -> Code:
-    """How a layer calls it: as attention, beside which it stands in other layers."""
-    return softmax.call(path, arguments)
-
-
-def turning(context: Context, spec: Spec, part: str) -> tuple[Code, Code | None] | None:
-    """Nothing turns."""
-    return None
-
-
-def alibi(context: Context, spec: Spec, part: str) -> Code | None:
-    """It has no scores."""
-    return None
-
-
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    name, before = inputs_of(spec, part, "short_conv")[0], attribute(spec, part)
-    stored = f"{before}.{name}" if disk_name(spec, part) else name
-    return [(stored, f"{before}.{memory_name(name)}"), *role_renames(spec, part, ROLES)]
-
-
-def rules(context: Context, part: str) -> list[Code]:
-    """All of its weights lie in memory as on disk."""
-    return []
+    return states.one_input_renames(spec, part, "short_conv", ROLES)
 
 
 def sizes(section: Section) -> TinySizes:
@@ -98,8 +77,3 @@ def tensors(tensors: Tensors, section: Section, part: str, before: str) -> Itera
         yield f"{path}.weight"
         if has_bias:
             yield f"{path}.bias"
-
-
-def flags(context: Context, part: str) -> Iterator[Assign]:
-    """Nothing that the model's classes have to say."""
-    return iter(())

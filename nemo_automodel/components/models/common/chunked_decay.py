@@ -9,6 +9,8 @@ All return (y [B, S, H, P], state), both in that dtype.
 
 import torch
 
+from nemo_automodel.components.models.common.chunk_by_chunk import chunk_by_chunk
+
 CHUNK = 64  # positions that are computed at once: small enough for what belongs to them to stay in a CPU's cache
 
 
@@ -43,11 +45,7 @@ def chunked(q, k, v, a, state=None, documents=None, chunk=CHUNK):
     _, state = _start(q, k, v, state)
     if documents is not None:
         documents = documents.expand(len(v), -1)
-    inputs = (q, k, v, a, state, documents, chunk)
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and type(v) is torch.Tensor:
-        return _Chunks.apply(*inputs)
-    y, states = _all_chunks(*inputs)
-    return y, states[-1]
+    return chunk_by_chunk(_one_chunk, (q, k, v, a), state, documents, chunk)
 
 
 FORMS = {"torch": chunked, "stepwise": stepwise}
@@ -64,27 +62,6 @@ def _start(q, k, v, state):
     if state is None:
         state = v.new_zeros(len(v), v.shape[2], q.shape[-1], v.shape[-1], dtype=wide)
     return wide, state.to(wide)
-
-
-def _pieces(length, chunk):
-    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
-
-
-def _numbers(documents, piece):
-    """Numbers of documents of a chunk, and before them that of the token that comes first: [B, 1 + L], or None."""
-    if documents is None:
-        return None
-    return torch.cat((documents[:, max(piece.start - 1, 0)][:, None], documents[:, piece]), dim=1)
-
-
-def _all_chunks(q, k, v, a, state, documents, chunk):
-    """y, and the states before each chunk and after the last."""
-    states, found = [state], []
-    for piece in _pieces(v.shape[1], chunk):
-        y, state = _one_chunk(*(one[:, piece] for one in (q, k, v, a)), state, _numbers(documents, piece))
-        found.append(y)
-        states.append(state)
-    return torch.cat(found, dim=1), states
 
 
 def _one_chunk(q, k, v, a, state, numbers):
@@ -120,30 +97,3 @@ def _decays(total, numbers, wide):
     last = own[..., -1:]
     same = own[..., :, None] == own[..., None, :]
     return between * same, since * (own == before), until * (own == last), whole * (last == before)
-
-
-class _Chunks(torch.autograd.Function):
-    """Keeps its inputs and the states between chunks."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, a, state, documents, chunk):
-        y, states = _all_chunks(q, k, v, a, state, documents, chunk)
-        ctx.save_for_backward(q, k, v, a, documents, *states[:-1])
-        ctx.chunk = chunk
-        return y, states[-1]
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_y, grad_state):
-        *inputs, documents = (saved := ctx.saved_tensors)[:5]  # read once: checkpointing counts
-        states = saved[5:]
-        found = [torch.empty_like(one) for one in inputs]
-        pieces = _pieces(inputs[2].shape[1], ctx.chunk)
-        for piece, state in zip(reversed(pieces), reversed(states), strict=True):
-            with torch.enable_grad():
-                leaves = [one[:, piece].detach().requires_grad_() for one in inputs] + [state.detach().requires_grad_()]
-                made = _one_chunk(*leaves, _numbers(documents, piece))
-            *grads, grad_state = torch.autograd.grad(made, leaves, (grad_y[:, piece], grad_state))
-            for whole, grad in zip(found, grads, strict=True):
-                whole[:, piece] = grad
-        return *found, grad_state, None, None

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from nemo_automodel.components.models.common.chunk_by_chunk import chunk_by_chunk
 
 CHUNK, BLOCK = 64, 8
 UNIT_EPS = 1e-6
@@ -41,15 +42,11 @@ def delta_rule_stepwise(q, k, v, decay, beta, *, state=None, documents=None):
 def delta_rule(q, k, v, decay, beta, *, state=None, documents=None):
     """The same by chunks: in one, a triangular system stands for its tokens; a loop over chunks carries the state.
 
-    Where gradients are wanted, only the states between chunks are kept, and each chunk is computed again on the way
-    back. Only decays between two tokens in their order are taken out of their logarithms, so that nothing overflows.
+    Only decays between two tokens in their order are taken out of their logarithms, so that nothing overflows.
     """
     if v.shape[1] == 1:
         return delta_rule_stepwise(q, k, v, decay, beta, state=state, documents=documents)
-    state = _first_state(state, k, v)
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return _scan((q, k, v, decay, beta), state, documents)
-    return _ChunkByChunk.apply(q, k, v, decay, beta, state, documents)
+    return chunk_by_chunk(_chunk, (q, k, v, decay, beta), _first_state(state, k, v), documents, CHUNK)
 
 
 def delta_rule_fla(q, k, v, decay, beta, *, state=None, documents=None):
@@ -99,51 +96,6 @@ def _first_state(state, k, v):
     return v.new_zeros(shape, dtype=_wide(v)) if state is None else state.to(_wide(v))
 
 
-def _scan(inputs, state, documents, before=None):
-    """(y, last state); `before` collects the state before each chunk."""
-    v, places = inputs[2], range(0, inputs[2].shape[1], CHUNK)
-    found = []
-    for start in places:
-        if before is not None:
-            before.append(state)
-        part, state = _chunk(*_cut(inputs, start), state, _borders(documents, start))
-        found.append(part.to(v.dtype))
-    return torch.cat(found, dim=1), state
-
-
-def _cut(inputs, start):
-    return [t[:, start : start + CHUNK] for t in inputs]
-
-
-class _ChunkByChunk(torch.autograd.Function):
-    """`_scan`, of which the backward pass computes each chunk again."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, decay, beta, state, documents):
-        before = []
-        y, last = _scan((q, k, v, decay, beta), state, documents, before)
-        ctx.save_for_backward(q, k, v, decay, beta, documents, *before)
-        return y, last
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, of_y, of_state):
-        saved = ctx.saved_tensors  # read once: checkpointing counts
-        *inputs, documents = saved[:6]
-        before = saved[6:]
-        found = [torch.empty_like(t) for t in inputs]
-        for index in reversed(range(len(before))):
-            start = index * CHUNK
-            with torch.enable_grad():
-                given = [t.detach().requires_grad_() for t in (*_cut(inputs, start), before[index])]
-                part, state = _chunk(*given, _borders(documents, start))
-            wanted = of_y[:, start : start + CHUNK].to(part.dtype), of_state
-            *grads, of_state = torch.autograd.grad((part, state), given, wanted)
-            for whole, grad in zip(found, grads, strict=True):
-                whole[:, start : start + CHUNK] = grad
-        return *found, of_state, None
-
-
 class _Borders(NamedTuple):
     """What tokens of a chunk have to do with each other, as documents go: [1 or B, C, C], [1 or B, C] twice, and [1 or
     B] of the state before."""
@@ -154,10 +106,8 @@ class _Borders(NamedTuple):
     kept: torch.Tensor
 
 
-def _borders(documents, start):
-    if documents is None:
-        return None
-    here, past = documents[:, start : start + CHUNK], documents[:, max(start - 1, 0)]
+def _borders(numbers):
+    here, past = numbers[:, 1:], numbers[:, 0]
     last = here[:, -1:]
     return _Borders(here[:, :, None] == here[:, None], here == past[:, None], here == last, last[:, 0] == past)
 
@@ -171,25 +121,25 @@ class _Decayed(NamedTuple):
     kept: torch.Tensor  # of the state before, until its end [..., 1 or D, 1]
 
 
-def _chunk(q, k, v, decay, beta, state, borders):
-    """One chunk: y [B, C, H, E] in fp32, and the state after it, as `delta_rule_stepwise` has them."""
-    wide, (_, length, keys, width) = _wide(v), k.shape
+def _chunk(q, k, v, decay, beta, state, numbers):
+    """One chunk, as `chunk_by_chunk` wants it: y [B, C, H, E] in v's dtype, and the state after it."""
+    dtype, wide, (_, length, keys, width) = v.dtype, _wide(v), k.shape
     rows = unit(torch.stack((k, q), dim=1).to(wide)).transpose(2, 3).unsqueeze(2)  # [B, 2, 1, K, C, D]
     rows = rows.movedim((1, 3), (3, 1)) * rows.new_tensor((1.0, width**-0.5))[:, None, None]  # [B, K, 1, 2, C, D]
     v, decay, beta = (t.to(wide).transpose(1, 2).unflatten(1, (keys, -1)) for t in (v, decay, beta))
     by = _by_channel if decay.dim() == 5 else _by_head
     found = by(rows, decay)
-    if borders is not None:
-        found = _within(found, borders)
+    if numbers is not None:
+        found = _within(found, _borders(numbers))
     state = state.unflatten(1, (keys, -1))
     answers = found.rows.flatten(-3, -2) @ state  # [B, K, R, 2 * C, E]
     of_k, of_q = answers.split(length, dim=-2)
     system = (beta[..., None] * found.pairs[..., 0, :, :]).tril(-1)
-    wanted = (beta[..., None] * (v - of_k)).double()
-    change = torch.linalg.solve_triangular(system.double(), wanted, upper=False, unitriangular=True).to(wide)
+    wanted = beta[..., None] * (v - of_k)
+    change = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
     y = of_q + found.pairs[..., 1, :, :] @ change
     state = found.kept * state + found.k.mT @ change
-    return y.flatten(1, 2).transpose(1, 2), state.flatten(1, 2)
+    return y.flatten(1, 2).transpose(1, 2).to(dtype), state.flatten(1, 2)
 
 
 def _within(found, borders):
