@@ -1,10 +1,12 @@
 """Token mixers against transformers' PyTorch path: forward and backward, memory, and one decoding step.
 
-    python benchmarks/mixers.py [mamba2 ...] [--lengths 512 2048 8192] [--rounds 5] [--json]
+    python benchmarks/mixers.py [mamba2 ...] [--lengths 512 2048 8192] [--rounds 5] [--share 0.5] [--dtype float32]
+        [--threads N] [--cpu-time] [--markdown | --json]
 
-Both run in one process, in turn, on one batch row in fp32; each figure is a median over rounds, with its spread. `sum`
-is the mixer without its first and last projection, which both compute alike. Memory is what a process of its own needs
-above what it held before. Another mixer is another row of MIXERS.
+Both run in one process, in turn, on one batch row, with the same weights; each figure is a median over rounds, with its
+spread. `share` of the width and the heads of the model that `mixer_rows.py` names. `without` is the mixer without its
+projections, which both compute alike. `growth` is the time of a token over that at the first of the lengths: 1 where
+cost is linear. Memory is what a process of its own needs above what it held before.
 """
 
 import argparse
@@ -13,127 +15,96 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from mixer_rows import ROWS, Pair
 from torch import nn
 
 LENGTHS = (512, 2048, 8192)
+Clock = Callable[[], float]
 
 
-class Pair(NamedTuple):
-    """Two mixers with the same weights, as functions of x [B, S, H] and a cache; projections are what both share."""
-
-    width: int
-    ours: Callable[..., torch.Tensor]
-    theirs: Callable[..., torch.Tensor]
-    modules: tuple[nn.Module, nn.Module]
-    projections: tuple[str, ...]
-    cache: Callable[[], Any]
-
-
-def mamba2() -> Pair:
-    """A layer of a model of 1.3 billion parameters, half as wide."""
-    from transformers import DynamicCache, Mamba2Config
-    from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
-
-    from nemo_automodel.components.models.common.backend import BackendConfig
-    from nemo_automodel.components.models.common.releases import CACHE
-    from nemo_automodel.components.models.mamba2.model import Mamba2Mamba2
-
-    config = Mamba2Config(
-        **{"hidden_size": 1024, "num_heads": 32, "head_dim": 64, "n_groups": 1, "state_size": 128},
-        **{"num_hidden_layers": 1, "residual_in_fp32": False},
-    )
-    theirs, ours = Mamba2Mixer(config, 0), Mamba2Mamba2(config, 0, BackendConfig().resolved())
-    ours.load_state_dict(theirs.state_dict())
-    name = CACHE if CACHE == "cache" else "cache_params"
-    return Pair(
-        config.hidden_size,
-        lambda x, cache=None: ours(x, None, None, cache)[0],
-        lambda x, cache=None: theirs(x, **{name: cache}),
-        (ours, theirs),
-        ("in_proj", "out_proj"),
-        lambda: DynamicCache(config=config),
-    )
-
-
-MIXERS: dict[str, Callable[[], Pair]] = {"mamba2": mamba2}
-
-
-def timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def timed(call: Callable[[], object], clock: Clock) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def trained(mixer: Callable[..., torch.Tensor], x: torch.Tensor) -> None:
-    mixer(x).sum().backward()
+def trained(mixer: Callable[..., torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
+    mixer(*(one.detach().requires_grad_() for one in inputs)).sum().backward()
 
 
-def in_turn(calls: tuple[Callable[[], object], ...], rounds: int) -> list[list[float]]:
+def in_turn(calls: Sequence[Callable[[], object]], rounds: int, clock: Clock) -> list[list[float]]:
     """Seconds of each call in each round, after one that does not count."""
-    found = [[timed(call) for call in calls] for _ in range(rounds + 1)][1:]
+    found = [[timed(call, clock) for call in calls] for _ in range(rounds + 1)][1:]
     return [list(times) for times in zip(*found, strict=True)]
 
 
 def projections(pair: Pair, length: int) -> Callable[[], None]:
     """The products that both share, forward and backward."""
-    named = dict(pair.modules[0].named_modules())
-    linear = [named[name] for name in pair.projections]
+    named = dict(pair.modules[0].named_modules()) if pair.modules else {}
+    linear = [one for name in pair.projections if isinstance(one := named[name], nn.Linear)]
+    inputs = [torch.randn(1, length, one.in_features, dtype=one.weight.dtype) for one in linear]
 
     def run() -> None:
-        for one in linear:
-            assert isinstance(one, nn.Linear)
-            one(torch.randn(1, length, one.in_features, requires_grad=True)).sum().backward()
+        for one, x in zip(linear, inputs, strict=True):
+            trained(one, (x,))
 
     return run
 
 
-def figures(name: str, length: int, rounds: int) -> dict[str, Any]:
+def figures(name: str, length: int, given: argparse.Namespace) -> dict[str, Any]:
     """Medians and spreads, in milliseconds, and ratios."""
-    torch.manual_seed(0)
-    pair = MIXERS[name]()
-    x = torch.randn(1, length, pair.width, requires_grad=True)
-    calls = (lambda: trained(pair.ours, x), lambda: trained(pair.theirs, x), projections(pair, length))
-    times = in_turn(calls, rounds)
+    pair, clock = build(name, given), time.process_time if given.cpu_time else time.perf_counter
+    inputs = pair.inputs(length)
+    calls = (lambda: trained(pair.ours, inputs), lambda: trained(pair.theirs, inputs), projections(pair, length))
+    times = in_turn(calls, given.rounds, clock)
     ours, theirs, shared = (statistics.median(one) for one in times)
+    held = [peak(name, side, length, given) for side in ("ours", "theirs")]
     return {
         **{"mixer": name, "length": length, "ours_ms": 1e3 * ours, "theirs_ms": 1e3 * theirs},
         "spread": [max(one) / min(one) for one in times[:2]],
         **{"projections_ms": 1e3 * shared, "faster": theirs / ours},
-        "faster_sum": (theirs - shared) / max(ours - shared, 1e-9),
-        **stepped(pair, length, rounds),
-        **{f"{side}_mib": peak(name, side, length) for side in ("ours", "theirs")},
+        "faster_without": (theirs - shared) / max(ours - shared, 1e-9),
+        **{"ours_mib": held[0], "theirs_mib": held[1], "memory": held[0] / held[1]},
+        **({} if pair.cache is None else stepped(pair, length, given.rounds, clock)),
     }
 
 
 @torch.no_grad()
-def stepped(pair: Pair, length: int, rounds: int) -> dict[str, float]:
-    """One token after as many others."""
-    prefix, token = torch.randn(1, min(length, 512), pair.width), torch.randn(1, 1, pair.width)
+def stepped(pair: Pair, length: int, rounds: int, clock: Clock) -> dict[str, float]:
+    """One token after as many others, 512 at most."""
+    (prefix,), (token,) = pair.inputs(min(length, 512)), pair.inputs(1)
+    assert pair.cache is not None
     caches = [pair.cache(), pair.cache()]
     for mixer, cache in zip((pair.ours, pair.theirs), caches, strict=True):
         mixer(prefix, cache)
     calls = (lambda: pair.ours(token, caches[0]), lambda: pair.theirs(token, caches[1]))
-    ours, theirs = (statistics.median(one) for one in in_turn(calls, 20 * rounds))
-    return {"step_ours_ms": 1e3 * ours, "step_theirs_ms": 1e3 * theirs}
+    ours, theirs = (statistics.median(one) for one in in_turn(calls, 20 * rounds, clock))
+    return {"step_ours_ms": 1e3 * ours, "step_theirs_ms": 1e3 * theirs, "step": ours / theirs}
 
 
-def peak(name: str, side: str, length: int) -> float:
+def build(name: str, given: argparse.Namespace) -> Pair:
+    torch.manual_seed(0)
+    return ROWS[name].pair(given.share, getattr(torch, given.dtype))
+
+
+def peak(name: str, side: str, length: int, given: argparse.Namespace) -> float:
     """MiB that one forward and backward of a new process adds to the most it has held."""
-    command = [sys.executable, __file__, name, "--peak", side, "--lengths", str(length)]
+    command = [sys.executable, __file__, name, "--peak", side, "--lengths", str(length), "--dtype", given.dtype]
+    command += ["--share", str(given.share), "--threads", str(given.threads)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def measure_peak(name: str, side: str, length: int) -> None:
-    pair = MIXERS[name]()
-    mixer = getattr(pair, side)
-    trained(mixer, torch.randn(1, 64, pair.width, requires_grad=True))
-    before = most_held()
-    trained(mixer, torch.randn(1, length, pair.width, requires_grad=True))
+def measure_peak(name: str, given: argparse.Namespace) -> None:
+    pair = build(name, given)
+    mixer = getattr(pair, given.peak)
+    trained(mixer, pair.inputs(64))
+    inputs, before = pair.inputs(given.lengths[0]), most_held()
+    trained(mixer, inputs)
     print(most_held() - before)
 
 
@@ -145,27 +116,57 @@ def most_held() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mixers", nargs="*", help=", ".join(MIXERS))
+    parser.add_argument("mixers", nargs="*", metavar="mixer", help=", ".join(ROWS))
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu-time", action="store_true", help="time of the processor, for a machine that others load")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--peak", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     if given.peak:
-        measure_peak(given.mixers[0], given.peak, given.lengths[0])
+        measure_peak(given.mixers[0], given)
         return
-    found = [figures(name, length, given.rounds) for name in given.mixers or MIXERS for length in given.lengths]
-    for row in found:
-        print(json.dumps(row) if given.json else line(row))
+    write = json.dumps if given.json else markdown if given.markdown else line
+    if given.markdown:
+        print(HEAD)
+    for name in given.mixers or ROWS:
+        first = None
+        for length in given.lengths:
+            row = figures(name, length, given)
+            first = first or row
+            row["growth"] = (row["ours_ms"] / length) / (first["ours_ms"] / first["length"])
+            print(write(row), flush=True)
+
+
+HEAD = """| mixer | tokens | ms | × faster | without projections | × memory | step | growth |
+|---|---|---|---|---|---|---|---|"""
+
+
+def markdown(row: dict[str, Any]) -> str:
+    cells = [
+        row["mixer"],
+        f"{row['length']:,}",
+        f"{row['ours_ms']:.0f} of {row['theirs_ms']:.0f}",
+        f"{row['faster']:.1f}",
+    ]
+    cells += [f"{row['faster_without']:.1f}" if row["projections_ms"] > 1 else "", f"{row['memory']:.2f}"]
+    cells += [f"{row['step']:.2f}" if "step" in row else "", f"{row['growth']:.2f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def line(row: dict[str, Any]) -> str:
     spread = ", ".join(f"{one:.2f}" for one in row["spread"])
+    step = f"; step {row['step_ours_ms']:.2f} of {row['step_theirs_ms']:.2f} ms" if "step" in row else ""
     return (
         f"{row['mixer']} {row['length']}: {row['ours_ms']:.0f} ms, transformers {row['theirs_ms']:.0f} ms "
-        f"({row['faster']:.1f} x; without projections {row['faster_sum']:.1f} x; spread {spread}); "
-        f"memory {row['ours_mib']:.0f} of {row['theirs_mib']:.0f} MiB; "
-        f"step {row['step_ours_ms']:.2f} of {row['step_theirs_ms']:.2f} ms"
+        f"({row['faster']:.1f} x; without projections of {row['projections_ms']:.0f} ms {row['faster_without']:.1f} x; "
+        f"spread {spread}; growth {row['growth']:.2f}); "
+        f"memory {row['ours_mib']:.0f} of {row['theirs_mib']:.0f} MiB ({row['memory']:.2f}){step}"
     )
 
 
