@@ -15,11 +15,15 @@ def chunk_by_chunk(one, inputs, state, documents, size):
     the way back.
     """
     given = (one, size, documents, state, *inputs)
-    plain = all(type(tensor) is torch.Tensor for tensor in inputs)
-    if plain and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if by_hand(inputs) and torch.is_grad_enabled():
         return _Chunks.apply(*given)
     y, states = _all_chunks(*given)
     return y, states[-1]
+
+
+def by_hand(tensors):
+    """Whether nodes with a backward pass of their own can take them: not of other classes, nor within torch.compile."""
+    return all(type(tensor) is torch.Tensor for tensor in tensors) and not torch.compiler.is_compiling()
 
 
 def _all_chunks(one, size, documents, state, *inputs):
