@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nemo_automodel.components.models.common.delta_chunk import BASE, inverse
 from nemo_automodel.components.models.common.delta_rule import CHUNK, delta_rule, delta_rule_stepwise, form
 
 CASES = pytest.mark.parametrize("by", ["head", "channel"])
@@ -39,6 +40,26 @@ def test_outputs_states_and_gradients(by, length, packed):
     with torch.no_grad():
         found = delta_rule(*leaves[:5], state=leaves[5], documents=documents)
     torch.testing.assert_close(found, tuple(wanted[:2]))
+
+
+@CASES
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_by_differences(by, packed):
+    leaves = inputs(by, 5)
+    documents = torch.tensor([[0, 0, 1, 1, 1], [0, 0, 0, 0, 2]]) if packed else None
+    assert torch.autograd.gradcheck(
+        lambda *given: delta_rule(*given[:5], state=given[5], documents=documents), leaves, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("length", [1, 2, BASE, BASE + 5, CHUNK])
+def test_inverses_of_systems_whose_keys_are_alike(length):
+    """Powers of such a system are large before they vanish; what lies on and above its diagonal counts for nothing."""
+    torch.manual_seed(0)
+    keys = torch.nn.functional.normalize(1 + 0.3 * torch.randn(3, length, 32), dim=-1)
+    system = keys @ keys.mT
+    wanted = torch.linalg.inv(system.double().tril(-1) + torch.eye(length))
+    assert (inverse(system) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
 @CASES

@@ -4,20 +4,22 @@ import torch
 from torch.autograd.function import once_differentiable
 
 
-def chunk_by_chunk(one, inputs, state, documents, size):
+def chunk_by_chunk(one, inputs, state, documents, size, back=None):
     """What one chunk makes, after another: (y [B, S, ...], last state). Cost is linear in length.
 
     one: (*cuts of the inputs [B, L, ...], state, numbers) -> (y [B, L, ...], state after), of differentiable steps.
     inputs: tensors [B, S, ...]. documents [1 or B, S], or None; `numbers` [1 or B, 1 + L] are those of a chunk behind
     that of the token that comes first. size: the most tokens of a chunk.
+    back: (*cuts, state, numbers, gradients of y and of the state after) -> those of the cuts and of the state. None:
+    what autograd finds for `one`.
 
     Where gradients are wanted, the inputs and the states between chunks are kept, and each chunk is computed again on
     the way back.
     """
-    given = (one, size, documents, state, *inputs)
+    given = (size, documents, state, *inputs)
     if by_hand(inputs) and torch.is_grad_enabled():
-        return _Chunks.apply(*given)
-    y, states = _all_chunks(*given)
+        return _Chunks.apply(one, back or _by_autograd(one), *given)
+    y, states = _all_chunks(one, *given)
     return y, states[-1]
 
 
@@ -46,14 +48,27 @@ def _numbers(documents, piece):
     return torch.cat((documents[:, max(piece.start - 1, 0)][:, None], documents[:, piece]), dim=1)
 
 
+def _by_autograd(one):
+    """The gradients of a chunk that is computed again."""
+
+    def back(*given):
+        *given, numbers, grad_y, grad_state = given
+        with torch.enable_grad():
+            leaves = [tensor.detach().requires_grad_() for tensor in given]
+            made = one(*leaves, numbers)
+        return torch.autograd.grad(made, leaves, (grad_y, grad_state))
+
+    return back
+
+
 class _Chunks(torch.autograd.Function):
     """`_all_chunks` as one node."""
 
     @staticmethod
-    def forward(ctx, one, size, documents, state, *inputs):
+    def forward(ctx, one, back, size, documents, state, *inputs):
         y, states = _all_chunks(one, size, documents, state, *inputs)
         ctx.save_for_backward(documents, *inputs, *states[:-1])
-        ctx.one, ctx.size, ctx.count = one, size, len(inputs)
+        ctx.back, ctx.size, ctx.count = back, size, len(inputs)
         return y, states[-1]
 
     @staticmethod
@@ -64,10 +79,8 @@ class _Chunks(torch.autograd.Function):
         found = [torch.empty_like(tensor) for tensor in inputs]
         pieces = _pieces(inputs[0].shape[1], ctx.size)
         for piece, state in zip(reversed(pieces), reversed(states), strict=True):
-            with torch.enable_grad():
-                leaves = [tensor.detach().requires_grad_() for tensor in (*(one[:, piece] for one in inputs), state)]
-                made = ctx.one(*leaves, _numbers(documents, piece))
-            *grads, grad_state = torch.autograd.grad(made, leaves, (grad_y[:, piece], grad_state))
+            cuts = (tensor[:, piece] for tensor in inputs)
+            *grads, grad_state = ctx.back(*cuts, state, _numbers(documents, piece), grad_y[:, piece], grad_state)
             for whole, grad in zip(found, grads, strict=True):
                 whole[:, piece] = grad
-        return None, None, None, grad_state, *found
+        return None, None, None, None, grad_state, *found
