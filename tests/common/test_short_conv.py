@@ -6,6 +6,8 @@ from transformers import DynamicCache, Lfm2Config
 
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.causal_conv import convolve, convolve_stepwise, form
+from nemo_automodel.components.models.common.convolution import Convolution, by_taps
+from nemo_automodel.components.models.common.row_blocks import block_bytes
 from nemo_automodel.components.models.lfm2.model import Lfm2ForCausalLM
 from tests.common.states import SETTINGS, StateTests, ids
 
@@ -45,6 +47,23 @@ def test_outputs_and_gradients(convolution, length, case):
     direction = torch.randn_like(found)
     for ours, theirs in zip(*(torch.autograd.grad(y, leaves, direction) for y in (found, wanted)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_node_is_the_sum_over_taps_bit_for_bit(dtype, packed):
+    """In several blocks, whose first and last are shorter than the reach of the taps."""
+    width = block_bytes() // 16 // 2  # two tokens a block
+    torch.manual_seed(0)
+    x, weight, bias, before = (torch.randn(s) for s in ((1, 9, width), (width, 4), (width,), (1, 3, width)))
+    leaves = [one.to(dtype).requires_grad_() for one in (x, weight, bias, before)]
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2]]) if packed else None
+    found, wanted = Convolution.apply(*leaves, documents), by_taps(*leaves, documents)
+    assert torch.equal(found, wanted)
+    near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.02}
+    direction = torch.randn_like(found)
+    for ours, theirs in zip(*(torch.autograd.grad(y, leaves, direction) for y in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs, **near)
 
 
 def test_low_precision_rounds_once():

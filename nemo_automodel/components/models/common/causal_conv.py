@@ -5,6 +5,8 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from nemo_automodel.components.models.common.chunk_by_chunk import by_hand
+from nemo_automodel.components.models.common.convolution import Convolution, by_taps
 from nemo_automodel.components.models.common.mask_kinds import StateKind, TokenMixer
 from nemo_automodel.components.models.common.releases import is_paged, update_conv_state
 
@@ -29,21 +31,10 @@ def convolve_stepwise(x, weight, bias=None, *, before=None, documents=None):
 
 def convolve(x, weight, bias=None, *, before=None, documents=None):
     """The same for all tokens at once, one product a tap, summed in fp32 and rounded once."""
-    taps, length = weight.shape[-1], x.shape[1]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    padded = nn.functional.pad(x, (0, 0, taps - 1, 0)) if before is None else torch.cat((before, x), dim=1)
-    y = 0 if bias is None else bias.to(wide)
-    for tap in range(taps):
-        earlier = padded[:, tap : tap + length]
-        if documents is not None:
-            earlier = earlier * _same(documents, taps - 1 - tap)[..., None]
-        y = y + earlier * weight[:, tap].to(wide)
-    return y.to(x.dtype)
-
-
-def _same(documents, distance):
-    """[1 or B, S]: whether the token that stands so far before belongs to the same document."""
-    return nn.functional.pad(documents, (distance, 0), value=-1)[:, : documents.shape[1]] == documents
+    if before is None:
+        before = x.new_zeros(len(x), weight.shape[-1] - 1, x.shape[-1])
+    given = x, weight, bias, before, documents
+    return Convolution.apply(*given) if by_hand((x, weight)) else by_taps(*given)
 
 
 def convolve_causal_conv1d(x, weight, bias=None, *, before=None, documents=None):
