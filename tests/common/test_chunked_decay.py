@@ -49,6 +49,26 @@ def test_outputs_states_and_gradients(form, length, case):
         torch.testing.assert_close(ours, torch.zeros_like(ours) if theirs is None else theirs)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_by_differences(packed):
+    documents = torch.tensor([[0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 2]]) if packed else None
+    assert torch.autograd.gradcheck(lambda *given: chunked(*given, documents, chunk=4), inputs(6), fast_mode=True)
+
+
+def test_strong_decays_have_gradients_as_small_as_they_are():
+    """A rate's gradient is a sum of decays times their gradients, of which rounding errors must not be the most."""
+    q, k, v, _, _ = inputs(40)
+    a = -10 - 20 * torch.rand(2, 40, 6, dtype=torch.float64)
+
+    def of_rate(form, dtype):
+        given = [one.detach().to(dtype).requires_grad_() for one in (q, k, v, a)]
+        y, _ = form(*given)
+        return (torch.autograd.grad(y.square().sum(), given[-1])[0] * given[-1]).sum()
+
+    wanted = of_rate(stepwise, torch.float64)
+    assert (of_rate(chunked, torch.float32) - wanted).abs() <= 1e-4 * wanted.abs()
+
+
 def test_one_step():
     given = inputs(1)
     for ours, theirs in zip(step(*given), stepwise(*given), strict=True):

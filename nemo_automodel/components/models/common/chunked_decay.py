@@ -45,7 +45,7 @@ def chunked(q, k, v, a, state=None, documents=None, chunk=CHUNK):
     _, state = _start(q, k, v, state)
     if documents is not None:
         documents = documents.expand(len(v), -1)
-    return chunk_by_chunk(_one_chunk, (q, k, v, a), state, documents, chunk)
+    return chunk_by_chunk(_one_chunk, (q, k, v, a), state, documents, chunk, _gradients)
 
 
 FORMS = {"torch": chunked, "stepwise": stepwise}
@@ -65,23 +65,50 @@ def _start(q, k, v, state):
 
 
 def _one_chunk(q, k, v, a, state, numbers):
-    """A chunk of L tokens after a state -> y, and the state after it.
+    """A chunk of L tokens after a state -> y, and the state after it."""
+    (q, k), (v,), state, (between, since, until, whole) = _by_group(q, k, (v,), a, state, numbers)
+    y = ((q @ k.mT) * between) @ v + (q @ state) * since
+    after = state * whole + k.mT @ (v * until)
+    return y.flatten(1, 2).transpose(1, 2), after.flatten(1, 2)
 
-    Decays are exponentials of sums that are never positive. Sums are taken in fp64, for a strong decay early in a
-    chunk must not round those after it.
+
+def _gradients(q, k, v, a, state, numbers, grad_y, grad_after):
+    """Those of all inputs of `_one_chunk` but numbers. Those of decays are taken by their logarithms.
+
+    A token's own share of y does not decay: it has no part in them, for a difference would leave its rounding errors.
+    """
+    (q, k), (v, grad_y), state, decays = _by_group(q, k, (v, grad_y), a, state, numbers)
+    (between, since, until, whole), grad_after = decays, grad_after.unflatten(1, state.shape[1:3])
+    decayed, pairs = grad_y * since, q @ k.mT
+    weights, grad_weights = pairs * between, grad_y @ v.mT
+    to_q, to_v = decayed @ state.mT, (k @ grad_after) * until  # [B, G, H / G, L, N], ... P]
+    grad_pairs = (grad_weights * between).sum(2, keepdim=True)
+    grad_q = to_q.sum(2, keepdim=True) + grad_pairs @ k
+    grad_k = ((v * until) @ grad_after.mT).sum(2, keepdim=True) + grad_pairs.mT @ q
+    grad_v = weights.mT @ grad_y + to_v
+    grad_state = q.mT @ decayed + grad_after * whole
+
+    inside, later = (grad_weights * weights).tril(-1), (to_v * v).sum(-1)
+    grad_total = inside.sum(-1) - inside.sum(-2) + (to_q * q).sum(-1) - later
+    grad_total[..., -1] += later.sum(-1) + (grad_after * state * whole).sum((-2, -1))
+    grad_a = grad_total.double().flip(-1).cumsum(-1).flip(-1)
+    found = (one.flatten(1, 2).transpose(1, 2) for one in (grad_q, grad_k, grad_v, grad_a))
+    return *found, grad_state.flatten(1, 2)
+
+
+def _by_group(q, k, of_heads, a, state, numbers):
+    """((q, k) [B, G, 1, L, N], (v, ...) [B, G, H / G, L, P], state [B, G, H / G, N, P], decays [B, G, H / G, ...]).
+
+    Decays are exponentials of sums that are never positive: between tokens [L, L], since the chunk began and until it
+    ends [L, 1], over all of it [1, 1]. Sums are taken in fp64, for a strong decay early in a chunk must not round those
+    after it.
     """
     groups, wide = q.shape[2], state.dtype
-    q, k = (one.transpose(1, 2).to(wide) for one in (q, k))  # [B, G, L, N]
-    v = v.transpose(1, 2).to(wide).unflatten(1, (groups, -1))  # [B, G, H / G, L, P]
-    state = state.unflatten(1, (groups, -1))
+    q, k = (one.transpose(1, 2).to(wide)[:, :, None] for one in (q, k))
+    of_heads = [one.transpose(1, 2).to(wide).unflatten(1, (groups, -1)) for one in of_heads]
     total = a.transpose(1, 2).double().cumsum(-1)  # [B, H, L]
-    between, since, until, whole = (
-        one.to(wide).unflatten(1, (groups, -1)) for one in _decays(total, numbers, wide)
-    )  # [B, G, H / G, L, L], ... L], ... L], ... 1]
-    pairs = (q @ k.mT)[:, :, None] * between
-    y = pairs @ v + (q[:, :, None] @ state) * since[..., None]
-    after = state * whole[..., None] + k.mT[:, :, None] @ (v * until[..., None])
-    return y.flatten(1, 2).transpose(1, 2), after.flatten(1, 2)
+    between, *others = (one.to(wide).unflatten(1, (groups, -1)) for one in _decays(total, numbers, wide))
+    return (q, k), of_heads, state.unflatten(1, (groups, -1)), (between, *(one[..., None] for one in others))
 
 
 def _decays(total, numbers, wide):
