@@ -14,7 +14,7 @@ from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures
 from nemo_automodel.parity.counterparts import counterparts
 from nemo_automodel.parity.ours import in_fp32
-from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
+from nemo_automodel.parity.reference import Reference, disk_names, truth_in_fp64
 from nemo_automodel.parity.routing import flips, forced, recorded
 from nemo_automodel.parity.tracing import Trace, align, traced
 
@@ -30,7 +30,7 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
         _, mine = measure(ours, paths, batch, given)
 
         def in_fp64(paths: list[str] = paths, given: Trace = given) -> dict[str, torch.Tensor]:
-            with softmax_in_fp64():
+            with truth_in_fp64():
                 return measure(reference.in_fp64, paths, batch, given)[1]
 
         checks += compare_fp32(LEVEL, mine, theirs, in_fp64)

@@ -13,7 +13,7 @@ from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
 from nemo_automodel.parity.hidden_states import first_layer
 from nemo_automodel.parity.ours import in_fp32
-from nemo_automodel.parity.reference import Reference, disk_names, softmax_in_fp64
+from nemo_automodel.parity.reference import Reference, disk_names, truth_in_fp64
 from nemo_automodel.parity.routing import Choices, flips, forced, recorded
 from nemo_automodel.parity.tolerances import FP32
 
@@ -49,7 +49,7 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
     for name, batch in batches.items():
 
         def in_fp64(batch: Batch = batch) -> dict[str, torch.Tensor]:
-            with softmax_in_fp64():
+            with truth_in_fp64():
                 return measure(reference.in_fp64, batch)
 
         checks += compare_fp32(f"{LEVEL}, {name}", measure(ours, batch), measure(reference.model, batch), in_fp64)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
@@ -30,7 +30,9 @@ class Reference:
     def __init__(self, subject: Subject, values: Mapping[str, Any], seed: int = 0) -> None:
         self.subject = subject
         self.config = subject.config(values)
-        self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
+        with torch.random.fork_rng(devices=[]):  # where vectors start may be drawn too
+            torch.manual_seed(seed)
+            self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
         group_norms(self.model, copy.deepcopy(self.config), subject.model_class)
         randomise(self.model, seed)
 
@@ -61,7 +63,7 @@ class Reference:
 
     @cached_property
     def in_fp64(self) -> nn.Module:
-        return copy.deepcopy(self.model).double()
+        return in_fp64(self.model)
 
     @cached_property
     def in_bf16(self) -> nn.Module:
@@ -110,23 +112,44 @@ def restore(model: nn.Module, disk: Mapping[str, torch.Tensor]) -> None:
 
 
 @contextmanager
-def softmax_in_fp64() -> Iterator[None]:
-    """Within, a softmax over fp64 scores stays fp64 (references ask for fp32, where fp64's mask value is infinite), and
-    so does a number that is made a tensor."""
-    original, dtype = functional.softmax, torch.get_default_dtype()
+def truth_in_fp64() -> Iterator[None]:
+    """Within, what is in fp64 stays so, and so does a number that is made a tensor.
 
-    def softmax(scores: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        if scores.dtype == torch.float64:
-            options.pop("dtype", None)
-        return original(scores, *args, **options)
-
-    functional.softmax = softmax
+    References ask for fp32 in softmaxes, norms, decays and states, whatever their weights are in: a rounding of the
+    kind that fp64 is there to measure (ADR 0019).
+    """
+    dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with _NeverNarrower():
+            yield
     finally:
-        functional.softmax = original
         torch.set_default_dtype(dtype)
+
+
+class _NeverNarrower(TorchFunctionMode):
+    """Where a function is asked to make fp32 of an fp64 tensor, fp64 is what it makes."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            if func is torch.Tensor.float:
+                return args[0]
+            args = [_wide(one) for one in args]
+            kwargs = {name: _wide(one) for name, one in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _wide(argument: Any) -> Any:
+    return torch.float64 if argument is torch.float32 else argument
+
+
+def in_fp64(model: nn.Module) -> nn.Module:
+    """A copy whose weights are in fp64; tables of positions, which are no weights, stay those of fp32."""
+    copied = copy.deepcopy(model)
+    for tensor in stored_tensors(copied).values():
+        tensor.data = tensor.data.double()
+    return copied
 
 
 def build(reference_class: type[nn.Module], config: Any, attention: str = "eager") -> nn.Module:

@@ -101,9 +101,9 @@ class Binding:
         config = self.config(variant, **changes)
         return build_ours(self.model_class, config, reference.disk, backend=backend, attention=attention)
 
-    def untrained(self, variant="base", backend="split", **changes):
+    def untrained(self, variant="base", backend="split", seed=0, **changes):
         """Our model as it starts, in train mode."""
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         config = self.config(variant, **changes)
         return self.model_class._from_config(
             config, attn_implementation="eager", backend={"projections": backend}

@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.parity import memory
 from nemo_automodel.parity.compare import compare_fp32
-from nemo_automodel.parity.reference import softmax_in_fp64
+from nemo_automodel.parity.reference import in_fp64, truth_in_fp64
 from nemo_automodel.parity.tolerances import FP32
 from tests.contract import adapters
 from tests.contract.asserting import all_pass, close
@@ -47,7 +47,13 @@ class EcosystemContract(Binding):
         assert len(adapters) == 2 * len(self.layer_matrices(main))
         found = set_peft_model_state_dict(ours, adapters)
         assert not found.unexpected_keys
-        close(self.logits(ours, self.batch()), self.logits(theirs, self.batch()))
+
+        def truth():
+            with truth_in_fp64():
+                return {"logits": self.logits(in_fp64(theirs), self.batch())}
+
+        mine, wanted = ({"logits": self.logits(model, self.batch())} for model in (ours, theirs))
+        all_pass(compare_fp32("adapters", mine, wanted, truth))
         assert not torch.equal(self.logits(ours, self.batch()), self.logits(self.ours(main), self.batch()))
 
     def test_adapters_go_both_ways(self, backend):
@@ -70,11 +76,11 @@ class EcosystemContract(Binding):
         wanted = adapters.settings({"target_modules": sorted(common)})
         ours, theirs = (adapters.stirred(get_peft_model(model, copy.deepcopy(wanted))) for model in models)
 
-        def in_fp64():
-            with softmax_in_fp64():
-                return self.learned(copy.deepcopy(theirs).double())
+        def truth():
+            with truth_in_fp64():
+                return self.learned(in_fp64(theirs))
 
-        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), in_fp64))
+        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), truth))
 
     def learned(self, adapted):
         """Gradients of a model's adapters, by name."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from nemo_automodel.parity.batches import batches
 from nemo_automodel.parity.counterparts import counterparts, cut_elsewhere, without_counterpart
-from nemo_automodel.parity.reference import restore, softmax_in_fp64
+from nemo_automodel.parity.reference import in_fp64, restore, truth_in_fp64
 from nemo_automodel.parity.tracing import align, traced
 
 BATCH = batches(131)["short"]
@@ -118,11 +118,35 @@ def test_what_loading_cleared_is_put_back():
     assert torch.equal(model.weight[1], torch.full((2,), 7.0))
 
 
-def test_fp64_holds_numbers_and_softmaxes_and_ends():
-    with softmax_in_fp64():
+NARROWING = {
+    "softmax": lambda x: nn.functional.softmax(x, dim=-1, dtype=torch.float32),
+    "float": lambda x: x.float(),
+    "type": lambda x: x.type(torch.float32),
+    "to": lambda x: x.to(torch.float32),
+    "to by keyword": lambda x: x.to(device="cpu", dtype=torch.float),
+    "sum": lambda x: x.sum(dtype=torch.float32),
+    "new": lambda x: x.new_zeros(2, dtype=torch.float32),
+    "like": lambda x: torch.zeros_like(x, dtype=torch.float32),
+}
+
+
+@pytest.mark.parametrize("narrow", NARROWING.values(), ids=NARROWING)
+def test_fp64_stays_and_what_is_narrower_is_as_it_was(narrow):
+    with truth_in_fp64():
+        assert narrow(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+        assert narrow(torch.ones(2, dtype=torch.float32)).dtype == torch.float32
         assert torch.full((), torch.finfo(torch.float64).min).dtype == torch.float64
-        assert nn.functional.softmax(torch.ones(2).double(), dim=-1, dtype=torch.float32).dtype == torch.float64
+    assert narrow(torch.ones(2, dtype=torch.float64)).dtype == torch.float32
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_weights_are_in_fp64_and_tables_as_in_fp32():
+    model = nn.Linear(2, 2)
+    model.register_buffer("bias_of_choice", torch.ones(2))
+    model.register_buffer("inv_freq", torch.ones(2), persistent=False)
+    wide = in_fp64(model)
+    assert {wide.weight.dtype, wide.bias.dtype, wide.bias_of_choice.dtype} == {torch.float64}
+    assert {wide.inv_freq.dtype, model.weight.dtype} == {torch.float32}
 
 
 def test_the_reference_class_may_have_the_models_name_alone():
