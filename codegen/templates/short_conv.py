@@ -20,5 +20,5 @@ class TemplateShortConv(ShortConv):
     def forward(self, contract):
         inputs = self.role_inputs(without_padding(x, mask)).chunk(3, dim=-1)
         B, C, x = hole.inputs
-        y = self.convolved(self.role_conv, B * x, mask, past_key_values, **kwargs)
-        return self.role_out(C * y), None
+        y = self.gated(self.role_conv, B, C, x, mask, past_key_values, **kwargs)
+        return self.role_out(y), None

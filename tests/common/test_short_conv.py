@@ -6,7 +6,7 @@ from transformers import DynamicCache, Lfm2Config
 
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.causal_conv import convolve, convolve_stepwise, form
-from nemo_automodel.components.models.common.convolution import Convolution, by_taps
+from nemo_automodel.components.models.common.convolution import Convolution, GatedConvolution, by_taps
 from nemo_automodel.components.models.common.row_blocks import block_bytes
 from nemo_automodel.components.models.lfm2.model import Lfm2ForCausalLM
 from tests.common.states import SETTINGS, StateTests, ids
@@ -49,21 +49,38 @@ def test_outputs_and_gradients(convolution, length, case):
         torch.testing.assert_close(ours, theirs)
 
 
+WIDE = block_bytes() // 16 // 2  # channels of which two tokens are a block
+
+
+def gated(B, C, x, weight, bias, documents):
+    return C * by_taps(B * x, weight, bias, x.new_zeros(1, 3, x.shape[-1]), documents)
+
+
+PLACES = (1, 9, WIDE), (WIDE, 4), (WIDE,), (1, 3, WIDE)
+
+
+@pytest.mark.parametrize(
+    "node, plain, shapes",
+    [
+        (Convolution.apply, by_taps, PLACES),
+        (GatedConvolution.apply, gated, (*PLACES[:1] * 3, *PLACES[1:3])),
+    ],
+    ids=["plain", "gated"],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_node_is_the_sum_over_taps_bit_for_bit(dtype, packed):
+def test_nodes_are_sums_over_taps_bit_for_bit(node, plain, shapes, dtype, packed):
     """In several blocks, whose first and last are shorter than the reach of the taps."""
-    width = block_bytes() // 16 // 2  # two tokens a block
     torch.manual_seed(0)
-    x, weight, bias, before = (torch.randn(s) for s in ((1, 9, width), (width, 4), (width,), (1, 3, width)))
-    leaves = [one.to(dtype).requires_grad_() for one in (x, weight, bias, before)]
+    leaves = [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
     documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2]]) if packed else None
-    found, wanted = Convolution.apply(*leaves, documents), by_taps(*leaves, documents)
+    found, wanted = node(*leaves, documents), plain(*leaves, documents)
     assert torch.equal(found, wanted)
-    near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.02}
-    direction = torch.randn_like(found)
-    for ours, theirs in zip(*(torch.autograd.grad(y, leaves, direction) for y in (found, wanted)), strict=True):
-        torch.testing.assert_close(ours, theirs, **near)
+    direction, wide = torch.randn_like(found), [one.detach().float().requires_grad_() for one in leaves]
+    true = torch.autograd.grad(plain(*wide, documents), wide, direction.float())
+    bound = 1e-6 if dtype == torch.float32 else 2**-7
+    for ours, theirs in zip(torch.autograd.grad(found, leaves, direction), true, strict=True):
+        assert (ours - theirs).abs().max() <= bound * theirs.abs().max()
 
 
 def test_low_precision_rounds_once():

@@ -38,66 +38,117 @@ class Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, before, documents):
         ctx.save_for_backward(x, weight, bias, before, documents)
-        y, factors = torch.empty_like(x, memory_format=torch.contiguous_format), _factors(x, weight)
-        for start, stop in _blocks(x):
-            total = 0 if bias is None else bias.to(factors.dtype)
-            for factor, earlier in zip(factors, _earlier(x, before, documents, start, stop, factors), strict=True):
-                total = total + earlier * factor
-            y[:, start:stop] = total
+        y, taps = torch.empty_like(x, memory_format=torch.contiguous_format), Taps(x, weight, bias, documents)
+        for start, stop in taps.blocks:
+            y[:, start:stop] = taps.summed(_window(x, before, start, stop, taps), start, stop)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, weight, bias, before, documents = ctx.saved_tensors
-        factors = _factors(x, weight)
-        grad_x, grad_factors, grad_bias = torch.empty_like(x), torch.zeros_like(factors), torch.zeros_like(factors[0])
-        for start, stop in _blocks(x):
-            wide = grad[:, start:stop].to(factors.dtype)
-            grad_bias += wide.sum((0, 1))
-            for total, earlier in zip(grad_factors, _earlier(x, before, documents, start, stop, factors), strict=True):
-                total += (earlier * wide).sum((0, 1))
-            grad_x[:, start:stop] = _spread(grad, documents, start, stop, factors)
-        grad_before = _spread(grad, documents, 1 - len(factors), 0, factors).to(x.dtype)
-        grad_weight = grad_factors.mT.to(weight.dtype)
-        return grad_x, grad_weight, None if bias is None else grad_bias.to(bias.dtype), grad_before, None
+        grad_x, taps = torch.empty_like(x), Taps(x, weight, bias, documents)
+        for start, stop in taps.blocks:
+            taps.collect(_window(x, before, start, stop, taps), grad[:, start:stop], start, stop)
+            grad_x[:, start:stop] = taps.spread(grad[:, start : stop + taps.reach], start, stop)
+        grad_before = taps.spread(grad[:, : taps.reach], -taps.reach, 0).to(x.dtype)
+        return grad_x, *taps.gradients(), grad_before, None
 
 
-def _factors(x, weight):
-    """[K, H], wide."""
-    return weight.mT.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
+class GatedConvolution(torch.autograd.Function):
+    """C * by_taps(B * x), all [B, S, H]; both products are computed again on the way back."""
+
+    @staticmethod
+    def forward(ctx, B, C, x, weight, bias, documents):
+        ctx.save_for_backward(B, C, x, weight, bias, documents)
+        y, taps = torch.empty_like(x, memory_format=torch.contiguous_format), Taps(x, weight, bias, documents)
+        for start, stop in taps.blocks:
+            y[:, start:stop] = C[:, start:stop] * taps.summed(_product(B, x, start, stop, taps), start, stop).to(
+                x.dtype
+            )
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        B, C, x, weight, bias, documents = ctx.saved_tensors
+        taps, (grad_B, grad_C, grad_x) = Taps(x, weight, bias, documents), (torch.empty_like(one) for one in (B, C, x))
+        for start, stop in taps.blocks:
+            here, later, window = slice(start, stop), slice(start, stop + taps.reach), _product(B, x, start, stop, taps)
+            grad_C[:, here] = grad[:, here] * taps.summed(window, start, stop)
+            of_convolved = grad[:, later] * C[:, later]
+            taps.collect(window, of_convolved[:, : stop - start], start, stop)
+            of_product = taps.spread(of_convolved, start, stop)
+            grad_B[:, here], grad_x[:, here] = of_product * x[:, here], of_product * B[:, here]
+        return grad_B, grad_C, grad_x, *taps.gradients(), None
 
 
-def _blocks(x):
-    """(start, stop) of so many tokens that a few tensors of them fit; all on a device that is not a CPU."""
-    rows, length = x.shape[1], x.shape[1]
-    if x.device.type == "cpu":
-        rows = max(1, block_bytes() // (16 * len(x) * x.shape[-1]))
-    return [(start, min(start + rows, length)) for start in range(0, length, rows)]
+def _window(x, before, start, stop, taps):
+    """What the tokens of a block may see of x: [B, reach + stop - start, H]."""
+    window = x[:, max(start - taps.reach, 0) : stop]
+    return torch.cat((before[:, start:], window), dim=1) if start < taps.reach else window
 
 
-def _earlier(x, before, documents, start, stop, factors):
-    """What the tokens of a block see through each tap, the farthest first: [B, stop - start, H] each."""
-    reach = len(factors) - 1
-    window = x[:, max(start - reach, 0) : stop]
-    if start < reach:
-        window = torch.cat((before[:, start:], window), dim=1)
-    window = window.to(factors.dtype)
-    for tap in range(reach + 1):
-        earlier = window[:, tap : tap + stop - start]
-        yield earlier if documents is None else earlier * same(documents, reach - tap)[:, start:stop]
+def _product(B, x, start, stop, taps):
+    """The same of B * x, before which nothing comes."""
+    seen = slice(max(start - taps.reach, 0), stop)
+    return nn.functional.pad(B[:, seen] * x[:, seen], (0, 0, max(taps.reach - start, 0), 0))
 
 
-def _spread(grad, documents, start, stop, factors):
-    """What the gradients of later tokens are for the inputs from `start`, which may be before the first, to `stop`."""
-    reach, length = len(factors) - 1, grad.shape[1]
-    total = grad.new_zeros(len(grad), stop - start, grad.shape[-1], dtype=factors.dtype)
-    for tap, factor in enumerate(factors):
-        distance = reach - tap
-        first, last = max(start + distance, 0), min(stop + distance, length)
-        if first < last:
-            later = grad[:, first:last]
-            if documents is not None:
-                later = later * same(documents, distance)[:, first:last]
-            total[:, first - distance - start : last - distance - start] += later * factor
-    return total
+class Taps:
+    """The weights of a convolution, wide, and their gradients as blocks of tokens bring them.
+
+    blocks: (start, stop) of so many tokens that a few tensors of them fit; all on a device that is not a CPU.
+    """
+
+    def __init__(self, x, weight, bias, documents):
+        wide = torch.promote_types(x.dtype, torch.float32)
+        self.dtypes = weight.dtype, None if bias is None else bias.dtype
+        self.factors = weight.mT.to(wide).contiguous()  # [K, H]
+        self.bias, self.documents = 0 if bias is None else bias.to(wide), documents
+        self.grad, self.grad_bias = torch.zeros_like(self.factors), torch.zeros_like(self.factors[0])
+        self.reach, length = len(self.factors) - 1, x.shape[1]
+        rows = max(1, block_bytes() // (16 * len(x) * x.shape[-1])) if x.device.type == "cpu" else length
+        self.blocks = [(start, min(start + rows, length)) for start in range(0, length, rows)]
+
+    def summed(self, window, start, stop):
+        """What a block makes of what it sees, wide: [B, stop - start, H]."""
+        total = self.bias
+        for factor, earlier in zip(self.factors, self._earlier(window, start, stop), strict=True):
+            total = total + earlier * factor
+        return total
+
+    def _earlier(self, window, start, stop):
+        """What the tokens of a block see through each tap, the farthest first: [B, stop - start, H] each."""
+        window = window.to(self.factors.dtype)
+        for tap in range(self.reach + 1):
+            earlier = window[:, tap : tap + stop - start]
+            yield earlier if self.documents is None else earlier * self._same(self.reach - tap, start, stop)
+
+    def _same(self, distance, start, stop):
+        return same(self.documents, distance)[:, start:stop]
+
+    def collect(self, window, grad, start, stop):
+        """Adds what a block brings for the gradients of weight and bias."""
+        grad = grad.to(self.factors.dtype)
+        self.grad_bias += grad.sum((0, 1))
+        for total, earlier in zip(self.grad, self._earlier(window, start, stop), strict=True):
+            total += (earlier * grad).sum((0, 1))
+
+    def gradients(self):
+        """Of weight and bias."""
+        weight, bias = self.dtypes
+        return self.grad.mT.to(weight), None if bias is None else self.grad_bias.to(bias)
+
+    def spread(self, grad, start, stop):
+        """What gradients of the tokens from max(start, 0) to stop + reach are for the inputs from start to stop."""
+        total = self.grad.new_zeros(len(grad), stop - start, grad.shape[-1])
+        first = max(start, 0)
+        for tap, factor in enumerate(self.factors):
+            distance = self.reach - tap
+            begin, end = max(start + distance, 0), min(stop + distance, first + grad.shape[1])
+            if begin < end:
+                later = grad[:, begin - first : end - first]
+                later = later if self.documents is None else later * self._same(distance, begin, end)
+                total[:, begin - distance - start : end - distance - start] += later * factor
+        return total

@@ -45,8 +45,21 @@ def delta_rule(q, k, v, decay, beta, *, state=None, documents=None):
     Only decays between two tokens in their order are taken out of their logarithms, so that nothing overflows.
     """
     if v.shape[1] == 1:
-        return delta_rule_stepwise(q, k, v, decay, beta, state=state, documents=documents)
+        return _step(q, k, v, decay, beta, _first_state(state, k, v))
     return chunk_by_chunk(chunk, (q, k, v, decay, beta), _first_state(state, k, v), documents, CHUNK, gradients)
+
+
+def _step(q, k, v, decay, beta, state):
+    """One token after a state, without a copy of keys for each head."""
+    dtype, wide, keys = v.dtype, wide_of(v), k.shape[2]
+    q, k = (unit(t.to(wide)).squeeze(1)[:, :, None, None] for t in (q, k))  # [B, K, 1, 1, D]
+    v, decay, beta = (t.to(wide).squeeze(1).unflatten(1, (keys, -1)) for t in (v, decay, beta))  # [B, K, R, ...]
+    kept = (decay if decay.dim() == 4 else decay[..., None]).exp()[..., None]  # [B, K, R, 1 or D, 1]
+    state = state.unflatten(1, (keys, -1))
+    change = beta[..., None, None] * (v[..., None, :] - (k * kept.mT) @ state)
+    state = torch.addcmul(state * kept, k.mT, change)
+    y = (q * q.shape[-1] ** -0.5) @ state
+    return y.flatten(1, 2).transpose(1, 2).to(dtype), state.flatten(1, 2)
 
 
 def delta_rule_fla(q, k, v, decay, beta, *, state=None, documents=None):
