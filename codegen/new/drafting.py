@@ -32,7 +32,9 @@ from codegen.write.single import write_files
 
 
 def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True) -> Draft:
-    """Draft `specs/<name>.yaml`; `name` defaults to the model type. Without `write` nothing is written.
+    """Draft `specs/<name>.yaml`; `name` defaults to the model type, without the `_model` that some end with.
+
+    Without `write` nothing is written.
 
     Raises:
         CodegenError: the source is missing or broken, or a spec of this name exists.
@@ -40,7 +42,7 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
     source = read(path)
     kind = classify(source.config)
     inner = language(source, kind)
-    spec_name = _name(name or inner.config["model_type"])
+    spec_name = _name(name or inner.config["model_type"].removesuffix("_model"))
     target = f"{SPECS}/{spec_name}.yaml"
     if write:
         _refuse_existing(root, spec_name)
@@ -115,6 +117,7 @@ class _Drafting(Frozen):
             seen=(*self.kind.seen, *self.seen(found, weights)),
             nearest=best.path,
             alike=round(best.alike, 4),
+            equals=tuple(one.path for one in ranked[1:] if nearest.are_alike(one, best)),
             runners_up=tuple(f"{one.path} ({one.alike:.2f})" for one in ranked[1:3]),
             differences=tuple(nearest.differences(best, weights, found)),
             uncertain=tuple(

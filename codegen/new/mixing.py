@@ -126,6 +126,8 @@ def _qk_norm(body: Body, norm: Module, values: Values) -> None:
     elif norm.shape != (width,):
         doubt = f"its width is {norm.shape[0]}, that of neither a head ({width}) nor the projection ({heads * width})"
     kept = {key: value for key, value in body.section("attention", "qk_norm").items() if key not in ("over", "weights")}
+    if "when" in kept and values.read(str(kept["when"])) is None:
+        del kept["when"]  # no field of this config switches it, and it is there
     value = {**kept, "over": over} | ({"weights": weights} if weights else {})
     body.put(value if len(value) > 1 else over, "attention", "qk_norm", doubt=doubt)
 

@@ -8,11 +8,13 @@ from codegen.configs import ConfigTable
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
 from codegen.language.check import read_text
+from codegen.language.frame import FRAME
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.mlp import Moe
 from codegen.layout import PENDING, SPECS
 from codegen.memory import last_run
+from codegen.new.body import Body
 from codegen.new.expected import Expected, expect
 from codegen.new.kind import MOE
 from codegen.new.values import GENERIC, PLAIN, Values
@@ -29,6 +31,8 @@ class Candidate(Frozen):
     kinship: 2 if it is that of the config's own model type, 1 if that of its family (the text of a larger model), or 0.
     borrows: whether transformers runs it with the model of another family, which then comes first.
     lacking: how many numbers it reads inside of fields that hold others here.
+    inner: how many it reads there that are here too.
+    says: how many keys it writes; of equals the one that says the least is first, so Llama before its variations.
     """
 
     path: str
@@ -40,6 +44,8 @@ class Candidate(Frozen):
     kinship: int
     borrows: bool
     lacking: int
+    inner: int
+    says: int
 
     @property
     def is_near(self) -> bool:
@@ -61,8 +67,18 @@ def rank(weights: Weights, values: Values, kind: str, root: Path, table: ConfigT
     return sorted(same or found, key=_order)
 
 
-def _order(one: Candidate) -> tuple[int, float, bool, bool, int, str]:
-    return -one.kinship, -round(one.alike, 6), one.path.startswith(PENDING), one.borrows, one.lacking, one.name
+def _likeness(one: Candidate) -> tuple[int, float, int, int]:
+    return -one.kinship, -round(one.alike, 6), one.lacking, -one.inner
+
+
+def are_alike(one: Candidate, other: Candidate) -> bool:
+    """Whether nothing that was published tells two specs apart."""
+    return _likeness(one) == _likeness(other)
+
+
+def _order(one: Candidate) -> tuple[int, float, bool, bool, int, int, int, str]:
+    kinship, alike, lacking, inner = _likeness(one)
+    return kinship, alike, one.path.startswith(PENDING), one.borrows, lacking, inner, one.says, one.name
 
 
 def _family(model_type: str) -> str:
@@ -126,22 +142,18 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     kinship = _kinship(loaded.config.model_type, values.config.model_type)
     borrows, written = known.lender is not None, load(text, shown).plain()
-    lacking = sum(_lacks(values, outer, name) for outer, names in _inner(loaded).items() for name in names)
-    return Candidate(shown, written, loaded, expected, fields, alike, kinship, borrows, lacking)
+    inside = [name in held for held, name in _inner(loaded, values)]
+    says = sum(1 for _ in Body.copied({key: value for key, value in written.items() if key not in FRAME}).leaves())
+    return Candidate(
+        *(shown, written, loaded, expected, fields, alike, kinship, borrows),
+        *(inside.count(False), inside.count(True), says),
+    )
 
 
-def _inner(loaded: LoadedSpec) -> dict[str, set[str]]:
-    """What the spec reads inside of fields."""
-    found: dict[str, set[str]] = {}
-    for tree in expressions(loaded):
-        for outer, names in inner_of(tree).items():
-            found.setdefault(outer, set()).update(names)
-    return found
-
-
-def _lacks(values: Values, outer: str, name: str) -> bool:
-    held = values.get(outer)
-    return isinstance(held, Mapping) and name not in held
+def _inner(loaded: LoadedSpec, values: Values) -> list[tuple[Mapping[str, Any], str]]:
+    """What the spec reads inside of fields that are mappings here: the mapping and the name, each pair once."""
+    read = {(outer, name) for tree in expressions(loaded) for outer, names in inner_of(tree).items() for name in names}
+    return [(held, name) for outer, name in sorted(read) if isinstance(held := values.get(outer), Mapping)]
 
 
 def _kinship(one: str, other: str) -> int:

@@ -12,6 +12,7 @@ class Draft(Frozen):
         kind: dense, moe or vlm.
         seen: what told the kind, and what was read.
         nearest: path of the nearest existing spec; `alike` from 0 to 1; `runners_up` are the next ones.
+        equals: specs that are as near as that one: nothing that was published tells them apart.
         differences: how the checkpoint differs from it.
         uncertain: the choices that are marked in the text.
         taken_out: keys of the nearest spec that do not suit this config.
@@ -31,6 +32,7 @@ class Draft(Frozen):
     seen: tuple[str, ...]
     nearest: str
     alike: float
+    equals: tuple[str, ...]
     runners_up: tuple[str, ...]
     differences: tuple[str, ...]
     uncertain: tuple[str, ...]
@@ -51,6 +53,7 @@ class Draft(Frozen):
         return [
             (f"Seen in {self.source}: {self.kind}", (*self.seen, *self.notes)),
             (f"Nearest: {self.nearest} ({self.alike:.2f}), then {', '.join(self.runners_up) or 'none'}", ("",)),
+            ("Nothing published tells it from these, which say more", self.equals),
             ("How it differs", self.differences),
             ("Not taken over", self.taken_out),
             ("Tensors that the draft does not expect", self.unexplained),

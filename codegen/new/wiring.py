@@ -7,8 +7,9 @@ from codegen.new.values import Values
 from codegen.new.weights import Weights
 
 WIRING = "the wiring is read off the norms' names; the order of additions leaves no trace"
+_BEFORE = ("input_layernorm", "post_attention_layernorm")  # of attention and of the MLP, as Llama calls them
 _NAMED: dict[frozenset[str], str] = {
-    frozenset(("input_layernorm", "post_attention_layernorm")): "pre_norm",
+    frozenset(_BEFORE): "pre_norm",
     frozenset(("post_attention_layernorm", "post_feedforward_layernorm")): "post_norm",
     frozenset(("input_layernorm",)): "parallel",
     frozenset(
@@ -37,7 +38,8 @@ def draft_block(body: Body, layer: Layer) -> None:
 
 
 def _equations(names: list[str]) -> list[str] | None:
-    """One norm: parallel. Two: before attention and before the MLP, told apart by name. Four: around both."""
+    """One norm: parallel. Two: before attention and before the MLP, told apart by name. Four: around both, two of them
+    told by their names, or Llama's two before and two more after."""
     if len(names) == 1:
         return [f"h = {names[0]}(x)", "x = x + attention(h) + mlp(h)"]
     mixing = [name for name in names if any(word in name for word in ("attn", "attention", "mixer", "operator"))]
@@ -49,12 +51,18 @@ def _equations(names: list[str]) -> list[str] | None:
         return [f"x = x + attention({first}(x))", f"x = x + mlp({second}(x))"]
     if len(names) == 4 and len(channel) == 2:
         mixing = [name for name in names if name not in channel]
-        before, after = _around(mixing), _around(channel)
-        return [
-            f"x = x + {before[1]}(attention({before[0]}(x)))",
-            f"x = x + {after[1]}(mlp({after[0]}(x)))",
-        ]
+        return _between(_around(mixing), _around(channel))
+    after = sorted(set(names) - set(_BEFORE), key=lambda name: (name in channel, name))
+    if len(names) == 4 and len(after) == 2 and all("post" in name for name in after):
+        return _between((_BEFORE[0], after[0]), (_BEFORE[1], after[1]))
     return None
+
+
+def _between(mixing: tuple[str, str], channel: tuple[str, str]) -> list[str]:
+    """Both mixers, each with its norm before and its norm after."""
+    return [
+        f"x = x + {after}({mixer}({before}(x)))" for mixer, (before, after) in (("attention", mixing), ("mlp", channel))
+    ]
 
 
 def _around(names: list[str]) -> tuple[str, str]:

@@ -35,6 +35,7 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
         if when.sinks:
             self.setup_sinks(hole.heads)
         if when.sinks_in_some_layers:
+            self.beside_sinks = True
             if hole.sinks:
                 self.setup_sinks(hole.heads)
         if when.qk_norm:

@@ -17,6 +17,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
 from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.randomise import randomise
+from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
 
@@ -34,6 +35,7 @@ class Reference:
             torch.manual_seed(seed)
             self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
         group_norms(self.model, copy.deepcopy(self.config), subject.model_class)
+        round_heads(self.model)
         randomise(self.model, seed)
 
     @classmethod
@@ -99,6 +101,7 @@ class Reference:
         restore(model, read(folder))
         _let_run_again(model)
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
+        round_heads(model)
         return loaded
 
 

@@ -10,7 +10,7 @@ PATHS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PAGES = {path: path.read_text(encoding="utf-8") for path in PATHS}
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 CODE = re.compile(r"```bash\n(.*?)```", re.DOTALL)
-IN_THE_TREE = re.compile(r"\b(?:codegen|nemo_automodel|tests|benchmarks|specs)/[\w./]+\.(?:py|yaml|json)\b")
+IN_THE_TREE = re.compile(r"(?<!\w/)\b(?:codegen|nemo_automodel|tests|benchmarks|specs)/[\w./]+\.(?:py|yaml|json)\b")
 
 
 def commands() -> set[str]:

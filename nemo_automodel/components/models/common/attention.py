@@ -17,11 +17,12 @@ class Attention(TokenMixer):
     chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
     scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
     scores is the model's dtype, and None for the softmax too. sinks: learned scores [N] that take their share.
+    beside_sinks: whether other layers have sinks; the scores of all are then taken from their largest.
     """
 
     is_causal = True
     scale = softcap = window = chunk = None
-    sinks_are_factors = False
+    sinks_are_factors = beside_sinks = False
     dropout = 0.0
     rotary = True
     scores_dtype, softmax_dtype = None, torch.float32
@@ -115,11 +116,17 @@ def attention_weights(module, scores):
     A sink is one more column (gpt-oss), or in fp32 the factor sigmoid(logsumexp - sink), equal in exact arithmetic.
     """
     if module.sinks is None:
-        return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype)
+        return torch.softmax(
+            from_largest(scores) if module.beside_sinks else scores, dim=-1, dtype=module.softmax_dtype
+        )
     sinks = module.sinks.to(scores.dtype).view(1, -1, 1, 1)
     if module.sinks_are_factors:
         share = torch.sigmoid(torch.logsumexp(scores.float(), dim=-1, keepdim=True) - sinks.float())
         return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype) * share
     scores = torch.cat((scores, sinks.expand(*scores.shape[:-1], 1)), dim=-1)
-    scores = scores - scores.amax(dim=-1, keepdim=True)  # bfloat16 overflows otherwise
-    return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype)[..., :-1]
+    return torch.softmax(from_largest(scores), dim=-1, dtype=module.softmax_dtype)[..., :-1]
+
+
+def from_largest(scores):
+    """Scores less the largest of each row: bfloat16 overflows otherwise, and the difference is rounded to it."""
+    return scores - scores.amax(dim=-1, keepdim=True)

@@ -54,6 +54,10 @@ FINDS_LONG_TABLES = SINCE_5_21
 # checkpoints' authors have. Ours have at every release (ADR 0018); parity gives references of older ones the same.
 GROUPS_NORMS = SINCE_5_23
 
+# Whether queries and keys that were turned by fp32 tables are rounded before their product (codegen). Ours are at every
+# release (ADR 0016); parity rounds those of older references, which round keys only from a cache.
+ROUNDS_TURNED_HEADS = SINCE_5_24
+
 # What forwards, mask functions, outputs and `generate` call the cache.
 CACHE = "cache" if SINCE_5_24 else "past_key_values"
 
