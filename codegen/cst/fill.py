@@ -5,7 +5,7 @@
 | `hole.scale`                 | an expression, or nothing where it is an argument whose value is OMIT    |
 | `stmts.block` as a statement | statements                                                               |
 | `if when.qk_norm:` ... else  | the statements of the branch that the plan chose                         |
-| `self.role_out`              | the attribute of that role                                               |
+| `self.role_out`              | the attribute of that role; one that lies deeper is made by `place`       |
 | `TemplateAttention`          | `LlamaAttention`                                                         |
 | `maybe_x` as a parameter     | the parameter `x`, or nothing, as the plan chose under `when.x`          |
 | `contract` as a parameter    | the parameters of the function of that name in `templates/contract.py`   |
@@ -24,11 +24,13 @@ from typing import Any, cast
 
 import libcst as cst
 
-from codegen.cst.holes import OMIT, HoleError, Holes, comment_lines, docstring, ident
+from codegen.cst.holes import OMIT, HoleError, Holes, comment_lines, docstring, expression, ident
 from codegen.cst.imports import Import, imports_of
+from codegen.members import is_name, member
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 CONTRACT = "(self, contract)"
+PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LOOSE = (cst.BinaryOperation, cst.UnaryOperation, cst.BooleanOperation, cst.Comparison, cst.IfExp, cst.Lambda)
 TIGHT = (cst.BinaryOperation, cst.UnaryOperation, cst.Attribute, cst.Subscript, cst.Call)
@@ -116,21 +118,47 @@ def _compile(node: cst.CSTNode) -> Fill | None:
                 changes.append((item.name, fill))
     if not changes:
         return None
-    role = _assigned_role(node)
-    if role is None:
-        return lambda holes: node.with_changes(**{name: fill(holes) for name, fill in changes})
-    return lambda holes: _under_comment(
-        node.with_changes(**{name: fill(holes) for name, fill in changes}), holes.whys.get(role)
-    )
+    return lambda holes: node.with_changes(**{name: fill(holes) for name, fill in changes})
 
 
-def _assigned_role(node: cst.CSTNode) -> str | None:
-    """The role of `self.role_x = ...`."""
+def _role_of(node: cst.CSTNode) -> str | None:
+    """The role of `self.role_x`."""
     match node:
-        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(cst.Attribute(attr=name))])]):
-            return name.value.removeprefix("role_") if name.value.startswith("role_") else None
+        case cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)) if name.startswith("role_"):
+            return name.removeprefix("role_")
         case _:
             return None
+
+
+def _assignment(line: cst.SimpleStatementLine) -> Fill | None:
+    """The fill of `self.role_x = ...`, under the comment of that role."""
+    match line.body:
+        case [cst.Assign(targets=[cst.AssignTarget(target)], value=value)] if role := _role_of(target):
+            fill = _compile(value) or _constant(value)
+        case _:
+            return None
+
+    def filled(holes: Holes) -> cst.CSTNode:
+        made = _set(_path(holes, role), fill(holes))
+        return _under_comment(line.with_changes(body=[made]), holes.whys.get(role))
+
+    return filled
+
+
+def _set(path: str, value: cst.BaseExpression) -> cst.BaseSmallStatement:
+    """The statement that gives a value to an attribute, or to what lies deeper."""
+    if is_name(path):
+        return cst.Assign([cst.AssignTarget(cst.Attribute(cst.Name("self"), cst.Name(path)))], value)
+    arguments = (expression("self"), expression(repr(path)), value)
+    return cst.Expr(cst.Call(cst.Name("place"), [cst.Arg(one) for one in arguments]))
+
+
+def _path(holes: Holes, role: str) -> str:
+    """The path of a role, of names and numbers."""
+    path = str(_lookup(holes.roles, role, "roles"))
+    if not PATH.fullmatch(path):
+        raise HoleError(f"{path!r} is no path of attributes")
+    return path
 
 
 def _under_comment(node: cst.CSTNode, why: str | None) -> cst.CSTNode:
@@ -178,6 +206,8 @@ def _special(node: cst.CSTNode) -> Fill | None:
         return _name(node)
     if isinstance(node, cst.Param) and node.name.value.startswith("maybe_"):
         return _parameter(node)
+    if role := _role_of(node):
+        return lambda holes: expression(member(_path(holes, role)))
     if isinstance(node, cst.Attribute) and (key := _hole_key(node, "hole")):
         return lambda holes: _lookup(holes.exprs, key, "hole")
     if isinstance(node, cst.Arg) and (key := _hole_key(node.value, "hole")):
@@ -188,6 +218,7 @@ def _special(node: cst.CSTNode) -> Fill | None:
         only = node.body[0]
         if isinstance(only, cst.Expr) and (key := _hole_key(only.value, "stmts")):
             return lambda holes: list(_lookup(holes.stmts, key, "stmts"))
+        return _assignment(node)
     if isinstance(node, cst.SimpleString) and node.value.startswith('"""') and PLACEHOLDER.search(node.value):
         return _doc(node)
     return None
@@ -200,9 +231,6 @@ def _hole_key(node: cst.CSTNode, kind: str) -> str | None:
 
 
 def _name(node: cst.Name) -> Fill | None:
-    if node.value.startswith("role_"):
-        role = node.value.removeprefix("role_")
-        return lambda holes: node.with_changes(value=ident(_lookup(holes.roles, role, "roles")))
     if node.value.startswith(("Template", "template_")):
         whole, rest = node.value, node.value.removeprefix("Template")
         return lambda holes: node.with_changes(value=ident(holes.names.get(whole, holes.prefix + rest)))

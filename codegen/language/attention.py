@@ -98,7 +98,12 @@ class Softmax(Mixer):
     chunk: Expression | None = expr("Chunk of block-diagonal attention; none: one chunk.", "None")
     sinks: Expression | None = expr("A learned extra column of the softmax.", "False")
     sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32")
-    scores_dtype: str | None = choice(f"Dtype of the scores ({DTYPE}).", "model", "float32")
+    scores_dtype: str | None = choice(
+        f"Dtype of the scores ({DTYPE}); once: the model's, and product and scale are rounded together.",
+        "model",
+        "float32",
+        "once",
+    )
     softmax_dtype: str | None = choice(f"Dtype of the softmax ({DTYPE}).", "float32", "model")
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on q, k, v, just before the scores.", words=("q", "k", "v"), names=("position",)

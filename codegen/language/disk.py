@@ -9,7 +9,7 @@ from codegen.configs import ConfigClass
 from codegen.errors import cut, shown
 from codegen.language import equations
 from codegen.language.keys import Mixer
-from codegen.language.mlp import Moe
+from codegen.language.mlp import Moe, Plain
 from codegen.language.spec import PLAIN_ROLES, ROLE_NAMES, Fused, Spec
 from codegen.language.suggest import cure
 
@@ -42,6 +42,12 @@ def within(part: str, path: str) -> str:
     if path.startswith(BESIDE):
         part, path = part.rpartition(".")[0], path.removeprefix(BESIDE)
     return ".".join(filter(None, (part, path)))
+
+
+def lies_in_layer(spec: Spec, part: str) -> bool:
+    """Whether a part is no module of its own: the projections of a plain MLP are the layer's then (OPT)."""
+    section = spec.mlp if part == "mlp" else spec.parts.get(part)
+    return isinstance(section, Plain) and not name(spec, part)
 
 
 def called(spec: Spec) -> list[str]:

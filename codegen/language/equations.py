@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from codegen.errors import Location, cut
 from codegen.frozen import Frozen
-from codegen.language.expressions import Refused, operands, python
+from codegen.language.expressions import CAST_TO, Refused, operands, python
 from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS
 from codegen.language.suggest import cure, nearest
 from codegen.language.values import NOWHERE, Equation
@@ -173,7 +173,7 @@ def _unbound(equation: Equation, bound: Sequence[str], group: Group) -> Iterator
     for node in _outside_config(equation.value, functions):
         if node.id in bound or (node.id == "layer" and group.name == "block"):
             continue
-        if node.id == "weight" and "cast(" in equation.text:
+        if node.id in CAST_TO and "cast(" in equation.text:
             continue
         yield Refusal(equation, f"'{cut(node.id)}' is not bound here", cure(node.id, dict.fromkeys(bound), "bound"))
 

@@ -183,13 +183,15 @@ def _call(node: ast.Call, names: frozenset[str]) -> None:
         raise Refused(f"'{_shown(node)}': {function} takes positional arguments only", f"write {function}(...)")
     _arity(function, node)
     for index, argument in enumerate(node.args):
-        weight = function == "cast" and index == 1
-        if weight and not (isinstance(argument, ast.Name) and argument.id == "weight"):
-            raise Refused(f"'{_shown(node)}': the second argument of cast is `weight`", "write cast(value, weight)")
-        if not weight:
+        dtype = function == "cast" and index == 1
+        if dtype and not (isinstance(argument, ast.Name) and argument.id in CAST_TO):
+            message = f"'{_shown(node)}': the second argument of cast is `weight` or `float32`"
+            raise Refused(message, "write cast(value, weight)")
+        if not dtype:
             _check(argument, names)
 
 
+CAST_TO = ("weight", "float32")  # the dtype of the weight beside it, or that
 _ARITY = {"per_layer": 2, "newer": 2, "cast": 2, "min": None, "max": None}
 
 

@@ -18,7 +18,8 @@ from codegen.configs import ConfigClass
 from codegen.errors import cut
 from codegen.frozen import Frozen
 from codegen.language import disk, equations
-from codegen.language.keys import Mixer
+from codegen.language.attention import Gqa
+from codegen.language.keys import Mixer, Section
 from codegen.language.spec import FUNCTIONS, ROLE_NAMES, Linear, NormPart, Spec
 
 TABLE = Path(__file__).with_name("reserved_names.json")
@@ -30,8 +31,8 @@ LOCALS = ("self", "context", "position_ids", "range", "super")  # of the methods
 # What the plan adds to the classes, unless it is a role's own name.
 PLANNED = {
     "attention": ("clip", "rotate", "nope", "q_rank", "kv_rank", "rope", "v"),
-    "mlp": ("limit", "alpha", "up_offset"),
-    "layer": ("dropout", "mlp_dropout", "rope_kind", "factor"),
+    "mlp": ("limit", "alpha", "up_offset", "activation_dropout"),
+    "layer": ("dropout", "mlp_dropout", "activation_dropout", "act_fn", "rope_kind", "factor"),
     "model": ("dropout", "alibi", "rotary_emb"),
     "head": (),
 }
@@ -110,22 +111,29 @@ def _meet(one: str, other: str) -> bool:
 def _holders(spec: Spec) -> Iterator[tuple[str, list[Name]]]:
     block = equations.called_names(spec.block)
     for part, section in (("attention", spec.attention), ("mlp", spec.mlp), *spec.parts.items()):
-        if part in block and isinstance(section, Mixer):
+        if part in block and isinstance(section, Mixer) and not disk.lies_in_layer(spec, part):
             yield "attention" if part == "attention" else "mlp", _mixer(spec, part, section)
-    yield "layer", [_part(spec, name, "block") for name in block] + _numbers(spec)
+    inside = [name for name in block if disk.lies_in_layer(spec, name)]
+    given = [_part(spec, name, "block") for name in block if name not in inside]
+    given += [one for part in inside for one in _mixer(spec, part, spec.parts.get(part, spec.mlp))]
+    yield "layer", given + _numbers(spec)
     head = disk.name(spec, "head")
     called = [(name, group) for group in ("input", "output") for name in equations.called_names(getattr(spec, group))]
     above = [(name, group) for name, group in called if name != head]
     within = [_called(spec, name, group) for name, group in above if not _is_top(spec, name)]
-    yield "model", [_role(spec, "layers"), *dict.fromkeys(within)]
+    inner = disk.name(spec, "model").partition(".")[2]  # the base model holds all of it in a module of this path
+    given = [_role(spec, "layers"), *dict.fromkeys(within)]
+    yield "model", [Name(disk.within(inner, one.name), one.role, one.path) for one in given]
     beside = [_called(spec, name, group) for name, group in above if _is_top(spec, name)]
-    yield "head", [_role(spec, "model"), _role(spec, "head"), *dict.fromkeys(beside)]
+    yield "head", [_outer(spec), _role(spec, "head"), *dict.fromkeys(beside)]
 
 
-def _mixer(spec: Spec, part: str, section: Mixer) -> list[Name]:
+def _mixer(spec: Spec, part: str, section: Section) -> list[Name]:
     """The roles of a mixer; a gated MLP has its activation as an attribute, experts lie where their roles say."""
-    found = [role for role in section.roles() if role not in NO_ATTRIBUTES]
+    found = [role for role in (section.roles() if isinstance(section, Mixer) else ()) if role not in NO_ATTRIBUTES]
     found += ["activation"] if "gate" in found else []
+    written = spec.checkpoint.names or {}
+    found += ["out_bias"] if isinstance(section, Gqa) and {"out_bias", f"{part}.out_bias"} & {*written} else []
     return _roles(spec, part, found, disk_only="experts" in found)
 
 
@@ -136,12 +144,12 @@ def _roles(spec: Spec, part: str, roles: list[str], disk_only: bool = False) -> 
     for role in roles:
         if role in fused and not disk_only:
             leaf = fused[role].rpartition(".")[2]
-            found.setdefault(fused[role], Name(_memory(leaf), fused[role], ("checkpoint", "fused", fused[role])))
+            found.setdefault(fused[role], Name(leaf, fused[role], ("checkpoint", "fused", fused[role])))
         elif (one := _role(spec, role, part)).name or not disk_only:
             found[role] = one
     path: Path_ = (part,) if part in OWN else ("parts", part)
     inner = getattr(getattr(spec, part) if part in OWN else spec.parts[part], "inner_norm", None)
-    return [*found.values(), *([Name(_memory(inner), "inner_norm", (*path, "inner_norm"))] if inner else [])]
+    return [*found.values(), *([Name(inner, "inner_norm", (*path, "inner_norm"))] if inner else [])]
 
 
 def _role(spec: Spec, role: str, part: str = "") -> Name:
@@ -150,7 +158,13 @@ def _role(spec: Spec, role: str, part: str = "") -> Name:
     stored = disk.name(spec, role, part)
     stored = "" if stored.startswith(disk.BESIDE) else stored
     path = ("checkpoint", "names", key) if key is not None else ("checkpoint", "names")
-    return Name(_memory(stored or ROLE_NAMES.get(role, role)), role, path)
+    return Name(stored or ROLE_NAMES.get(role, role), role, path)
+
+
+def _outer(spec: Spec) -> Name:
+    """The base model, which is the first module of its path."""
+    whole = _role(spec, "model")
+    return Name(whole.name.partition(".")[0], whole.role, whole.path)
 
 
 def _part(spec: Spec, name: str, group: str) -> Name:
@@ -163,7 +177,7 @@ def _part(spec: Spec, name: str, group: str) -> Name:
 def _called(spec: Spec, name: str, group: str) -> Name:
     declared = name in (spec.parts or {})  # one thing, whatever calls it
     role = f"parts.{cut(name)}" if declared else "norm" if name == "norm" else f"what {group} calls {cut(name)}"
-    return Name(_memory(name), role, _where(spec, name, group))
+    return Name(name, role, _where(spec, name, group))
 
 
 def _where(spec: Spec, name: str, group: str) -> Path_:
@@ -187,10 +201,6 @@ def _numbers(spec: Spec) -> list[Name]:
 def _is_top(spec: Spec, name: str) -> bool:
     part = (spec.parts or {}).get(name)
     return isinstance(part, Linear | NormPart) and part.top is not None and part.top.constant is True
-
-
-def _memory(stored: str) -> str:
-    return re.sub(r"\W", "_", stored)
 
 
 def _bound(spec: Spec) -> Found:

@@ -52,6 +52,9 @@ class Dropout(Section):
     )
     residual: Expression | None = expr("On what attention and MLP add to the stream.", "0.0")
     mlp: Expression | None = expr("On what the MLP adds, where attention has another; by itself `residual`.")
+    activation: Expression | None = expr(
+        "On what the activation of a dense MLP gives, times up where there is a gate.", "0.0"
+    )
 
 
 class Head(Section):

@@ -11,9 +11,9 @@ from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.layers import Layers, mixers_of, using
 from codegen.plan.mixers.kinds import kind, mixer
 from codegen.plan.mixers.projections import section_of
-from codegen.plan.names import attribute, memory_name
+from codegen.plan.names import attribute, base_model, in_base_model
 from codegen.plan.norms import construction
-from codegen.plan.output import finish_code, finish_parts, module_call, number, replaced
+from codegen.plan.output import finish_code, finish_parts, module_call, number, path_in_model, replaced
 from codegen.plan.parts import part_construction
 from codegen.plan.positions import alibi, rotary
 from codegen.plan.scope import CONFIG, METHOD
@@ -45,7 +45,9 @@ def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tupl
     finish_names = [name for one in outer.flat.values() for name in finish_parts(one)]
     taken = {assign.name for assign in inputs}
     outputs = [
-        named_part(outer, name, finish_parts) for name in dict.fromkeys(finish_names) if memory_name(name) not in taken
+        named_part(outer, name, finish_parts)
+        for name in dict.fromkeys(finish_names)
+        if path_in_model(spec, name) not in taken
     ]
     finish = outer.code(finish_code, METHOD, lazy=True)
     local = not layers.choice.isidentifier() and "layer" not in _words(layers.choice)
@@ -53,7 +55,7 @@ def plan_body(context: Context, prefix: str, layers: Layers, layer_classes: tupl
         flags=_flags(context, layer_classes),
         inputs=(*inputs, *rotary(context, layers.rope_kind), *alibi(context)),
         outputs=tuple(outputs),
-        layers_name=attribute(spec, "layers"),
+        layers_name=in_base_model(spec, attribute(spec, "layers")),
         layer_class=layers.choice,
         layer_class_is_local=local,
         layers_why=context.why(lambda s: s.block),
@@ -72,7 +74,7 @@ def _features(context: Context, inputs: tuple[Assign, ...]) -> tuple[str, ...]:
     found = {
         "ALiBi": bool(alibi(context)),
         "learned positions": learned and not any(isinstance(part, Sinusoid) for part in spec.parts.values()),
-        "scaled embeddings": any(item.code.startswith("ScaledEmbedding(") for item in inputs),
+        "scaled embeddings": any("ScaledEmbedding(" in item.code for item in inputs),
         "LayerNorm": context.word(spec.norm, "kind") == "layernorm",
         "RMSNorm": context.word(spec.norm, "kind") == "rmsnorm",
     }
@@ -86,7 +88,7 @@ def _words(code: str) -> set[str]:
 def _flags(context: Context, layer_classes: tuple[str, ...]) -> tuple[Assign, ...]:
     spec = context.outer.base
     found = shared_flags(context)
-    layers = attribute(spec, "layers")
+    layers = in_base_model(spec, attribute(spec, "layers"))
     if layers != "layers":
         found.append(Assign("_layers_name", repr(layers)))
     if context.outer.only(lambda s: s.positions, "positions", "it") == "from_mask":
@@ -103,7 +105,7 @@ def shared_flags(context: Context) -> list[Assign]:
     """Flags that the base model and the model with a head both carry."""
     spec = context.base
     found: list[Assign] = []
-    prefix, embedding = attribute(spec, "model"), memory_name(embedding_name(context.outer))
+    prefix, embedding = base_model(spec), in_base_model(spec, embedding_name(context.outer))
     if prefix != "model":
         found.append(Assign("base_model_prefix", repr(prefix)))
     if embedding != "embed_tokens":
@@ -138,8 +140,9 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
     arguments = f"{rows}, {inner}" + ("" if padding == "None" else f", {padding}")
     made = f"nn.Embedding({arguments})"
     if scale:
-        made = f"ScaledEmbedding({arguments}, scale={CONFIG.tree_code(scale)})"
-    inputs = [Assign(memory_name(token), made, spec.embedding.why)]
+        kind = "ScaledEmbedding" if ast.unparse(scale.args[1]) == "weight" else "Float32ScaledEmbedding"
+        made = f"{kind}({arguments}, scale={CONFIG.tree_code(scale.args[0])})"
+    inputs = [Assign(in_base_model(spec, token), made, spec.embedding.why)]
     tables: dict[str, str] = {}
 
     computed = [name for name, part in (spec.parts or {}).items() if isinstance(part, Sinusoid)]
@@ -149,14 +152,14 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
             arguments = [*arguments, parse("x.dtype")]
         if tables.get(name) == "0" and spec.positions == "from_mask":  # padding is at -1, which no row is for
             arguments = [parse("position_ids.clamp(min=0)")]
-        return parse("x") if name == token else module_call(name, arguments)
+        return parse("x") if name == token else module_call(spec, name, arguments)
 
     for equation in equations:
         tables |= {name: offset for name, offset in _tables(equation) if name not in computed}
     for name in called(equations):
         if name in tables:
             rows = "config.max_position_embeddings" + (f" + {tables[name]}" if tables[name] != "0" else "")
-            inputs.append(Assign(memory_name(name), f"nn.Embedding({rows}, {WIDTH})"))
+            inputs.append(Assign(in_base_model(spec, name), f"nn.Embedding({rows}, {WIDTH})"))
         elif name != token:
             inputs.append(named_part(context, name, lambda s: called(s.input)))
     rewriter = Rewriter(call, number, {"positions": "position_ids"})
@@ -172,7 +175,7 @@ def _inputs(context: Context) -> tuple[list[Assign], tuple[Code, ...]]:
 
 def _take_scale(
     context: Context, equations: tuple[Equation, ...], token: str
-) -> tuple[ast.expr | None, tuple[Equation, ...]]:
+) -> tuple[ast.Call | None, tuple[Equation, ...]]:
     """`embed(ids) * cast(s, weight)` is the embedding's own product: inputs_embeds come scaled."""
     scale, rest = None, list(equations)
     for index, equation in enumerate(equations):
@@ -188,11 +191,11 @@ def _take_scale(
     return scale, tuple(rest)
 
 
-def _own_factor(node: ast.AST, token: str) -> ast.expr | None:
+def _own_factor(node: ast.AST, token: str) -> ast.Call | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         for embedded, factor in ((node.left, node.right), (node.right, node.left)):
             if ast.unparse(embedded) == f"{token}(ids)" and isinstance(factor, ast.Call):
-                return factor.args[0] if ast.unparse(factor.func) == "cast" else None
+                return factor if ast.unparse(factor.func) == "cast" else None
     return None
 
 
@@ -233,6 +236,5 @@ def named_part(context: Context, name: str, users: Callable[[Spec], list[str]]) 
             return construction(context, spec, WIDTH, CONFIG, own)
         return part_construction(context, own, CONFIG)
 
-    return Assign(
-        memory_name(name), context.code(build, CONFIG, lazy=True), section.why if section else context.base.norm.why
-    )
+    why = section.why if section else context.base.norm.why
+    return Assign(path_in_model(context.base, name), context.code(build, CONFIG, lazy=True), why)

@@ -6,7 +6,7 @@ from codegen.language.spec import Linear, Spec
 from codegen.plan.body import embedding_name, embedding_width, named_part, shared_flags
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
-from codegen.plan.names import attribute, memory_name
+from codegen.plan.names import attribute, base_model, in_base_model
 from codegen.plan.output import before_head_code, finish_parts, head_call, is_top, number, replaced, top_parts
 from codegen.plan.scope import METHOD, Scope
 from codegen.plan.types import Assign, Code, HeadPlan
@@ -26,7 +26,8 @@ def plan_head(context: Context) -> HeadPlan:
     if tie != "False" and embedded != read:
         message = f"the embedding's rows have the width {embedded}, and the head's {read}: they cannot be one matrix"
         raise context.unready(message, "head.tie", "write head: {tie: false}, or a part of `output` that has the width")
-    model, head, embedding = attribute(spec, "model"), attribute(spec, "head"), memory_name(embedding_name(context))
+    model, head = base_model(spec), attribute(spec, "head")
+    embedding = in_base_model(spec, embedding_name(context))
     flags = shared_flags(layers)
     if head != "lm_head":
         flags.append(Assign("_output_embed_layer", repr(head)))

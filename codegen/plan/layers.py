@@ -4,15 +4,18 @@ import ast
 from collections.abc import Mapping
 
 from codegen.frozen import Frozen
+from codegen.language.disk import lies_in_layer
 from codegen.language.keys import Section
+from codegen.language.mlp import Moe
 from codegen.language.spec import FUNCTIONS, NormPart, Spec
 from codegen.language.values import Expression
+from codegen.members import member
 from codegen.plan.class_names import block_doc, classes
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.mixers.kinds import is_mixer, kind, mixer
 from codegen.plan.mixers.projections import section_of
-from codegen.plan.names import attribute, camel, layer_path
+from codegen.plan.names import attribute, camel
 from codegen.plan.norms import construction
 from codegen.plan.parts import part_construction
 from codegen.plan.scope import ATTENTION, Scope
@@ -20,7 +23,7 @@ from codegen.plan.trees import Combination
 from codegen.plan.types import Assign, Code, LayerPlan, MixerPlan
 
 TAILS = {"attention": "Attention", "mlp": "MLP"}  # of class names; other parts give theirs
-Owners = Mapping[Combination, str]
+Owners = Mapping[Combination, MixerPlan]
 
 
 class Layers(Frozen):
@@ -52,7 +55,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
         name: _planned(context, name, f"{prefix}{TAILS.get(name) or camel(name)}") for name in mixers_of(context)
     }
     context.finish()
-    owners = {name: _owners([(plan.construction, group) for plan, group in plans]) for name, plans in planned.items()}
+    owners = {name: _owners(plans) for name, plans in planned.items()}
     mixers = tuple(plan for plans in planned.values() for plan, _ in plans)
     groups = classes(context, _wiring, f"{prefix}DecoderLayer")
     order = list(dict.fromkeys(called_name for _, group in groups for called_name in block_calls(group.base)))
@@ -63,7 +66,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
         parts, block = _parts(group, owners, rope_kind, order)
         base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
         plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base, experts))
-    class_of = _owners([(name, group) for name, group in groups])
+    class_of = {key: name for name, group in groups for key in group.flat}
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))
     return Layers(mixers, tuple(plans), choice, rope_kind)
@@ -95,11 +98,12 @@ def using(context: Context, part: str) -> Context:
 
 def _wiring(spec: Spec) -> object:
     """What makes two layers need two layer classes."""
-    return spec.block, attribute(spec, "attention"), attribute(spec, "mlp")
+    inside = [signature(spec, name) for name in block_calls(spec) if lies_in_layer(spec, name)]
+    return spec.block, attribute(spec, "attention"), attribute(spec, "mlp"), tuple(inside)
 
 
-def _owners(groups: list[tuple[str, Context]]) -> Owners:
-    return {key: name for name, group in groups for key in group.flat}
+def _owners(groups: list[tuple[MixerPlan, Context]]) -> Owners:
+    return {key: plan for plan, group in groups for key in group.flat}
 
 
 def _parts(
@@ -110,15 +114,22 @@ def _parts(
     parts: list[Assign] = []
     if rope_kind is not None:
         parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))
-    mixers = [name for name in names if name in owners]
-    parts += [_mixer(context, name, owners[name]) for name in sorted(mixers, key=_usual_order)]
+    for name in sorted((name for name in names if name in owners), key=_usual_order):
+        made = _in_layer(context, owners[name])
+        parts += made.parts if made else [_mixer(context, name, owners[name])]
     parts += [_named(context, name) for name in names if name not in owners]
     numbers: dict[str, Code] = {}
-    rewriter = Rewriter(lambda name, args: _call(context, name, args), lambda tree: _number(tree, numbers), {})
+    rewriter = Rewriter(lambda name, args: _call(context, owners, name, args), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
     parts += [Assign(name, code) for name, code in numbers.items()]
     parts += _dropouts(context, names)
-    return (*_containers(parts), *parts), block
+    return tuple(parts), block
+
+
+def _in_layer(context: Context, owners: Owners) -> MixerPlan | None:
+    """The plan of a mixer that is no module, which all layers of a class share."""
+    plan = owners.get(next(iter(context.flat)))
+    return plan if plan is not None and plan.product is not None else None
 
 
 def _mixer(context: Context, name: str, owners: Owners) -> Assign:
@@ -130,17 +141,10 @@ def _mixer(context: Context, name: str, owners: Owners) -> Assign:
     keys = {id(one): key for key, one in context.flat.items()}
 
     def constructed(spec: Spec) -> Code:
-        return owners[keys[id(spec)]]
+        return owners[keys[id(spec)]].construction
 
     code = context.code(constructed, ATTENTION, lazy=True)
     return Assign(attribute(context.base, name), code, why or context.why(constructed))
-
-
-def _containers(parts: list[Assign]) -> list[Assign]:
-    """Modules that only hold others, where a path on disk passes through them."""
-    names = [part.name for part in parts]
-    above = [name[:at] for name in names for at, sign in enumerate(name) if sign == "."]
-    return [Assign(path, "nn.Module()") for path in dict.fromkeys(above) if path not in names]
 
 
 def _named(context: Context, name: str) -> Assign:
@@ -148,7 +152,7 @@ def _named(context: Context, name: str) -> Assign:
     section = (context.base.parts or {}).get(name)
     why = section.why if section is not None else None
     if stand_in := context.overriding(name):
-        return Assign(layer_path(name), f"{stand_in}(config)", why)
+        return Assign(name, f"{stand_in}(config)", why)
 
     def build(spec: Spec) -> str:
         own: Section | None = (spec.parts or {}).get(name)
@@ -156,18 +160,21 @@ def _named(context: Context, name: str) -> Assign:
             return construction(context, spec, "config.hidden_size", ATTENTION, own)
         return part_construction(context, own, ATTENTION)
 
-    return Assign(layer_path(name), context.code(build, ATTENTION, lazy=True), why)
+    return Assign(name, context.code(build, ATTENTION, lazy=True), why)
 
 
-def _call(context: Context, name: str, arguments: list[ast.expr]) -> ast.expr | None:
+def _call(context: Context, owners: Mapping[str, Owners], name: str, arguments: list[ast.expr]) -> ast.expr | None:
     """A call of the language as a call of a module."""
     shown = ", ".join(ast.unparse(argument) for argument in arguments)
     if name in FUNCTIONS:
         return None
     if not is_mixer(context.base, name):
-        return parse(f"self.{layer_path(name)}({shown})")
-    path = f"self.{attribute(context.base, name)}"
-    made = _call_of_mixer(context, name, path, shown)
+        return parse(f"{member(name)}({shown})")
+    inside = _in_layer(context, owners.get(name, {}))
+    if inside is not None and inside.product is not None:
+        made = inside.product.replace("(x)", f"({shown})")
+    else:
+        made = _call_of_mixer(context, name, member(attribute(context.base, name)), shown)
     dropout = _dropout(context.base, name) if name in TAILS else None
     return parse(f"self.{dropout}({made})" if dropout else made)
 
@@ -190,7 +197,9 @@ def _dropout(spec: Spec, name: str) -> str | None:
 
 
 def _dropouts(context: Context, names: list[str]) -> list[Assign]:
-    """The modules that drop, one for each probability."""
+    """The modules that drop, one for each probability. Raises SpecError where experts' activations drop."""
+    if context.base.dropout.activation is not None and isinstance(context.base.mlp, Moe):
+        raise context.unready("it has a template for dense MLPs alone", "dropout.activation")
     made = dict.fromkeys(filter(None, (_dropout(context.base, name) for name in names if name in TAILS)))
     keys = {"dropout": "residual", "mlp_dropout": "mlp"}
     codes = {one: context.code(lambda s, one=one: context.value(s.dropout, keys[one]), ATTENTION) for one in made}

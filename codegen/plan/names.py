@@ -1,7 +1,6 @@
 """What a role is called: on disk, and as an attribute in memory."""
 
 import re
-from keyword import iskeyword
 
 from codegen.language import disk
 from codegen.language.spec import ROLE_NAMES, Spec
@@ -29,21 +28,28 @@ def name_in_memory(spec: Spec, role: str, part: str = "") -> str:
     return ROLE_NAMES.get(role, role) if stored.startswith(disk.BESIDE) else stored
 
 
-def memory_name(disk: str) -> str:
-    """A disk path as one attribute: `q_proj.linear` -> `q_proj_linear`, `0` -> `linear_0`."""
-    name = re.sub(r"\W", "_", disk)
-    return f"linear_{name}" if not name or name[0].isdigit() or iskeyword(name) else name
-
-
-def layer_path(disk: str) -> str:
-    """A path within a layer as one of attributes, the same as on disk; one attribute where it has no such names."""
-    return disk if all(name.isidentifier() and not iskeyword(name) for name in disk.split(".")) else memory_name(disk)
-
-
 def attribute(spec: Spec, role: str, part: str = "") -> str:
-    """The attribute that holds a role. A role without a module on disk (`""`) has Llama's name in memory."""
-    name = name_in_memory(spec, role, part) or ROLE_NAMES[role]
-    return layer_path(name) if role in ("attention", "mlp", *spec.parts) else memory_name(name)
+    """The path of a role below what holds it, the same as on disk: `q_proj.linear`, `0`.
+
+    A role without a module on disk (`""`) has Llama's name in memory, but for what lies in the layer itself.
+    """
+    found = name_in_memory(spec, role, part)
+    return found if found or disk.lies_in_layer(spec, role) else ROLE_NAMES[role]
+
+
+def path_in_layer(spec: Spec, part: str, path: str) -> str:
+    """The path below the layer of what lies at `path` in one of its parts."""
+    return ".".join(filter(None, (attribute(spec, part), path)))
+
+
+def base_model(spec: Spec) -> str:
+    """The attribute of the model with a head that is its base model: `model` of `model.decoder`."""
+    return attribute(spec, "model").partition(".")[0]
+
+
+def in_base_model(spec: Spec, path: str) -> str:
+    """The path below the base model of what lies at `path` in its inmost part: `decoder.layers` of `model.decoder`."""
+    return ".".join(filter(None, (attribute(spec, "model").partition(".")[2], path)))
 
 
 def camel(text: str) -> str:

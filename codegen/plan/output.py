@@ -2,12 +2,14 @@
 
 import ast
 from copy import deepcopy
+from functools import partial
 from typing import cast
 
 from codegen.language.spec import FUNCTIONS, Linear, NormPart, Spec
 from codegen.language.values import Equation
+from codegen.members import member
 from codegen.plan.equations import Rewriter, called, is_number, parse
-from codegen.plan.names import disk_name, memory_name
+from codegen.plan.names import disk_name, in_base_model
 from codegen.plan.scope import METHOD
 from codegen.plan.types import Code
 
@@ -41,12 +43,13 @@ def top_parts(spec: Spec) -> list[str]:
 
 def finish_code(spec: Spec) -> Code:
     """What the base model does after its layers."""
-    return Rewriter(module_call, number, {}).code(base_output(spec))
+    return Rewriter(partial(module_call, spec), number, {}).code(base_output(spec))
 
 
 def before_head_code(spec: Spec) -> Code:
     """What is done with the base model's output x before the head; `x` where nothing is."""
-    return Rewriter(module_call, number, {}).code(replaced(head_call(spec).args[0], base_output(spec), parse("x")))
+    tree = replaced(head_call(spec).args[0], base_output(spec), parse("x"))
+    return Rewriter(partial(module_call, spec), number, {}).code(tree)
 
 
 def is_top(spec: Spec, name: str) -> bool:
@@ -66,10 +69,15 @@ def replaced(tree: ast.expr, old: ast.expr, new: ast.expr) -> ast.expr:
     return cast(ast.expr, _Cut().visit(deepcopy(tree)))
 
 
-def module_call(name: str, arguments: list[ast.expr]) -> ast.expr | None:
+def module_call(spec: Spec, name: str, arguments: list[ast.expr]) -> ast.expr | None:
     """A call of the language as a call of a module of the model."""
     shown = ", ".join(ast.unparse(argument) for argument in arguments)
-    return None if name in FUNCTIONS else parse(f"self.{memory_name(name)}({shown})")
+    return None if name in FUNCTIONS else parse(f"{member(path_in_model(spec, name))}({shown})")
+
+
+def path_in_model(spec: Spec, name: str) -> str:
+    """The path of something that `input` or `output` calls: below the base model, or beside it."""
+    return name if is_top(spec, name) else in_base_model(spec, name)
 
 
 def number(tree: ast.expr) -> ast.expr:

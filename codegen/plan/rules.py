@@ -9,7 +9,7 @@ from codegen.plan.layers import block_calls, mixers_of, signature, using
 from codegen.plan.mixers.expert_names import path_in_memory
 from codegen.plan.mixers.kinds import is_mixer, mixer
 from codegen.plan.mixers.projections import part_of, section_of
-from codegen.plan.names import attribute, disk_name, layer_path, memory_name, stored_name
+from codegen.plan.names import attribute, disk_name, stored_name
 from codegen.plan.output import finish_parts, is_top, top_parts
 from codegen.plan.types import Code
 
@@ -58,11 +58,10 @@ def _around(spec: Spec) -> list[tuple[str, str]]:
     inside = attribute(spec, "model")
     pairs = [(model, inside), (f"{inside}.{layers}", f"{inside}.{attribute(spec, 'layers')}")]
     pairs.append((head, attribute(spec, "head")))
-    pairs += [(stored_name(spec, name), layer_path(name)) for name in block_calls(spec) if not is_mixer(spec, name)]
+    pairs += [(stored_name(spec, name), name) for name in block_calls(spec) if not is_mixer(spec, name)]
     for name in (*called(spec.input), *finish_parts(spec), *top_parts(spec)):
-        stored, above = stored_name(spec, name), "" if is_top(spec, name) else f"{inside}."
-        above = above if stored != name else ""  # else a name that only is no attribute
-        pairs += [] if is_mixer(spec, name) else [(above + stored, above + memory_name(name))]
+        above = "" if is_top(spec, name) else f"{inside}."
+        pairs += [] if is_mixer(spec, name) else [(above + stored_name(spec, name), above + name)]
     return pairs
 
 

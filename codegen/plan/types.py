@@ -46,6 +46,8 @@ class MixerPlan(NamedTuple):
     made: ClassPlan | None  # the class or function that this needs; None: the library's does
     features: tuple[str, ...] = ()
     has_experts: bool = False
+    parts: tuple[Assign, ...] = ()  # what the layer has in place of a module
+    product: Code | None = None  # what they make of `x`; None: there is a module
 
 
 class LayerPlan(NamedTuple):

@@ -3,6 +3,7 @@
 import libcst as cst
 
 from codegen.cst.holes import OMIT, Hole, expression, statement
+from codegen.members import assigned
 from codegen.plan.types import Assign
 
 
@@ -12,7 +13,7 @@ def code(text: str | None) -> Hole:
 
 
 def assigns(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:
-    return [statement(f"self.{item.name} = {item.code}", item.why) for item in items]
+    return [statement(assigned(item.name, item.code), item.why) for item in items]
 
 
 def flags(items: tuple[Assign, ...]) -> list[cst.BaseStatement]:

@@ -48,6 +48,10 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
         if when.gate_head_bias:
             self.role_out_gate_bias = nn.Parameter(torch.zeros(hole.gate_heads))
         self.role_out = nn.Linear(hole.heads * hole.value_dim, config.hidden_size, bias=hole.out_bias)
+        if when.bias_apart:
+            self.role_out_bias = nn.Parameter(torch.zeros(config.hidden_size))
+        if when.bias_apart_in_some_layers:
+            self.role_out_bias = nn.Parameter(torch.zeros(config.hidden_size)) if hole.has_out_bias else None
 
     def forward(self, contract):
         if when.whole_projections:
@@ -86,4 +90,10 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             y = gate_heads(y, gate, hole.gate_activation, bias=hole.gate_head_bias)
         if when.inner_norm:
             y = self.role_inner_norm(y)
-        return self.role_out(y), weights
+        if when.bias_in_out:
+            return self.role_out(y), weights
+        if when.bias_apart:
+            return self.role_out(y) + self.role_out_bias, weights
+        if when.bias_apart_in_some_layers:
+            y = self.role_out(y)
+            return y if self.role_out_bias is None else y + self.role_out_bias, weights

@@ -11,7 +11,11 @@ from nemo_automodel.components.models.common.alibi import Alibi
 from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
 from nemo_automodel.components.models.common.combined_projection.combined_mlp import CombinedGateUpMLP
 from nemo_automodel.components.models.common.combined_projection.combined_qkv import QKVLayout
-from nemo_automodel.components.models.common.embedding import ScaledEmbedding, SinusoidalPositions
+from nemo_automodel.components.models.common.embedding import (
+    Float32ScaledEmbedding,
+    ScaledEmbedding,
+    SinusoidalPositions,
+)
 from nemo_automodel.components.models.common.functional import (
     clamped_glu,
     head_size,
@@ -22,6 +26,7 @@ from nemo_automodel.components.models.common.functional import (
 )
 from nemo_automodel.components.models.common.gated_norm import Gate, GatedRMSNorm
 from nemo_automodel.components.models.common.head import NormalizedHead
+from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.norm import (
     Float32LayerNorm,
     Float32RMSNorm,

@@ -80,12 +80,14 @@ def first_tensor(output: Any) -> torch.Tensor:
 
 def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`tensor` in the layout of `like`, which holds the same values: heads before or after positions [B, N, S, D], one
-    head with or without its dimension, angles once or twice, all texts in one [B * S, D]. What fits no way stays, and
-    then differs by its shape."""
+    head with or without its dimension, angles once or twice, all texts in one [B * S, D], one row for all texts. What
+    fits no way stays, and then differs by its shape."""
     if tensor.shape == like.shape:
         return tensor
     if [size for size in tensor.shape if size > 1] == [size for size in like.shape if size > 1]:
         return tensor.reshape(like.shape)
+    if tensor.dim() == like.dim() == 3 and len(tensor) == 1 and tensor.shape[1:] == like.shape[1:]:
+        return tensor.expand_as(like)  # positions that are the same for all texts
     if tensor.dim() == 4 and tensor.transpose(1, 2).shape == like.shape:
         return tensor.transpose(1, 2)
     if tensor.dim() == like.dim() == 4 and tensor.shape[1] == 1:  # a table of one row for all texts

@@ -13,6 +13,7 @@ from nemo_automodel.components.models.common.attention import (
     attend,
     eager_attention,
     gate_heads,
+    products,
     split_gate,
     split_heads,
 )
@@ -75,6 +76,17 @@ def test_scores_and_softmax_dtypes(qkv):
     assert errors["float32"] < errors["model"]
     rounded = attend(attention(softmax_dtype=None), q, k, v, causal(6).bfloat16())[1]
     assert torch.equal(rounded, rounded.bfloat16())
+
+
+def test_product_and_scale_may_be_rounded_together(qkv):
+    q, _, _ = (t.bfloat16() for t in qkv)
+    k = q.flip(1)
+    exact = q.float() @ k.float().transpose(2, 3) * 0.3
+    apart, together = (products(attention(scaled_at_once=flag), q, k, 0.3) for flag in (False, True))
+    assert (together.float() - exact.bfloat16().float()).abs().max() < (apart.float() - exact).abs().max()
+    assert together.dtype == torch.bfloat16 and not torch.equal(apart, together)
+    whole = [products(attention(scaled_at_once=flag), q.float(), k.float(), 0.3) for flag in (False, True)]
+    assert torch.allclose(*whole, atol=1e-6)
 
 
 def test_dropout_only_in_training(qkv):

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from nemo_automodel.components.models.common.embedding import SinusoidalPositions
+from nemo_automodel.components.models.common.embedding import (
+    Float32ScaledEmbedding,
+    ScaledEmbedding,
+    SinusoidalPositions,
+)
 
 POSITIONS = torch.tensor([[0, 3, 700]])
 
@@ -37,3 +41,13 @@ def test_an_odd_width_and_another_rule_are_refused():
         SinusoidalPositions(7)
     with pytest.raises(ValueError, match="'learned' is neither base nor tensor2tensor"):
         SinusoidalPositions(8, "learned")
+
+
+def test_the_scale_is_rounded_to_the_weights_dtype_or_not_at_all():
+    ids, found = torch.arange(9)[None], {}
+    for kind in (ScaledEmbedding, Float32ScaledEmbedding):
+        torch.manual_seed(0)
+        found[kind] = module = kind(9, 64, scale=math.sqrt(60)).to(torch.bfloat16)
+        factor = torch.tensor(math.sqrt(60)).to(torch.bfloat16 if kind is ScaledEmbedding else torch.float32)
+        assert torch.equal(module(ids)[0], (module.weight.float() * factor.float()).to(torch.bfloat16))
+    assert not torch.equal(*(module(ids) for module in found.values()))

@@ -51,6 +51,11 @@ def parts(model):
     return found
 
 
+def target(path):
+    """What LoRA configs of the family call a matrix: its path from its last name on, since numbers are layers."""
+    return re.search(r"[^.]*[^.\d][^.]*(\.\d+)*$", path)[0]
+
+
 def layer_modules(model):
     return [(name, module) for name, module in model.named_modules() if re.search(r"\.\d+\.", name)]
 

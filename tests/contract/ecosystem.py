@@ -39,13 +39,13 @@ class EcosystemContract(Binding):
 
     def test_lora_by_names(self, main):
         """Adapters made for the reference fit ours: same names, same shapes, same outputs."""
-        targets = {path.split(".")[-1] for path in self.layer_matrices(main)}  # as LoRA configs of the family name them
+        targets = {adapters.target(path) for path in self.layer_matrices(main)}
         settings = LoraConfig(r=3, target_modules=targets, init_lora_weights=False)
         ours = inject_adapter_in_model(settings, self.fresh(main))
         theirs = inject_adapter_in_model(settings, copy.deepcopy(self.given(main).model))
-        adapters = get_peft_model_state_dict(theirs)
-        assert len(adapters) == 2 * len(self.layer_matrices(main))
-        found = set_peft_model_state_dict(ours, adapters)
+        made = get_peft_model_state_dict(theirs)
+        assert len(made) == 2 * len(self.layer_matrices(main))
+        found = set_peft_model_state_dict(ours, made)
         assert not found.unexpected_keys
 
         def truth():
@@ -86,8 +86,9 @@ class EcosystemContract(Binding):
         """Gradients of a model's adapters, by name."""
         batch = self.batch("left")
         adapted.train().zero_grad()
-        adapted.enable_input_require_grads()
-        adapted.gradient_checkpointing_enable({"use_reentrant": False})
+        if adapted.supports_gradient_checkpointing:  # ours always, CTRL of transformers not
+            adapted.enable_input_require_grads()
+            adapted.gradient_checkpointing_enable({"use_reentrant": False})
         adapted(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels, use_cache=False).loss.backward()
         return {name: p.grad.clone() for name, p in adapted.named_parameters() if p.requires_grad}
 

@@ -77,7 +77,8 @@ class InputsContract(Binding):
         model, batch = self.ours(main, backend), self.batch("left")
         with torch.no_grad():
             embeds = model.get_input_embeddings()(batch.ids)
-            positions = torch.arange(batch.ids.shape[1])[None]
+            counted = model.base_model._positions_from_mask  # of a mask that only the caller has
+            positions = batch.positions if counted else torch.arange(batch.ids.shape[1])[None]
             masks = model.create_masks_for_generate(
                 config=model.config,
                 inputs_embeds=embeds,
@@ -86,7 +87,7 @@ class InputsContract(Binding):
                 position_ids=positions,
             )
             assert isinstance(masks, dict)
-            out = model(batch.ids, attention_mask=masks, use_cache=False).logits[batch.real]
+            out = model(batch.ids, attention_mask=masks, position_ids=positions, use_cache=False).logits[batch.real]
         close(out, self.logits(model, batch))
 
     @pytest.mark.parametrize("kept", [1, 5, torch.tensor([0, 3, 11])], ids=["last", "some", "places"])

@@ -29,14 +29,7 @@ FOLDERS = (ROOT / "specs/pending", Path(__file__).parent / "specs")  # the latte
 SPECS = [read_spec(path, ROOT) for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
 # Families that compute what the reference does, and lie otherwise in memory: what they still need.
 OTHERWISE_IN_MEMORY = {
-    "biogpt": "an MLP that is no module of its own",
-    "ctrl": "modules that are named by a number",
     "falcon": "the reference's own class of linear layers",
-    "gpt_neox_japanese": "a bias beside its projection",
-    "modernbert_decoder": "a head of several modules",
-    "moshi": "projections inside modules of their own",
-    "opt": "a decoder inside the base model, and an MLP that is no module of its own",
-    "xglm": "an MLP that is no module of its own",
 }
 REFUSED = {"granitemoe_swa": "rope: differs between layers"}  # tables whose base follows the layer
 logging.disable_progress_bar()

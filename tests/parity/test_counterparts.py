@@ -102,7 +102,13 @@ def test_a_traced_output_is_what_the_module_gave():
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [((2, 24, 10), (2, 1, 24, 10)), ((2, 1, 24, 2), (2, 3, 24, 4)), ((2, 24, 6, 5), (2, 6, 24, 5))]
+    ("ours", "theirs"),
+    [
+        ((2, 24, 10), (2, 1, 24, 10)),
+        ((2, 1, 24, 2), (2, 3, 24, 4)),
+        ((2, 24, 6, 5), (2, 6, 24, 5)),
+        ((1, 24, 10), (2, 24, 10)),
+    ],
 )
 def test_layouts_of_the_same_values(ours, theirs):
     assert align(torch.ones(ours), torch.ones(theirs)).shape == theirs

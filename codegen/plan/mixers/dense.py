@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from codegen.language.disk import fused_roles
+from codegen.language.disk import fused_roles, lies_in_layer
 from codegen.language.keys import Section
 from codegen.language.mlp import Gated, Glu, Moe, Plain
 from codegen.language.spec import Spec
+from codegen.members import member
 from codegen.plan.context import Context
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import (
@@ -20,7 +21,7 @@ from codegen.plan.mixers.projections import (
     turned_rules,
     uniform_flags,
 )
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, CONFIG, is_atom
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
@@ -88,7 +89,7 @@ def _shared(context: Context, part: str) -> tuple[Code, Code]:
 def _gated(context: Context, class_name: str, part: str) -> MixerPlan:
     section = dense(context.base, part)
     options = _options(context, part)
-    if section.inner_norm is None and section.glu is None and not section.multipliers:
+    if section.inner_norm is None and section.glu is None and not section.multipliers and not _dropout(context):
         given = ", ".join(f"{name}={code}" for name, code in options.items() if code is not None)
         return MixerPlan(f"CombinedGateUpMLP(config, backend, {given})", None, ("gated MLP",))
     made = ClassPlan(
@@ -96,8 +97,9 @@ def _gated(context: Context, class_name: str, part: str) -> MixerPlan:
         definition="TemplateMLP",
         name=class_name,
         docs={"mlp": "Gated MLP"},
-        codes=options | {"product": _product(section), "down": _down(section, attribute(context.base, "down", part))},
-        attributes=(*_numbers(context, part), *_inner_norm(context, part, str(options["width"]))),
+        codes=options
+        | {"product": _product(context, section), "down": _down(section, attribute(context.base, "down", part))},
+        attributes=(*_numbers(context, part), *_inner_norm(context, part, str(options["width"])), *_dropout(context)),
         statements={"multiply": _multiply(section, ("gate", "up"))},
     )
     return _finished(context, part, made, ("backend",), {}, ("gated MLP",))
@@ -116,7 +118,7 @@ def _options(context: Context, part: str) -> dict[str, Code | None]:
         "bias": None if bias is None or (bias == "False" and not context.config.has("mlp_bias")) else bias,
         "biases": biases,
         "names": repr(names) if names != DEFAULT_NAMES else None,
-        "fused": repr(attribute(context.base, fused[0], part)) if fused else None,
+        "fused": repr(fused[0]) if fused else None,
         "groups": None if groups == "1" else groups,
         "order": repr(fused[1].parts) if fused and fused[1].parts != PACKED else None,
         "packed": None if packable(context.whole, part) else "False",
@@ -128,7 +130,9 @@ def _plain(context: Context, class_name: str, part: str) -> MixerPlan:
     width, activation = _shared(context, part)
     up, down, act = names = tuple(attribute(spec, role, part) for role in PLAIN)
     biases = {role: context.code(lambda s, r=role: flag(context, s, part, r), ATTENTION) for role in PLAIN[:2]}
-    simple = section.inner_norm is None and not section.multipliers
+    if lies_in_layer(spec, part):
+        return _in_layer(context, part)
+    simple = section.inner_norm is None and not section.multipliers and not _dropout(context)
     made = ClassPlan(
         template="dense",
         definition="TemplatePlainMLP",
@@ -140,12 +144,42 @@ def _plain(context: Context, class_name: str, part: str) -> MixerPlan:
             "width_value": None if is_atom(width) else width,
             "activation": activation,
             **{f"{role}_bias": unless_true(code) for role, code in biases.items()},
-            "hidden": f"self.{act}(self.{up}(x){_factor(section, 'up')})",
+            "hidden": _hidden(context, part, up, act),
             "down": _down(section, down),
         },
-        attributes=(*_numbers(context, part), *_inner_norm(context, part, width)),
+        attributes=(*_numbers(context, part), *_inner_norm(context, part, width), *_dropout(context)),
     )
     return _finished(context, part, made, (), dict(zip(PLAIN, names, strict=True)), ("plain MLP",))
+
+
+def _in_layer(context: Context, part: str) -> MixerPlan:
+    """An MLP that is no module: its projections and what they make of x, both for the layer."""
+    spec, section = context.base, dense(context.base, part)
+    width, activation = _shared(context, part)
+    up, down, act = (attribute(spec, role, part) for role in PLAIN)
+    sizes = {up: f"config.hidden_size, {width}", down: f"{width}, config.hidden_size"}
+    biases = (context.code(lambda s, r=role: flag(context, s, part, r), ATTENTION) for role in PLAIN[:2])
+    linear = [
+        Assign(name, f"nn.Linear({size})" if bias == "True" else f"nn.Linear({size}, bias={bias})")
+        for (name, size), bias in zip(sizes.items(), biases, strict=True)
+    ]
+    norm = _inner_norm(context, part, width)
+    y = _hidden(context, part, up, act)
+    y = f"{member(norm[0].name)}({y})" if norm else y
+    product = f"{member(down)}({y}){_factor(section, 'down')}"
+    parts = (*linear, Assign(act, f"ACT[{activation}]"), *norm, *_numbers(context, part), *_dropout(context))
+    return MixerPlan("None", None, ("plain MLP",), parts=parts, product=product)
+
+
+def _hidden(context: Context, part: str, up: str, act: str) -> Code:
+    y = f"{member(act)}({member(up)}(x){_factor(dense(context.base, part), 'up')})"
+    return f"self.activation_dropout({y})" if _dropout(context) else y
+
+
+def _dropout(context: Context) -> tuple[Assign, ...]:
+    """What drops of the activations; nothing where nothing does."""
+    code = context.code(lambda s: context.value(s.dropout, "activation"), ATTENTION)
+    return () if code == "0.0" else (Assign("activation_dropout", f"nn.Dropout({code})"),)
 
 
 def _finished(
@@ -198,14 +232,15 @@ def _multiply(section: Gated, roles: tuple[str, ...]) -> tuple[Code, ...]:
     return tuple(f"{role} = {role}{_factor(section, role)}" for role in roles if _factor(section, role))
 
 
-def _product(section: Gated) -> Code:
-    if section.glu is None:
-        return "self.act_fn(gate) * up"
-    return "clamped_glu(gate, up, self.act_fn, limit=self.limit, alpha=self.alpha, up_offset=self.up_offset)"
+def _product(context: Context, section: Gated) -> Code:
+    y = "self.act_fn(gate) * up"
+    if section.glu is not None:
+        y = "clamped_glu(gate, up, self.act_fn, limit=self.limit, alpha=self.alpha, up_offset=self.up_offset)"
+    return f"self.activation_dropout({y})" if _dropout(context) else y
 
 
 def _down(section: Gated, down: str) -> Code:
-    return f"self.{down}(y){_factor(section, 'down')}"
+    return f"{member(down)}(y){_factor(section, 'down')}"
 
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
@@ -227,7 +262,7 @@ def _rules_of_gate(context: Context, part: str) -> list[Code]:
     if fused := fused_of(spec, part, "up"):
         extra = ", transposed=True" if is_transposed(spec, part, "up") else ""
         extra += f", order={fused[1].parts!r}" if fused[1].parts != PACKED else ""
-        whole = f"{path}.{memory_name(fused[0])}"
+        whole = f"{path}.{fused[0]}"
         return [f"ReorderGateUp({whole!r}, {groups_code(context, part, 'up', CONFIG)}{extra})"]
     if packable(context.whole, part):
         names = tuple(attribute(spec, role, part) for role in PACKED)

@@ -4,7 +4,7 @@ from codegen.language.mlp import Experts, Moe
 from codegen.language.spec import ROLE_NAMES, Fused, Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers.projections import is_unsqueezed
-from codegen.plan.names import disk_name, memory_name, name_in_memory
+from codegen.plan.names import disk_name, name_in_memory
 from codegen.plan.types import Code
 
 PROJECTIONS = ("gate", "up", "down")
@@ -31,7 +31,7 @@ def path_in_memory(spec: Spec, role: str) -> str:
 
 def shared_names(spec: Spec) -> tuple[str, ...]:
     """Gate, up and down of the shared experts."""
-    return tuple(memory_name(name_in_memory(spec, role, "shared")) for role in PROJECTIONS)
+    return tuple(name_in_memory(spec, role, "shared") for role in PROJECTIONS)
 
 
 def options(spec: Spec) -> list[Code]:
@@ -62,7 +62,7 @@ def _flat(spec: Spec) -> Code:
 def flat_names(spec: Spec) -> dict[str, str]:
     """Names on disk, relative to the mixture, of the matrices of flat experts, with their attributes in memory."""
     inside = f"{disk_name(spec, 'experts', 'mlp')}."
-    return {name: memory_name(name.removeprefix(inside)) for names in stored_tensors(spec) for name in names}
+    return {name: name.removeprefix(inside) for names in stored_tensors(spec) for name in names}
 
 
 def stored_tensors(spec: Spec) -> tuple[tuple[str, ...], ...]:

@@ -9,11 +9,12 @@ from codegen.language.keys import Section
 from codegen.language.mixers import GatedDeltaNet, GroupedNorm
 from codegen.language.spec import Spec
 from codegen.language.values import expression
+from codegen.members import assigned, member
 from codegen.plan.context import Context
 from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import fused_of, groups_code, path_of, role_renames, section_of
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, CONFIG, METHOD
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
@@ -55,10 +56,7 @@ def stored(spec: Spec, part: str) -> list[Stored]:
     found: dict[str, Stored] = {}
     for role in PROJECTED:
         fused = fused_of(spec, part, role)
-        if fused is not None:
-            one = Stored((memory_name(fused[0]),), fused[1].parts)
-        else:
-            one = Stored(tuple(memory_name(name) for name in paths(spec, role, part)), (role,))
+        one = Stored((fused[0],), fused[1].parts) if fused else Stored(paths(spec, role, part), (role,))
         found[one.names[0]] = one
     return list(found.values())
 
@@ -73,7 +71,7 @@ def paths(spec: Spec, role: str, part: str) -> tuple[str, ...]:
 def _conv(spec: Spec, part: str) -> str:
     """The attribute of the convolutions, which are one in memory."""
     fused = fused_of(spec, part, "conv_q")
-    return memory_name(fused[0]) if fused else "conv1d"
+    return fused[0] if fused else "conv1d"
 
 
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
@@ -155,7 +153,7 @@ def _projections(context: Context, part: str) -> Iterator[Code]:
         width = " + ".join(widths[role] for role in one.roles)
         sizes = [hidden, *["self.value_dim"] * (len(one.names) - 1), width]
         for name, reads, makes in zip(one.names, sizes[:-1], sizes[1:], strict=True):
-            yield f"self.{name} = nn.Linear({reads}, {makes}, bias=False)"
+            yield assigned(name, f"nn.Linear({reads}, {makes}, bias=False)")
 
 
 def _inputs(context: Context, part: str) -> Iterator[Code]:
@@ -164,7 +162,7 @@ def _inputs(context: Context, part: str) -> Iterator[Code]:
     for one in stored(context.base, part):
         made = "x"
         for name in one.names:
-            made = f"self.{name}({made})"
+            made = f"{member(name)}({made})"
         groups = groups_code(context, part, one.roles[0], METHOD)
         if one.roles == ("q", "k", "v") and groups == "1":
             whole = True
@@ -186,7 +184,7 @@ def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     for role in (*PROJECTED, *CONVOLVED):
         fused = fused_of(spec, part, role)
         names += [fused[0]] if fused else paths(spec, role, part)
-    moved = [(f"{on_disk}{name}", f"{before}.{memory_name(name)}") for name in dict.fromkeys(names)]
+    moved = [(f"{on_disk}{name}", f"{before}.{name}") for name in dict.fromkeys(names)]
     return [*moved, *role_renames(spec, part, OWN)]
 
 

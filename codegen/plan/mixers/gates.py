@@ -6,6 +6,7 @@ from typing import NamedTuple
 from codegen.language import attention
 from codegen.language.spec import Spec
 from codegen.language.values import Expression, expression
+from codegen.members import member
 from codegen.plan.context import Context
 from codegen.plan.mixers.asked import Tensors
 from codegen.plan.mixers.softmax import softmax
@@ -74,7 +75,7 @@ def codes(gate: Gate | None) -> dict[str, Code | None]:
         "gate_width": gate.width if gate else None,
         "gate_heads": gate.heads if gate else None,
         "gate_bias": unless_true(gate.bias if gate else "False"),
-        "gate_head_bias": f"self.{gate.head_bias}" if gate and gate.head_bias else None,
+        "gate_head_bias": member(gate.head_bias) if gate and gate.head_bias else None,
         "gate_activation": gate.activation if gate else None,
     }
 

@@ -20,7 +20,7 @@ from codegen.plan.mixers.gqa_class import (
     head_dim_code,
     names_in_memory,
 )
-from codegen.plan.mixers.projections import fused_of, path_of, role_renames
+from codegen.plan.mixers.projections import bias_apart, fused_of, path_of, role_renames
 from codegen.plan.mixers.softmax import NARROW_VALUES, attributes, multiply, scale_code
 from codegen.plan.names import disk_name
 from codegen.plan.scope import CONFIG
@@ -34,7 +34,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
     own = gqa(spec, part)
     norm, fused = own.qk_norm, fused_of(spec, part, "q")
     return (
-        tuple(disk_name(spec, role, part) for role in (*ROLES, "out", "q_norm", "k_norm", *gates.ROLES)),
+        tuple(disk_name(spec, role, part) for role in (*ROLES, "out", "out_bias", "q_norm", "k_norm", *gates.ROLES)),
         fused and (fused[0], fused[1].parts),
         gates.signature(spec, part),
         own.v_head_dim is not None,
@@ -65,7 +65,8 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    return role_renames(spec, part, gqa(spec, part).roles(fused_roles(spec)))
+    apart = ("out_bias",) if bias_apart(spec, part, "out") else ()
+    return role_renames(spec, part, (*gqa(spec, part).roles(fused_roles(spec)), *apart))
 
 
 def rules(context: Context, part: str) -> list[Code]:

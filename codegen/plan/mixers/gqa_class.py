@@ -7,6 +7,7 @@ from codegen.language.spec import Fused, Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import gates, softmax
 from codegen.plan.mixers.projections import (
+    bias_apart,
     flag,
     fused_of,
     groups_code,
@@ -17,7 +18,7 @@ from codegen.plan.mixers.projections import (
     uniform_flags,
 )
 from codegen.plan.mixers.softmax import rotation
-from codegen.plan.names import attribute, memory_name
+from codegen.plan.names import attribute
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, Scope, is_atom, product
 from codegen.plan.types import Assign, Code, unless_true
@@ -59,6 +60,7 @@ class Attention(NamedTuple):
     clip: bool
     inner_norm: Assign | None
     out_bias: Code
+    out_bias_name: str | None  # a parameter beside the projection; None: the projection's own
     v_head_dim: Code | None  # None: as wide as q and k
     gate: gates.Gate | None
 
@@ -85,7 +87,7 @@ def projection_names(spec: Spec, part: str) -> tuple[str, ...]:
     """Attributes of the matrices of q, k and v."""
     q, *others = (attribute(spec, role, part) for role in ROLES)
     gated = gate_in_q(spec, part)
-    return memory_name(gated[0]) if gated else q, *others
+    return gated[0] if gated else q, *others
 
 
 def describe(context: Context, part: str) -> Attention:
@@ -105,7 +107,7 @@ def describe(context: Context, part: str) -> Attention:
         bias=None if bias == "False" else bias,
         biases=biases,
         names=repr(names) if not fused and names != DEFAULT_NAMES else None,
-        fused=repr(attribute(spec, fused[0], part)) if fused else None,
+        fused=repr(fused[0]) if fused else None,
         layout=_layout(context, part, kv_heads) if fused else None,
         packed="False" if not fused and not packable(context, part) else None,
         sinks=_sinks(context, part),
@@ -114,6 +116,7 @@ def describe(context: Context, part: str) -> Attention:
         clip=clips(spec, part),
         inner_norm=_inner_norm(context, part, width),
         out_bias=context.code(lambda s: flag(context, s, part, "out"), ATTENTION),
+        out_bias_name=attribute(spec, "out_bias", part) if bias_apart(spec, part, "out") else None,
         v_head_dim=v_head_dim,
         gate=_gate(context, part, heads, width),
     )
@@ -135,6 +138,9 @@ def choices(plan: Attention) -> dict[str, bool]:
         **gates.choices(gate),
         "norm_of_projections": place == "projection",
         "clip": plan.clip,
+        "bias_in_out": plan.out_bias_name is None,
+        "bias_apart": plan.out_bias_name is not None and plan.out_bias == "True",
+        "bias_apart_in_some_layers": plan.out_bias_name is not None and plan.out_bias != "True",
         "norm_before_rope": place == "before_rope" and not rows,
         "row_norm_before_rope": place == "before_rope" and rows,
         "norm_after_rope": place == "after_rope" and not rows,
@@ -150,7 +156,8 @@ def codes(plan: Attention) -> dict[str, Code | None]:
         "q_norm": norm.q_code if norm else None,
         "k_norm": norm.k_code if norm else None,
         "inner_norm": plan.inner_norm.code if plan.inner_norm else None,
-        "out_bias": unless_true(plan.out_bias),
+        "out_bias": unless_true(plan.out_bias if plan.out_bias_name is None else "False"),
+        "has_out_bias": plan.out_bias,
         "value_dim": plan.v_head_dim or plan.head_dim,
         "gated": "True" if gate and gate.in_q else None,
         **gates.codes(gate),
@@ -163,6 +170,7 @@ def names_in_memory(spec: Spec, part: str, plan: Attention) -> dict[str, str]:
     found = {"out": attribute(spec, "out", part), **gates.names_in_memory(plan.gate)}
     if plan.qk_norm:
         found |= {role: attribute(spec, role, part) for role in ("q_norm", "k_norm")}
+    found |= {"out_bias": plan.out_bias_name} if plan.out_bias_name else {}
     return found | ({"inner_norm": plan.inner_norm.name} if plan.inner_norm else {})
 
 

@@ -14,7 +14,7 @@ from codegen.plan.mixers.gqa_class import (
     v_head_dim_code,
 )
 from codegen.plan.mixers.projections import groups_code, is_transposed, is_unsqueezed, turned_rules
-from codegen.plan.names import attribute, memory_name
+from codegen.plan.names import attribute
 from codegen.plan.scope import CONFIG, product
 from codegen.plan.types import Code
 
@@ -44,7 +44,7 @@ def _fused_rules(context: Context, part: str, name: str, layout: Fused) -> list[
     kv_heads, queries, head_dim = _head_sizes(context, part)
     turned = is_transposed(context.base, part, "q")
     groups = groups_code(context, part, "q", CONFIG)
-    whole = f"{attribute(context.base, part)}.{memory_name(name)}"
+    whole = f"{attribute(context.base, part)}.{name}"
     if groups == kv_heads and layout.parts == ROLES:
         return [f"Transpose({whole!r})"] if turned else []
     extra = ", transposed=True" if turned else ""

@@ -10,7 +10,7 @@ from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.gated_norms import gated_norm
 from codegen.plan.mixers.projections import inputs_of, path_of, section_of
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
 
@@ -59,7 +59,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
             "multiply": ("inputs = inputs * self.factors(inputs)",) if own.multipliers else (),
             "split": (_split(context, part),),
         },
-        roles={"inputs": memory_name(name), **{role: attribute(context.base, role, part) for role in ROLES}},
+        roles={"inputs": name, **{role: attribute(context.base, role, part) for role in ROLES}},
         whys={"mixer_norm": own.norm and own.norm.why},
     )
     return MixerPlan(f"{class_name}(config, layer_idx, backend)", made, ("state spaces (Mamba-2)",))

@@ -7,7 +7,7 @@ from codegen.language.keys import Section, keys
 from codegen.language.spec import KIND_FUSED, Fused, Spec
 from codegen.language.values import Expression
 from codegen.plan.context import FALSE, Context
-from codegen.plan.names import GROUPS, attribute, disk_name, memory_name
+from codegen.plan.names import GROUPS, attribute, disk_name, path_in_layer
 from codegen.plan.scope import Scope
 from codegen.plan.types import Code
 
@@ -93,6 +93,12 @@ def is_unsqueezed(spec: Spec, part: str, role: str) -> bool:
     return disk_name(spec, role, part) in (spec.checkpoint.unsqueezed or ())
 
 
+def bias_apart(spec: Spec, part: str, role: str) -> bool:
+    """Whether the bias of a role is stored under a name of its own."""
+    names = spec.checkpoint.names or {}
+    return f"{part}.{role}_bias" in names or f"{role}_bias" in names
+
+
 def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
     """One flag for every projection of a part that has no flags by role; None: not written."""
     return (written or {}).get("*")
@@ -105,17 +111,16 @@ def turned_rules(context: Context, part: str, roles: tuple[str, ...]) -> list[Co
     for role in roles:
         if is_transposed(spec, part, role):
             fused = fused_of(spec, part, role)
-            memory.append(memory_name(fused[0]) if fused else attribute(spec, role, part))
-    return [f"Transpose({f'{attribute(spec, part)}.{name}'!r})" for name in dict.fromkeys(memory)]
+            memory.append(fused[0] if fused else attribute(spec, role, part))
+    return [f"Transpose({path_in_layer(spec, part, name)!r})" for name in dict.fromkeys(memory)]
 
 
 def role_renames(spec: Spec, part: str, roles: Collection[str]) -> list[tuple[str, str]]:
     """Paths of roles within the layer, on disk and in memory, and those of biases with names of their own."""
     found: list[tuple[str, str]] = []
-    memory = attribute(spec, part)
-    before = f"{memory}." if disk_name(spec, part) else ""
+    before = f"{attribute(spec, part)}." if disk_name(spec, part) else ""
     for role in roles:
-        inside = f"{memory}.{'sinks' if role == 'sinks' else attribute(spec, role, part)}"
+        inside = path_in_layer(spec, part, "sinks" if role == "sinks" else attribute(spec, role, part))
         name = disk_name(spec, role, part)
         if not name.startswith(BESIDE):
             found.append((before + name, inside))

@@ -9,7 +9,7 @@ from codegen.plan.context import Context
 from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import inputs_of, section_of
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import ClassPlan, Code, MixerPlan, unless_true
 
@@ -45,7 +45,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
             "bias": unless_true(_code(context, part, "bias")),
             "inputs": "inputs" if fused.parts == PARTS else f"({', '.join(order)})",
         },
-        roles={"inputs": memory_name(name), **{role: attribute(context.base, role, part) for role in ROLES}},
+        roles={"inputs": name, **{role: attribute(context.base, role, part) for role in ROLES}},
     )
     return MixerPlan(f"{class_name}(config, layer_idx, backend)", made, ("gated short convolutions",))
 

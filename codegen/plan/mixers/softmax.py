@@ -65,6 +65,8 @@ def attributes(
             found.append(Assign(f"{role}_multiplier", code))
     if own.scores_dtype == "float32":
         found.append(Assign("scores_dtype", "torch.float32"))
+    if own.scores_dtype == "once":
+        found.append(Assign("scaled_at_once", "True"))
     if own.sinks_dtype == "float32":
         found.append(Assign("sinks_are_factors", "True"))
     if own.softmax_dtype == "model":

@@ -6,7 +6,7 @@ from codegen.language.spec import Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import softmax
 from codegen.plan.mixers.projections import inputs_of, role_renames
-from codegen.plan.names import attribute, disk_name, memory_name
+from codegen.plan.names import attribute, disk_name
 from codegen.plan.types import Assign, Code
 
 
@@ -39,4 +39,4 @@ def one_input_renames(spec: Spec, part: str, kind: str, roles: tuple[str, ...]) 
     """Paths within the layer, on disk and in memory, of a kind whose first projections are stored as one."""
     name, before = inputs_of(spec, part, kind)[0], attribute(spec, part)
     stored = f"{before}.{name}" if disk_name(spec, part) else name
-    return [(stored, f"{before}.{memory_name(name)}"), *role_renames(spec, part, roles)]
+    return [(stored, f"{before}.{name}"), *role_renames(spec, part, roles)]

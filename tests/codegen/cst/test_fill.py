@@ -12,6 +12,7 @@ class TemplateThing(Base):
 
     def __init__(self, config):
         self.role_out = hole.made
+        self.role_out(config)
         call(config, 1, first=hole.first, last=hole.last)
         y = hole.a * hole.b
         if when.long:
@@ -88,10 +89,24 @@ def test_a_template_is_not_changed_by_filling():
     assert template.module.code == before
 
 
-@pytest.mark.parametrize("name", ["a b", "class", "x.y", "1a", "", "é"])
-def test_a_name_that_is_no_identifier_is_refused(name):
-    with pytest.raises(HoleError, match="identifier"):
+@pytest.mark.parametrize("name", ["a b", "a..b", ".a", "a-b", "", "é", "a()"])
+def test_what_is_no_path_of_names_and_numbers_is_refused(name):
+    with pytest.raises(HoleError, match="no path"):
         filled(roles={"out": name})
+
+
+@pytest.mark.parametrize(
+    ("path", "made", "read"),
+    [
+        ("x", "self.x = ", "self.x"),
+        ("x.y", "place(self, 'x.y', ", "self.x.y"),
+        ("2", "place(self, '2', ", "getattr(self, '2')"),
+        ("x.0.class", "place(self, 'x.0.class', ", "getattr(getattr(self.x, '0'), 'class')"),
+    ],
+)
+def test_a_role_may_lie_within_other_modules(path, made, read):
+    text = filled(roles={"out": path})
+    assert made in text and read in text
 
 
 @pytest.mark.parametrize("text", ['"""; import os', "\\", 'ends with "', "{made}", "\\N{BULLET}", "a\x00b"])

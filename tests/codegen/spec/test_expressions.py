@@ -132,6 +132,7 @@ def _problems(group: str, *texts: str, parts: tuple[str, ...] = (), head: str = 
     ("group", "texts"),
     [
         ("input", ["x = embed_tokens(ids) * cast(sqrt(config.hidden_size), weight)"]),
+        ("input", ["x = embed_tokens(ids) * cast(sqrt(config.hidden_size), float32)"]),
         ("input", ["x = wte(ids) + wpe(positions)"]),
         ("input", ["x = embed_tokens(ids) + embed_positions(positions + 2)"]),
         ("block", ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]),

@@ -72,7 +72,8 @@ LLAMA = "name: llama\n"
     [
         ("checkpoint: {names: {out: forward}}", "s.yaml:2:27: checkpoint.names.out: 'forward' is used by"),
         ("checkpoint: {names: {q: k_proj}}", "s.yaml:2:25: checkpoint.names.q: 'k_proj' is the name of k too"),
-        ("checkpoint: {names: {q: a.b, k: a_b}}", "s.yaml:2:33: checkpoint.names.k: 'a_b' is the name of q too"),
+        ("checkpoint: {names: {q: a.b, k: a.b}}", "s.yaml:2:33: checkpoint.names.k: 'a.b' is the name of q too"),
+        ("checkpoint: {names: {q: a, k: a.b}}", "s.yaml:2:31: checkpoint.names.k: 'a.b' is the name of q too"),
         ("checkpoint: {names: {up: gate_proj}}", "s.yaml:2:26: checkpoint.names.up: 'gate_proj' is the name of gate"),
         ("checkpoint: {names: {layers: config}}", "s.yaml:2:30: checkpoint.names.layers: 'config' is used by"),
         ("checkpoint: {names: {model: generate}}", "s.yaml:2:29: checkpoint.names.model: 'generate' is used by"),

@@ -49,7 +49,13 @@ class Interpreter(Attention, States, Channels):
         return self.run(equations, {"x": x}, lambda name: self.part(S, prefix, name))["x"]
 
     def run(self, equations, state, call):
-        names = {"config": self.config, "layer": self.layer, "weight": self.dtype, "__call__": call}
+        names = {
+            "config": self.config,
+            "layer": self.layer,
+            "weight": self.dtype,
+            "float32": torch.float32,
+            "__call__": call,
+        }
         for equation in [equations] if isinstance(equations, str) else equations:
             target, _, right = equation.partition("=")
             state[target.strip()] = evaluate(tree(right), names | state)

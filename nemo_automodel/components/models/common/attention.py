@@ -16,13 +16,14 @@ class Attention(TokenMixer):
     scale: factor of the scores. softcap: bound of the scores. window: how many keys a query sees, itself included.
     chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
     scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
-    scores is the model's dtype, and None for the softmax too. sinks: learned scores [N] that take their share.
+    scores is the model's dtype, and None for the softmax too. scaled_at_once: product and scale are rounded together.
+    sinks: learned scores [N] that take their share.
     beside_sinks: whether other layers have sinks; the scores of all are then taken from their largest.
     """
 
     is_causal = True
     scale = softcap = window = chunk = None
-    sinks_are_factors = beside_sinks = False
+    sinks_are_factors = beside_sinks = scaled_at_once = False
     dropout = 0.0
     rotary = True
     scores_dtype, softmax_dtype = None, torch.float32
@@ -101,13 +102,21 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
 def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None, **kwargs):
     """The specification of every other implementation: soft-capped scores, a masked softmax, weighted values."""
     k, v = (t.repeat_interleave(module.num_key_value_groups, dim=1) for t in (k, v))
-    dtype = module.scores_dtype or q.dtype
-    scores = cap(q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling, softcap)
+    scores = cap(products(module, q, k, scaling), softcap)
     if mask is not None:
         scores = scores + mask
     weights = attention_weights(module, scores).to(v.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ v).transpose(1, 2).contiguous(), weights
+
+
+def products(module, q, k, scaling):
+    """Scores [B, N, S, T] of q and k, scaled."""
+    if module.scaled_at_once:
+        q, kt = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+        return torch.baddbmm(q.new_zeros(1, 1, 1), q, kt, alpha=scaling).unflatten(0, k.shape[:2])
+    dtype = module.scores_dtype or q.dtype
+    return q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling
 
 
 def attention_weights(module, scores):

@@ -30,6 +30,7 @@ from nemo_automodel.components.models.common.masks import (
     seen,
     with_bias,
 )
+from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.releases import CACHE, STATES, CheckpointedLayer, is_paged, sort_cache
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
@@ -67,6 +68,10 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
             module.initialize(getattr(self.config, "initializer_range", 0.02))  # as PreTrainedModel, of OPT too
         else:
             super()._init_weights(module)
+
+    def get_decoder(self):
+        """The base model, whatever else a family calls a decoder."""
+        return self.base_model
 
     def post_init(self):
         super().post_init()
@@ -110,9 +115,15 @@ class DecoderModel(Decoder):
         self._kinds = {name: (kind, kinds.index(kind)) for kind, name in names.items()}
         super().post_init()
 
+    def get_input_embeddings(self):
+        return self.get_submodule(self._input_embed_layer)
+
+    def set_input_embeddings(self, value):
+        place(self, self._input_embed_layer, value)
+
     @property
     def decoder_layers(self):
-        return getattr(self, self._layers_name)
+        return self.get_submodule(self._layers_name)
 
     def embed(self, x, position_ids):
         """What follows the token embedding: x [B, S, H], positions [B, S] -> x [B, S, H]."""
@@ -149,9 +160,11 @@ class DecoderModel(Decoder):
         elif use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
         masks = self.masks(x, attention_mask, past_key_values, position_ids)
+        embedded = position_ids
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
-        x = self.embed(x, self._embedded_positions(position_ids, attention_mask))
+            embedded = self._embedded_positions(position_ids, attention_mask)
+        x = self.embed(x, embedded)
         if past_key_values is not None and (tables := self.switching_tables):
             refuse_stale(tables, position_ids, past_key_values)
         ropes = self._ropes(x, position_ids)
@@ -181,7 +194,7 @@ class DecoderModel(Decoder):
         return (torch.arange(x.shape[1], device=x.device) + seen(past_key_values)).unsqueeze(0)
 
     def _embedded_positions(self, position_ids, attention_mask):
-        """Positions of a learned table; OPT's count the mask instead, and give padding -1."""
+        """Positions of a learned table, where none are given; OPT's count the mask instead, and give padding -1."""
         if not self._positions_from_mask or getattr(attention_mask, "ndim", None) != 2:
             return position_ids
         counted = attention_mask.cumsum(-1) * attention_mask - 1
@@ -246,12 +259,12 @@ class CausalLM(Decoder, GenerationMixin):
         self.vocab_size = config.vocab_size  # losses that others put in place of ours read it, and resizing sets it
 
     def get_output_embeddings(self):
-        return getattr(self, self._output_embed_layer)
+        return self.get_submodule(self._output_embed_layer)
 
     def set_output_embeddings(self, new_embeddings):
         if type(new_embeddings) is torch.nn.Linear:  # resizing makes a plain one
             new_embeddings.__class__ = type(self.get_output_embeddings())
-        setattr(self, self._output_embed_layer, new_embeddings)
+        place(self, self._output_embed_layer, new_embeddings)
 
     def before_head(self, x):
         """What follows the base model: x [..., H] -> x [..., H]."""

@@ -16,7 +16,17 @@ class ScaledEmbedding(nn.Embedding):
         self.scale = scale
 
     def forward(self, ids):
-        return super().forward(ids) * cast(self.scale, self.weight)
+        return super().forward(ids) * self.factor()
+
+    def factor(self):
+        return cast(self.scale, self.weight)
+
+
+class Float32ScaledEmbedding(ScaledEmbedding):
+    """The same with the scale as it is: only the product is rounded (BioGPT, XGLM)."""
+
+    def factor(self):
+        return self.scale
 
 
 class SinusoidalPositions(nn.Module):

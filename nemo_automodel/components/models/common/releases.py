@@ -58,6 +58,10 @@ GROUPS_NORMS = SINCE_5_23
 # release (ADR 0016); parity rounds those of older references, which round keys only from a cache.
 ROUNDS_TURNED_HEADS = SINCE_5_24
 
+# Whether opt, xglm and biogpt draw a number for each layer in training even where `layerdrop` is 0, which moves the
+# numbers that their dropouts draw.
+DRAWS_FOR_LAYERS = not SINCE_5_24
+
 # What forwards, mask functions, outputs and `generate` call the cache.
 CACHE = "cache" if SINCE_5_24 else "past_key_values"
 

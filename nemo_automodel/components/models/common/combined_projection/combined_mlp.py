@@ -6,6 +6,7 @@ from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.rules import PackGateUp, ReorderGateUp, packed_name
 from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
+from nemo_automodel.components.models.common.nested import place
 
 
 class CombinedGateUpMLP(PackingMixin, nn.Module):
@@ -42,11 +43,11 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         if packs:
             self._setup_packed(config.hidden_size, width, gate)
         elif fused:
-            self.add_module(fused, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
+            place(self, fused, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
         else:
-            self.add_module(names[0], nn.Linear(config.hidden_size, width, bias=gate))
-            self.add_module(names[1], nn.Linear(config.hidden_size, width, bias=up))
-        self.add_module(names[2], nn.Linear(width, config.hidden_size, bias=down))
+            place(self, names[0], nn.Linear(config.hidden_size, width, bias=gate))
+            place(self, names[1], nn.Linear(config.hidden_size, width, bias=up))
+        place(self, names[2], nn.Linear(width, config.hidden_size, bias=down))
         self.act_fn = ACT[config.hidden_act if activation is None else activation]
 
     def _setup_packed(self, hidden_size, width, bias):

@@ -6,6 +6,7 @@ from torch import nn
 
 from nemo_automodel.components.models.common.checkpoint.rules import PackQKV, ReorderQKV, packed_name
 from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
+from nemo_automodel.components.models.common.nested import place
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class CombinedQKVAttentionMixin(PackingMixin):
             self.setup_packing("qkv_proj", rule, hidden_size, dict(zip(names, rows.values(), strict=True)), biases[0])
         else:
             for name, count, flag in zip(names, rows.values(), biases, strict=True):
-                self.add_module(name, nn.Linear(hidden_size, count, bias=flag))
+                place(self, name, nn.Linear(hidden_size, count, bias=flag))
 
     def _setup_fused(self, hidden_size, rows, biases, fused, layout, packs):
         """One matrix as it is stored, or with its rows grouped per KV head; `_fused` is how it lies unpacked."""
@@ -85,7 +86,7 @@ class CombinedQKVAttentionMixin(PackingMixin):
         self._lay_out(*self._fused)
         total = sum(rows.values())
         if not packs:
-            self.add_module(fused, nn.Linear(hidden_size, total, bias=any(biases)))
+            place(self, fused, nn.Linear(hidden_size, total, bias=any(biases)))
             return
         rule = ReorderQKV("", layout.parts, layout.groups, self.num_key_value_groups, self.head_dim)
         self._lay_out(packed_name(fused), QKVLayout(groups=rows["k"] // self.head_dim), rows)

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
+from nemo_automodel.components.models.common.nested import place, take
+
 
 class PackedLinear(nn.Module):
     """x [..., A] -> [..., B], as a linear layer; not one by its class, as tools that replace those go by its parts."""
@@ -73,31 +75,31 @@ class PackingMixin:
 
     def setup_packing(self, name, rule, in_features, rows, bias):
         """Makes the packed matrix, and a part for each entry of `rows` {name: number of rows}, as the rule has them."""
-        self.add_module(name, PackedLinear(in_features, sum(rows.values()), bias))
+        place(self, name, PackedLinear(in_features, sum(rows.values()), bias))
         for part, count in rows.items():
-            self.add_module(part, Part(self, in_features, count))
+            place(self, part, Part(self, in_features, count))
         self.packed, self._packing = True, (name, rule, tuple(rows))
 
     def packed_product(self, x):
         """What the packed matrix makes of x. Raises RuntimeError where one of its parts was replaced unseen."""
         name, _, parts = self._packing
         for part in parts:
-            if type(self._modules[part]) is not Part:
-                kind = type(self._modules[part]).__name__
+            if type(self.get_submodule(part)) is not Part:
+                kind = type(self.get_submodule(part)).__name__
                 raise RuntimeError(
                     f"{part} was replaced by a {kind}, which the packed {name} would bypass: build the model with "
                     "backend.projections 'split', or call split_projections() before"
                 )
-        return self._modules[name](x)
+        return self.get_submodule(name)(x)
 
     @torch.no_grad()
     def unpack(self):
         """Takes the packed matrix apart, in place; its parts are linear layers then."""
         name, rule, parts = self._packing
-        packed = self._modules.pop(name)
+        packed = take(self, name)
         pieces = [_pieces(rule, tensor, len(parts)) for tensor in (packed.weight, packed.bias)]
         for part, weight, bias in zip(parts, *pieces, strict=True):
-            self._modules[part].become_linear(weight, bias)
+            self.get_submodule(part).become_linear(weight, bias)
         self.packed, self.was_packed, self._packing = False, True, None
         self.unpacked()
 
