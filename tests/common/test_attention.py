@@ -11,6 +11,7 @@ from nemo_automodel.components.models.common.alibi import Alibi, alibi_slopes
 from nemo_automodel.components.models.common.attention import (
     Attention,
     attend,
+    attention_weights,
     eager_attention,
     gate_heads,
     products,
@@ -163,3 +164,15 @@ def test_sinks_are_a_parameter_where_they_are_set_up():
     assert module.sinks is None
     module.setup_sinks(4)
     assert [name for name, _ in module.named_parameters()] == ["sinks"]
+
+
+def test_beside_layers_with_sinks_scores_are_rounded_less_their_largest():
+    """Equal in exact arithmetic; in bfloat16 the difference is rounded before the softmax, as where there is a sink."""
+    module, scores = attention(softmax_dtype=None), 8 * torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    plain, half = attention_weights(module, scores), scores.bfloat16()
+    alone = attention_weights(module, half)
+    module.beside_sinks = True
+    assert (attention_weights(module, scores) - plain).abs().max() < 1e-15
+    shifted = torch.softmax(half - half.max(-1, keepdim=True).values, dim=-1)
+    assert torch.equal(attention_weights(module, half), shifted)
+    assert not torch.equal(shifted, alone)

@@ -25,7 +25,7 @@ WHOLE = (
     "lfm2",
     "llama4_text",
     "mamba2",
-    "minimax_m2",
+    "mimo_v2_flash",
     "ministral3",
     "mistral4",
     "nanochat",
