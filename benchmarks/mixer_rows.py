@@ -139,7 +139,7 @@ def theirs_corrected(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, decay: t
 
 ROWS: dict[str, Layer | Sum] = {
     "mamba2": Layer(
-        *("mamba2", "Mamba2Mixer", "Mamba2Mamba2", "mamba2-1.3b", ("in_proj", "out_proj")),
+        *("mamba2", "Mamba2Mixer", "Mamba2Mixer", "mamba2-1.3b", ("in_proj", "out_proj")),
         scaled={"hidden_size": 2048, "num_heads": 64},
         kept={"head_dim": 64, "n_groups": 1, "state_size": 128, "residual_in_fp32": False},
     ),

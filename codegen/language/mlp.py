@@ -140,6 +140,7 @@ class Moe(Mixer):
     glu: Glu | None = section("Clamped gated unit.", Glu)
     scale: Expression | None = expr("Factor on the routed sum.", "1.0")
     latent: Expression | None = expr("Width of a projection around the experts.", "None")
+    latent_bias: Expression | None = expr("Bias of the two projections around the experts.", "false")
     router: Router | None = section("The router.", Router)
     experts: Experts | None = section("The routed experts.", Experts)
     shared: Shared | None = section("The shared experts.", Shared)

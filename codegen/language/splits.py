@@ -154,10 +154,10 @@ def usual(
     seen = [str(value) for value in _default_values(condition, config) or listed]
     if any(value in MLP_KINDS for value in seen):
         category = MLP_KINDS
-    elif not seen or any(value.endswith("_attention") for value in seen):
+    elif all(value.endswith("_attention") for value in seen):
         category = ATTENTION_KINDS
-    else:
-        return ()
+    else:  # a schedule of whole blocks: `moe`, `mlp`, `conv`
+        category = tuple(name for name in ATTENTION_KINDS if name in seen)
     return tuple(name for name in category if _possible(name, config, attention))
 
 

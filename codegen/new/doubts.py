@@ -9,6 +9,7 @@ from codegen.new.body import Body, Path
 from codegen.new.witness import whole
 
 Check = Callable[[Body], SpecError | None]
+Strays = Callable[[Body], int]  # how many tensors a draft does not explain, or expects in vain
 ROUNDS = 20  # of taking out what does not suit; each takes out one key at least
 _LOOSE = ("norm", "rope", "attention", "mlp", "embedding", "dropout", "positions", "layers", "variants")
 
@@ -26,15 +27,18 @@ def suit(body: Body, check: Check, nearest: str) -> tuple[list[str], SpecError |
     return taken, error
 
 
-def distrust(body: Body, check: Check, nearest: str) -> list[str]:
-    """Give unseen keys of a distant nearest spec Llama's defaults where those check; says what that spec has."""
+def distrust(body: Body, check: Check, strays: Strays, nearest: str) -> list[str]:
+    """Give unseen keys of a distant nearest spec Llama's defaults where those check; says what that spec has.
+
+    What explains tensors is seen.
+    """
     lines: list[str] = []
     for path in sorted(body.marks, key=lambda one: tuple(map(str, one))):
         if path[0] not in _LOOSE or "block" in path or not body.marks[path].startswith("as in "):
             continue
         value, trial = body.get(*path), Body.copied(body.content)
         trial.drop(*path)
-        if check(trial) is None:
+        if check(trial) is None and strays(trial) <= strays(body):
             body.drop(*path)
             lines.append(
                 f"{'.'.join(map(str, path))} is the default; {nearest} has {flow(value)}, and is not near enough"

@@ -101,7 +101,12 @@ class _Drafting(Frozen):
         compose.follow_config(body, best, found)  # once more: what did not suit may have stood in the way
         more, error = suit(body, lambda one: self.wrong(frame, one), best.name)
         taken += more
-        loose = distrust(body, lambda one: self.wrong(frame, one), best.name) if not best.is_near else []
+
+        def strays(one: Body) -> int:
+            return sum(map(len, _checked(self.loaded(frame, one), found, weights)))
+
+        distant = error is None and not best.is_near
+        loose = distrust(body, lambda one: self.wrong(frame, one), strays, best.name) if distant else []
         body.tidy()
         loaded = self.loaded(frame, body) if error is None else None
         text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])

@@ -1,7 +1,7 @@
 """The tensors that a spec expects in a layer and around it, for a given config: what a checkpoint is compared with."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
@@ -17,6 +17,7 @@ from codegen.plan.equations import called
 from codegen.plan.mixers.kinds import is_mixer, mixer
 from codegen.plan.mixers.projections import OWN, flag, fused_of, part_of
 from codegen.plan.names import disk_name, stored_name
+from codegen.tiny.mentions import fields_of
 
 
 class Expected(Frozen):
@@ -56,9 +57,8 @@ def expect(loaded: LoadedSpec, values: Values) -> Expected:
 
 def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:
     """The flat specs of this config's layers; where its conditions cannot be read, what `layers` lays on."""
-    number = values.get("num_hidden_layers")
     found: dict[tuple[object, ...], Spec] = {}
-    for layer in range(number if isinstance(number, int) and 0 < number <= 1000 else 1):
+    for layer in range(_number_of_layers(loaded, values)):
         outcome: list[object] = []
         for split in loaded.splits:
             value = values.evaluated(split.condition, layer)
@@ -67,6 +67,15 @@ def _taken(loaded: LoadedSpec, values: Values) -> list[Spec]:
         if key in loaded.flat:
             found[key] = loaded.flat[key]
     return list(found.values()) or list(loaded.outer.values())
+
+
+def _number_of_layers(loaded: LoadedSpec, values: Values) -> int:
+    """What the config says, or where it says nothing, as long as the list is that a schedule reads."""
+    number = values.get("num_hidden_layers")
+    if isinstance(number, int) and 0 < number <= 1000:
+        return number
+    read: list[Any] = [values.get(name) for split in loaded.splits for name in fields_of(split.condition.tree)]
+    return max((len(cast("list[Any]", one)) for one in read if isinstance(one, list)), default=1)
 
 
 def _outside(spec: Spec, name: str, embeds: str, values: Values) -> set[str]:

@@ -18,6 +18,7 @@ GATE = ("gate_proj", "w1", "gate", "wg", "wi_0", "c_fc_0")
 UP = ("up_proj", "w3", "c_fc_1", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "up", "v1", "wi", "wi_1", "linear_in", "lin1")
 GATE_UP = ("gate_up_proj", "Wi", "gate_up", "w13", "up_gate_proj", "input_linear")
 DOWN = ("down_proj", "w2", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "down", "wo", "Wo", "linear_out", "lin2", "proj")
+_STATE = re.compile(r"(^|_)conv(1d)?$|^A_log$")  # what only mixers with a state have
 _NORM = re.compile(r"norm|(^|_)ln(_|\d|$)|layer_?norm", re.IGNORECASE)
 
 
@@ -67,8 +68,10 @@ class Layer(Frozen):
 
 
 def layer(tensors: Mapping[str, Shape]) -> Layer:
-    """Sort a layer's modules."""
+    """Sort a layer's modules. A mixer with a state, which stands in some layers in place of attention, is set apart."""
     found = modules(tensors)
+    states = _states(found)
+    found = {path: module for path, module in found.items() if path.split(".")[0] not in states}
     mixer = _mixer(found)
     mixing = {} if mixer is None else _inside(found, mixer)
     rest = {path: module for path, module in found.items() if path not in mixing}
@@ -112,6 +115,12 @@ def _mixer(found: Mapping[str, Module]) -> str | None:
             if cut is not None and "expert" not in path:
                 return cut[0]
     return None
+
+
+def _states(found: Mapping[str, Module]) -> set[str]:
+    """Where a layer keeps mixers with a state, if it has attention beside them."""
+    states = {path.split(".")[0] for path in found if "." in path and _STATE.search(path.rpartition(".")[2])}
+    return states if _mixer({path: one for path, one in found.items() if path.split(".")[0] not in states}) else set()
 
 
 def _inside(found: Mapping[str, Module], mixer: str) -> dict[str, Module]:

@@ -97,7 +97,7 @@ def whole(path: Path) -> Path:
 
 
 def _unheld(text: str, values: Values) -> Iterator[str]:
-    """Sub-keys and elements of config fields that cannot be read; whole fields are the check's matter."""
+    """Sub-keys and elements of config fields that no layer can read; whole fields are the check's matter."""
     if "config." not in text:
         return
     try:
@@ -109,10 +109,24 @@ def _unheld(text: str, values: Values) -> Iterator[str]:
             node.value, ast.Subscript | ast.Attribute
         ):
             continue
-        try:
-            evaluate(node, values.held, layer=0)
-        except UNREADABLE:
+        if not _is_readable(node, values):
             yield ast.unparse(node)
+
+
+def _is_readable(node: ast.expr, values: Values) -> bool:
+    """Whether some layer can read it: others may be of a kind that does not."""
+    number = values.get("num_hidden_layers")
+    for layer in range(number if isinstance(number, int) and _mentions_layer(node) else 1):
+        try:
+            evaluate(node, values.held, layer=layer)
+            return True
+        except UNREADABLE:
+            pass
+    return False
+
+
+def _mentions_layer(node: ast.expr) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == "layer" for one in ast.walk(node))
 
 
 def _fields(text: str) -> Iterator[str]:

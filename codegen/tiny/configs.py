@@ -16,6 +16,7 @@ from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Problem, SpecError
 from codegen.language.loaded import LoadedSpec, Split, config_class
 from codegen.language.values import expression
+from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
 from codegen.tiny.evaluate import UNREADABLE, evaluate
 from codegen.tiny.inner import inner_absent, inner_dropouts, inner_numbers
 from codegen.tiny.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions, with_newer
@@ -40,6 +41,7 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     **{"eps": (3e-3, 7e-3), "softcap": (0.9, 1.3), "window": (5, 6), "chunk": (7, 9), "clip": (0.8, 0.7)},
     **{"limit": (0.8, 1.1), "alpha": (1.3, 2.1)},  # of clamped gated units
     "min": (0.65,),  # of the sum of a few experts' weights
+    "dt_limit": (0.02,),  # the least step
     **{EQUATION: FACTORS, "scale": FACTORS, "multipliers": FACTORS},
 }
 INNER: dict[str, tuple[float, ...]] = {  # the same for fields inside a field
@@ -48,7 +50,7 @@ INNER: dict[str, tuple[float, ...]] = {  # the same for fields inside a field
 }
 WIDTHS, RATIO = (74, 62, 58, 66), 3  # of projections, even; where a small number stands, it multiplies a size
 WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
-OPTIONAL = ("softcap", "window", "chunk", "clip", "q_rank")  # a number, or none: the thing is absent
+OPTIONAL = ("softcap", "window", "chunk", "clip", "q_rank", "latent")  # a number, or none: the thing is absent
 SWITCHES = ("bias", "normalize", "when", "weight", "scaled")  # flags that a config may leave open, as none
 OTHER_MODELS = ("classifier", "summary")  # dropouts of heads that a causal language model lacks
 DROPOUTS = (0.2, 0.3, 0.4)  # one each: fields must not be mistaken for one another
@@ -64,7 +66,7 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     if flags or _optional(spec, config, base, found):
         changes["flags"] = {name: not base[name] for name in flags} | _optional(spec, config, base, found)
     changes |= {f"flags_{bit + 1}": {name: not base[name] for name in some} for bit, some in enumerate(_codes(flags))}
-    if "tie_word_embeddings" in config.fields:
+    if "tie_word_embeddings" in config.fields and not _never_ties(spec):
         tied = base.get("tie_word_embeddings", config.fields["tie_word_embeddings"])
         changes["untied" if tied else "tied"] = {"tie_word_embeddings": not tied}
     changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base))}
@@ -80,6 +82,12 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
         message, cure = "excludes the config that all tests start from", "exclude less, or give tests.tiny other values"
         raise SpecError([Problem(spec.place("tests.excluded"), "tests.excluded", message, cure)])
     return {name: deepcopy(base | change) for name, change in valid.items() if change is not None}
+
+
+def _never_ties(spec: LoadedSpec) -> bool:
+    """Whether the spec says that head and embedding are two, whatever a config says."""
+    ties = [flat.head.tie for flat in spec.flat.values()]
+    return all(tie is not None and tie.constant is False for tie in ties)
 
 
 def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) -> Config | None:
@@ -141,7 +149,9 @@ def _whole_blocks(spec: LoadedSpec, config: ConfigClass) -> Config:
 
 def _overrides_head_dim(spec: LoadedSpec, config: ConfigClass) -> bool:
     """Whether published config.json files may carry a head_dim that this spec does not read."""
-    written = [getattr(flat.attention, "head_dim", None) for flat in spec.flat.values()]
+    mixing = [flat for flat in spec.flat.values() if is_mixer(flat, "attention")]
+    attentions = [flat.attention for flat in mixing if kind(flat, "attention") in KEEPS_KEYS]
+    written = [getattr(attention, "head_dim", None) for attention in attentions]
     known = "head_dim" in config.published
     return known and any("head_dim" not in fields_of(value.tree) for value in written if value is not None)
 
@@ -231,13 +241,14 @@ def _schedules(spec: LoadedSpec, config: ConfigClass, base: Config) -> Config:
 def _mixed(spec: LoadedSpec, config: ConfigClass, index: int, split: Split) -> Config:
     tree = split.condition.tree
     names = fields_of(tree.body if isinstance(tree, ast.IfExp) else tree)  # a schedule may be one of some variants
-    if len(names) != 1 or not isinstance(config.fields.get(config.field_name(names[0])), list):
+    field = config.field_name(names[0]) if len(names) == 1 else ""
+    if not _writable(config, field) or not isinstance(config.fields[field], list):
         return {}
     kinds = [kind for kind in split.outcomes if kind is not None and _possible(spec, config, index, kind)]
     order = [kinds[position % len(kinds)] for position in (0, 1, 1, 0, *range(2, LAYERS))]
     if len(kinds) > 2:
         order = [kinds[position % len(kinds)] for position in range(LAYERS)]
-    return {config.field_name(names[0]): order[:LAYERS]}
+    return {field: order[:LAYERS]}
 
 
 def _possible(spec: LoadedSpec, config: ConfigClass, index: int, kind: Any) -> bool:

@@ -62,8 +62,8 @@ def _fill(sizes: Config, section: Section | None, values: Mapping[str, Any], con
         for path in _paths(found) if found is not None else ():
             outer, _, inner = path.partition(".")
             default = config.value(path)
-            if isinstance(value, float) and isinstance(default, int) and default > 1:
-                continue  # a number of something, which a weight may read too
+            if not _fits(value, default):
+                continue
             if name == "width" and isinstance(default, int) and default < SMALL:
                 size = MORE if default == FEW else FEW
             else:
@@ -72,6 +72,14 @@ def _fill(sizes: Config, section: Section | None, values: Mapping[str, Any], con
                 sizes.setdefault(outer, {}).setdefault(inner, size)
             else:
                 sizes.setdefault(config.field_name(outer), size)
+
+
+def _fits(value: object, default: object) -> bool:
+    """Whether a field may hold a size: not one of the numbers that a list is made of, and no number of something, which
+    a weight may read too."""
+    if isinstance(value, float) and isinstance(default, int) and default > 1:
+        return False
+    return isinstance(value, list) == isinstance(default, list)
 
 
 def _expression(section: Section | None, name: str, config: ConfigClass) -> Expression | None:

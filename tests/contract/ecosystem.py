@@ -15,6 +15,7 @@ from peft import (
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from nemo_automodel.components.models.common.mask_kinds import TokenMixer
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.parity import memory
 from nemo_automodel.parity.compare import compare_fp32
@@ -31,10 +32,12 @@ class EcosystemContract(Binding):
     def layer_matrices(self, variant):
         """Names in memory of the layers' matrices. What is beside or instead of experts is left out: for families with
         experts peft rewrites such targets to parameters of its own choice."""
-        modules = self.ours(variant).named_modules()
-        mixtures = {path.rpartition(".")[2] for path, module in modules if isinstance(module, MoE)}
+        modules = dict(self.ours(variant).named_modules())
+        mixtures = {path.rpartition(".")[2] for path, module in modules.items() if isinstance(module, MoE)}
+        token_mixers = tuple(f"{path}." for path, module in modules.items() if isinstance(module, TokenMixer))
         linear = [path for path, module in self.given(variant).model.named_modules() if isinstance(module, LINEAR)]
-        linear = [path for path in linear if re.search(r"\.\d+\.", path) and not mixtures & set(path.split("."))]
+        linear = [path for path in linear if re.search(r"\.\d+\.", path)]
+        linear = [path for path in linear if path.startswith(token_mixers) or not mixtures & set(path.split("."))]
         return [path for path in linear if adapters.is_allowed(self.given(variant).model, path)]
 
     def test_lora_by_names(self, main):

@@ -42,10 +42,7 @@ def test_what_no_template_can_say_is_refused(spec):
 
 
 UNFINISHED = {  # whose mixers have templates, and what else they need
-    "bamba": "a schedule that the config class computes",
     "kimi_linear": "modules inside modules, and fp32 parameters of a gated delta net",
-    "granitemoehybrid": "the width of a state's head apart from that of an attention's",
-    "nemotron_h": "a first layer without attention",
     **dict.fromkeys(
         ("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), "a truth in fp64 where references compute in fp32"
     ),

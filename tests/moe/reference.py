@@ -251,6 +251,7 @@ REFERENCES = {
                 n_routed_experts=E,
                 moe_shared_expert_intermediate_size=20,
                 moe_latent_size=12,
+                mlp_bias=True,
                 routed_scaling_factor=2.0,
             )
         ),
@@ -265,7 +266,9 @@ REFERENCES = {
             "expert_kind": "plain",
             "expert_activation": "relu2",
             "moe_latent_size": 12,
+            "moe_latent_bias": True,
             "shared_kind": "plain",
+            "shared_bias": True,
             "shared_expert_inter_dim": 20,
         },
     ),

@@ -18,6 +18,17 @@ def tensors(tensors: Tensors, section: Moe, part: str, before: str) -> Iterator[
         yield tensors.at(before, "correction_bias", part)
     yield from _routed(tensors, section, part, before)
     yield from _shared(tensors, section, part, before)
+    yield from _latent(tensors, section, part, before)
+
+
+def _latent(tensors: Tensors, section: Moe, part: str, before: str) -> Iterator[str]:
+    if section.latent is None or not tensors.evaluated(section.latent):
+        return
+    has_bias = section.latent_bias is not None and tensors.evaluated(section.latent_bias)
+    for role in ("latent_in", "latent_out"):
+        yield f"{tensors.at(before, role, part)}.weight"
+        if has_bias:
+            yield f"{tensors.at(before, role, part)}.bias"
 
 
 def _routed(tensors: Tensors, section: Moe, part: str, before: str) -> Iterator[str]:

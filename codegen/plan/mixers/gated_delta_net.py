@@ -77,7 +77,7 @@ def _conv(spec: Spec, part: str) -> str:
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
     spec, by_channel = context.base, _by_channel(context.base, part)
-    class_name = f"{class_name.removesuffix('Attention')}DeltaNet"
+    class_name = states.class_name(class_name, "DeltaNet")
     roles = {role: attribute(spec, role, part) for role in OWN}
     made = ClassPlan(
         template="gated_delta_net",

@@ -20,7 +20,9 @@ WIDTHS = {"z": "self.width", "x": "self.mixed", "dt": "self.heads"}
 ROLES = ("conv", "A_log", "D", "dt_bias", "mixer_norm", "out")
 SIZES = ("heads", "head_dim", "groups", "state", "kernel")
 # heads * head_dim is twice the tests' hidden size, as configs check.
-TINY = {"heads": 10, "head_dim": 12, "groups": 2, "state": 14, "kernel": 3}
+# Steps are bounded on both sides, and above by so little that no group of heads sums to nothing: B C may be negative in
+# y = D x + (B C) x dt, and of a zero the norm would show nothing but the rounding.
+TINY = {"heads": 10, "head_dim": 12, "groups": 2, "state": 14, "kernel": 3, "dt_limit": [0.02, 0.5]}
 call, turning, alibi, rules, flags = states.call, states.turning, states.alibi, states.rules, states.flags
 
 
@@ -41,7 +43,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
     own, name = mamba2(context.base, part), inputs_of(context.base, part, "mamba2")[0]
-    class_name = f"{class_name.removesuffix('Attention')}Mamba2"
+    class_name = states.class_name(class_name, "Mamba2")
     made = ClassPlan(
         template="mamba2",
         definition="TemplateMamba2",

@@ -23,6 +23,7 @@ from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
 # No two sizes are equal or multiples by accident, and every limit bites.
 TINY = {"count": 8, "top_k": 3, "width": 40}
 TINY_ROUTER = {"aux_loss": 0.37}
+TINY_LATENT = {"latent": 24}
 TINY_GROUPS, TINY_SHARED = {"count": 4, "keep": 2}, {"width": 56}
 FUNCTION = "moe_config"
 WORDS = {
@@ -224,6 +225,7 @@ FIELDS = (
     Field("expert_sum", "'in_order'", _word(experts, "sum")),
     Field("routed_scale", "1.0", _value(moe, "scale")),
     Field("moe_latent_size", "None", _value(moe, "latent")),
+    Field("moe_latent_bias", "False", _written(moe, "latent_bias")),
     Field("shared_expert_inter_dim", "0", _guarded(_shared, "width", "0")),
     Field("shared_kind", "'gated'", _chosen(_shared, "kind")),
     Field("shared_bias", "False", lambda c, s: _shared_bias(c, s)),
@@ -302,7 +304,10 @@ def sizes(section: Section) -> TinySizes:
     assert isinstance(section, Moe)
     routed, chosen = section.experts or Experts(), _router(section)
     return TinySizes(
-        ((routed, TINY), (chosen, TINY_ROUTER), (chosen.groups, TINY_GROUPS), (section.shared, TINY_SHARED))
+        (
+            *((section, TINY_LATENT), (routed, TINY), (chosen, TINY_ROUTER)),
+            *((chosen.groups, TINY_GROUPS), (section.shared, TINY_SHARED)),
+        )
     )
 
 

@@ -34,7 +34,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
     name, fused = inputs_of(context.base, part, "short_conv")
-    class_name = f"{class_name.removesuffix('Attention')}ShortConv"
+    class_name = states.class_name(class_name, "ShortConv")
     order = [f"inputs[{fused.parts.index(one)}]" for one in PARTS]
     made = ClassPlan(
         template="short_conv",

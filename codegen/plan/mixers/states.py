@@ -10,6 +10,12 @@ from codegen.plan.names import attribute, disk_name
 from codegen.plan.types import Assign, Code
 
 
+def class_name(attention: str, kind: str) -> str:
+    """The name of a kind's class, from that of an attention; `Mixer` where a family has the kind's name."""
+    before = attention.removesuffix("Attention")
+    return f"{before}{'Mixer' if before.endswith(kind) else kind}"
+
+
 def call(path: Code, arguments: Code) -> Code:
     """How a layer calls it: as attention, beside which it stands in other layers."""
     return softmax.call(path, arguments)

@@ -98,6 +98,8 @@ class MoEConfig:
     """Factor of the routed sum, before the shared experts are added."""
     moe_latent_size: int | None = None
     """Width of a projection around the routed experts (Nemotron-H); None: none."""
+    moe_latent_bias: bool = False
+    """Whether that projection and the one behind the experts have a bias."""
 
     n_shared_experts: int = 0
     """How many shared experts; they act as one MLP. With `shared_expert_inter_dim` any number but 0 says no more."""

@@ -84,7 +84,8 @@ class MoE(nn.Module):
         self._inner = self._place_router(backend), make_experts(config, backend, storage)
         place(self, self.names.experts, self.routed_experts)
         if config.moe_latent_size:
-            linear = partial(initialize_linear_module, getattr(backend, "linear", "torch"), dtype=config.dtype)
+            kind, bias = getattr(backend, "linear", "torch"), config.moe_latent_bias
+            linear = partial(initialize_linear_module, kind, bias=bias, dtype=config.dtype)
             place(self, self.names.latent_in, linear(config.dim, config.moe_latent_size))
             place(self, self.names.latent_out, linear(config.moe_latent_size, config.dim))
         if config.shared_width:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import transformers
 
 from codegen.configs import table
 from codegen.language.check import read_spec, read_text
@@ -11,7 +12,7 @@ from codegen.language.loaded import config_class
 from codegen.language.values import expression
 from codegen.tiny.configs import configs
 from codegen.tiny.evaluate import evaluate
-from codegen.tiny.mentions import mentions, with_newer
+from codegen.tiny.mentions import fields_of, mentions, with_newer
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
@@ -54,11 +55,18 @@ def outcomes(split, config, found):
     """Which outcomes of a split occur in some variant, on some layer."""
     seen = set()
     for variant in found.values():
-        values = {**config.fields, **variant}
+        values = {**config.fields, **variant, **computed(split, config, variant)}
         for layer in range(values[config.field_name("num_hidden_layers")]):
             value = evaluate(split.condition.tree, values, layer=layer)
             seen.add(value if split.by else bool(value))
     return seen
+
+
+def computed(split, config, variant):
+    """What the config class makes of a variant, of the fields that the condition reads."""
+    names = config.derived & {config.field_name(name) for name in fields_of(split.condition.tree)}
+    made = getattr(transformers, config.name)(**variant) if names else None
+    return {name: getattr(made, name) for name in names}
 
 
 def test_any_two_flags_differ_somewhere():
@@ -172,3 +180,22 @@ def test_evaluate_knows_nothing_else():
     for text in ("open('x')", "config.missing", "other", "[x for x in config.b]"):
         with pytest.raises(LookupError):
             evaluate(expression(text).tree, {"b": [1]})
+
+
+def test_what_the_config_class_computes_is_not_written():
+    by = "layers: {by: 'config.layers_block_type[layer]', kinds: {linear_attention: {mlp: plain}}}"
+    assert "layers_block_type" not in made(f"name: bamba\n{by}\n")["base"]
+
+
+def test_a_states_heads_are_not_attentions():
+    base = configs(read_spec(ROOT / "specs/bamba.yaml", ROOT), table())["base"]
+    assert base["head_dim"] == 12  # read where a file carries it
+
+
+def test_a_schedule_of_blocks_has_no_kinds_of_attention_besides():
+    spec = read_spec(ROOT / "specs/nemotron_v3.yaml", ROOT)
+    assert {key[0] for key in spec.flat} == {"linear_attention", "moe", "full_attention", "mlp"}
+
+
+def test_a_head_that_is_never_tied_has_no_tied_variant():
+    assert "tied" not in configs(read_spec(ROOT / "specs/nemotron_v3.yaml", ROOT), table())

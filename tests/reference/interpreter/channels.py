@@ -66,10 +66,11 @@ class Channels(Weights):
         chosen, weights = self.route(S, base, tokens, count, top_k)
         latent = self.value(M.get("latent"))
         if latent:
-            tokens = self.linear(S, base, "latent_in", tokens, rows={"latent_in": latent})
+            bias = self.value(M.get("latent_bias", False))
+            tokens = self.linear(S, base, "latent_in", tokens, bias, rows={"latent_in": latent})
         y = self.routed(S, base, tokens, chosen, weights, count)
         if latent:
-            y = self.linear(S, base, "latent_out", y)
+            y = self.linear(S, base, "latent_out", y, bias)
         y = y.view_as(x) * self.value(M.get("scale", 1.0))
         if shared and shared != "none" and self.value(shared.get("when", True)):
             y = y + self.shared(S, base, x, shared)

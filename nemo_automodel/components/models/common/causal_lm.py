@@ -24,9 +24,9 @@ from nemo_automodel.components.models.common.keywords import of_loss, refuse_unr
 from nemo_automodel.components.models.common.masks import (
     cache_layers,
     dynamic_cache,
+    fill,
     mask_kind,
     name_kinds,
-    refuse_late_attention,
     seen,
     with_bias,
 )
@@ -106,7 +106,6 @@ class DecoderModel(Decoder):
     gradient_checkpointing = False  # switched with the layers; no cache is kept then
 
     def post_init(self):
-        refuse_late_attention(self.decoder_layers)
         kinds = [mask_kind(layer) for layer in self.decoder_layers]
         names = name_kinds(kinds)
         for layer, kind in zip(self.decoder_layers, kinds, strict=True):
@@ -159,6 +158,7 @@ class DecoderModel(Decoder):
             past_key_values = self._without_cache(past_key_values)
         elif use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
+        fill(past_key_values, self._layer_kinds)
         masks = self.masks(x, attention_mask, past_key_values, position_ids)
         embedded = position_ids
         if position_ids is None:

@@ -21,7 +21,7 @@ from transformers.masking_utils import (
 )
 from transformers.utils.generic import is_flash_attention_requested
 
-from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23
+from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23, idle_cache_layer
 
 
 class TokenMixer(nn.Module):
@@ -126,6 +126,21 @@ class StateKind:
         text = mask[:, -length:].bool().contiguous()
         can_look = not torch.compiler.is_compiling()
         return None if can_look and bool(text.all()) else Rows(text=text)
+
+
+@dataclass(frozen=True)
+class NoKind:
+    """For a layer that mixes no tokens: it needs no mask, and holds nothing in a cache."""
+
+    name = "no_attention"
+    reach = None
+
+    def cache_layer(self, max_length=None):
+        """A layer of a cache that stays empty, and that the cache does not ask how much it has seen."""
+        return idle_cache_layer()
+
+    def create(self, config, allow_is_causal_skip, **arguments):
+        return None
 
 
 def _packed(arguments):

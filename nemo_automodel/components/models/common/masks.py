@@ -2,13 +2,14 @@
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import CacheLayerMixin
 
-from nemo_automodel.components.models.common.mask_kinds import MaskKind, TokenMixer
+from nemo_automodel.components.models.common.mask_kinds import MaskKind, NoKind, TokenMixer
 
 
 def mask_kind(layer):
     """What a decoder layer's token mixers declare. Raises ValueError where they disagree."""
-    declared = {mixer.mask_kind for mixer in _mixers(layer)} or {MaskKind()}
+    declared = {mixer.mask_kind for mixer in _mixers(layer)} or {NoKind()}
     if len(declared) > 1:
         raise ValueError(f"{type(layer).__name__}: its mixers want different masks: {sorted(map(str, declared))}")
     kind = declared.pop()
@@ -21,16 +22,6 @@ def mask_kind(layer):
 
 def _mixers(layer):
     return [module for module in layer.modules() if isinstance(module, TokenMixer)]
-
-
-def refuse_late_attention(layers):
-    """Raises ValueError where the first layer mixes no tokens and another does: caches count the past by the first."""
-    mixing = [bool(_mixers(layer)) for layer in layers]
-    if any(mixing) and not mixing[0]:
-        raise ValueError(
-            f"layer 0 has no attention and layer {mixing.index(True)} has: caches count what was seen in layer 0; "
-            "let it attend"
-        )
 
 
 def name_kinds(kinds):
@@ -49,13 +40,21 @@ def cache_layers(kinds, max_length=None):
 
 def seen(cache):
     """How many tokens a cache has seen; none that it knows of where no layer attends: states count nothing."""
-    return 0 if cache is None or (cache.layers and all(cache.is_linear)) else cache.get_seq_length()
+    counts = cache is not None and any(isinstance(layer, CacheLayerMixin) for layer in cache.layers)
+    return cache.get_seq_length() if counts else 0
 
 
 def dynamic_cache(kinds):
     cache = DynamicCache()
     cache.layers = cache_layers(kinds)
     return cache
+
+
+def fill(cache, kinds):
+    """Gives an empty cache that grows with its layers all of them at once, where some mix no tokens: it would ask the
+    first how much was seen."""
+    if type(cache) is DynamicCache and not cache.layers and NoKind() in kinds:
+        cache.layers = cache_layers(kinds)
 
 
 def with_bias(mask, alibi, attention_mask, key_offset, dtype):

@@ -8,6 +8,7 @@ import logging
 import torch
 import transformers
 from torch import nn
+from transformers import cache_utils
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -92,6 +93,13 @@ def update_cache(cache, k, v, layer_idx, keywords):
     if SINCE_5_24:
         return cache.update(k, v, layer_idx, kwargs=keywords)
     return cache.update(k, v, layer_idx)
+
+
+def idle_cache_layer():
+    """What a cache holds for a layer that mixes no tokens; before transformers had such a thing, a state that stays
+    empty."""
+    idle = getattr(cache_utils, "DummyLayer", cache_utils.LinearAttentionLayer)
+    return idle()
 
 
 def update_conv_state(cache, x, layer_idx, taps):
