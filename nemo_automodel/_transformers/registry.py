@@ -93,6 +93,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("StableLmForCausalLM", ("nemo_automodel.components.models.stablelm.model", "StableLmForCausalLM")),
         ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
         ("VaultGemmaForCausalLM", ("nemo_automodel.components.models.vaultgemma.model", "VaultGemmaForCausalLM")),
+        ("XGLMForCausalLM", ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM")),
         ("YoutuForCausalLM", ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM")),
     ]
 )
@@ -176,6 +177,7 @@ MODEL_TYPE_MAPPING = {
     "stablelm": ("nemo_automodel.components.models.stablelm.model", "StableLmForCausalLM"),
     "starcoder2": ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM"),
     "vaultgemma": ("nemo_automodel.components.models.vaultgemma.model", "VaultGemmaForCausalLM"),
+    "xglm": ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM"),
     "youtu": ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM"),
 }
 

@@ -33,6 +33,7 @@ WHOLE = (
     "olmo3",
     "qwen2_moe",
     "stablelm",
+    "xglm",
 )
 
 
