@@ -29,13 +29,15 @@ def draft_mixer(body: Body, layer: Layer, values: Values) -> None:
         body.drop("attention", key)
     _biases(body, _projections(body, layer), values)
     _norms(body, layer, values)
+    _gate(body, layer, values)
 
 
 def forget_names(body: Body, roles: tuple[str, ...]) -> None:
-    """Take out the disk names, fused tensors and transpositions of these roles."""
+    """Take out the names, fused tensors and transpositions of these roles."""
     for role in roles:
         for name in (role, f"{role}_bias"):
             body.drop("checkpoint", "names", name)
+            body.drop("checkpoint", "memory", name)
     for stored in body.section("checkpoint", "fused"):
         parts = body.listed("checkpoint", "fused", stored, "parts") or body.listed("checkpoint", "fused", stored)
         if set(roles) & set(parts):
@@ -130,6 +132,15 @@ def _qk_norm(body: Body, norm: Module, values: Values) -> None:
         del kept["when"]  # no field of this config switches it, and it is there
     value = {**kept, "over": over} | ({"weights": weights} if weights else {})
     body.put(value if len(value) > 1 else over, "attention", "qk_norm", doubt=doubt)
+
+
+def _gate(body: Body, layer: Layer, values: Values) -> None:
+    """A gate of the heads' outputs that lies apart, as wide as the heads are many or as their outputs."""
+    gate = modules.named(layer.mixing, modules.HEAD_GATE)
+    if gate is not None:
+        per_head = gate.shape is not None and gate.shape[0] == values.get("num_attention_heads")
+        body.put({"per": "head"} if per_head else True, "attention", "gate")
+        name_role(body, "out_gate", gate.path)
 
 
 def qk_bias(body: Body, layer: Layer) -> None:

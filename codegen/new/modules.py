@@ -18,6 +18,7 @@ GATE = ("gate_proj", "w1", "gate", "wg", "wi_0", "c_fc_0")
 UP = ("up_proj", "w3", "c_fc_1", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "up", "v1", "wi", "wi_1", "linear_in", "lin1")
 GATE_UP = ("gate_up_proj", "Wi", "gate_up", "w13", "up_gate_proj", "input_linear")
 DOWN = ("down_proj", "w2", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "down", "wo", "Wo", "linear_out", "lin2", "proj")
+HEAD_GATE = ("gate_proj", "g_proj", "out_gate")
 _STATE = re.compile(r"(^|_)conv(1d)?$|^A_log$")  # what only mixers with a state have
 _NORM = re.compile(r"norm|(^|_)ln(_|\d|$)|layer_?norm", re.IGNORECASE)
 

@@ -42,8 +42,8 @@ def rotary(context: Context, kind: Expression | None) -> list[Assign]:
         return [Assign("rotary_emb", made, rope.why)]
     made = rotating.code(lambda s: _table(rotating, s, "kind"), CONFIG, lazy=True)
     kinds = ast.unparse(kind.tree.value) if isinstance(kind.tree, ast.Subscript) else "()"
-    depends = turning.depends_on_layer(lambda s: s.rope is not None)
-    some = f" if {_parameters(rotating, rope)}[kind] is not None" if depends else ""
+    depends = context.depends_on_layer(lambda s: _turns(s) and s.rope is not None)
+    some = f" if {_parameters(rotating, rope)}.get(kind) is not None" if depends else ""
     return [Assign("rotary_emb", f"nn.ModuleDict({{kind: {made} for kind in sorted(set({kinds})){some}}})", rope.why)]
 
 

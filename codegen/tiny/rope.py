@@ -16,6 +16,7 @@ OTHER_THETA = 53.0  # the same, where the base stands in a field of its own
 PARTIAL = 0.4  # an even width both of head_dim 12 and of 60 / 6, the same for both
 WIDTH = 4  # the same, in a field of its own
 FACTOR = 2.0
+SHARE = "proportional"  # a share of all pairs turns, which other types would take for a width
 TRAINED = 16  # positions that a scaled table was trained on: within the length of the tests
 SCALED: dict[str, Config] = {
     "linear": {"factor": 2.5},
@@ -47,7 +48,12 @@ def by_kind(parameters: Config) -> bool:
 
 def _small(default: Config, theta: float) -> Config:
     partial = {"partial_rotary_factor": PARTIAL} if "partial_rotary_factor" in default else {}
-    return {"rope_type": "default", "rope_theta": theta, **partial}
+    return {"rope_type": _own_type(default), "rope_theta": theta, **partial}
+
+
+def _own_type(default: Config) -> str:
+    """The type of an unscaled table: a class whose tables turn a share of all pairs has no others with a share."""
+    return SHARE if default.get("rope_type") == SHARE else "default"
 
 
 def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
@@ -88,9 +94,12 @@ def _of_tables(rope: Config, change: Callable[[Config], Config]) -> Config:
 
 def _scaled(base: Config, rope: Config, kind: str, turned: int | None) -> Config:
     """Parameters of one table, scaled in one way; `turned`: the width of what turns under latent attention."""
-    found = {**rope, "rope_type": kind, **SCALED[kind]}
+    kept = {
+        name: value for name, value in rope.items() if rope["rope_type"] != SHARE or name != "partial_rotary_factor"
+    }
+    found = {**kept, "rope_type": kind, **SCALED[kind]}
     if kind == "longrope":
-        found |= _factors((turned or _share(base, rope)) // 2)
+        found |= _factors((turned or _share(base, kept)) // 2)
         found |= {"factor": FACTOR} if turned else {}  # latent attention's scale asks every scaled table for one
     return found
 

@@ -23,7 +23,7 @@ WHOLE = (
     "gpt_oss",
     "gptj",
     "granitemoehybrid",
-    "lfm2",
+    "lfm3",
     "llama4_text",
     "mamba2",
     "mimo_v2_flash",
@@ -34,6 +34,7 @@ WHOLE = (
     "olmo",
     "olmo3",
     "qwen2_moe",
+    "qwen3_5_text",
     "stablelm",
     "xglm",
 )

@@ -119,6 +119,16 @@ def test_every_scaling_of_rotary_tables():
     assert not [name for name in made("name: llama\nrope: none\n") if name.startswith("rope_")]
 
 
+def test_a_share_of_pairs_is_no_width():
+    found = {name: variant["rope_parameters"]["full_attention"] for name, variant in of_family("lfm3").items()}
+    assert found["base"]["rope_type"] == "proportional"
+    assert 0 < found["base"]["partial_rotary_factor"] < 1
+    scaled = {name: table for name, table in found.items() if name.startswith("rope_")}
+    assert scaled
+    assert not any("partial_rotary_factor" in table for table in scaled.values())
+    assert len(scaled["rope_longrope"]["short_factor"]) == of_family("lfm3")["base"]["head_dim"] // 2
+
+
 def of_family(name):
     """Of a spec that is committed, onboarded or not."""
     (path,) = (ROOT / "specs").rglob(f"{name}.yaml")
