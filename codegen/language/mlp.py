@@ -9,11 +9,12 @@ from codegen.language.values import Expression
 
 
 class Glu(Section):
-    """A clamped gated unit: act(alpha * gate) * (up + up_offset)."""
+    """A gated unit that is clamped, or wider than the model: act(alpha * gate) * (up + up_offset)."""
 
     limit: Expression | None = expr("Clamp of gate and up; none: absent.", "None")
     alpha: Expression | None = expr("Factor inside the sigmoid of x * sigmoid(alpha * x).", "None")
     up_offset: Expression | None = expr("Number added to up.", "0")
+    dtype: str | None = choice(f"Dtype of activation and product ({DTYPE}).", "model", "float32")
 
 
 class Gated(Mixer):
@@ -27,7 +28,7 @@ class Gated(Mixer):
         "Flag, or a flag per role.", words=("gate", "up", "down"), chain=("config.mlp_bias", "False"), bare="*"
     )
     inner_norm: str | None = text("Name of a norm before the down projection.")
-    glu: Glu | None = section("Clamped gated unit.", Glu)
+    glu: Glu | None = section("Clamped or wider gated unit.", Glu)
     multipliers: Mapping[str, Expression] | None = mapping("Factors on the projections.", words=("gate", "up", "down"))
 
     def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ class Shared(Gated):
 
     kind: str | None = choice("Shape.", "gated", "plain")
     inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
-    glu: Glu | None = section("Clamped gated unit, where it is not the routed experts'.", Glu, ready=False)
+    glu: Glu | None = section("Clamped or wider gated unit, where it is not the routed experts'.", Glu, ready=False)
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on the projections.", words=("gate", "up", "down"), ready=False
     )
@@ -137,7 +138,7 @@ class Moe(Mixer):
     words: ClassVar[str] = "mixture of experts"
 
     activation: Expression | None = expr("Activation of routed and shared experts.", *ACTIVATION, words=ACTIVATIONS)
-    glu: Glu | None = section("Clamped gated unit.", Glu)
+    glu: Glu | None = section("Clamped or wider gated unit.", Glu)
     scale: Expression | None = expr("Factor on the routed sum.", "1.0")
     latent: Expression | None = expr("Width of a projection around the experts.", "None")
     latent_bias: Expression | None = expr("Bias of the two projections around the experts.", "false")

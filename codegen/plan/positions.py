@@ -111,6 +111,7 @@ def alibi(context: Context) -> list[Assign]:
         return next(filter(None, made), "None")
 
     code = context.code(build, CONFIG, lazy=True)
-    sections = [getattr(section_of(context.base, part), "alibi", None) for part in mixers_of(context)]
+    declared = [part_of(spec, part) for spec in context.flat.values() for part in mixers_of(context)]
+    sections = [getattr(section, "alibi", None) for section in declared]
     own = next((section.why for section in sections if section is not None), None)
     return [] if code == "None" else [Assign("alibi", code, own or context.why(build))]

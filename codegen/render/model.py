@@ -1,5 +1,7 @@
 """`model.py`: mixers, layers, model, head, top to bottom."""
 
+from textwrap import fill
+
 import libcst as cst
 
 from codegen.cst.fill import template
@@ -11,6 +13,7 @@ from codegen.render.code import assigns, code, flags
 from codegen.render.mixers import imports_of_mixers, render_mixers
 
 MODELS = "nemo_automodel.components.models"
+WIDTH = 117  # of a docstring's line; black wraps none
 LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."
 
 
@@ -18,7 +21,7 @@ def render_model(plan: ModelPlan, format_all: Format) -> str:
     """The text of `model.py`, without its header."""
     statements = [*render_mixers(plan.mixers), *map(_layer, plan.layers), _body(plan), _head(plan)]
     statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
-    return module_text(docstring(f"{plan.summary}\n\n{LEGEND}\n"), _imports(plan), statements, format_all)
+    return module_text(docstring(f"{fill(plan.summary, WIDTH)}\n\n{LEGEND}\n"), _imports(plan), statements, format_all)
 
 
 def _imports(plan: ModelPlan) -> list[Import]:

@@ -207,7 +207,8 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
         if mention.role in ("window", "chunk") and scheduled:
             continue
         if mention.role in OPTIONAL and base.get(mention.field) is not None and mention.field not in sizes:
-            change[mention.field] = None
+            default = config.fields.get(mention.field)
+            change[mention.field] = None if default else default  # a number whose default is 0 is absent as 0
         if mention.role == "width" and config.fields.get(mention.field, 0) is None:
             change[mention.field] = SIZES["intermediate_size"] + 4
         if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:

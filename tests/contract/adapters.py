@@ -15,6 +15,7 @@ from traceback import walk_tb
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from peft.utils import transformers_weight_conversion as rewriting
 from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -39,7 +40,7 @@ def parts(model):
     mixtures |= {name.rpartition(".experts")[0] for name, _ in layers if name.endswith(".experts")}
     in_mixture = [name for name in linear if any(name.startswith(f"{path}.") for path in mixtures)]
     groups = {
-        "attention": [name for name in linear if re.search("attn|(attention|conv|mamba|mixer)[^.]*[.][^.]*$", name)],
+        "attention": [name for name in linear if of_mixer(name) and not is_rewritten(model, name)],
         "shared experts": [name for name in in_mixture if "shared" in name and not name.endswith("_gate")],
         "routers": [name for name in in_mixture if re.search(r"\.(wg|layer|router|gate|shared_expert_gate)$", name)],
     }
@@ -73,6 +74,16 @@ def is_allowed(model, name):
     except ValueError:
         return False
     return True
+
+
+def of_mixer(name):
+    return re.search("attn|(attention|conv|mamba|mixer)[^.]*[.][^.]*$", name)
+
+
+def is_rewritten(model, name):
+    """peft takes targets that are called as matrices of experts were (AFMoE's gate of attention) for those."""
+    base = rewriting._MODEL_TO_CONVERSION_PATTERN.get(model.config.model_type)
+    return name.rpartition(".")[2] in rewriting._MOE_TARGET_MODULE_MAPPING.get(base, {})
 
 
 def gives_one_tensor(module):

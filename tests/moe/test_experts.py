@@ -23,6 +23,7 @@ FORMS = {
     "plain": {"expert_kind": "plain", "expert_activation": "relu2"},
     "biased": {"expert_bias": True},
     "clamped": {"expert_bias": True, "glu_limit": 0.5, "glu_alpha": 1.7, "glu_up_offset": 1},
+    "wider": {"glu_dtype": "float32"},
     "weighted input": {"weight_at": "input"},
 }
 

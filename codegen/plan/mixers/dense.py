@@ -207,14 +207,20 @@ def _numbers(context: Context, part: str) -> tuple[Assign, ...]:
     for role in section.multipliers or {}:
         code = context.code(lambda s, role=role: (dense(s, part).multipliers or {})[role], ATTENTION)
         found.append(Assign(f"{role}_multiplier", code))
-    for name in ("limit", "alpha", "up_offset") if section.glu else ():
+    bounds = _bounds(section.glu)
+    for name in bounds:
         code = context.code(lambda s, name=name: context.value(_glu(s, part), name), ATTENTION)
-        found.append(Assign(name, code, _glu(context.base, part).why if name == "limit" else None))
+        found.append(Assign(name, code, _glu(context.base, part).why if name == bounds[0] else None))
     return tuple(found)
 
 
 def _glu(spec: Spec, part: str) -> Glu:
     return dense(spec, part).glu or Glu()
+
+
+def _bounds(glu: Glu | None) -> tuple[str, ...]:
+    """The numbers that a gated unit takes beside gate and up; none where it is only wider."""
+    return ("limit", "alpha", "up_offset") if glu and (glu.limit or glu.alpha or glu.up_offset) else ()
 
 
 def _inner_norm(context: Context, part: str, width: Code) -> tuple[Assign, ...]:
@@ -233,10 +239,14 @@ def _multiply(section: Gated, roles: tuple[str, ...]) -> tuple[Code, ...]:
 
 
 def _product(context: Context, section: Gated) -> Code:
-    y = "self.act_fn(gate) * up"
-    if section.glu is not None:
-        y = "clamped_glu(gate, up, self.act_fn, limit=self.limit, alpha=self.alpha, up_offset=self.up_offset)"
+    y = "self.act_fn(gate) * up" if section.glu is None else _unit(section.glu)
     return f"self.activation_dropout({y})" if _dropout(context) else y
+
+
+def _unit(glu: Glu) -> Code:
+    further = [f"{name}=self.{name}" for name in _bounds(glu)]
+    further += [] if glu.dtype in (None, "model") else [f"dtype={glu.dtype!r}"]
+    return f"clamped_glu({', '.join(('gate', 'up', 'self.act_fn', *further))})"
 
 
 def _down(section: Gated, down: str) -> Code:

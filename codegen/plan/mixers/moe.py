@@ -221,6 +221,7 @@ FIELDS = (
     Field("glu_limit", "None", _written(_glu, "limit")),
     Field("glu_alpha", "None", _written(_glu, "alpha")),
     Field("glu_up_offset", "0", _written(_glu, "up_offset")),
+    Field("glu_dtype", "'model'", _chosen(_glu, "dtype")),
     Field("weight_at", "'output'", _word(experts, "weight_at")),
     Field("expert_sum", "'in_order'", _word(experts, "sum")),
     Field("routed_scale", "1.0", _value(moe, "scale")),

@@ -17,9 +17,7 @@ class Activation:
         if config.expert_kind == "plain":
             return self.act_fn(h)
         gate, up = self._halves(h)
-        return clamped_glu(
-            gate, up, self.act_fn, limit=config.glu_limit, alpha=config.glu_alpha, up_offset=config.glu_up_offset
-        )
+        return clamped_glu(gate, up, self.act_fn, **config.glu)
 
     def _halves(self, h):
         """Gate and up [S, I] out of the rows' equal blocks of both."""
@@ -33,8 +31,8 @@ class Activation:
         config = self.config
         if config.expert_blocks != 1 or config.expert_order != ("gate", "up"):
             return False
-        is_changed = config.glu_limit is not None or config.glu_alpha is not None or config.glu_up_offset
-        return config.expert_kind == "gated" and config.expert_activation in ("silu", "swish") and not is_changed
+        is_plain = config.glu == {"limit": None, "alpha": None, "up_offset": 0, "dtype": "model"}
+        return config.expert_kind == "gated" and config.expert_activation in ("silu", "swish") and is_plain
 
 
 def weigh(activate, h, factors, fused):

@@ -90,6 +90,8 @@ class MoEConfig:
     """Replaces the activation by x * sigmoid(alpha * x)."""
     glu_up_offset: float = 0
     """Added to up."""
+    glu_dtype: str = "model"
+    """In which dtype activation and product are: `float32`, or the model's."""
     weight_at: str = "output"
     """Where an expert's weight acts: on its output, or on its `input` (Llama 4)."""
     expert_sum: str = "in_order"
@@ -149,6 +151,16 @@ class MoEConfig:
     def grouped(self):
         """Whether the choice is limited to some groups of experts."""
         return self.n_expert_groups > 1
+
+    @property
+    def glu(self):
+        """Keywords of `clamped_glu`."""
+        return {
+            "limit": self.glu_limit,
+            "alpha": self.glu_alpha,
+            "up_offset": self.glu_up_offset,
+            "dtype": self.glu_dtype,
+        }
 
     @property
     def shared_width(self):

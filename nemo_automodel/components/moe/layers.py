@@ -18,7 +18,7 @@ from nemo_automodel.components.moe.router import keeping, make_router
 class MLP(nn.Module):
     """down(activation(gate(x)) * up(x)), or without gate where `kind` is plain: [..., D] -> [..., D].
 
-    glu: limit, alpha, up_offset of `clamped_glu`. dtype None: torch's default. names: of gate, up and down.
+    glu: limit, alpha, up_offset, dtype of `clamped_glu`. dtype None: torch's default. names: of gate, up and down.
     """
 
     def __init__(
@@ -106,7 +106,6 @@ class MoE(nn.Module):
         return router
 
     def _shared(self, config, backend):
-        glu = {"limit": config.glu_limit, "alpha": config.glu_alpha, "up_offset": config.glu_up_offset}
         return MLP(
             config.dim,
             config.shared_width,
@@ -114,7 +113,7 @@ class MoE(nn.Module):
             kind=config.shared_kind,
             activation=config.shared_activation or config.expert_activation,
             bias=config.shared_bias,
-            glu=glu,
+            glu=config.glu,
             dtype=config.dtype,
             names=self.names.mlp,
         )

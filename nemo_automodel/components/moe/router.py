@@ -107,7 +107,7 @@ class Router(nn.Module):
 
     def forward(self, x, padding_mask=None):
         """padding_mask [T], True at tokens: the choices of padding are the id E, which no expert has."""
-        logits = self.logits(x)
+        logits = self._capped(self.logits(x))
         weights, indices = self.choose(self._scorable(logits))
         weights = self._renormalised(weights) * self.config.route_scale
         if padding_mask is not None:
@@ -125,7 +125,12 @@ class Router(nn.Module):
     def _scorable(self, logits):
         if self.config.gate_dtype == "score" and logits.dtype != torch.float64:
             logits = logits.float()
-        return softcap(logits, self.config.router_softcap)
+        return logits
+
+    def _capped(self, logits):
+        """What is reported, too (`output_router_logits`, the auxiliary loss); the cap is taken where scores are."""
+        cap = self.config.router_softcap
+        return logits if cap is None else softcap(self._scorable(logits), cap)
 
     def score(self, logits):
         """Logits [T, any number] -> scores of the same shape."""

@@ -15,15 +15,19 @@ def clip(x, limit):
     return x if limit is None else x.clamp(-limit, limit)
 
 
-def clamped_glu(gate, up, activation, *, limit=None, alpha=None, up_offset=0):
-    """`activation(gate) * (up + up_offset)` (gpt-oss, DeepSeek-V4); gate and up have the same shape.
+def clamped_glu(gate, up, activation, *, limit=None, alpha=None, up_offset=0, dtype="model"):
+    """`activation(gate) * (up + up_offset)` (gpt-oss, DeepSeek-V4); gate, up and the result have one shape and dtype.
 
     `limit` cuts gate from above and up on both sides; `alpha` replaces the activation by `x * sigmoid(alpha * x)`.
+    With the dtype "float32" (Beam) nothing is rounded to a narrower one between gate and up and the result.
     """
+    given = gate.dtype
+    if dtype == "float32" and given != torch.float64:
+        gate, up = gate.float(), up.float()
     if limit is not None:
         gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
     shaped = activation(gate) if alpha is None else gate * torch.sigmoid(gate * alpha)
-    return shaped * (up + up_offset) if up_offset else shaped * up
+    return (shaped * (up + up_offset if up_offset else up)).to(given)
 
 
 def cast(value, weight):
