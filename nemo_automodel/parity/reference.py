@@ -80,14 +80,14 @@ class Reference:
 
     @torch.no_grad()
     def _unround(self, half: nn.Module) -> None:
-        """Gives a model in half precision the fp32 values of the parameters that our class pins."""
+        """Gives a model in half precision the fp32 values of the tensors that our class pins."""
         with torch.device("meta"):
             ours = self.subject.model_class._from_config(copy.deepcopy(self.config), dtype=torch.bfloat16)
-        pinned = {name for name, parameter in ours.named_parameters() if parameter.dtype == torch.float32}
-        exact = dict(self.model.named_parameters())
-        for name, parameter in half.named_parameters():
+        pinned = {name for name, tensor in ours.state_dict().items() if tensor.dtype == torch.float32}
+        exact = self.model.state_dict()
+        for name, tensor in half.state_dict(keep_vars=True).items():
             if name in pinned:
-                parameter.data = exact[name].clone()
+                tensor.data = exact[name].clone()
 
     def load(self, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
         """What the reference class makes of a folder."""

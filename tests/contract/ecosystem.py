@@ -36,15 +36,10 @@ class EcosystemContract(Binding):
         mixtures = {path.rpartition(".")[2] for path, module in modules.items() if isinstance(module, MoE)}
         token_mixers = tuple(f"{path}." for path, module in modules.items() if isinstance(module, TokenMixer))
         linear = [path for path, module in self.given(variant).model.named_modules() if isinstance(module, LINEAR)]
-<<<<<<< HEAD
         linear = [path for path in linear if re.search(r"\.\d+\.", path)]
         linear = [path for path in linear if path.startswith(token_mixers) or not mixtures & set(path.split("."))]
-        return [path for path in linear if adapters.is_allowed(self.given(variant).model, path)]
-=======
-        linear = [path for path in linear if re.search(r"\.\d+\.", path) and not mixtures & set(path.split("."))]
         model = self.given(variant).model
         return [path for path in linear if adapters.is_allowed(model, path) and not adapters.is_rewritten(model, path)]
->>>>>>> 4f9a070 (Eleven causal families by spec alone, and beam with its gated unit in fp32; capped router logits are reported)
 
     def test_lora_by_names(self, main):
         """Adapters made for the reference fit ours: same names, same shapes, same outputs."""
