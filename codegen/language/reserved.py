@@ -37,6 +37,7 @@ PLANNED = {
     "head": (),
 }
 _MULTIPLIER = re.compile(r"[a-z]+_multiplier")
+_COUNTED = {"attention": _MULTIPLIER, "mlp": _MULTIPLIER, "layer": re.compile(r"factor_\d+")}
 WHAT = {"attention": "attention", "mlp": "MLP", "layer": "layer", "model": "model", "head": "model with a head"}
 # Roles of no module: numbers, or tensors within another's.
 NO_ATTRIBUTES = ("correction_bias",)
@@ -97,7 +98,8 @@ def class_prefix(architecture: str) -> str:
 def _taken(holder: str, one: Name) -> Found:
     first = one.name.partition(".")[0]
     own = one.name == ROLE_NAMES.get(one.role)
-    if not own and (first in reserved(holder) or _MULTIPLIER.fullmatch(first) and holder in ("attention", "mlp")):
+    counted = _COUNTED.get(holder)
+    if not own and (first in reserved(holder) or counted and counted.fullmatch(first)):
         yield one.path, f"'{cut(one.name)}' is used by every {WHAT[holder]} itself", "choose another name"
     if "__" in one.name or first.startswith("_"):
         yield one.path, f"'{cut(one.name)}' looks like a name of Python's own", "choose another name"

@@ -1,7 +1,7 @@
 """What the classes of a model are called and said to be, where layers of several structures need several."""
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from codegen.language.spec import Spec
 from codegen.language.values import Expression
@@ -77,3 +77,16 @@ def block_doc(context: Context, group: Context) -> str:
             where = f"One block where {split.condition.text}{kind}"
             return where if len(where) < 80 else "One block of another wiring"
     return "One block"
+
+
+def told_apart(doc: str, taken: Collection[str], context: Context, group: Context) -> str:
+    """The sentence of a class, with all that its layers have in common where another class has that sentence already."""
+    if doc not in taken:
+        return doc
+    found: list[str] = []
+    for index, split in enumerate(context.loaded.splits):
+        outcomes = {key[index] for key in group.flat}
+        if outcomes < {key[index] for key in context.flat} and (split.by or outcomes == {True}):
+            kind = f" is {' or '.join(sorted(map(str, outcomes)))}" if split.by else ""
+            found.append(f"{split.condition.text}{kind}".replace("config.", "").replace("[layer]", ""))
+    return f"{doc.partition(' where ')[0]} where {', '.join(found) or 'nothing of this holds'}"

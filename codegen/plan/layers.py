@@ -10,7 +10,7 @@ from codegen.language.mlp import Moe
 from codegen.language.spec import FUNCTIONS, NormPart, Spec
 from codegen.language.values import Expression
 from codegen.members import member
-from codegen.plan.class_names import block_doc, classes
+from codegen.plan.class_names import block_doc, classes, told_apart
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
 from codegen.plan.mixers.kinds import is_mixer, kind, mixer
@@ -63,6 +63,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     plans: list[LayerPlan] = []
     for name, group in groups:
         doc = block_doc(context, group) if plans else "One block"
+        doc = told_apart(doc, [plan.doc for plan in plans], context, group)
         parts, block = _parts(group, owners, rope_kind, order)
         base = next((plan.class_name for plan in plans if plan.base is None and plan.parts == parts), None)
         plans.append(LayerPlan(name, doc, parts, block[:-1], block[-1].removeprefix("x = "), base, experts))
@@ -84,7 +85,19 @@ def _planned(context: Context, part: str, class_name: str) -> list[tuple[MixerPl
         return []
     groups = classes(using(context, part), lambda s: signature(s, part), class_name)
     plans = [(context.attempt(lambda one=one: _plan(*one, part), None), one[1]) for one in groups]
-    return [(made, group) for made, group in plans if made is not None]
+    made: list[tuple[MixerPlan, Context]] = []
+    for plan, group in plans:
+        if plan is not None:
+            made.append((_told_apart(plan, [other for other, _ in made], using(context, part), group), group))
+    return made
+
+
+def _told_apart(plan: MixerPlan, others: list[MixerPlan], context: Context, group: Context) -> MixerPlan:
+    if plan.made is None:
+        return plan
+    taken = [doc for other in others if other.made for doc in other.made.docs.values()]
+    docs = {name: told_apart(doc, taken, context, group) for name, doc in plan.made.docs.items()}
+    return plan._replace(made=plan.made._replace(docs=docs))
 
 
 def _plan(class_name: str, group: Context, part: str) -> MixerPlan:
@@ -209,8 +222,10 @@ def _dropouts(context: Context, names: list[str]) -> list[Assign]:
 def _number(tree: ast.expr, numbers: dict[str, Code]) -> ast.expr:
     """A number of the config becomes an attribute of the layer, named like the field."""
     code = ATTENTION.tree_code(tree)
-    name = tree.attr if isinstance(tree, ast.Attribute) else "factor"
+    first = name = tree.attr if isinstance(tree, ast.Attribute) else "factor"
+    count = 1
     while numbers.get(name, code) != code:
-        name += "_"
+        count += 1
+        name = f"{first}_{count}"
     numbers[name] = code
     return parse(f"self.{name}")

@@ -10,8 +10,6 @@ from transformers import AutoConfig
 
 MODEL_ARCH_MAPPING = OrderedDict(
     [
-        ("AfmoeForCausalLM", ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM")),
-        ("ArceeForCausalLM", ("nemo_automodel.components.models.arcee.model", "ArceeForCausalLM")),
         ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
@@ -34,7 +32,6 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("ExaoneForCausalLM", ("nemo_automodel.components.models.exaone.model", "ExaoneForCausalLM")),
         ("ExaoneMoeForCausalLM", ("nemo_automodel.components.models.exaone_moe.model", "ExaoneMoeForCausalLM")),
         ("FlexOlmoForCausalLM", ("nemo_automodel.components.models.flex_olmo.model", "FlexOlmoForCausalLM")),
-        ("FlintForCausalLM", ("nemo_automodel.components.models.flint.model", "FlintForCausalLM")),
         ("GPT2LMHeadModel", ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel")),
         ("GPTBigCodeForCausalLM", ("nemo_automodel.components.models.gpt_bigcode.model", "GPTBigCodeForCausalLM")),
         ("GPTJForCausalLM", ("nemo_automodel.components.models.gptj.model", "GPTJForCausalLM")),
@@ -54,11 +51,6 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "GraniteMoeHybridForCausalLM",
             ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
         ),
-        (
-            "GraniteMoeSharedForCausalLM",
-            ("nemo_automodel.components.models.granitemoeshared.model", "GraniteMoeSharedForCausalLM"),
-        ),
-        ("HYV3ForCausalLM", ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM")),
         ("HeliumForCausalLM", ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM")),
         (
             "HunYuanDenseV1ForCausalLM",
@@ -73,7 +65,6 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Jais2ForCausalLM", ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM")),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("Kolibri1ForCausalLM", ("nemo_automodel.components.models.kolibri1.model", "Kolibri1ForCausalLM")),
-        ("LagunaForCausalLM", ("nemo_automodel.components.models.laguna.model", "LagunaForCausalLM")),
         ("Lfm2ForCausalLM", ("nemo_automodel.components.models.lfm2.model", "Lfm2ForCausalLM")),
         ("Lfm3ForCausalLM", ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM")),
         ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
@@ -123,8 +114,6 @@ _CUSTOM_CONFIG_REGISTRATIONS = {
 }
 
 MODEL_TYPE_MAPPING = {
-    "afmoe": ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM"),
-    "arcee": ("nemo_automodel.components.models.arcee.model", "ArceeForCausalLM"),
     "aria_text": ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM"),
     "baichuan": ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM"),
     "bamba": ("nemo_automodel.components.models.bamba.model", "BambaForCausalLM"),
@@ -146,7 +135,6 @@ MODEL_TYPE_MAPPING = {
     "exaone4": ("nemo_automodel.components.models.exaone4.model", "Exaone4ForCausalLM"),
     "exaone_moe": ("nemo_automodel.components.models.exaone_moe.model", "ExaoneMoeForCausalLM"),
     "flex_olmo": ("nemo_automodel.components.models.flex_olmo.model", "FlexOlmoForCausalLM"),
-    "flint": ("nemo_automodel.components.models.flint.model", "FlintForCausalLM"),
     "gemma": ("nemo_automodel.components.models.gemma.model", "GemmaForCausalLM"),
     "gemma2": ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM"),
     "gemma3_text": ("nemo_automodel.components.models.gemma3_text.model", "Gemma3ForCausalLM"),
@@ -163,17 +151,14 @@ MODEL_TYPE_MAPPING = {
     "granite": ("nemo_automodel.components.models.granite.model", "GraniteForCausalLM"),
     "granitemoe": ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM"),
     "granitemoehybrid": ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
-    "granitemoeshared": ("nemo_automodel.components.models.granitemoeshared.model", "GraniteMoeSharedForCausalLM"),
     "helium": ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM"),
     "hunyuan_v1_dense": ("nemo_automodel.components.models.hunyuan_v1_dense.model", "HunYuanDenseV1ForCausalLM"),
     "hunyuan_v1_moe": ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
-    "hy_v3": ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM"),
     "hyperclovax": ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM"),
     "internlm3": ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM"),
     "jais2": ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM"),
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM"),
     "kolibri1": ("nemo_automodel.components.models.kolibri1.model", "Kolibri1ForCausalLM"),
-    "laguna": ("nemo_automodel.components.models.laguna.model", "LagunaForCausalLM"),
     "lfm2": ("nemo_automodel.components.models.lfm2.model", "Lfm2ForCausalLM"),
     "lfm3": ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM"),
     "llama": ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM"),

@@ -45,7 +45,9 @@ def test_ruff_finds_nothing_in_generated_files():
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
 def test_spec_and_model_are_short(spec):
     assert len(spec.read_text().splitlines()) <= 30
-    assert len((MODELS / spec.stem / "model.py").read_text().splitlines()) <= 250
+    text = (MODELS / spec.stem / "model.py").read_text()
+    layers = len(re.findall(r"^class \w+DecoderLayer\(", text, re.MULTILINE))
+    assert len(text.splitlines()) <= 200 + 20 * layers
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
@@ -64,7 +66,9 @@ def test_a_model_has_no_dead_branch(spec):
     for node in ast.walk(tree):
         if isinstance(node, ast.If | ast.IfExp):
             assert any(isinstance(child, ast.Attribute | ast.Name) for child in ast.walk(node.test)), ast.unparse(node)
-        assert not isinstance(node, ast.If) or ast.unparse(node.test) in BOTH_WAYS, ast.unparse(node)
+        if isinstance(node, ast.If):
+            asks = ast.unparse(node.test)
+            assert asks in BOTH_WAYS or asks.endswith("[config.layer_types[layer_idx]]"), asks
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ from zlib import crc32
 
 WHOLE = (
     "baichuan",
+    "beam",
     "bitnet",
     "cohere",
     "cohere2_moe",

@@ -21,7 +21,7 @@ from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
 
 PROJECTED, CONVOLVED = ("q", "k", "v", "z", "b", "a"), ("conv_q", "conv_k", "conv_v")
 OWN = ("A_log", "dt_bias", "mixer_norm", "out")
-TINY = {"key_heads": 2, "heads": 4, "key_dim": 6, "value_dim": 10, "kernel": 4}
+TINY = {"key_heads": 2, "heads": 4, "key_dim": 6, "value_dim": 10, "kernel": 3}
 WIDTHS = {role: "self.key_width" for role in ("q", "k")} | {role: "self.value_width" for role in ("v", "z")}
 ONE = expression("1")
 
