@@ -89,4 +89,5 @@ def told_apart(doc: str, taken: Collection[str], context: Context, group: Contex
         if outcomes < {key[index] for key in context.flat} and (split.by or outcomes == {True}):
             kind = f" is {' or '.join(sorted(map(str, outcomes)))}" if split.by else ""
             found.append(f"{split.condition.text}{kind}".replace("config.", "").replace("[layer]", ""))
-    return f"{doc.partition(' where ')[0]} where {', '.join(found) or 'nothing of this holds'}"
+    told = ", ".join(found) or "nothing of this holds"
+    return f"{doc.partition(' where ')[0]} where {told if len(told) <= 60 else found[0]}"
