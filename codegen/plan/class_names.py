@@ -80,7 +80,7 @@ def block_doc(context: Context, group: Context) -> str:
 
 
 def told_apart(doc: str, taken: Collection[str], context: Context, group: Context) -> str:
-    """The sentence of a class, with all that its layers have in common where another class has that sentence already."""
+    """The sentence of a class, with what its layers have in common where another class has that sentence already."""
     if doc not in taken:
         return doc
     found: list[str] = []
