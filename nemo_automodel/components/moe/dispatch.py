@@ -8,6 +8,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from nemo_automodel.components.moe.experts import GroupedExperts
 from nemo_automodel.components.moe.grouping import sort_choices
 from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.components.moe.paths import place
 
 
 def parallelize_experts(model, mesh):
@@ -31,9 +32,10 @@ def shard_experts(experts: GroupedExperts, mesh):
     """Replaces each parameter by its DTensor; random values must agree between processes, as loaded ones do."""
     if experts.num_experts % mesh.size():
         raise ValueError(f"{experts.num_experts} experts do not divide among {mesh.size()} processes")
-    for name, parameter in list(experts.named_parameters(recurse=False)):
-        shard = distribute_tensor(parameter.detach(), mesh, [Shard(0)])
-        experts.register_parameter(name, nn.Parameter(shard, parameter.requires_grad))
+    for name, parameter in list(experts.named_parameters()):
+        if parameter.dim() > 1:  # an activation's numbers are for all experts
+            shard = distribute_tensor(parameter.detach(), mesh, [Shard(0)])
+            place(experts, name, nn.Parameter(shard, parameter.requires_grad))
 
 
 class AllToAllDispatcher:

@@ -15,6 +15,7 @@ from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
 from nemo_automodel.components.moe.fastest import fastest
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
+from nemo_automodel.components.moe.paths import follow, place
 
 
 class GroupedExperts(nn.Module):
@@ -56,7 +57,7 @@ class GroupedExperts(nn.Module):
 
     def matrices(self, name):
         """The experts' matrices [E, rows, columns] of a parameter, no copy."""
-        return _local(getattr(self, name))
+        return _local(follow(self, name))
 
     def weights(self):
         """up [E, 2I, D] and down [E, D, I], and their biases [E, 2I] and [E, D], or None."""
@@ -153,7 +154,7 @@ class FlatExperts(GroupedExperts):
     def _declare_flat(self, name, rows, columns):
         rows, columns = (columns, rows) if name in self._turned else (rows, columns)
         shape = self.num_experts * rows, columns
-        self.register_parameter(name, nn.Parameter(torch.empty(shape, dtype=self.config.dtype)))
+        place(self, name, nn.Parameter(torch.empty(shape, dtype=self.config.dtype)))
 
     def weights(self):
         *ups, down = map(self.matrices, self._names)

@@ -38,18 +38,18 @@ class MLP(nn.Module):
         linear = partial(initialize_linear_module, getattr(backend, "linear", "torch"), bias=bias, dtype=dtype)
         self._names = gate, up, down = tuple(names)
         if kind == "gated":
-            self.add_module(gate, linear(dim, inter_dim))
-        self.add_module(up, linear(dim, inter_dim))
-        self.add_module(down, linear(inter_dim, dim))
+            place(self, gate, linear(dim, inter_dim))
+        place(self, up, linear(dim, inter_dim))
+        place(self, down, linear(inter_dim, dim))
         self.act_fn = ACT[activation]
         self.kind, self.glu = kind, glu or {}
 
     def forward(self, x):
         gate, up, down = self._names
-        h = getattr(self, up)(x)
+        h, down = follow(self, up)(x), follow(self, down)
         if self.kind == "plain":
-            return getattr(self, down)(self.act_fn(h))
-        return getattr(self, down)(clamped_glu(getattr(self, gate)(x), h, self.act_fn, **self.glu))
+            return down(self.act_fn(h))
+        return down(clamped_glu(follow(self, gate)(x), h, self.act_fn, **self.glu))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def place(module, path, part):
-    """Makes `part`, a module or a buffer, what the path leads to. Returns the module that holds it, and its name there.
+    """Makes `part`, a module, a parameter or a buffer, what the path leads to. Returns what holds it, and its name there.
 
     Modules on the way that do not exist are made, and hold nothing else.
     """
@@ -15,6 +15,8 @@ def place(module, path, part):
         module = getattr(module, each)
     if isinstance(part, nn.Module):
         module.add_module(name, part)
+    elif isinstance(part, nn.Parameter):
+        module.register_parameter(name, part)
     else:
         module.register_buffer(name, part)
     return module, name
