@@ -4,7 +4,7 @@ from torch import nn
 
 
 def place(module, path, part):
-    """Makes `part`, a module, a parameter or a buffer, what the path leads to. Returns what holds it, and its name there.
+    """Makes `part`, a module, parameter or buffer, what the path leads to. Returns what holds it, and its name there.
 
     Modules on the way that do not exist are made, and hold nothing else.
     """
