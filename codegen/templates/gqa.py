@@ -36,8 +36,7 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             self.setup_sinks(hole.heads)
         if when.sinks_in_some_layers:
             self.beside_sinks = True
-            if hole.sinks:
-                self.setup_sinks(hole.heads)
+            self.setup_sinks(hole.heads, hole.sinks)
         if when.qk_norm:
             self.role_q_norm = hole.q_norm
             self.role_k_norm = hole.k_norm

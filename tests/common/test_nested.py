@@ -1,8 +1,9 @@
 """Modules at paths: put there with what holds them, and taken away."""
 
+import torch
 from torch import nn
 
-from nemo_automodel.components.models.common.nested import place, take
+from nemo_automodel.components.models.common.nested import follow, place, take
 
 
 def test_a_path_makes_the_modules_above_it_once():
@@ -18,7 +19,9 @@ def test_numbers_and_parameters_have_paths_too():
     module = nn.Module()
     place(module, "0", nn.Linear(2, 3, bias=False))
     place(module, "gate.2", nn.Parameter(module.get_submodule("0").weight.detach()))
-    assert list(module.state_dict()) == ["0.weight", "gate.2"]
+    holder, name = place(module, "gate.bias", torch.zeros(3))
+    assert list(module.state_dict()) == ["0.weight", "gate.2", "gate.bias"]
+    assert dict(holder.named_buffers())[name] is follow(module, "gate.bias")
 
 
 def test_what_is_there_is_replaced():

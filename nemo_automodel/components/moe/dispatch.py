@@ -5,10 +5,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import Shard, distribute_tensor
 
+from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.moe.experts import GroupedExperts
 from nemo_automodel.components.moe.grouping import sort_choices
 from nemo_automodel.components.moe.layers import MoE
-from nemo_automodel.components.moe.paths import place
 
 
 def parallelize_experts(model, mesh):

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.activation import Activation
 from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
 from nemo_automodel.components.moe.fastest import fastest
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
-from nemo_automodel.components.moe.paths import follow, place
 
 
 class GroupedExperts(nn.Module):

@@ -10,8 +10,8 @@ from transformers import initialization as init
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
+from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.experts import GroupedExperts, make_experts
-from nemo_automodel.components.moe.paths import follow, place
 from nemo_automodel.components.moe.router import keeping, make_router
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.functional import softcap
-from nemo_automodel.components.moe.paths import place
+from nemo_automodel.components.models.common.nested import place
 
 
 def keeping(fn, pinned):

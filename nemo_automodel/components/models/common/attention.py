@@ -38,9 +38,13 @@ class Attention(TokenMixer):
     def mask_kind(self):
         return MaskKind(self.window, self.chunk)
 
-    def setup_sinks(self, heads):
-        """One learned score a head [N], to which attention may go without reading anything (gpt-oss)."""
-        self.sinks = nn.Parameter(torch.empty(heads))
+    def setup_sinks(self, heads, here=True):
+        """One learned score a head [N], to which attention may go without reading anything (gpt-oss).
+
+        here: whether this layer has them, where only some have.
+        """
+        if here:
+            self.sinks = nn.Parameter(torch.empty(heads))
 
     def initialize(self, std):
         for name, parameter in self.named_parameters(recurse=False):
