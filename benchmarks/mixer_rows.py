@@ -30,7 +30,7 @@ def with_a_cache(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Tensor:
     """How most of transformers' mixers are called."""
     from nemo_automodel.components.models.common.releases import CACHE
 
-    name = CACHE if type(mixer).__name__ != "Mamba2Mixer" or CACHE == "cache" else "cache_params"
+    name = CACHE if type(mixer).__name__ not in ("Mamba2Mixer", "MambaMixer") or CACHE == "cache" else "cache_params"
     found = mixer(x, **{name: cache})
     return found[0] if isinstance(found, tuple) else found
 
@@ -142,6 +142,11 @@ ROWS: dict[str, Layer | Sum] = {
         *("mamba2", "Mamba2Mixer", "Mamba2Mixer", "mamba2-1.3b", ("in_proj", "out_proj")),
         scaled={"hidden_size": 2048, "num_heads": 64},
         kept={"head_dim": 64, "n_groups": 1, "state_size": 128, "residual_in_fp32": False},
+    ),
+    "mamba1": Layer(
+        *("mamba", "MambaMixer", "MambaMamba1", "mamba-1.4b", ("in_proj", "x_proj", "dt_proj", "out_proj")),
+        scaled={"hidden_size": 2048},
+        kept={"state_size": 16},
     ),
     "mamba2_sum": Sum(ours_decaying, theirs_decaying, decaying),
     "gated_delta_net": Layer(

@@ -54,12 +54,23 @@ class InnerNorms(Norm):
 class Mamba1(Mixer):
     """Selective state-space mixer (Mamba)."""
 
+    words: ClassVar[str] = "selective state space mixer"
+
     width: Expression | None = expr("Inner width.")
     state: Expression | None = expr("Size of the state.")
     dt_rank: Expression | None = expr("Rank of the time step.")
+    kernel: Expression | None = expr("Taps of the convolution.", *KERNEL)
     conv_bias: Expression | None = expr("Bias of the convolution.", "True")
     bias: Expression | None = expr("Bias of the projections.", "False")
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own: two tensors hold x and z, and dt, B and C."""
+        return "conv", "dt_proj", "A_log", "D", "out"
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) in ({"x", "z"}, {"dt", "B", "C"})
 
 
 class GatedDeltaNet(Mixer):

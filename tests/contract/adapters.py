@@ -5,7 +5,7 @@
 
 import copy
 import re
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +45,7 @@ def parts(model):
         "routers": [name for name in in_mixture if re.search(r"\.(wg|layer|router|gate|shared_expert_gate)$", name)],
     }
     found = {part: {"target_modules": names} for part, names in groups.items() if names}
-    found["all linear layers"] = {"target_modules": "all-linear"}
+    found["all linear layers"] = {"target_modules": linear if unheard(model) else "all-linear"}
     if stacked:
         targets = sorted({f"{name.rpartition('.')[2]}.{parameter}" for name, parameter in stacked})
         found["experts"] = {"target_modules": [], "target_parameters": targets}
@@ -68,7 +68,10 @@ def linear_layers(model):
 
 
 def is_allowed(model, name):
-    """peft takes no adapters on output projections of models that it knows as Mamba's."""
+    """peft takes no adapters on output projections of models that it knows as Mamba's, whose classes do not hear those
+    on projections of steps."""
+    if name in unheard(model):
+        return False
     try:
         _check_lora_target_modules_mamba(LoraConfig(), model, name.rpartition(".")[2])
     except ValueError:
@@ -84,6 +87,20 @@ def is_rewritten(model, name):
     """peft takes targets that are called as matrices of experts were (AFMoE's gate of attention) for those."""
     base = rewriting._MODEL_TO_CONVERSION_PATTERN.get(model.config.model_type)
     return name.rpartition(".")[2] in rewriting._MOE_TARGET_MODULE_MAPPING.get(base, {})
+
+
+@lru_cache(maxsize=4)
+def unheard(model):
+    """Names of modules of which a module that is called reads the weight alone: nothing calls an adapter there."""
+    heard, hooks = set(), []
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: heard.add(name)))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[3, 4, 5]]))
+    for hook in hooks:
+        hook.remove()
+    linear = [name for name, module in layer_modules(model) if isinstance(module, LINEAR)]
+    return {name for name in linear if name not in heard and name.rpartition(".")[0] in heard}
 
 
 def gives_one_tensor(module):

@@ -137,8 +137,9 @@ class CheckpointContract(Binding):
         close(self.logits(model, self.batch()), self.logits(self.given(main).model, self.batch()))
 
     def test_start_values_equal_the_reference(self, main, backend):
-        """Norms start where the reference's do (an offset norm at zero, not at one), biases too, matrices small, and
-        vectors that are drawn spread as widely. (Some references leave a router at zero, where no expert can differ.)
+        """Norms start where the reference's do (an offset norm at zero, not at one), biases too, matrices small or as
+        widely spread, and vectors that are drawn as widely. (Some references leave a router at zero, where no expert
+        can differ.)
         """
         wanted, again = self.starts(main, seed=1), self.starts(main, seed=2)
         drawn = set()
@@ -148,7 +149,8 @@ class CheckpointContract(Binding):
                 assert torch.equal(tensor, wanted[name]), name
             elif not is_vector:
                 small = 0.001 < tensor.float().std() < 0.2
-                assert small or is_fixed and torch.equal(tensor, wanted[name]), name
+                alike = 0.5 < tensor.float().std() / wanted[name].float().std() < 2
+                assert small or alike or is_fixed and torch.equal(tensor, wanted[name]), name
             else:
                 drawn.add(name)
         ours = self.spreads(drawn, lambda seed: self.on_disk(self.untrained(main, backend, seed=seed)))

@@ -17,6 +17,7 @@ WHOLE = (
     "dbrx",
     "deepseek_v2",
     "ernie4_5_moe",
+    "falcon_mamba",
     "gemma2",
     "glm4_moe",
     "gpt2",

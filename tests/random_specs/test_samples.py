@@ -96,6 +96,21 @@ EQUAL: dict[str, dict[str, Any]] = {
         "rope": "none",
         "checkpoint": {"fused": {"zxd": ["x", "B", "C", "dt", "z"]}},
     },
+    "selective_state_spaces_between_attention": {
+        "layers": {
+            "when": EVEN,
+            "attention": {
+                **{"kind": "mamba1", "width": 22, "state": 5, "dt_rank": 4, "kernel": 3, "bias": True},
+                "inner_norms": {"names": ["dt_norm", "b.norm", "C_norm"], "eps": 0.01},
+            },
+            "checkpoint": {"names": {"attention": "mamba", "out": "out_proj", "attention.dt_proj": "steps"}},
+        },
+    },
+    "selective_state_spaces_stored_in_another_order": {
+        "attention": {"kind": "mamba1", "width": 26, "state": 6, "dt_rank": 3, "kernel": 4, "conv_bias": False},
+        "rope": "none",
+        "checkpoint": {"fused": {"zx": ["z", "x"], "chosen": ["C", "dt", "B"]}},
+    },
     "gated_delta_nets_with_fused_projections": {
         "layers": {
             "when": EVEN,

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from codegen.language.attention import Gqa, Mla
 from codegen.language.keys import Section
-from codegen.language.mixers import GatedDeltaNet, Mamba2, ShortConv
+from codegen.language.mixers import GatedDeltaNet, Mamba1, Mamba2, ShortConv
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
@@ -23,6 +23,7 @@ KINDS: dict[type[Section], str] = {
     Mla: "mla",
     ShortConv: "short_conv",
     Mamba2: "mamba2",
+    Mamba1: "mamba1",
     GatedDeltaNet: "gated_delta_net",
     Gated: "dense",
     Plain: "dense",

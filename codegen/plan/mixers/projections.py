@@ -60,10 +60,10 @@ def fused_of(spec: Spec, part: str, role: str, within: str = "") -> tuple[str, F
     return None
 
 
-def inputs_of(spec: Spec, part: str, kind: str) -> tuple[str, Fused]:
-    """The stored tensor of all that a kind's first projection gives: the spec's, or that of every family so far."""
-    name, parts = next(iter(KIND_FUSED[kind].items()))
-    return fused_of(spec, part, "x") or (name, Fused(parts=parts))
+def inputs_of(spec: Spec, part: str, kind: str, role: str = "x") -> tuple[str, Fused]:
+    """The stored tensor of all that a kind makes by one projection: the spec's, or that of every family so far."""
+    name, parts = next(one for one in KIND_FUSED[kind].items() if role in one[1])
+    return fused_of(spec, part, role) or (name, Fused(parts=parts))
 
 
 def fused_structure(spec: Spec, part: str, role: str) -> tuple[str, tuple[str, ...]] | None:

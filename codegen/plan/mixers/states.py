@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from codegen.language.spec import Spec
+from codegen.language.spec import KIND_FUSED, Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import softmax
 from codegen.plan.mixers.projections import inputs_of, role_renames
@@ -41,8 +41,9 @@ def flags(context: Context, part: str) -> Iterator[Assign]:
     return iter(())
 
 
-def one_input_renames(spec: Spec, part: str, kind: str, roles: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Paths within the layer, on disk and in memory, of a kind whose first projections are stored as one."""
-    name, before = inputs_of(spec, part, kind)[0], attribute(spec, part)
-    stored = f"{before}.{name}" if disk_name(spec, part) else name
-    return [(stored, f"{before}.{name}"), *role_renames(spec, part, roles)]
+def fused_renames(spec: Spec, part: str, kind: str, roles: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Paths within the layer, on disk and in memory, of a kind that has projections which are stored as one."""
+    before = attribute(spec, part)
+    on_disk = f"{before}." if disk_name(spec, part) else ""
+    names = [inputs_of(spec, part, kind, parts[0])[0] for parts in KIND_FUSED[kind].values()]
+    return [*((f"{on_disk}{name}", f"{before}.{name}") for name in names), *role_renames(spec, part, roles)]

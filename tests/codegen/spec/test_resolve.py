@@ -203,9 +203,8 @@ variants: {when: config.use_cache, parts: {side: {bias: true}}}
 """
     side = read(text).flat[(True,)].parts["side"]
     assert type(side) is Linear and side.in_.text == "config.hidden_size" and side.bias.constant is True
-    mixer = "{kind: mamba1, width: 8, state: 2, dt_rank: 1}"
-    loaded = read(f"layers: {{when: layer == 0, attention: {mixer}}}")
-    assert "attention.kind: mamba1" in loaded.unready
+    loaded = read("layers: {when: layer == 0, mlp: {kind: moe, experts: {inner_norm: inner}}}", "mixtral")
+    assert loaded.unready == ("mlp.experts.inner_norm",)
 
 
 def test_declared_config() -> None:

@@ -38,7 +38,7 @@ def scaled(dice: Dice) -> dict[str, Any]:
 
 def attention(dice: Dice) -> Any:
     if dice(0.015):
-        return {"kind": dice.of("mamba2", "short_conv", "lightning"), "heads": 4}
+        return {"kind": dice.of("mamba2", "mamba1", "short_conv", "lightning"), "heads": 4}
     found = _latent(dice) if dice(0.2) else _grouped(dice)
     found |= dice.maybe(
         scale=(0.15, ["head_dim ** -0.5 * config.mult", 0.25, "config.mult ** -0.5", "1.0", "head_dim ** -1"]),

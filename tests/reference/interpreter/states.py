@@ -40,8 +40,32 @@ class States(Weights):
         y = self.gated_norm(S, base, torch.stack(found, dim=1).flatten(-2), parts["z"], A.get("norm"))
         return self.linear(S, base, "out", y, bool(self.value(A["out_bias"])) if "out_bias" in A else bias)
 
+    def mamba1(self, S, base, x):
+        A, text = S["attention"], self.mask[..., None].to(x.dtype)
+        width, state, rank = (self.value(A[key]) for key in ("width", "state", "dt_rank"))
+        bias, rows = bool(self.value(A.get("bias", False))), {"x": width, "z": width}
+        x, z = (self.linear(S, base, role, x * text, bias, rows) for role in ("x", "z"))
+        taps, has_bias = self.chain(A, "kernel"), bool(self.value(A.get("conv_bias", True)))
+        x = F.silu(self.convolved(S, base, x, taps, has_bias)) * text
+        rows = {"dt": rank, "B": state, "C": state}
+        chosen = [self.linear(S, base, role, x, rows=rows) for role in ("dt", "B", "C")]
+        norms = A.get("inner_norms")
+        if norms is not None:
+            keys = {key: one for key, one in norms.items() if key != "names"}
+            pairs = zip(norms["names"], chosen, strict=True)
+            chosen = [self.norm(S, joined(base, name), one, keys) for name, one in pairs]
+        dt, B, C = chosen
+        dt = F.softplus(self.linear(S, base, "dt_proj", dt, True)) * text
+        rate, held, found = self.number(S, base, "A_log").exp(), x.new_zeros(len(x), width, state), []
+        for place in range(x.shape[1]):
+            step = dt[:, place, :, None]
+            held = held * torch.exp(-step * rate) + step * x[:, place, :, None] * B[:, place, None]
+            found.append((held * C[:, place, None]).sum(-1))
+        y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * F.silu(z)
+        return self.linear(S, base, "out", y, bias)
+
     def number(self, S, base, role):
-        """A parameter of one number a head."""
+        """A parameter that is no matrix of a projection."""
         return self.tensor(joined(base, self.name(S, role)))
 
     def gated_norm(self, S, base, y, z, own):

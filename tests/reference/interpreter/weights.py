@@ -9,6 +9,7 @@ from tests.reference.interpreter.values import Box, Missing, value
 KIND_FUSED = {  # how a kind lies on disk, unless the spec says otherwise
     "short_conv": {"in_proj": ["B", "C", "x"]},
     "mamba2": {"in_proj": ["z", "x", "B", "C", "dt"]},
+    "mamba1": {"in_proj": ["x", "z"], "x_proj": ["dt", "B", "C"]},
 }
 
 

@@ -4,20 +4,21 @@ import torch
 from torch.autograd.function import once_differentiable
 
 
-def chunk_by_chunk(one, inputs, state, documents, size, back=None):
+def chunk_by_chunk(one, inputs, state, documents, size, back=None, shared=()):
     """What one chunk makes, after another: (y [B, S, ...], last state). Cost is linear in length.
 
-    one: (*cuts of the inputs [B, L, ...], state, numbers) -> (y [B, L, ...], state after), of differentiable steps.
-    inputs: tensors [B, S, ...]. documents [1 or B, S], or None; `numbers` [1 or B, 1 + L] are those of a chunk behind
-    that of the token that comes first. size: the most tokens of a chunk.
-    back: (*cuts, state, numbers, gradients of y and of the state after) -> those of the cuts and of the state. None:
+    one: (*cuts of the inputs [B, L, ...], *shared, state, numbers) -> (y [B, L, ...], state after), of differentiable
+    steps. inputs: tensors [B, S, ...]. documents [1 or B, S], or None; `numbers` [1 or B, 1 + L] are those of a chunk
+    behind that of the token that comes first. size: the most tokens of a chunk. shared: tensors that each chunk reads
+    whole.
+    back: (*cuts, *shared, state, numbers, gradients of y and of the state after) -> those of all but the numbers. None:
     what autograd finds for `one`.
 
     Where gradients are wanted, the inputs and the states between chunks are kept, and each chunk is computed again on
     the way back.
     """
-    given = (size, documents, state, *inputs)
-    if by_hand(inputs) and torch.is_grad_enabled():
+    given = (size, documents, len(inputs), state, *inputs, *shared)
+    if by_hand((*inputs, *shared)) and torch.is_grad_enabled():
         return _Chunks.apply(one, back or _by_autograd(one), *given)
     y, states = _all_chunks(one, *given)
     return y, states[-1]
@@ -28,11 +29,11 @@ def by_hand(tensors):
     return all(type(tensor) is torch.Tensor for tensor in tensors) and not torch.compiler.is_compiling()
 
 
-def _all_chunks(one, size, documents, state, *inputs):
-    """y, and the states before each chunk and after the last."""
+def _all_chunks(one, size, documents, count, state, *tensors):
+    """y, and the states before each chunk and after the last. count: of the tensors that are cut."""
     states, found = [state], []
-    for piece in _pieces(inputs[0].shape[1], size):
-        y, state = one(*(tensor[:, piece] for tensor in inputs), state, _numbers(documents, piece))
+    for piece in _pieces(tensors[0].shape[1], size):
+        y, state = one(*_cut(tensors, count, piece), state, _numbers(documents, piece))
         found.append(y)
         states.append(state)
     return torch.cat(found, dim=1), states
@@ -40,6 +41,10 @@ def _all_chunks(one, size, documents, state, *inputs):
 
 def _pieces(length, size):
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _cut(tensors, count, piece):
+    return [*(one[:, piece] for one in tensors[:count]), *tensors[count:]]
 
 
 def _numbers(documents, piece):
@@ -65,22 +70,22 @@ class _Chunks(torch.autograd.Function):
     """`_all_chunks` as one node."""
 
     @staticmethod
-    def forward(ctx, one, back, size, documents, state, *inputs):
-        y, states = _all_chunks(one, size, documents, state, *inputs)
-        ctx.save_for_backward(documents, *inputs, *states[:-1])
-        ctx.back, ctx.size, ctx.count = back, size, len(inputs)
+    def forward(ctx, one, back, size, documents, count, state, *tensors):
+        y, states = _all_chunks(one, size, documents, count, state, *tensors)
+        ctx.save_for_backward(documents, *tensors, *states[:-1])
+        ctx.back, ctx.size, ctx.count, ctx.length = back, size, count, len(tensors)
         return y, states[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y, grad_state):
         documents, *saved = ctx.saved_tensors  # read once: checkpointing counts
-        inputs, states = saved[: ctx.count], saved[ctx.count :]
-        found = [torch.empty_like(tensor) for tensor in inputs]
-        pieces = _pieces(inputs[0].shape[1], ctx.size)
+        tensors, states = saved[: ctx.length], saved[ctx.length :]
+        found = [torch.zeros_like(one) for one in tensors]
+        pieces = _pieces(tensors[0].shape[1], ctx.size)
         for piece, state in zip(reversed(pieces), reversed(states), strict=True):
-            cuts = (tensor[:, piece] for tensor in inputs)
+            cuts = _cut(tensors, ctx.count, piece)
             *grads, grad_state = ctx.back(*cuts, state, _numbers(documents, piece), grad_y[:, piece], grad_state)
-            for whole, grad in zip(found, grads, strict=True):
-                whole[:, piece] = grad
-        return None, None, None, None, grad_state, *found
+            for whole, grad in zip(_cut(found, ctx.count, piece), grads, strict=True):
+                whole += grad
+        return None, None, None, None, None, grad_state, *found

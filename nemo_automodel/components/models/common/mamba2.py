@@ -4,11 +4,11 @@ import math
 
 import torch
 from torch import nn
-from transformers import initialization as init
 
 from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
 from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
+from nemo_automodel.components.models.common.state_space_start import start_decay, start_steps, start_ways
 
 
 class Mamba2(ConvolvedMixer):
@@ -48,17 +48,11 @@ class Mamba2(ConvolvedMixer):
         pieces = [inputs.new_full((width,), self.multipliers.get(name, 1.0)) for name, width in widths.items()]
         return torch.cat(pieces)
 
-    def start(self, A_log, D, dt_bias):
-        """Values before training: decays of 1 to `heads`, and steps spread evenly on a log scale, or of softplus(1)."""
-        init.copy_(A_log, torch.arange(1, self.heads + 1, dtype=torch.float32, device=A_log.device).log())
-        init.ones_(D)
-        least = getattr(self.config, "time_step_floor", None)
-        if least is None:
-            init.ones_(dt_bias)
-            return
-        low, high = math.log(self.config.time_step_min), math.log(self.config.time_step_max)
-        steps = torch.rand(self.heads, device=dt_bias.device).mul(high - low).add(low).exp().clamp(min=least)
-        init.copy_(dt_bias, steps + torch.log(-torch.expm1(-steps)))  # softplus gives the steps back
+    def start(self, A_log, D, dt_bias, conv, out):
+        """Values before training: decays of 1 to `heads`, and steps and ways as the config has them."""
+        start_decay(A_log, D)
+        start_steps(self.config, dt_bias)
+        start_ways(self.config, conv, out)
 
     def scanned(self, x, dt, A_log, D, dt_bias, mask, cache):
         """x, B and C [B, S, mixed] and raw steps dt [B, S, H] -> y [B, S, width] in fp32."""

@@ -1,0 +1,50 @@
+"""The state space mixer of Mamba (arXiv 2312.00752): a convolution, then a scan that what it reads selects."""
+
+import torch
+from torch import nn
+
+from nemo_automodel.components.models.common import selective_scan
+from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
+from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
+from nemo_automodel.components.models.common.state_space_start import start_decay, start_step_projection, start_ways
+
+
+class Mamba1(ConvolvedMixer):
+    """What a Mamba mixer does beside its projections. B batch, S positions, I inner width, N entries of a state."""
+
+    has_one_order = False
+
+    def __init__(self, config, layer_idx, backend):
+        super().__init__(config, layer_idx, backend)
+        self.scan = selective_scan.form(backend.scan)
+
+    def start(self, A_log, D, dt_proj, conv, out):
+        """Values before training: decays of 1 to N, and steps and ways as the config has them."""
+        start_decay(A_log, D)
+        start_step_projection(self.config, dt_proj)
+        start_ways(self.config, conv, out)
+
+    def selected(self, x, dt, B, C, A_log, D, mask, cache):
+        """x and raw steps dt [B, S, I], B and C [B, S, N], A_log [I, N], D [I] -> y [B, S, I] in fp32 or wider."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        dt = nn.functional.softplus(dt.to(wide))
+        if mask is not None and mask.text is not None:
+            dt = dt * mask.text[..., None]  # time stands still at padding
+        y = self._scanned(x, dt, -A_log.to(wide).exp().mT.contiguous(), B, C, mask, cache)
+        return torch.addcmul(y, x.to(wide), D.to(wide))
+
+    def _scanned(self, x, dt, A, B, C, mask, cache):
+        before = None if cache is None else recurrent_state(cache, self.layer_idx)
+        if before is not None and x.shape[1] == 1:
+            y, after = selective_scan.step(x, dt, A, B, C, before)
+        else:
+            documents = None if mask is None else mask.documents
+            y, after = self.scan(x, dt, A, B, C, before, documents)
+        if cache is not None:
+            update_recurrent_state(cache, after, self.layer_idx)
+        return y
+
+
+def gated(y, z):
+    """y [..., I], times silu(z), rounded once to z's dtype."""
+    return (y * nn.functional.silu(z.to(y.dtype))).to(z.dtype)
