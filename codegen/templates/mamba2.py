@@ -33,7 +33,7 @@ class TemplateMamba2(Mamba2):
         self.role_out = nn.Linear(self.width, config.hidden_size, bias=hole.out_bias)
 
     def initialize(self, std):
-        self.start(self.role_A_log, self.role_D, self.role_dt_bias, self.role_conv, self.role_out)
+        self.start(self.role_A_log, self.role_D, self.role_dt_bias, self.role_out)
 
     def forward(self, contract):
         inputs = self.role_inputs(without_padding(x, mask))

@@ -104,7 +104,7 @@ def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     before = attribute(spec, part)
     on_disk = f"{before}." if disk_name(spec, part) else ""
     moved = [(f"{on_disk}{name}", f"{before}.{name}") for name in _norm_names(spec, part)]
-    return [*states.fused_renames(spec, part, "mamba1", ROLES), *moved]
+    return [*states.one_input_renames(spec, part, "mamba1", ROLES), *moved]
 
 
 def sizes(section: Section) -> TinySizes:

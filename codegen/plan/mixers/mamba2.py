@@ -97,7 +97,7 @@ def _norm(context: Context, part: str) -> Code:
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    return states.fused_renames(spec, part, "mamba2", ROLES)
+    return states.one_input_renames(spec, part, "mamba2", ROLES)
 
 
 def sizes(section: Section) -> TinySizes:

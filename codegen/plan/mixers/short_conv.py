@@ -56,7 +56,7 @@ def _code(context: Context, part: str, name: str) -> Code:
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    return states.fused_renames(spec, part, "short_conv", ROLES)
+    return states.one_input_renames(spec, part, "short_conv", ROLES)
 
 
 def sizes(section: Section) -> TinySizes:

@@ -41,7 +41,7 @@ def flags(context: Context, part: str) -> Iterator[Assign]:
     return iter(())
 
 
-def fused_renames(spec: Spec, part: str, kind: str, roles: tuple[str, ...]) -> list[tuple[str, str]]:
+def one_input_renames(spec: Spec, part: str, kind: str, roles: tuple[str, ...]) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory, of a kind that has projections which are stored as one."""
     before = attribute(spec, part)
     on_disk = f"{before}." if disk_name(spec, part) else ""

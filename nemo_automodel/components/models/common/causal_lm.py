@@ -5,6 +5,7 @@ from functools import wraps
 
 import torch
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StaticCache
+from transformers.generation import GenerationMode
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
@@ -31,7 +32,14 @@ from nemo_automodel.components.models.common.masks import (
     with_bias,
 )
 from nemo_automodel.components.models.common.nested import place
-from nemo_automodel.components.models.common.releases import CACHE, STATES, CheckpointedLayer, is_paged, sort_cache
+from nemo_automodel.components.models.common.releases import (
+    CACHE,
+    NO_WAY_BACK,
+    STATES,
+    CheckpointedLayer,
+    is_paged,
+    sort_cache,
+)
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
 
@@ -370,9 +378,11 @@ class CausalLM(Decoder, GenerationMixin):
             return seen, input_ids.shape[1]
         return int(position_ids[:, :seen].max()) + 1, int(position_ids.max()) + 1
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, mode, *args, **kwargs):
         given = model_kwargs.get(CACHE)
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, mode, *args, **kwargs)
+        if STATES in model_kwargs and mode == GenerationMode.ASSISTED_GENERATION:
+            raise ValueError(NO_WAY_BACK)
         cache = model_kwargs.get(CACHE, model_kwargs.get(STATES))
         if given is None and type(cache) in (DynamicCache, StaticCache):
             length = self._previous_max_cache_length if isinstance(cache, StaticCache) else None

@@ -8,7 +8,7 @@ from torch import nn
 from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
 from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
-from nemo_automodel.components.models.common.state_space_start import start_decay, start_steps, start_ways
+from nemo_automodel.components.models.common.state_space_start import start_decay, start_shrunken, start_steps
 
 
 class Mamba2(ConvolvedMixer):
@@ -48,11 +48,11 @@ class Mamba2(ConvolvedMixer):
         pieces = [inputs.new_full((width,), self.multipliers.get(name, 1.0)) for name, width in widths.items()]
         return torch.cat(pieces)
 
-    def start(self, A_log, D, dt_bias, conv, out):
-        """Values before training: decays of 1 to `heads`, and steps and ways as the config has them."""
+    def start(self, A_log, D, dt_bias, out):
+        """Values before training: decays of 1 to `heads`, steps and a last projection as the config has them."""
         start_decay(A_log, D)
         start_steps(self.config, dt_bias)
-        start_ways(self.config, conv, out)
+        start_shrunken(self.config, out)
 
     def scanned(self, x, dt, A_log, D, dt_bias, mask, cache):
         """x, B and C [B, S, mixed] and raw steps dt [B, S, H] -> y [B, S, width] in fp32."""

@@ -69,6 +69,8 @@ CACHE = "cache" if SINCE_5_24 else "past_key_values"
 # What `generate` of releases before 5.23 calls the cache of a model of states alone, whose length it must not ask for.
 STATES = "cache_params"
 
+NO_WAY_BACK = "a recurrent state cannot be cropped: generate without an assistant or prompt lookup"
+
 
 def sort_cache(past_key_values, cache, keywords):
     """(the cache that a caller gave under either name, the keywords for attention).
@@ -121,7 +123,7 @@ def update_recurrent_state(cache, state, layer_idx):
     """Puts a state in the place of the one before. Raises ValueError as `update_conv_state`, and for a cache that may
     have to go back, which states cannot."""
     if _of_states(cache, layer_idx).record_past:
-        raise ValueError("a recurrent state cannot be cropped: generate without an assistant or prompt lookup")
+        raise ValueError(NO_WAY_BACK)
     cache.update_recurrent_state(state, layer_idx)
 
 

@@ -35,15 +35,21 @@ def start_step_projection(config, projection):
 
 
 def start_ways(config, conv, out):
-    """The convolution and the last projection by how many numbers they sum, where a config has
-    `rescale_prenorm_residual`: as torch starts them, and with it smaller the more layers add to one stream."""
-    shrinks = getattr(config, "rescale_prenorm_residual", None)
-    if shrinks is None:
+    """The convolution and the last projection of Mamba as torch starts them, by how many numbers they sum, where a
+    config has `rescale_prenorm_residual` (Jamba's starts them as all other matrices)."""
+    if getattr(config, "rescale_prenorm_residual", None) is None:
         return
     _by_fan_in(conv.weight)
     if conv.bias is not None:
         init.zeros_(conv.bias)
-    _by_fan_in(out.weight, config.num_hidden_layers**-0.5 if shrinks else 1.0)
+    _by_fan_in(out.weight)
+    start_shrunken(config, out)
+
+
+def start_shrunken(config, out):
+    """A last projection that is smaller the more layers add to one stream, where a config wants that."""
+    if getattr(config, "rescale_prenorm_residual", False):
+        _by_fan_in(out.weight, config.num_hidden_layers**-0.5)
 
 
 def _by_fan_in(weight, factor=1.0):
