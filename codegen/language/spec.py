@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Any
 
 from codegen.frozen import Frozen
-from codegen.language.attention import Gqa, Mla, Norm, Rope
+from codegen.language.attention import DTYPE, Gqa, Mla, Norm, Rope
 from codegen.language.keys import Section, choice, expr, key, mapping, section, text, when
 from codegen.language.mixers import GatedDeltaNet, Lightning, Mamba1, Mamba2, RgLru, ShortConv
 from codegen.language.mlp import Gated, Moe, Plain
@@ -64,6 +64,9 @@ class Head(Section):
     tie: Expression | None = expr("Whether it shares the token embedding.", "config.tie_word_embeddings")
     rows: Expression | None = expr("Number of rows: a head over the first of the vocabulary.", "config.vocab_size")
     normalize: Expression | None = expr("Whether rows are normalised before the product (Baichuan 2).", "False")
+    logits_dtype: str | None = choice(
+        f"Dtype of what the output equation does to the logits ({DTYPE}).", "model", "float32"
+    )
 
 
 class Fused(Frozen):

@@ -86,5 +86,6 @@ def _width(spec: Spec) -> Code:
 
 def _logits(spec: Spec) -> Code:
     """What the output equation does to the head's product."""
-    tree = replaced(spec.output[-1].value, head_call(spec), parse("logits"))
+    wide = spec.head.logits_dtype == "float32"
+    tree = replaced(spec.output[-1].value, head_call(spec), parse("logits.float()" if wide else "logits"))
     return Rewriter(lambda name, arguments: None, number, {}).code(tree)

@@ -74,6 +74,8 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     compared += _told_apart(spec, config, base, [*changes.values(), *compared])
     changes |= {f"value_{n + 1}": change for n, change in enumerate(compared)}
     changes |= rope_variants(spec, config, base)
+    if bounds := mixer_sizes(spec, config, apart=True):
+        changes["bounds"] = bounds
     if dropouts := _dropouts(config):
         changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
         changes["dropout"] |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])

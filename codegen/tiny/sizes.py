@@ -22,11 +22,11 @@ def has_experts(spec: LoadedSpec) -> bool:
     return any(kind(flat, "mlp") == "moe" for flat in spec.flat.values() if is_mixer(flat, "mlp"))
 
 
-def mixer_sizes(spec: LoadedSpec, config: ConfigClass) -> Config:
-    """What mixers want in the fields that hold their sizes."""
+def mixer_sizes(spec: LoadedSpec, config: ConfigClass, *, apart: bool = False) -> Config:
+    """What mixers want in the fields that hold their sizes; `apart`: in a config beside the one of all others."""
     sizes: Config = {}
     for found in _sizes(spec):
-        for section, values in found.of:
+        for section, values in found.apart if apart else found.of:
             _fill(sizes, section, values, config)
     return sizes
 

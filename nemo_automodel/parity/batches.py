@@ -32,6 +32,12 @@ class Batch:
         return [Batch(ids[real][None], None, labels[real][None]) for ids, labels, real in texts]
 
 
+def drawn(vocabulary: int, rows: int, seed: int) -> Batch:
+    """[rows, 24] without padding."""
+    ids = torch.randint(3, vocabulary, (rows, LENGTH), generator=torch.Generator().manual_seed(seed))
+    return Batch(ids, None, ids)
+
+
 def batches(vocabulary: int, seed: int = 1) -> dict[str, Batch]:
     """`plain` [2, 24], `short` [2, 11], and `left` and `right`: [3, 24] of which two rows are padded on that side."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,7 @@
 """Level 3: whole models. Logits, hidden states, loss, gradients; cached and greedy generation; saved checkpoints."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,13 +47,18 @@ def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[s
 def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
     """All of `measure` in fp32, on each batch."""
     checks = []
+
+    def truth(batch: Batch) -> Measured:
+        with truth_in_fp64():
+            return measure(reference.in_fp64, batch)
+
+    def both(batch: Batch) -> tuple[Measured, Measured]:
+        return measure(reference.model, batch), truth(batch)
+
     for name, batch in batches.items():
-
-        def in_fp64(batch: Batch = batch) -> dict[str, torch.Tensor]:
-            with truth_in_fp64():
-                return measure(reference.in_fp64, batch)
-
-        checks += compare_fp32(f"{LEVEL}, {name}", measure(ours, batch), measure(reference.model, batch), in_fp64)
+        mine, theirs = measure(ours, batch), measure(reference.model, batch)
+        elsewhere = [partial(both, other) for other in batches.values() if other is not batch]
+        checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, batch), elsewhere)
     return checks
 
 

@@ -4,7 +4,10 @@ import copy
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+
+from nemo_automodel.components.models.common.mask_kinds import TokenMixer
 
 BACKENDS = {"split": {"projections": "split", "experts": "loop"}, "packed": {"projections": "packed"}}
 
@@ -46,3 +49,8 @@ def load(model: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> None:
     if missing or found.unexpected_keys:
         raise KeyError(f"missing in the checkpoint: {missing}; unexpected: {sorted(found.unexpected_keys)}")
     model.tie_weights()
+
+
+def has_one_order(ours: nn.Module) -> bool:
+    """Whether every token mixer sums as transformers' class does, term by term."""
+    return all(module.has_one_order for module in ours.modules() if isinstance(module, TokenMixer))

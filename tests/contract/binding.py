@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from nemo_automodel.components.models.common.mask_kinds import TokenMixer
 from nemo_automodel.components.moe.experts import GroupedExperts, loop
 from nemo_automodel.parity import memory
 from nemo_automodel.parity.batches import batches
@@ -138,11 +137,6 @@ def _ours(bound, variant, backend, dtype):
     config = _subject(bound).config(bound.configs[variant])
     options = {"backend": backend, "attention": bound.attention, "dtype": dtype}
     return build_ours(_subject(bound).model_class, config, reference.disk, **options)
-
-
-def has_one_order(model):
-    """Whether every token mixer sums as transformers' class does, term by term."""
-    return all(module.has_one_order for module in model.modules() if isinstance(module, TokenMixer))
 
 
 def summed_alike(ours, reference):

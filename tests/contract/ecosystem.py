@@ -80,16 +80,17 @@ class EcosystemContract(Binding):
         wanted = adapters.settings({"target_modules": sorted(common)})
         ours, theirs = (adapters.stirred(get_peft_model(model, copy.deepcopy(wanted))) for model in models)
 
-        def truth():
+        def truth(batch="left"):
             with truth_in_fp64():
-                return self.learned(in_fp64(theirs), again=False)
+                return self.learned(in_fp64(theirs), batch, again=False)
 
-        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), truth))
+        elsewhere = [lambda: (self.learned(theirs, "right"), truth("right"))]
+        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), truth, elsewhere))
 
-    def learned(self, adapted, again=True):
+    def learned(self, adapted, batch="left", again=True):
         """Gradients of a model's adapters, by name. Layers run again for the backward pass, but for the truth: what
         autograd runs is out of its reach."""
-        batch = self.batch("left")
+        batch = self.batch(batch)
         adapted.train().zero_grad()
         if adapted.supports_gradient_checkpointing:  # ours always, CTRL of transformers not
             adapted.enable_input_require_grads()

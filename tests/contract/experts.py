@@ -12,11 +12,12 @@ from nemo_automodel.components.models.common import releases
 from nemo_automodel.components.moe.experts import GroupedExperts
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
 from nemo_automodel.parity import mixtures
-from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.compare import distance, failures
+from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.routing import recorded
 from nemo_automodel.parity.tolerances import FP32
-from tests.contract.asserting import all_pass, close
-from tests.contract.binding import Binding, has_one_order, summed_alike
+from tests.contract.asserting import close
+from tests.contract.binding import Binding, summed_alike
 
 LEAK = 1e-3  # of the largest value: more than rounding
 
@@ -35,7 +36,9 @@ class ExpertsContract(Binding):
                 close(spread(weights, chosen, mixture), choices(theirs[number], x, mixture))
 
     def test_mixtures_equal_the_reference(self, main, backend):
-        all_pass(mixtures.compare(self.given(main).model, self.ours(main, backend)))
+        reference, ours = self.given(main).model, self.ours(main, backend)
+        assert {*mixtures.mixtures(ours)} == {*mixtures.reference_mixtures(reference)}  # none in some variants
+        assert not failures(mixtures.compare(reference, ours))
 
     def test_a_checkpoint_in_half_precision_equals_the_reference_bit_for_bit(self, tmp_path):
         """As published. Routers that this release of transformers does not pin to fp32, as ours are, cost no bit."""
@@ -111,6 +114,8 @@ class ExpertsContract(Binding):
     def test_balance_equals_the_reference(self, main, backend, side):
         """Router logits and the load-balancing loss, and the loss with it, where the reference records any."""
         batch, model, reference = self.batch(side), self.ours(main, backend), self.given(main).model
+        if not mixtures.reference_mixtures(reference):
+            return  # a variant without experts, of which some references ask for logits all the same
         asked = {"attention_mask": batch.mask, "output_router_logits": True}
         with torch.no_grad():
             ours, theirs = model(batch.ids, labels=batch.labels, **asked), reference(batch.ids, **asked)

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel.parity import tolerances
 from nemo_automodel.parity.batches import batches
-from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, distance, exact, failures
+from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, distance, exact, failures, middle
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.tracing import align
 
@@ -38,6 +38,33 @@ def test_the_bound_follows_the_reference_where_it_is_ill_conditioned():
     assert failures(compare_fp32("level", ours, reference, in_fp64(1.0)))
     assert not failures(compare_fp32("level", ours, reference, in_fp64(1.0 + 5e-5)))
     assert failures(compare_fp32("level", {}, reference, in_fp64(1.0)))
+
+
+def test_as_near_to_the_truth_as_the_bound_will_do():
+    """Both rounded, one up and one down, with a truth between them."""
+    reference, ours = {"x": torch.tensor([1.0 - 2e-6])}, {"x": torch.tensor([1.0 + 9e-6])}
+    truth = {"x": torch.tensor([1.0], dtype=torch.float64)}
+    assert not failures(compare_fp32("level", ours, reference, lambda: truth))
+    assert failures(compare_fp32("level", {"x": torch.tensor([1.0 + 1.2e-5])}, reference, lambda: truth))
+
+
+def test_rounding_is_measured_on_other_batches_too():
+    reference, ours = {"x": torch.tensor([1.0])}, {"x": torch.tensor([1.0 + 1e-4])}
+    exact_here, rough, asked = {"x": reference["x"].double()}, {"x": torch.tensor([1.0 + 5e-5]).double()}, []
+
+    def elsewhere(truth):
+        return lambda: asked.append(truth) or (reference, truth)
+
+    assert not failures(compare_fp32("level", ours, reference, lambda: exact_here, [elsewhere(rough)]))
+    assert failures(compare_fp32("level", ours, reference, lambda: exact_here, [elsewhere(exact_here)]))
+    compare_fp32("level", reference, reference, lambda: exact_here, [elsewhere(rough)])
+    assert asked == [rough, exact_here]
+
+
+def test_the_middle_of_batches_is_judged_but_never_what_is_no_number():
+    checks = [Check("bf16", "what", error, 1.25) for error in (1.0, 3.0, 1.2)]
+    assert middle(checks).error == 1.2
+    assert not middle([*checks[::2], Check("bf16", "what", math.nan, 1.25)]).passed
 
 
 def test_bf16_pools_layers_and_vectors():

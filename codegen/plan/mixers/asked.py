@@ -15,6 +15,7 @@ class TinySizes(NamedTuple):
     """Sizes of a mixer on tiny configs."""
 
     of: tuple[tuple[Section | None, Mapping[str, Any]], ...] = ()  # what keys of sections get where a field holds it
+    apart: tuple[tuple[Section | None, Mapping[str, Any]], ...] = ()  # the same in a config of its own, beside `base`
     turned: int | None = None  # the width of what turns, where that is no share of a head
 
 

@@ -22,7 +22,9 @@ SIZES = ("heads", "head_dim", "groups", "state", "kernel")
 # heads * head_dim is twice the tests' hidden size, as configs check.
 # Steps are bounded on both sides, and above by so little that no group of heads sums to nothing: B C may be negative in
 # y = D x + (B C) x dt, and of a zero the norm would show nothing but the rounding.
-TINY = {"heads": 10, "head_dim": 12, "groups": 2, "state": 14, "kernel": 3, "dt_limit": [0.02, 0.5]}
+TINY = {"heads": 10, "head_dim": 12, "groups": 2, "state": 14, "kernel": 3, "dt_limit": [0.02, 3.0]}
+# Steps beyond the bound have no gradient. Rounding to half precision chooses which do: it is held in full precision.
+TINY_BOUND = {"dt_limit": [0.02, 0.5]}
 call, turning, alibi, rules, flags = states.call, states.turning, states.alibi, states.rules, states.flags
 
 
@@ -102,7 +104,7 @@ def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
 
 def sizes(section: Section) -> TinySizes:
     """Its widths and counts."""
-    return TinySizes(((section, TINY),))
+    return TinySizes(((section, TINY),), apart=((section, TINY_BOUND),))
 
 
 def misfits(numbers: Numbers, spec: Spec, part: str) -> Misfits:

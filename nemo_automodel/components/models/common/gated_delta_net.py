@@ -19,6 +19,7 @@ class GatedDeltaNet(ConvolvedMixer):
     decay_bound: the logarithm of the decay lies between it and 0; None: anywhere below 0.
     """
 
+    has_one_order = False
     decay_bound = None
 
     def __init__(self, config, layer_idx, backend):
