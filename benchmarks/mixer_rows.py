@@ -15,7 +15,8 @@ LIBRARY = "nemo_automodel.components.models"
 class Pair(NamedTuple):
     """The same by two codes. ours, theirs: functions of inputs and a cache; inputs: length -> tensors [1, length, ...].
 
-    modules, projections: ours and theirs, and the names of linear layers that both have; cache: a new one, if any.
+    modules, projections: ours and theirs, and the names of linear layers that both have; cache, their_cache: new ones,
+    if any.
     """
 
     ours: Callable[..., torch.Tensor]
@@ -24,6 +25,7 @@ class Pair(NamedTuple):
     modules: tuple[nn.Module, ...] = ()
     projections: tuple[str, ...] = ()
     cache: Callable[[], Any] | None = None
+    their_cache: Callable[[], Any] | None = None
 
 
 def with_a_cache(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Tensor:
@@ -33,6 +35,13 @@ def with_a_cache(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Tensor:
     name = CACHE if type(mixer).__name__ not in ("Mamba2Mixer", "MambaMixer") or CACHE == "cache" else "cache_params"
     found = mixer(x, **{name: cache})
     return found[0] if isinstance(found, tuple) else found
+
+
+def without_positions(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Tensor:
+    """How lightning attention is called: it asks for positions, and reads none."""
+    from nemo_automodel.components.models.common.releases import CACHE
+
+    return mixer(x, None, None, **{CACHE: cache})[0]
 
 
 class Layer(NamedTuple):
@@ -50,6 +59,7 @@ class Layer(NamedTuple):
     scaled: dict[str, int]
     kept: dict[str, Any]
     call: Callable[[nn.Module, torch.Tensor, Any], torch.Tensor] = with_a_cache
+    their_cache: str | None = None  # the class that transformers' own one needs
 
     def pair(self, share: float, dtype: torch.dtype) -> Pair:
         from transformers import AutoConfig, DynamicCache
@@ -61,7 +71,7 @@ class Layer(NamedTuple):
         reference = importlib.import_module(f"transformers.models.{self.family}.modeling_{self.family}")
         theirs = getattr(reference, self.theirs)(config, 0).to(dtype)
         ours = getattr(generated(self.family), self.ours)(config, 0, BackendConfig().resolved()).to(dtype)
-        ours.load_state_dict(theirs.state_dict())
+        ours.load_state_dict({name: one for name, one in theirs.state_dict().items() if name in ours.state_dict()})
         return Pair(
             lambda x, cache=None: ours(x, None, None, cache)[0],
             lambda x, cache=None: self.call(theirs, x, cache),
@@ -69,6 +79,7 @@ class Layer(NamedTuple):
             (ours, theirs),
             self.projections,
             lambda: DynamicCache(config=config),
+            getattr(reference, self.their_cache) if self.their_cache else lambda: DynamicCache(config=config),
         )
 
 
@@ -156,6 +167,14 @@ ROWS: dict[str, Layer | Sum] = {
         kept={"linear_key_head_dim": 128, "linear_value_head_dim": 128, "layer_types": ["linear_attention"]},
     ),
     "delta_rule": Sum(ours_corrected, theirs_corrected, corrected),
+    "lightning": Layer(
+        *("minimax", "MiniMaxLightningAttention", "MiniMaxLinearLightningAttention", "MiniMax-Text-01, 2,048 wide"),
+        projections=("qkv_proj", "output_gate", "out_proj"),
+        scaled={"hidden_size": 2048, "num_attention_heads": 16},
+        kept={"head_dim": 128, "layer_types": ["linear_attention"]},
+        call=without_positions,
+        their_cache="MiniMaxCache",
+    ),
     "short_conv": Layer(
         *("lfm2", "Lfm2ShortConv", "Lfm2ShortConv", "LFM2-1.2B", ("in_proj", "out_proj")),
         scaled={"hidden_size": 2048},

@@ -78,8 +78,8 @@ def figures(name: str, length: int, given: argparse.Namespace) -> dict[str, Any]
 def stepped(pair: Pair, length: int, rounds: int, clock: Clock) -> dict[str, float]:
     """One token after as many others, 512 at most."""
     (prefix,), (token,) = pair.inputs(min(length, 512)), pair.inputs(1)
-    assert pair.cache is not None
-    caches = [pair.cache(), pair.cache()]
+    assert pair.cache is not None and pair.their_cache is not None
+    caches = [pair.cache(), pair.their_cache()]
     for mixer, cache in zip((pair.ours, pair.theirs), caches, strict=True):
         mixer(prefix, cache)
     calls = (lambda: pair.ours(token, caches[0]), lambda: pair.theirs(token, caches[1]))

@@ -125,11 +125,21 @@ class ShortConv(Mixer):
 class Lightning(Mixer):
     """Lightning attention with exponential decay (MiniMax)."""
 
+    words: ClassVar[str] = "lightning attention"
+
     heads: Expression | None = expr("Number of heads.", "config.num_attention_heads")
     head_dim: Expression | None = expr("Width of a head.", *HEAD_DIM)
     decay: Expression | None = expr("Decay of a layer.")
     norm: Norm | None = section("Norm of the output.", Norm)
     activation: Expression | None = expr("Activation of q, k, v.", *ACTIVATION, words=ACTIVATIONS)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own, where some lie in one tensor with others."""
+        return (*(role for role in ("q", "k", "v") if role not in fused), "mixer_norm", "out_gate", "out")
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles."""
+        return set(parts) <= {"q", "k", "v"}
 
 
 class RgLru(Mixer):

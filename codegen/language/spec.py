@@ -126,7 +126,7 @@ PARTS: dict[str, type[Section]] = {
     "sinusoid": Sinusoid,
 }
 READY_KINDS = {
-    "attention": ("gqa", "mla", "short_conv", "mamba2", "mamba1", "gated_delta_net"),
+    "attention": ("gqa", "mla", "short_conv", "mamba2", "mamba1", "gated_delta_net", "lightning"),
     "mlp": ("gated", "plain", "moe"),
     "parts": ("gated", "plain", "linear", "norm", "sinusoid"),
 }

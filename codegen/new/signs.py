@@ -129,7 +129,7 @@ def _tie(body: Body, values: Values) -> None:
 def _layers(body: Body, values: Values) -> None:
     """A schedule by `layer_types`."""
     kinds, listed = values.get("layer_types"), body.listed("layers")
-    if not isinstance(kinds, list) or any(entry.get("by") == SCHEDULE for entry in listed):
+    if not isinstance(kinds, list) or _is_told(cast("list[Any]", kinds), listed):
         return
     strange = sorted({str(kind) for kind in cast("list[Any]", kinds)} - set(USUAL_KINDS))
     entry: dict[str, Any] = {"by": SCHEDULE}
@@ -140,6 +140,15 @@ def _layers(body: Body, values: Values) -> None:
     body.put([entry, *listed] if listed else entry, "layers", doubt=doubt)
     if body.get("attention", "window") == USUAL_KINDS["sliding_attention"]["attention"]["window"]:
         body.drop("attention", "window")  # the schedule says in which layers
+
+
+def _is_told(kinds: list[Any], listed: list[Any]) -> bool:
+    """Whether the nearest spec says what a kind of layer is: by a schedule, or where it asks for each but the usual."""
+    if any(entry.get("by") == SCHEDULE for entry in listed):
+        return True
+    asked = {entry.get("when") for entry in listed}
+    told = {kind for kind in kinds if f"{SCHEDULE} == {kind!r}" in asked}
+    return bool(told) and told >= set(kinds) - {"full_attention"}
 
 
 def _window(body: Body, values: Values, reads: Callable[[str], bool]) -> None:

@@ -62,7 +62,12 @@ TRAITS: dict[str, Callable[[Spec], bool]] = {
 
 
 def _field(condition: Expression) -> str:
-    """The last config field that a condition reads, without its verb."""
+    """The word that a condition asks for, else the first config field that it reads, without its verb."""
+    match condition.tree:
+        case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=str(word))]) if word.isidentifier():
+            return word
+        case _:
+            pass
     fields = [node.attr for node in ast.walk(condition.tree) if isinstance(node, ast.Attribute)]
     word = (fields[0] if fields else "layer").removeprefix("use_").removeprefix("apply_")
     return f"not_{word}" if isinstance(condition.tree, ast.UnaryOp) else word

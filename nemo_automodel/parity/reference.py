@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
+from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.rounded_heads import round_heads
@@ -35,6 +36,7 @@ class Reference:
             torch.manual_seed(seed)
             self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
         group_norms(self.model, copy.deepcopy(self.config), subject.model_class)
+        leave_out_derived(self.model, copy.deepcopy(self.config), subject.model_class)
         round_heads(self.model)
         randomise(self.model, seed)
 
@@ -97,7 +99,9 @@ class Reference:
             # config.json holds what differs from the config class's defaults, which the reference does not know
             choice |= {"config": config_for(kind, self.config)}
         loaded = kind.from_pretrained(folder, dtype=dtype, **choice, **options)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model, info = loaded if isinstance(loaded, tuple) else (loaded, {"missing_keys": set()})
+        derived = leave_out_derived(model, copy.deepcopy(self.config), self.subject.model_class)
+        info["missing_keys"] = {name for name in info["missing_keys"] if name not in derived}
         restore(model, read(folder))
         _let_run_again(model)
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)

@@ -29,6 +29,7 @@ WHOLE = (
     "llama4_text",
     "mamba2",
     "mimo_v2_flash",
+    "minimax",
     "ministral3",
     "mistral4",
     "nanochat",

@@ -111,6 +111,21 @@ EQUAL: dict[str, dict[str, Any]] = {
         "rope": "none",
         "checkpoint": {"fused": {"zx": ["z", "x"], "chosen": ["C", "dt", "B"]}},
     },
+    "lightning_attention_between_attention": {
+        "layers": {
+            "when": EVEN,
+            "attention": {"kind": "lightning", "decay": "1 - layer / config.num_hidden_layers", "norm": {"eps": 0.01}},
+            "checkpoint": {
+                "names": {"out": "out_proj", "out_gate": "of.gate", "mixer_norm": "y_norm"},
+                "fused": {"qkv": {"parts": ["q", "k", "v"], "groups": "config.num_attention_heads"}},
+            },
+        },
+    },
+    "lightning_attention_with_two_of_three_fused": {
+        "attention": {"kind": "lightning", "decay": 0.4, "heads": 4, "head_dim": 6, "activation": "sigmoid"},
+        "rope": "none",
+        "checkpoint": {"fused": {"vq": {"parts": ["v", "q"], "groups": 2}}},
+    },
     "gated_delta_nets_with_fused_projections": {
         "layers": {
             "when": EVEN,

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from codegen.language.attention import Norm
 from codegen.language.keys import Section
 from codegen.language.mixers import GatedDeltaNet, GroupedNorm
 from codegen.language.spec import Spec
 from codegen.language.values import expression
-from codegen.members import assigned, member
 from codegen.plan.context import Context
 from codegen.plan.mixers import states
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import fused_of, groups_code, path_of, role_renames, section_of
+from codegen.plan.mixers.stored import constructions, projected, stored, taken_apart
+from codegen.plan.mixers.stored import renames as stored_renames
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, CONFIG, METHOD
@@ -24,13 +24,6 @@ OWN = ("A_log", "dt_bias", "mixer_norm", "out")
 TINY = {"key_heads": 2, "heads": 4, "key_dim": 6, "value_dim": 10, "kernel": 3}
 WIDTHS = {role: "self.key_width" for role in ("q", "k")} | {role: "self.value_width" for role in ("v", "z")}
 ONE = expression("1")
-
-
-class Stored(NamedTuple):
-    """A matrix, or two of which the second takes what the first gives, and the roles that it makes of x."""
-
-    names: tuple[str, ...]
-    roles: tuple[str, ...]
 
 
 call, turning, alibi, flags = states.call, states.turning, states.alibi, states.flags
@@ -48,24 +41,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
     norm = own.norm and (own.norm.gate, own.norm.cast)
     names = tuple(disk_name(spec, role, part) for role in OWN)
     words = own.decay, own.decay_bound is None, own.gate_activation, own.beta is None
-    return names, tuple(stored(spec, part)), _conv(spec, part), norm, words
-
-
-def stored(spec: Spec, part: str) -> list[Stored]:
-    """The projections as they lie in memory, each once."""
-    found: dict[str, Stored] = {}
-    for role in PROJECTED:
-        fused = fused_of(spec, part, role)
-        one = Stored((fused[0],), fused[1].parts) if fused else Stored(paths(spec, role, part), (role,))
-        found[one.names[0]] = one
-    return list(found.values())
-
-
-def paths(spec: Spec, role: str, part: str) -> tuple[str, ...]:
-    """Where a role lies on disk: one matrix, or two."""
-    names = spec.checkpoint.names or {}
-    found = names.get(f"{part}.{role}", names.get(role))
-    return (disk_name(spec, role, part),) if found is None or isinstance(found, str) else tuple(found)
+    return names, tuple(stored(spec, part, PROJECTED)), _conv(spec, part), norm, words
 
 
 def _conv(spec: Spec, part: str) -> str:
@@ -79,6 +55,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     spec, by_channel = context.base, _by_channel(context.base, part)
     class_name = states.class_name(class_name, "DeltaNet")
     roles = {role: attribute(spec, role, part) for role in OWN}
+    projections = constructions(stored(spec, part, PROJECTED), _widths(context, part), "self.value_dim")
     made = ClassPlan(
         template="gated_delta_net",
         definition="TemplateGatedDeltaNet",
@@ -87,7 +64,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         when={"gate_first": _gate_first(context, part)},
         codes=_codes(context, part),
         attributes=_attributes(context, part),
-        statements={"projections": tuple(_projections(context, part)), "inputs": tuple(_inputs(context, part))},
+        statements={"projections": tuple(projections), "inputs": tuple(_inputs(context, part))},
         roles={"conv": _conv(spec, part), **roles},
         whys={"mixer_norm": (delta_net(spec, part).norm or Norm()).why},
     )
@@ -146,46 +123,23 @@ def _widths(context: Context, part: str) -> Mapping[str, Code]:
     return {**WIDTHS, "b": "self.heads", "a": steps}
 
 
-def _projections(context: Context, part: str) -> Iterator[Code]:
-    """The constructions of the matrices; the inner width of two is that of a value's head."""
-    widths, hidden = _widths(context, part), "config.hidden_size"
-    for one in stored(context.base, part):
-        width = " + ".join(widths[role] for role in one.roles)
-        sizes = [hidden, *["self.value_dim"] * (len(one.names) - 1), width]
-        for name, reads, makes in zip(one.names, sizes[:-1], sizes[1:], strict=True):
-            yield assigned(name, f"nn.Linear({reads}, {makes}, bias=False)")
-
-
 def _inputs(context: Context, part: str) -> Iterator[Code]:
     """What x becomes: z, b, a, and q, k, v beside each other."""
     widths, whole = _widths(context, part), False
-    for one in stored(context.base, part):
-        made = "x"
-        for name in one.names:
-            made = f"{member(name)}({made})"
+    for one in stored(context.base, part, PROJECTED):
         groups = groups_code(context, part, one.roles[0], METHOD)
         if one.roles == ("q", "k", "v") and groups == "1":
             whole = True
-            yield f"qkv = {made}"
-        elif len(one.roles) == 1:
-            yield f"{one.roles[0]} = {made}"
+            yield f"qkv = {projected(one)}"
         else:
-            sizes = ", ".join(widths[role] for role in one.roles)
-            yield f"{', '.join(one.roles)} = blocks({made}, ({sizes}){'' if groups == '1' else f', {groups}'})"
+            yield taken_apart(one, projected(one), widths, groups)
     if not whole:
         yield "qkv = torch.cat((q, k, v), dim=-1)"
 
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:
     """Paths within the layer, on disk and in memory."""
-    before = attribute(spec, part)
-    on_disk = f"{before}." if disk_name(spec, part) else ""
-    names: list[str] = []
-    for role in (*PROJECTED, *CONVOLVED):
-        fused = fused_of(spec, part, role)
-        names += [fused[0]] if fused else paths(spec, role, part)
-    moved = [(f"{on_disk}{name}", f"{before}.{name}") for name in dict.fromkeys(names)]
-    return [*moved, *role_renames(spec, part, OWN)]
+    return [*stored_renames(spec, part, (*PROJECTED, *CONVOLVED)), *role_renames(spec, part, OWN)]
 
 
 def rules(context: Context, part: str) -> list[Code]:

@@ -6,6 +6,7 @@ from codegen.language.attention import Gqa, QKNorm
 from codegen.language.spec import Fused, Spec
 from codegen.plan.context import Context
 from codegen.plan.mixers import gates, softmax
+from codegen.plan.mixers.kinds import is_mixer, mixer
 from codegen.plan.mixers.projections import (
     bias_apart,
     flag,
@@ -18,13 +19,14 @@ from codegen.plan.mixers.projections import (
     uniform_flags,
 )
 from codegen.plan.mixers.softmax import rotation
-from codegen.plan.names import attribute
+from codegen.plan.names import attribute, path_in_layer
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, Scope, is_atom, product
 from codegen.plan.types import Assign, Code, unless_true
 
 ROLES = ("q", "k", "v")
 DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
+PACKED = "qkv_proj"  # what packing makes of them
 SIZES = ("heads", "kv_heads", "head_dim")
 AS_THEY_ARE = (  # expressions that fill holes of their own names
     *("head_dim", "head_dim_value", "heads", "kv_heads", "bias", "biases", "names", "fused", "layout", "packed"),
@@ -213,7 +215,10 @@ def _layout(context: Context, part: str, kv_heads: Code) -> Code | None:
 
 
 def packable(context: Context, part: str) -> bool:
-    """Whether one rule fits all layers: the same names and heads, and biases on all of q, k, v or on none."""
+    """Whether one rule fits all layers: the same names and heads, and biases on all of q, k, v or on none.
+
+    The matrix that it makes must not be called as one of another kind of mixer, which the rule would take for it.
+    """
     using = context.whole.where(lambda s: isinstance(part_of(s, part), Gqa), True)
 
     def varies(size: str) -> bool:
@@ -221,11 +226,21 @@ def packable(context: Context, part: str) -> bool:
             lambda s: using.value(gqa(s, part), size) if getattr(gqa(s, part), size) or size in SIZES else None
         )
 
+    if any(_is_taken(spec, part, path_in_layer(context.base, part, PACKED)) for spec in context.whole.flat.values()):
+        return False
     if any(map(varies, (*SIZES, "v_head_dim"))) or len(using.answers(lambda s: projection_names(s, part))) > 1:
         return False
     if any(is_transposed(spec, part, role) for spec in using.flat.values() for role in ROLES):
         return False
     return uniform_flags(using, part, ROLES, ATTENTION)[1] is None
+
+
+def _is_taken(spec: Spec, part: str, path: str) -> bool:
+    """Whether a mixer of another kind has a matrix at this path of its layer."""
+    section = part_of(spec, part)
+    if section is None or isinstance(section, Gqa) or not is_mixer(spec, part):
+        return False
+    return path in [memory for _, memory in mixer(section).renames(spec, part)]
 
 
 def head_dim_code(context: Context, part: str, scope: Scope = ATTENTION) -> Code:

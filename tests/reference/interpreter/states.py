@@ -95,6 +95,23 @@ class States(Weights):
             found.append(sum(weight[:, tap] * one for tap, one in enumerate(last)))
         return torch.stack(found, dim=1)
 
+    def lightning(self, S, base, x):
+        A, text = S["attention"], self.mask[..., None].to(x.dtype)
+        heads, dim = self.chain(A, "heads"), self.chain(A, "head_dim")
+        activate, rows = self.activation(S, A, base), dict.fromkeys("qkv", heads * dim)
+        q, k, v = (activate(self.through(S, base, role, x, rows)) * text for role in "qkv")
+        q, k, v = (one.unflatten(-1, (heads, dim)) for one in (q, k, v))
+        places = torch.arange(1, heads + 1, dtype=torch.float64)
+        left = torch.exp(-self.value(A["decay"]) * 2.0 ** (-8.0 * places / heads)).to(x.dtype)[:, None, None]
+        held, found = x.new_zeros(len(x), heads, dim, dim), []
+        for place in range(x.shape[1]):
+            here = text[:, place, None, None]
+            held = held * (left * here + 1 - here) + k[:, place, ..., None] * v[:, place, :, None]
+            found.append((held * q[:, place, ..., None]).sum(-2))
+        path = joined(base, self.name(S, "mixer_norm"))
+        y = self.norm(S, path, torch.stack(found, dim=1).flatten(-2), A.get("norm"))
+        return self.linear(S, base, "out", y * torch.sigmoid(self.linear(S, base, "out_gate", x)))
+
     def gated_delta_net(self, S, base, x):
         A, x = S["attention"], x * self.mask[..., None].to(x.dtype)
         keys, heads, width, values = (self.value(A[key]) for key in ("key_heads", "heads", "key_dim", "value_dim"))

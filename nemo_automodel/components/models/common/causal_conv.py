@@ -7,8 +7,8 @@ from torch import nn
 
 from nemo_automodel.components.models.common.chunk_by_chunk import by_hand
 from nemo_automodel.components.models.common.convolution import Convolution, by_taps
-from nemo_automodel.components.models.common.mask_kinds import StateKind, TokenMixer
-from nemo_automodel.components.models.common.releases import is_paged, update_conv_state
+from nemo_automodel.components.models.common.releases import update_conv_state
+from nemo_automodel.components.models.common.stateful import StatefulMixer, refuse_pages
 
 
 def convolve_stepwise(x, weight, bias=None, *, before=None, documents=None):
@@ -56,20 +56,16 @@ def form(name):
     return FORMS[name]
 
 
-class ConvolvedMixer(TokenMixer):
+class ConvolvedMixer(StatefulMixer):
     """A mixer with a causal convolution, whose last inputs a cache remembers."""
 
-    mask_kind = StateKind()
-
     def __init__(self, config, layer_idx, backend):
-        super().__init__()
-        self.config, self.layer_idx, self.backend = config, layer_idx, backend
+        super().__init__(config, layer_idx, backend)
         self.convolution = form(backend.conv)
 
     def convolved(self, conv, x, mask, cache, **kwargs):
         """x [B, S, H] -> y [B, S, H], after what the cache holds of the past. conv: an `nn.Conv1d`, for its weights."""
-        if is_paged(kwargs.get("cache")):
-            raise ValueError("a cache of pages holds no states of convolutions: generate without `generate_batch`")
+        refuse_pages(kwargs)
         before = None if cache is None else self._before(conv, x, cache)
         documents = None if mask is None else mask.documents
         return self.convolution(x, conv.weight.squeeze(1), conv.bias, before=before, documents=documents)

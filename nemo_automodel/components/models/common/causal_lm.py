@@ -266,6 +266,11 @@ class CausalLM(Decoder, GenerationMixin):
         self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
         self.vocab_size = config.vocab_size  # losses that others put in place of ours read it, and resizing sets it
 
+    @classmethod
+    def _supports_default_dynamic_cache(cls):
+        """All of ours do; transformers judges by the class's name, and its own MiniMax has a cache of another class."""
+        return True
+
     def get_output_embeddings(self):
         return self.get_submodule(self._output_embed_layer)
 

@@ -61,9 +61,13 @@ class GatedDeltaNet(ConvolvedMixer):
 
 
 def blocks(x, widths, groups=1):
-    """x [..., groups * (w_1 + w_2 + ...) / groups] -> [..., w_1], [..., w_2], ...: each has a block in every group."""
-    parts = x.unflatten(-1, (groups, -1)).split([width // groups for width in widths], dim=-1)
-    return [part.flatten(-2) for part in parts]
+    """x [..., w_1 + w_2 + ...] -> [..., w_1], [..., w_2], ...: each has a block in every group."""
+    return [part.flatten(-2) for part in grouped(x, widths, groups)]
+
+
+def grouped(x, widths, groups=1):
+    """The same without a copy: [..., groups, w_1 / groups], ..."""
+    return x.unflatten(-1, (groups, -1)).split([width // groups for width in widths], dim=-1)
 
 
 def gated(y, z, activation):

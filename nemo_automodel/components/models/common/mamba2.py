@@ -7,8 +7,8 @@ from torch import nn
 
 from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
-from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
 from nemo_automodel.components.models.common.state_space_start import start_decay, start_shrunken, start_steps
+from nemo_automodel.components.models.common.stateful import summed
 
 
 class Mamba2(ConvolvedMixer):
@@ -64,16 +64,5 @@ class Mamba2(ConvolvedMixer):
         if mask is not None and mask.text is not None:
             dt = dt * mask.text[..., None]  # time stands still at padding
         decay, v = -dt * A_log.to(wide).exp(), x * dt[..., None]
-        y = self._summed(q, k, v, decay, mask, cache)
+        y = summed(self.sum, q, k, v, decay, mask, cache, self.layer_idx)
         return torch.addcmul(y, x.to(wide), D.to(wide)[:, None]).flatten(-2)
-
-    def _summed(self, q, k, v, decay, mask, cache):
-        before = None if cache is None else recurrent_state(cache, self.layer_idx)
-        if before is not None and v.shape[1] == 1:
-            y, after = chunked_decay.step(q, k, v, decay, before)
-        else:
-            documents = None if mask is None else mask.documents
-            y, after = self.sum(q, k, v, decay, before, documents)
-        if cache is not None:
-            update_recurrent_state(cache, after, self.layer_idx)
-        return y
