@@ -46,7 +46,7 @@ def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batch: Batch) -
     others, of which whole models make more or less by chance: the median of several batches is judged.
     """
     checks, wide = [], in_fp32(ours, reference.disk)
-    vocabulary = reference.model.config.get_text_config().vocab_size
+    vocabulary = reference.config.vocab_size
     several = [batch] if has_one_order(ours) else [drawn(vocabulary, ROWS, seed) for seed in SEEDS]
     for paths in counterparts(ours, reference.model, batch):
         runs = [_compare_in_bf16(reference, ours, wide, paths, one) for one in several]

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nemo_automodel.components.models.common.releases import CACHE
-from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.batches import Batch, further
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
 from nemo_automodel.parity.hidden_states import first_layer
 from nemo_automodel.parity.ours import in_fp32
@@ -55,9 +55,9 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
     def both(batch: Batch) -> tuple[Measured, Measured]:
         return measure(reference.model, batch), truth(batch)
 
+    elsewhere = [partial(both, other) for other in further(reference.config.vocab_size)]
     for name, batch in batches.items():
         mine, theirs = measure(ours, batch), measure(reference.model, batch)
-        elsewhere = [partial(both, other) for other in batches.values() if other is not batch]
         checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, batch), elsewhere)
     return checks
 

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from nemo_automodel.components.models.common.mask_kinds import TokenMixer
 from nemo_automodel.components.moe.layers import MoE
 from nemo_automodel.parity import memory
+from nemo_automodel.parity.batches import further
 from nemo_automodel.parity.compare import compare_fp32
 from nemo_automodel.parity.reference import in_fp64, truth_in_fp64
 from nemo_automodel.parity.tolerances import FP32
@@ -80,17 +81,19 @@ class EcosystemContract(Binding):
         wanted = adapters.settings({"target_modules": sorted(common)})
         ours, theirs = (adapters.stirred(get_peft_model(model, copy.deepcopy(wanted))) for model in models)
 
-        def truth(batch="left"):
+        def truth(batch):
             with truth_in_fp64():
                 return self.learned(in_fp64(theirs), batch, again=False)
 
-        elsewhere = [lambda: (self.learned(theirs, "right"), truth("right"))]
-        all_pass(compare_fp32("adapters", self.learned(ours), self.learned(theirs), truth, elsewhere))
+        batch = self.batch("left")
+        others = further(self.config().vocab_size)
+        elsewhere = [lambda other=other: (self.learned(theirs, other), truth(other)) for other in others]
+        mine, wanted = self.learned(ours, batch), self.learned(theirs, batch)
+        all_pass(compare_fp32("adapters", mine, wanted, lambda: truth(batch), elsewhere))
 
-    def learned(self, adapted, batch="left", again=True):
+    def learned(self, adapted, batch, again=True):
         """Gradients of a model's adapters, by name. Layers run again for the backward pass, but for the truth: what
         autograd runs is out of its reach."""
-        batch = self.batch(batch)
         adapted.train().zero_grad()
         if adapted.supports_gradient_checkpointing:  # ours always, CTRL of transformers not
             adapted.enable_input_require_grads()
