@@ -160,7 +160,8 @@ class FrameReader(Frozen):
         if fields is None or fields.mapping is None:
             return ConfigDeclaration("", ""), None
         for name, child in fields.mapping.items():
-            self.identifier(Node(name, fields.key_at[name]), dotted("config.fields", name))
+            public = name.removeprefix("_") if isinstance(name, str) else name  # some publish private fields
+            self.identifier(Node(public, fields.key_at[name]), dotted("config.fields", name))
             self.constant(child, dotted("config.fields", name))
             if name in reserved.reserved("config"):
                 at = Node(name, fields.key_at[name])

@@ -16,6 +16,7 @@ Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 ID = "https://github.com/automodel-codegen/spec.schema.json"
 WORD = r"^[A-Za-z][A-Za-z0-9_]*$"
+FIELD = r"^_?[A-Za-z][A-Za-z0-9_]*$"
 EQUATION: Schema = {"$ref": "#/$defs/equation"}
 TEXT: Schema = {"type": "string", "minLength": 1}
 WHY: Schema = {"type": "string", "description": "Becomes the comment at this place of the generated code."}
@@ -86,7 +87,11 @@ def _entries(overlay: Mapping[str, Schema], kind: str = "overlay") -> Schema:
 def _frame() -> dict[str, Schema]:
     """The keys around the language."""
     word: Schema = {"type": "string", "pattern": WORD}
-    fields: Schema = {"type": "object", "propertyNames": word, "additionalProperties": {"not": {"const": "none"}}}
+    fields: Schema = {
+        "type": "object",
+        "propertyNames": {"type": "string", "pattern": FIELD},
+        "additionalProperties": {"not": {"const": "none"}},
+    }
     names: Schema = {"type": "object", "propertyNames": word, "additionalProperties": word}
     declared = {"model_type": word, "class": word, "fields": fields, "attribute_map": names, "why": WHY}
     docs = {name: {"type": "string"} for name in DOCS_KEYS}

@@ -1,11 +1,13 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from codegen.language.chains import candidate
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts
+from codegen.language.spec import WIRINGS
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.mixing import FUSED, forget_names, name_role
@@ -76,7 +78,7 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
         body.put(True, "mlp", "router", "bias")
     else:
         body.drop("mlp", "router", "bias")
-    correction = next((one for one in outside.values() if one.bare and one.name.endswith("bias")), None)
+    correction = next((one for one in layer.channel.values() if _corrects(one, number)), None)
     if correction is not None and len(correction.shape or ()) == 2:
         body.put([correction.path], "checkpoint", "unsqueezed")
     else:
@@ -93,9 +95,18 @@ def _router(body: Body, layer: Layer, values: Values) -> None:
             body.drop("checkpoint", "names", "correction_bias")
 
 
+def _corrects(one: Module, number: int | None) -> bool:
+    """Whether it is the bias that corrects the choice: one number for each expert, beside the router or the experts."""
+    if not one.bare or not one.name.endswith("bias"):
+        return False
+    return "correction" in one.name or "experts" not in one.path.split(".") or one.shape == (number,)
+
+
 def _routed(body: Body, layer: Layer, values: Values) -> None:
     """One module per expert, or all experts in one tensor."""
-    routed = {path: one for path, one in layer.channel.items() if "experts" in path.split(".") and "shared" not in path}
+    number = _number(values)
+    within = {path: one for path, one in layer.channel.items() if "experts" in path.split(".") and "shared" not in path}
+    routed = {path: one for path, one in within.items() if not _corrects(one, number)}
     single = next((path for path in routed if "*" in path.split(".")), None)
     if single is not None:
         before = single.split(".*.")[0]
@@ -158,7 +169,10 @@ def _inside(values: Values, ends: tuple[str, ...]) -> str | None:
 # How configs say which layers have a dense MLP in place of the experts.
 _SCHEDULES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mlp_layer_types", {"by": "config.mlp_layer_types[layer]"}),
-    ("first_k_dense_replace", {"when": "layer < config.first_k_dense_replace", "mlp": "gated"}),
+    *(
+        (field, {"when": f"layer < config.{field}", "mlp": "gated"})
+        for field in ("first_k_dense_replace", "num_dense_layers")
+    ),
     (
         "decoder_sparse_step",
         {"when": "layer in config.mlp_only_layers or (layer + 1) % config.decoder_sparse_step", "mlp": "gated"},
@@ -196,7 +210,9 @@ def _shared(body: Body, layer: Layer, values: Values) -> None:
     first = next(iter(experts)).rpartition(".")[0]
     name_role(body, "shared", first)
     _shared_width(body, experts, values)
-    if gate is not None:
+    if gate is None:
+        body.drop("mlp", "shared", "gate")
+    else:
         body.put("sigmoid", "mlp", "shared", "gate", doubt="its activation leaves no trace")
         name_role(body, "shared_gate", gate.path)
 
@@ -221,7 +237,7 @@ def _projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[s
     """Gate, up and down by name, checked by shape: up has rows of the inner width, down reads them."""
     matrices = {path: one for path, one in channel.items() if one.weight and not one.is_norm}
     found: dict[str, Module] = {}
-    down = modules.named(matrices, modules.DOWN)
+    down = modules.named(matrices, modules.DOWN) or _last(matrices)
     whole = modules.named(matrices, modules.GATE_UP) or _doubled(matrices, down)
     if whole is not None:
         body.put(["gate", "up"], "checkpoint", "fused", whole.path, doubt=FUSED)
@@ -231,11 +247,19 @@ def _projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[s
         up = modules.named(rest, modules.UP) or (next(iter(rest.values())) if len(rest) == 1 else None)
         gate = modules.named({path: one for path, one in rest.items() if one is not up}, modules.GATE)
         found |= {role: one for role, one in (("gate", gate), ("up", up)) if one is not None}
+    elif down is None and len(rest) == 1:
+        down = next(iter(rest.values()))
     found |= {"down": down} if down is not None else {}
     for role, one in found.items():
         if role != "gate_up":
             name_role(body, f"{part}{role}", one.path)
     return found
+
+
+def _last(matrices: Mapping[str, Module]) -> Module | None:
+    """The later of two projections that are called by numbers, as in a sequence."""
+    numbered = sorted((one for one in matrices.values() if one.path.isdigit()), key=lambda one: int(one.path))
+    return numbered[-1] if len(numbered) == 2 else None
 
 
 def _doubled(matrices: Mapping[str, Module], down: Module | None) -> Module | None:
@@ -261,21 +285,53 @@ def _bias(body: Body, found: Mapping[str, Module], values: Values) -> None:
         body.put({role: one.bias for role, one in found.items() if role != "gate_up"}, "mlp", "bias")
 
 
-def _width(body: Body, found: Mapping[str, Module], values: Values) -> None:
+def draft_beside(body: Body, layer: Layer, values: Values) -> None:
+    """An MLP for every token beside the channel mixer: a part, which is taken to read what that reads."""
+    name = next(iter(layer.beside)).split(".")[0]
+    found = _projections(
+        body, {path[len(name) + 1 :]: _below(one, name) for path, one in layer.beside.items()}, f"{name}."
+    )
+    body.put({"kind": "gated" if {"gate", "gate_up"} & found.keys() else "plain"}, "parts", name)
+    _width(body, found, values, "parts", name)
+    block = body.get("block") or "pre_norm"
+    equations = WIRINGS[block] if isinstance(block, str) else cast("list[str]", block)
+    doubt = f"{name} is taken to read what mlp reads, and to be added to it"
+    body.put([line for one in equations for line in _both(one, name)], "block", doubt=doubt)
+
+
+def _both(equation: str, name: str) -> list[str]:
+    """An equation in which a part acts beside the mlp."""
+    called = re.search(r"\bmlp\((\w+\(x\))\)", equation)
+    if called is None:
+        return [equation]
+    return [f"h = {called[1]}", equation.replace(called[0], f"(mlp(h) + {name}(h))")]
+
+
+def _below(module: Module, name: str) -> Module:
+    return _at(module, module.path[len(name) + 1 :])
+
+
+def _width(body: Body, found: Mapping[str, Module], values: Values, *part: str) -> None:
     """The field that holds the inner width, where it is not `intermediate_size`."""
+    at = (*(part or ("mlp",)), "width")
     down = found.get("down")
     if down is None or down.shape is None or len(down.shape) != 2:
         return
     hidden = values.get("hidden_size")
     width = down.shape[0] if down.shape[1] == hidden and down.shape[0] != hidden else down.shape[1]
     if values.has("intermediate_size") and values.get("intermediate_size") == width:
-        body.drop("mlp", "width")
+        body.drop(*at)
         return
-    field = next((name for name in sorted(values.fields) if values.get(name) == width and name != "vocab_size"), None)
+    field = next((name for name in sorted(values.fields, key=_likely) if values.get(name) == width), None)
     if field is not None:
-        body.put(f"config.{field}", "mlp", "width", doubt=f"config.{field} holds the same number")
+        body.put(f"config.{field}", *at, doubt=f"config.{field} holds the same number")
     elif isinstance(hidden, int) and hidden and width % hidden == 0:
-        body.put(f"{width // hidden} * config.hidden_size", "mlp", "width", doubt="no field holds the number")
+        body.put(f"{width // hidden} * config.hidden_size", *at, doubt="no field holds the number")
+
+
+def _likely(field: str) -> tuple[bool, bool, str]:
+    """Fields that may hold a width: those that say so first."""
+    return field == "vocab_size", "intermediate" not in field, field
 
 
 def _at(module: Module, path: str) -> Module:

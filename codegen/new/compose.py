@@ -5,7 +5,7 @@ from typing import Any
 from codegen.language.frame import FRAME
 from codegen.language.spec import ROLE_NAMES
 from codegen.new.body import Body, Path
-from codegen.new.channel import draft_dense, draft_experts
+from codegen.new.channel import draft_beside, draft_dense, draft_experts
 from codegen.new.kind import MOE
 from codegen.new.mixing import draft_mixer, qk_bias
 from codegen.new.modules import KEY, QKV, QUERY, VALUE, Layer, Module, layer
@@ -56,10 +56,12 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     if set(here.norms) != set(there.norms) and not opaque:
         draft_block(body, here)
         _drop_overlaid(body, "block")
+    if here.beside and not there.beside:
+        draft_beside(body, here, values)
     outside = {**weights.around, **weights.top}
     expected_outside = nearest.expected.around | nearest.expected.top
     if unexplained(outside, expected_outside) or missing(outside, expected_outside) - nearest.expected.tied:
-        draft_ends(body, weights)
+        draft_ends(body, weights, values)
         draft_norm(body, here, weights, values)
     elif _differ(set(weights.inside), set(expected)):
         draft_norm(body, here, weights, values)

@@ -9,7 +9,7 @@ from codegen.language.attention import Norm
 from codegen.language.disk import within
 from codegen.language.keys import Section
 from codegen.language.loaded import LoadedSpec
-from codegen.language.spec import Linear, Sinusoid, Spec
+from codegen.language.spec import Linear, NormPart, Sinusoid, Spec
 from codegen.language.values import Expression
 from codegen.new.values import Values
 from codegen.plan.context import Context
@@ -47,6 +47,8 @@ def expect(loaded: LoadedSpec, values: Values) -> Expected:
             if name == head:
                 bias = spec.head.bias
                 top |= {f"{head}.weight"} | ({f"{head}.bias"} if bias and values.evaluated(bias) else set())
+            elif _is_beside(spec, name, values):
+                top |= _outside(spec, name, "", values)
             else:
                 around |= _outside(spec, name, "", values)
     tied = frozenset({f"{head}.weight"} if values.get("tie_word_embeddings") else ())
@@ -78,6 +80,12 @@ def _number_of_layers(loaded: LoadedSpec, values: Values) -> int:
     return max((len(cast("list[Any]", one)) for one in read if isinstance(one, list)), default=1)
 
 
+def _is_beside(spec: Spec, name: str, values: Values) -> bool:
+    """Whether a part is stored beside the base model."""
+    part = (spec.parts or {}).get(name)
+    return isinstance(part, Linear | NormPart) and part.top is not None and bool(values.evaluated(part.top))
+
+
 def _outside(spec: Spec, name: str, embeds: str, values: Values) -> set[str]:
     """An embedding, a norm or a part around the layers."""
     if f"{name}(ids)" in embeds or f"{name}(positions" in embeds:
@@ -88,6 +96,8 @@ def _outside(spec: Spec, name: str, embeds: str, values: Values) -> set[str]:
 
 def _called(spec: Spec, name: str, values: Values) -> Iterator[str]:
     part, name = (spec.parts or {}).get(name), stored_name(spec, name)
+    if isinstance(part, Linear) and part.when is not None and not values.evaluated(part.when):
+        return
     if isinstance(part, Linear):
         yield f"{name}.weight"
         if part.bias is not None and values.evaluated(part.bias):

@@ -1,5 +1,7 @@
 """The token mixer of a draft, from the tensors of a layer."""
 
+from dataclasses import replace
+
 from codegen.language.spec import ROLE_NAMES
 from codegen.new import modules
 from codegen.new.body import Body
@@ -68,7 +70,16 @@ def _projections(body: Body, layer: Layer) -> dict[str, Module]:
     if out is not None:
         found["out"] = out
         name_role(body, "out", out.path)
-    return found
+    return {role: _with_bias_apart(body, role, one, layer) for role, one in found.items()}
+
+
+def _with_bias_apart(body: Body, role: str, module: Module, layer: Layer) -> Module:
+    """A projection whose bias lies beside it, under a name of its own."""
+    apart = layer.mixing.get(f"{module.path}_bias")
+    if apart is None or module.bias or role == "qkv":
+        return module
+    body.put(apart.path, "checkpoint", "names", f"{role}_bias")
+    return replace(module, bias=True)
 
 
 def _biases(body: Body, found: dict[str, Module], values: Values) -> None:

@@ -66,6 +66,7 @@ class Layer(Frozen):
     mixing: Mapping[str, Module]  # the token mixer's
     channel: Mapping[str, Module]  # the channel mixer's
     norms: Mapping[str, Module]
+    beside: Mapping[str, Module]  # of an MLP for every token that lies beside the channel mixer, by whole path
 
 
 def layer(tensors: Mapping[str, Shape]) -> Layer:
@@ -78,12 +79,16 @@ def layer(tensors: Mapping[str, Shape]) -> Layer:
     rest = {path: module for path, module in found.items() if path not in mixing}
     norms = {path: module for path, module in rest.items() if module.is_norm and "expert" not in path}
     channel = {path: module for path, module in rest.items() if path not in norms}
+    beside = _beside(channel)
+    channel = {path: module for path, module in channel.items() if path not in beside}
     paths = list(channel)
     common = _common(paths)
     inner = {path: module for path, module in norms.items() if common and path.startswith(f"{common}.")}
     channel |= inner
     norms = {path: module for path, module in norms.items() if path not in inner}
-    return Layer(mixer, common if channel else None, _relative(mixing, mixer), _relative(channel, common), norms)
+    return Layer(
+        mixer, common if channel else None, _relative(mixing, mixer), _relative(channel, common), norms, beside
+    )
 
 
 def split_at(path: str, names: tuple[str, ...]) -> tuple[str, str] | None:
@@ -147,6 +152,13 @@ def _common(paths: list[str]) -> str:
             break
         shared.append(level[0])
     return ".".join(shared)
+
+
+def _beside(channel: Mapping[str, Module]) -> dict[str, Module]:
+    """A shared MLP in a module of its own, where others lie elsewhere in the layer."""
+    roots = {path.split(".")[0] for path in channel if "." in path}
+    shared = {root for root in roots if "shared" in root}
+    return {path: one for path, one in channel.items() if path.split(".")[0] in shared} if roots > shared else {}
 
 
 def _is_vector(module: Module) -> bool:

@@ -26,6 +26,8 @@ GENERIC = frozenset(
             "use_bfloat16",
             "_attn_implementation_autoset",
             "attn_implementation",
+            "_flash_attn_2_enabled",
+            "_commit_hash",
         ),
         *("task_specific_params", "vision_config", "text_config", "audio_config", "add_cross_attention"),
     )
@@ -133,7 +135,10 @@ def _fields(published: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in published.items()
-        if name not in GENERIC and IDENTIFIER.fullmatch(name) and not iskeyword(name) and _is_plain({name: value})
+        if name not in GENERIC
+        and IDENTIFIER.fullmatch(name.removeprefix("_"))
+        and not iskeyword(name)
+        and _is_plain({name: value})
     }
 
 

@@ -1,7 +1,7 @@
 """Tensor names as patterns: what one layer holds, what stands around the layers."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
@@ -48,13 +48,15 @@ def arrange(tensors: Mapping[str, Shape]) -> Weights:
     shapes: dict[str, Counter[Shape]] = {}
     places: dict[str, set[str]] = {}
     outside: dict[str, Shape] = {}
+    named = _numbered_apart(tensors)
     for name, shape in tensors.items():
         if stack_of(name) != stack:
-            outside[starred(name)] = shape
+            outside[starred(name, named)] = shape
             continue
-        index, _, inner = name[len(stack) + 1 :].partition(".")
-        shapes.setdefault(starred(inner), Counter())[shape] += 1
-        places.setdefault(starred(inner), set()).add(index)
+        index = name[len(stack) + 1 :].partition(".")[0]
+        inner = starred(name, named)[len(stack) + 3 :]
+        shapes.setdefault(inner, Counter())[shape] += 1
+        places.setdefault(inner, set()).add(index)
     number = len(set[str]().union(*places.values()))
     return Weights(
         model=model or "model",
@@ -82,9 +84,28 @@ def within(tensors: Mapping[str, Shape], layers: object) -> tuple[dict[str, Shap
     return kept, [note] if beyond else []
 
 
-def starred(name: str) -> str:
-    """A name with `*` in place of indices."""
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+def starred(name: str, named: Collection[str] = ()) -> str:
+    """A name with `*` in place of indices; numbers below what is `named` are names."""
+    parts = name.split(".")
+    return ".".join(
+        "*" if part.isdigit() and ".".join(parts[:at]) not in named else part for at, part in enumerate(parts)
+    )
+
+
+def _numbered_apart(tensors: Mapping[str, Shape]) -> set[str]:
+    """Modules whose numbered parts lie in layers and are no list: with a gap between them, each has other shapes."""
+    found: dict[str, dict[int, dict[str, Shape]]] = {}
+    for name, shape in tensors.items():
+        parts = name.split(".")
+        at = [index for index, part in enumerate(parts) if part.isdigit()]
+        if len(at) > 1:
+            below = found.setdefault(".".join(parts[: at[-1]]), {}).setdefault(int(parts[at[-1]]), {})
+            below[".".join(parts[at[-1] + 1 :])] = shape
+    return {name for name, parts in found.items() if len(parts) < max(parts) + 1 and _differ(list(parts.values()))}
+
+
+def _differ(parts: Sequence[Mapping[str, Shape]]) -> bool:
+    return any(part != parts[0] for part in parts)
 
 
 def _longest(tensors: Iterable[str]) -> str:

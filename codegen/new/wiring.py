@@ -71,36 +71,60 @@ def _around(names: list[str]) -> tuple[str, str]:
     return next(name for name in names if name != post), post
 
 
-def draft_ends(body: Body, weights: Weights) -> None:
+def draft_ends(body: Body, weights: Weights, values: Values) -> None:
     """The embedding, position tables, the final norm and the head."""
     around = {path: one for path, one in modules(weights.around).items() if one.weight and "*" not in path}
-    top = {path: one for path, one in modules(weights.top).items() if one.weight and "*" not in path}
+    beside = modules(weights.top)
+    top = {path: one for path, one in beside.items() if one.weight and "*" not in path}
     norms = [path for path, one in around.items() if one.is_norm]
     tables = [path for path, one in around.items() if not one.is_norm]
     places = [path for path in tables if path.rpartition(".")[2] in _POSITIONS]
     tokens = [path for path in tables if path not in places]
     embedding, doubt = _embedding(tokens, around)
     before = [name for name in norms if "emb" in name]
-    equation = embedding + "(ids)" + "".join(f" + {place}(positions)" for place in places)
+    for place in places:
+        body.drop("parts", place)  # a table of the nearest spec that is computed
+    equation = embedding + "(ids)" + "".join(f" + {place}({_rows(around[place], values)})" for place in places)
     for name in before:
         equation = f"{name}({equation})"
     if equation == "embed_tokens(ids)":
         body.drop("input")
     else:
         body.put(f"x = {equation}", "input", doubt=doubt)
-    head = next((path for path in top if "head" in path or path == "embed_out"), next(iter(top), "lm_head"))
+    alone = next((path.removesuffix(".bias") for path, one in beside.items() if one.bare and one.name == "bias"), None)
+    head = alone or next((path for path in top if "head" in path or path == "embed_out"), next(iter(top), "lm_head"))
     body.drop("checkpoint", "names", "head")
     if head != "lm_head":
         body.put(head, "checkpoint", "names", "head")
     body.drop("head", "bias")
-    if top.get(head, Module(head)).bias:
+    if alone or top.get(head, Module(head)).bias:  # alone: of a head whose weight is the embedding's
         body.put(True, "head", "bias")
     last = next((name for name in norms if name not in before), None)
     inner = f"{last}(x)" if last else "x"
+    between = [one for path, one in top.items() if path != head]
+    for one in between:
+        inner = f"{one.path}({inner})"
+        body.put(_between_part(one), "parts", one.path)
     if (head, inner) == ("lm_head", "norm(x)"):
         body.drop("output")
     else:
-        body.put(f"logits = {head}({inner})", "output")
+        doubt = "the order of what stands beside the model, and what acts between, leave no trace" if between else None
+        body.put(f"logits = {head}({inner})", "output", doubt=doubt)
+
+
+def _between_part(module: Module) -> dict[str, str | bool]:
+    """What stands beside the base model, before the head: a norm, or a projection of the stream onto itself."""
+    if module.is_norm:
+        return {"kind": "norm", "top": True}
+    widths = dict.fromkeys(("in", "out"), "config.hidden_size")
+    return {"kind": "linear", **widths, "top": True} | ({"bias": True} if module.bias else {})
+
+
+def _rows(table: Module, values: Values) -> str:
+    """The positions that a table is asked for: the first rows stand apart where it has more rows."""
+    longest = values.get("max_position_embeddings")
+    more = table.shape[0] - longest if table.shape and isinstance(longest, int) else 0
+    return f"positions + {more}" if more > 0 else "positions"
 
 
 def _embedding(tokens: list[str], around: dict[str, Module]) -> tuple[str, str | None]:

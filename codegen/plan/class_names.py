@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Collection, Iterator
 
+from codegen.language.loaded import Split
 from codegen.language.spec import Spec
 from codegen.language.values import Expression
 from codegen.plan.context import Context
@@ -92,7 +93,15 @@ def told_apart(doc: str, taken: Collection[str], context: Context, group: Contex
     for index, split in enumerate(context.loaded.splits):
         outcomes = {key[index] for key in group.flat}
         if outcomes < {key[index] for key in context.flat} and (split.by or outcomes == {True}):
-            kind = f" is {' or '.join(sorted(map(str, outcomes)))}" if split.by else ""
-            found.append(f"{split.condition.text}{kind}".replace("config.", "").replace("[layer]", ""))
+            found.append(_said(split, outcomes).replace("config.", "").replace("[layer]", ""))
     told = ", ".join(found) or "nothing of this holds"
     return f"{doc.partition(' where ')[0]} where {told if len(told) <= 60 else found[0]}"
+
+
+def _said(split: Split, outcomes: Collection[object]) -> str:
+    """A split and its outcomes in words; of a choice between two, the condition."""
+    tree = split.condition.tree
+    if isinstance(tree, ast.IfExp) and [ast.unparse(tree.body)] == list(map(repr, outcomes)):
+        return ast.unparse(tree.test)
+    kind = f" is {' or '.join(sorted(map(str, outcomes)))}" if split.by else ""
+    return f"{split.condition.text}{kind}"

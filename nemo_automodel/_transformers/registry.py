@@ -10,11 +10,13 @@ from transformers import AutoConfig
 
 MODEL_ARCH_MAPPING = OrderedDict(
     [
+        ("AfmoeForCausalLM", ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM")),
         ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BambaForCausalLM", ("nemo_automodel.components.models.bamba.model", "BambaForCausalLM")),
         ("BeamForCausalLM", ("nemo_automodel.components.models.beam.model", "BeamForCausalLM")),
+        ("BioGptForCausalLM", ("nemo_automodel.components.models.biogpt.model", "BioGptForCausalLM")),
         ("BitNetForCausalLM", ("nemo_automodel.components.models.bitnet.model", "BitNetForCausalLM")),
         ("CodeGenForCausalLM", ("nemo_automodel.components.models.codegen.model", "CodeGenForCausalLM")),
         ("Cohere2ForCausalLM", ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM")),
@@ -38,6 +40,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("GPTJForCausalLM", ("nemo_automodel.components.models.gptj.model", "GPTJForCausalLM")),
         ("GPTNeoForCausalLM", ("nemo_automodel.components.models.gpt_neo.model", "GPTNeoForCausalLM")),
         ("GPTNeoXForCausalLM", ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM")),
+        (
+            "GPTNeoXJapaneseForCausalLM",
+            ("nemo_automodel.components.models.gpt_neox_japanese.model", "GPTNeoXJapaneseForCausalLM"),
+        ),
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
         ("Gemma3ForCausalLM", ("nemo_automodel.components.models.gemma3_text.model", "Gemma3ForCausalLM")),
         ("GemmaForCausalLM", ("nemo_automodel.components.models.gemma.model", "GemmaForCausalLM")),
@@ -52,6 +58,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "GraniteMoeHybridForCausalLM",
             ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
         ),
+        ("HYV3ForCausalLM", ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM")),
         ("HeliumForCausalLM", ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM")),
         (
             "HunYuanDenseV1ForCausalLM",
@@ -117,10 +124,12 @@ _CUSTOM_CONFIG_REGISTRATIONS = {
 }
 
 MODEL_TYPE_MAPPING = {
+    "afmoe": ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM"),
     "aria_text": ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM"),
     "baichuan": ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM"),
     "bamba": ("nemo_automodel.components.models.bamba.model", "BambaForCausalLM"),
     "beam": ("nemo_automodel.components.models.beam.model", "BeamForCausalLM"),
+    "biogpt": ("nemo_automodel.components.models.biogpt.model", "BioGptForCausalLM"),
     "bitnet": ("nemo_automodel.components.models.bitnet.model", "BitNetForCausalLM"),
     "codegen": ("nemo_automodel.components.models.codegen.model", "CodeGenForCausalLM"),
     "cohere": ("nemo_automodel.components.models.cohere.model", "CohereForCausalLM"),
@@ -150,6 +159,7 @@ MODEL_TYPE_MAPPING = {
     "gpt_bigcode": ("nemo_automodel.components.models.gpt_bigcode.model", "GPTBigCodeForCausalLM"),
     "gpt_neo": ("nemo_automodel.components.models.gpt_neo.model", "GPTNeoForCausalLM"),
     "gpt_neox": ("nemo_automodel.components.models.gpt_neox.model", "GPTNeoXForCausalLM"),
+    "gpt_neox_japanese": ("nemo_automodel.components.models.gpt_neox_japanese.model", "GPTNeoXJapaneseForCausalLM"),
     "gpt_oss": ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM"),
     "gptj": ("nemo_automodel.components.models.gptj.model", "GPTJForCausalLM"),
     "granite": ("nemo_automodel.components.models.granite.model", "GraniteForCausalLM"),
@@ -158,6 +168,7 @@ MODEL_TYPE_MAPPING = {
     "helium": ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM"),
     "hunyuan_v1_dense": ("nemo_automodel.components.models.hunyuan_v1_dense.model", "HunYuanDenseV1ForCausalLM"),
     "hunyuan_v1_moe": ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
+    "hy_v3": ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM"),
     "hyperclovax": ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM"),
     "internlm3": ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM"),
     "jais2": ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM"),
