@@ -4,11 +4,11 @@ from keyword import iskeyword
 
 
 def member(path: str) -> str:
-    """What lies at a path: `self.q_proj.linear`, `getattr(self, '0')`."""
-    code = "self"
-    for name in path.split("."):
-        code = f"{code}.{name}" if is_name(name) else f"getattr({code}, {name!r})"
-    return code
+    """What lies at a path: `self.q_proj.linear`; a module that is called by a number: `self.get_submodule('0')`."""
+    names = path.split(".")
+    strange = max((at for at, name in enumerate(names, 1) if not is_name(name)), default=0)
+    start = f"self.get_submodule({'.'.join(names[:strange])!r})" if strange else "self"
+    return ".".join((start, *names[strange:]))
 
 
 def assigned(path: str, made: str) -> str:

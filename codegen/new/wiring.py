@@ -80,11 +80,17 @@ def draft_ends(body: Body, weights: Weights, values: Values) -> None:
     tables = [path for path, one in around.items() if not one.is_norm]
     places = [path for path in tables if path.rpartition(".")[2] in _POSITIONS]
     tokens = [path for path in tables if path not in places]
-    embedding, doubt = _embedding(tokens, around)
+    widening = {path: side for path in tokens if (side := _widens(around[path], tokens, around, values)) is not None}
+    embedding, doubt = _embedding([path for path in tokens if path not in widening], around)
     before = [name for name in norms if "emb" in name]
     for place in places:
         body.drop("parts", place)  # a table of the nearest spec that is computed
-    equation = embedding + "(ids)" + "".join(f" + {place}({_rows(around[place], values)})" for place in places)
+    embedded = f"{embedding}(ids)"
+    for path in widening:
+        body.put(_linear(around[path], values), "parts", path)
+    for path in (path for path, side in widening.items() if side == "in"):
+        embedded = f"{path}({embedded})"
+    equation = embedded + "".join(f" + {place}({_rows(around[place], values)})" for place in places)
     for name in before:
         equation = f"{name}({equation})"
     if equation == "embed_tokens(ids)":
@@ -101,6 +107,8 @@ def draft_ends(body: Body, weights: Weights, values: Values) -> None:
         body.put(True, "head", "bias")
     last = next((name for name in norms if name not in before), None)
     inner = f"{last}(x)" if last else "x"
+    for path in (path for path, side in widening.items() if side == "out"):
+        inner = f"{path}({inner})"
     between = [one for path, one in top.items() if path != head]
     for one in between:
         inner = f"{one.path}({inner})"
@@ -118,6 +126,28 @@ def _between_part(module: Module) -> dict[str, str | bool]:
         return {"kind": "norm", "top": True}
     widths = dict.fromkeys(("in", "out"), "config.hidden_size")
     return {"kind": "linear", **widths, "top": True} | ({"bias": True} if module.bias else {})
+
+
+def _widens(one: Module, tables: list[str], around: dict[str, Module], values: Values) -> str | None:
+    """Whether a matrix leads from embeddings of another width into the stream (`in`), or back (`out`)."""
+    hidden = values.get("hidden_size")
+    tokens = max((around[path] for path in tables), key=lambda table: (table.shape or (0,))[0])
+    width = (tokens.shape or (hidden,))[-1]
+    if one is tokens or width == hidden or one.shape is None:
+        return None
+    return {(hidden, width): "in", (width, hidden): "out"}.get((one.shape[0], one.shape[-1]))
+
+
+def _linear(one: Module, values: Values) -> dict[str, str | bool]:
+    """A linear part, its widths by the fields that hold them."""
+    given, read = (_width(size, values) for size in one.shape or ())
+    return {"kind": "linear", "in": read, "out": given} | ({"bias": True} if one.bias else {})
+
+
+def _width(size: int, values: Values) -> str:
+    """The field that holds a width, that of the stream before others."""
+    names = ("hidden_size", *sorted(values.fields - {"vocab_size"}))
+    return next((f"config.{name}" for name in names if values.get(name) == size), str(size))
 
 
 def _rows(table: Module, values: Values) -> str:

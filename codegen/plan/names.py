@@ -1,6 +1,7 @@
 """What a role is called: on disk, and as an attribute in memory."""
 
 import re
+from fnmatch import fnmatch
 
 from codegen.language import disk
 from codegen.language.spec import ROLE_NAMES, Spec
@@ -16,6 +17,12 @@ def disk_name(spec: Spec, role: str, part: str = "") -> str:
 def stored_name(spec: Spec, name: str) -> str:
     """Where something that equations call lies on disk."""
     return disk.stored_name(spec, name)
+
+
+def stays_float32(spec: Spec, part: str, path: str) -> bool:
+    """Whether what lies at a path of a part on disk is fp32 whatever the model is."""
+    whole = disk.in_layer(spec, disk.within(disk_name(spec, part), path))
+    return any(fnmatch(whole, pattern) for pattern in spec.checkpoint.float32 or ())
 
 
 def name_in_memory(spec: Spec, role: str, part: str = "") -> str:

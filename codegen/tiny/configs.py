@@ -49,6 +49,7 @@ INNER: dict[str, tuple[float, ...]] = {  # the same for fields inside a field
     **{"theta": (OTHER_THETA,), "norm": (1.7,)},
 }
 WIDTHS, RATIO = (74, 62, 58, 66), 3  # of projections, even; where a small number stands, it multiplies a size
+INNER_WIDTHS = (44, 52)  # of what a linear part reads or gives, where that is no size of its own
 WHOLE = (7, 3, 5, 11)  # for the same roles, where the config class holds an integer
 OPTIONAL = ("softcap", "window", "chunk", "clip", "q_rank", "latent")  # a number, or none: the thing is absent
 SWITCHES = ("bias", "normalize", "when", "weight", "scaled")  # flags that a config may leave open, as none
@@ -179,6 +180,8 @@ def _values(role: str, default: Any) -> tuple[float, ...]:
         return ()
     if role == "width":
         return () if default is None else (RATIO,) if default < min(WIDTHS) else WIDTHS
+    if role in ("in", "out"):
+        return INNER_WIDTHS if isinstance(default, int) else ()
     if role == "v_head_dim":
         return (SIZES["head_dim"] + 2,)
     whole = isinstance(default, int) and role not in OPTIONAL
@@ -286,14 +289,20 @@ def _compared(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Confi
     found: list[Config] = []
     for tree in expressions(spec):
         for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
-                names, value = fields_of(node.left), node.comparators[0].value
+            if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant | ast.Attribute):
+                names, value = fields_of(node.left), _other_side(node.comparators[0], config, base)
                 change = {config.field_name(names[0]): value} if names and value is not None else {}
                 for outer, parts in inner_of(node.left).items():
                     change = {outer: {**base.get(outer, {}), parts[0]: value}}
                 if change and base | change != base and change not in found:
                     found.append(change)
     return found
+
+
+def _other_side(side: ast.expr, config: ConfigClass, base: Config) -> Any:
+    """What a field is compared with: a constant, or what another field of the config holds."""
+    names = fields_of(side)
+    return base.get(config.field_name(names[0])) if names else getattr(side, "value", None)
 
 
 def _told_apart(spec: LoadedSpec, config: ConfigClass, base: Config, changes: list[Config]) -> list[Config]:
@@ -348,7 +357,9 @@ def _candidates(default: Any, current: Any, tree: ast.expr) -> list[Any]:
             return [by_layer, by_layer[1:] + by_layer[:1], by_layer[::-1]]
         return [current or default, [0, 1, 1, 0], [1], [0, 3]]
     tried = [*(value for value in near if default is None or type(value) is type(default)), *(1, 2, 3)]
-    return [*(value for value in tried if value != default), default] if current is None else [current, *tried]
+    nothing = [0] if type(default) is int and not default else []
+    others = [value for value in tried if value != default]
+    return [*others, default] if current is None else [current, *tried, *nothing]
 
 
 def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:

@@ -34,7 +34,8 @@ def _key(path: Value, key: Key, value: Any) -> Iterator[Value]:
         for inner in value.values() if key.type == "named" else [value]:
             kind = next(kind for kind, cls in key.kinds.items() if cls is type(inner))
             yield (*path, "kind", kind)
-            yield from _of(inner, (*path, kind))
+            inside = _of(inner, (*path, kind))
+            yield from (one for one in inside if one[: len(path) + 2] != (*path, kind, "kind"))  # which says what it is
     elif key.type == "choice":
         said = value.text if isinstance(value, Expression) else str(key.words[0] if value is None else value)
         yield from ((*path, str(word)) for word in key.words if said == str(word) or repr(word) in said)

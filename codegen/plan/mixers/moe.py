@@ -2,11 +2,9 @@
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatch
 from typing import Any
 
 from codegen.frozen import Frozen
-from codegen.language import disk
 from codegen.language.keys import Section
 from codegen.language.mlp import Experts, Glu, Groups, Moe, Renormalize, Router, Shared
 from codegen.language.spec import Spec
@@ -16,7 +14,7 @@ from codegen.plan.mixers import expert_names, expert_rules, expert_tensors
 from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.expert_names import experts, moe
 from codegen.plan.mixers.projections import plain_flag
-from codegen.plan.names import disk_name
+from codegen.plan.names import disk_name, stays_float32
 from codegen.plan.scope import ATTENTION
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
 
@@ -257,17 +255,12 @@ def _shared_bias(context: Context, spec: Spec) -> Answer:
 
 def _pinned(spec: Spec) -> bool:
     """Whether the router's weight is one of those that stay fp32."""
-    return _stays_float32(spec, f"{disk_name(spec, 'router', 'mlp')}.weight")
+    return stays_float32(spec, "mlp", f"{disk_name(spec, 'router', 'mlp')}.weight")
 
 
 def _correction_pinned(spec: Spec) -> Answer:
     has_one = router(spec).correction_bias is not None
-    return str(_stays_float32(spec, disk_name(spec, "correction_bias", "mlp"))) if has_one else None
-
-
-def _stays_float32(spec: Spec, name: str) -> bool:
-    path = disk.in_layer(spec, disk.within(disk_name(spec, "mlp"), name))
-    return any(fnmatch(path, pattern) for pattern in spec.checkpoint.float32 or ())
+    return str(stays_float32(spec, "mlp", disk_name(spec, "correction_bias", "mlp"))) if has_one else None
 
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:

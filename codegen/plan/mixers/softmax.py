@@ -9,6 +9,7 @@ from codegen.language.spec import Spec
 from codegen.language.values import Expression
 from codegen.plan.context import Context
 from codegen.plan.mixers.projections import section_of
+from codegen.plan.names import disk_name, stays_float32
 from codegen.plan.scope import ATTENTION, Scope
 from codegen.plan.types import Assign, Code
 
@@ -69,6 +70,8 @@ def attributes(
         found.append(Assign("scaled_at_once", "True"))
     if own.sinks_dtype == "float32":
         found.append(Assign("sinks_are_factors", "True"))
+    if own.sinks is not None and stays_float32(spec, part, disk_name(spec, "sinks", part)):
+        found.append(Assign("sinks_pinned", "True"))
     if own.softmax_dtype == "model":
         found.append(Assign("softmax_dtype", "None"))
     rotate = rotate_code(context)

@@ -21,8 +21,6 @@ class MoEDecoderModel(DecoderModel):
     _can_record_outputs = {**DecoderModel._can_record_outputs, "router_logits": OutputRecorder(Router, index=0)}
 
     def post_init(self):
-        mixtures = [module for module in self.modules() if isinstance(module, MoE)]
-        self._keep_in_fp32_modules_strict = {name for mixture in mixtures for name in mixture.pinned_names()}
         super().post_init()
         # transformers' styles are made for the layouts of its own experts; ours are spread by `dispatch`
         self._tp_plan = {path: style for path, style in self._tp_plan.items() if ".experts" not in path}

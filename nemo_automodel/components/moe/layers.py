@@ -11,8 +11,9 @@ from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
 from nemo_automodel.components.models.common.nested import follow, place
+from nemo_automodel.components.models.common.pinned import keeping, names_of
 from nemo_automodel.components.moe.experts import GroupedExperts, make_experts
-from nemo_automodel.components.moe.router import keeping, make_router
+from nemo_automodel.components.moe.router import make_router
 
 
 class MLP(nn.Module):
@@ -135,8 +136,7 @@ class MoE(nn.Module):
 
     def pinned_names(self):
         """Names of the tensors that are fp32 whatever the model is."""
-        tensors = [*self.named_parameters(), *self.named_buffers()]
-        return [name for name, tensor in tensors for each in self.token_router.pinned() if tensor is each]
+        return names_of(self, self.token_router.pinned())
 
     def _apply(self, fn, recurse=True):
         return super()._apply(keeping(fn, self.token_router.pinned()), recurse)

@@ -7,18 +7,7 @@ from transformers import initialization as init
 
 from nemo_automodel.components.models.common.functional import softcap
 from nemo_automodel.components.models.common.nested import place
-
-
-def keeping(fn, pinned):
-    """`fn` of tensors, as nn.Module applies it, but that some keep their dtype."""
-
-    def keep(tensor):
-        moved = fn(tensor)
-        if moved.dtype != tensor.dtype and any(tensor is each for each in pinned):
-            return tensor.to(moved.device)
-        return moved
-
-    return keep
+from nemo_automodel.components.models.common.pinned import keeping
 
 
 class RouterLinear(nn.Linear):

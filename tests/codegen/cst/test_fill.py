@@ -100,8 +100,9 @@ def test_what_is_no_path_of_names_and_numbers_is_refused(name):
     [
         ("x", "self.x = ", "self.x"),
         ("x.y", "place(self, 'x.y', ", "self.x.y"),
-        ("2", "place(self, '2', ", "getattr(self, '2')"),
-        ("x.0.class", "place(self, 'x.0.class', ", "getattr(getattr(self.x, '0'), 'class')"),
+        ("2", "place(self, '2', ", "self.get_submodule('2')"),
+        ("x.0.class", "place(self, 'x.0.class', ", "self.get_submodule('x.0.class')"),
+        ("x.0.y", "place(self, 'x.0.y', ", "self.get_submodule('x.0').y"),
     ],
 )
 def test_a_role_may_lie_within_other_modules(path, made, read):

@@ -7,6 +7,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nemo_automodel.components.models.common.functional import softcap as cap
 from nemo_automodel.components.models.common.mask_kinds import MaskKind, TokenMixer
+from nemo_automodel.components.models.common.pinned import keeping
 from nemo_automodel.components.models.common.releases import update_cache
 
 
@@ -17,13 +18,13 @@ class Attention(TokenMixer):
     chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
     scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
     scores is the model's dtype, and None for the softmax too. scaled_at_once: product and scale are rounded together.
-    sinks: learned scores [N] that take their share.
+    sinks: learned scores [N] that take their share; `sinks_pinned` ones are fp32 whatever the model is.
     beside_sinks: whether other layers have sinks; the scores of all are then taken from their largest.
     """
 
     is_causal = True
     scale = softcap = window = chunk = None
-    sinks_are_factors = beside_sinks = scaled_at_once = False
+    sinks_are_factors = sinks_pinned = beside_sinks = scaled_at_once = False
     dropout = 0.0
     rotary = True
     scores_dtype, softmax_dtype = None, torch.float32
@@ -44,7 +45,14 @@ class Attention(TokenMixer):
         here: whether this layer has them, where only some have.
         """
         if here:
-            self.sinks = nn.Parameter(torch.empty(heads))
+            self.sinks = nn.Parameter(torch.empty(heads, dtype=torch.float32 if self.sinks_pinned else None))
+
+    def pinned_names(self):
+        """Names of the tensors that are fp32 whatever the model is."""
+        return ["sinks"] if self.sinks_pinned else []
+
+    def _apply(self, fn, recurse=True):
+        return super()._apply(keeping(fn, [self.sinks]) if self.sinks_pinned else fn, recurse)
 
     def initialize(self, std):
         for name, parameter in self.named_parameters(recurse=False):
