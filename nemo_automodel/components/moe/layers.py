@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.functional import clamped_glu
@@ -121,8 +120,7 @@ class MoE(nn.Module):
 
     def initialize(self, std):
         """A correction bias that lies beside the router starts with it: the router may have been loaded without."""
-        if self.token_router.correction_bias is not None:
-            init.zeros_(self.token_router.correction_bias)
+        self.token_router.start_correction_bias()
 
     @property
     def token_router(self):

@@ -81,8 +81,13 @@ class Router(nn.Module):
         for parameter in (self.linear.weight, self.linear.bias):
             if parameter is not None:
                 init.normal_(parameter, mean=0.0, std=std)
-        if self.correction_bias is not None:
-            init.zeros_(self.correction_bias)
+        self.start_correction_bias()
+
+    def start_correction_bias(self):
+        """Zeroes it, unless it was loaded: which the tensor itself knows, and a view of it does not."""
+        holder, name = self._correction
+        if getattr(holder, name) is not None:
+            init.zeros_(getattr(holder, name))
 
     def pinned(self):
         """The tensors that are fp32 whatever the model is."""

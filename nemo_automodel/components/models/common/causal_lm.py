@@ -81,6 +81,12 @@ class Decoder(HFCheckpointingMixin, PreTrainedModel):
         """The base model, whatever else a family calls a decoder."""
         return self.base_model
 
+    def _initialize_weights(self, module, is_custom_code=False):
+        """A module without tensors of its own may still start those inside it, of which transformers leaves out what
+        was loaded."""
+        holds = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+        super()._initialize_weights(module, is_custom_code and holds)
+
     def post_init(self):
         super().post_init()
         for module in self.modules():
