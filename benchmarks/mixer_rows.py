@@ -44,6 +44,12 @@ def without_positions(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Te
     return mixer(x, None, None, **{CACHE: cache})[0]
 
 
+def with_places(mixer: nn.Module, x: torch.Tensor, cache: Any) -> torch.Tensor:
+    """How that of RecurrentGemma is called, which keeps its state itself."""
+    places = torch.arange(x.shape[1])[None] + (x.shape[1] == 1)
+    return mixer(x, places, None, use_cache=cache is not None)[0]
+
+
 class Layer(NamedTuple):
     """A mixer of a family. theirs, ours: names of classes; projections: of linear layers that both have.
 
@@ -179,5 +185,12 @@ ROWS: dict[str, Layer | Sum] = {
         *("lfm2", "Lfm2ShortConv", "Lfm2ShortConv", "LFM2-1.2B", ("in_proj", "out_proj")),
         scaled={"hidden_size": 2048},
         kept={"conv_L_cache": 3, "layer_types": ["conv"]},
+    ),
+    "rg_lru": Layer(
+        *("recurrent_gemma", "RecurrentGemmaRecurrentBlock", "RecurrentGemmaRecurrentRgLru", "recurrentgemma-2b"),
+        projections=("linear_x", "linear_y", "linear_out"),
+        scaled={"hidden_size": 2560, "lru_width": 2560, "num_attention_heads": 10},
+        kept={"block_types": ["recurrent"]},
+        call=with_places,
     ),
 }

@@ -24,8 +24,9 @@ FRAME: dict[str, str] = {
     "docs": "What the docs page links to: {hub, paper}.",
     "tests": "What tests cannot know. `tiny`: {<config field>: <value>}; `excluded`: a condition on configs that the "
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
-    "which the reference then uses; `positions`: given (default) or counted, where the reference takes places in the "
-    "batch for positions whatever it is given, and is asked about each text alone; `equal`: {<mutation of "
+    "which the reference then uses; `positions`: given (default), counted, where the reference takes places in the "
+    "batch for positions whatever it is given, and generates after each text alone, or alone, where padding changes "
+    "what it makes of a text: then it is asked about each alone; `equal`: {<mutation of "
     "--sensitivity>: <why it is the same model>}; `why`: the reason.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
@@ -38,7 +39,7 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 REFRESH = "for a newer transformers: python -m nemo_automodel.parity.config_fields"
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 _NAME = 64  # characters of a suggested name
-TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted")}
+TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted", "alone")}
 TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "equal", "why")
 DOCS_KEYS = ("hub", "paper")
 

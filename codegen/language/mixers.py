@@ -145,6 +145,18 @@ class Lightning(Mixer):
 class RgLru(Mixer):
     """Real-gated linear recurrent unit (Griffin)."""
 
+    words: ClassVar[str] = "linear recurrent unit"
+
     width: Expression | None = expr("Width of the recurrence.")
     heads: Expression | None = expr("Blocks of the gates.")
+    kernel: Expression | None = expr("Taps of the convolution.", "config.conv1d_width", "4")
     activation: Expression | None = expr("Activation of the gate branch.", *ACTIVATION, words=ACTIVATIONS)
+
+    def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
+        """Roles that are stored under names of their own: all."""
+        gates = ("input_gate_weight", "input_gate_bias", "recurrent_gate_weight", "recurrent_gate_bias")
+        return "y", "x", "conv", *gates, "recurrent_param", "out"
+
+    def fuses(self, parts: tuple[str, ...]) -> bool:
+        """Whether one stored tensor may hold these roles: none holds two."""
+        return False

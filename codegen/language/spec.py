@@ -126,7 +126,7 @@ PARTS: dict[str, type[Section]] = {
     "sinusoid": Sinusoid,
 }
 READY_KINDS = {
-    "attention": ("gqa", "mla", "short_conv", "mamba2", "mamba1", "gated_delta_net", "lightning"),
+    "attention": ("gqa", "mla", "short_conv", "mamba2", "mamba1", "gated_delta_net", "lightning", "rg_lru"),
     "mlp": ("gated", "plain", "moe"),
     "parts": ("gated", "plain", "linear", "norm", "sinusoid"),
 }
@@ -186,6 +186,7 @@ EXPRESSION_CALLS = (
     "newer",
     "yarn_mscale",
     "cast",
+    "bfloat16",
 )
 USUAL_KINDS: dict[str, dict[str, Any]] = {
     "full_attention": {},

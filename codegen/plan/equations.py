@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
-from codegen.language.spec import FUNCTIONS
+from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS
 from codegen.language.values import Equation
 
 Call = Callable[[str, list[ast.expr]], ast.expr]
@@ -16,7 +16,7 @@ Call = Callable[[str, list[ast.expr]], ast.expr]
 def called(equations: Iterable[Equation], every: bool = False) -> list[str]:
     """Dotted names of everything that the equations call, in order; functions of the language only if `every`."""
     names = dict.fromkeys(name for equation in equations for name in _names(equation))
-    return [name for name in names if every or name not in (*FUNCTIONS, "cast", "sqrt")]
+    return [name for name in names if every or name not in (*FUNCTIONS, *EXPRESSION_CALLS)]
 
 
 @lru_cache(maxsize=4096)

@@ -94,11 +94,12 @@ def _never_ties(spec: LoadedSpec) -> bool:
 
 
 def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) -> Config | None:
-    """The change, without as many of its flags as put it among the configs that the spec excludes; None if all do."""
+    """The change, without that of its flags and absent numbers that puts it among the configs that the spec excludes;
+    None where no single one does."""
     if "excluded" not in spec.tests:
         return change
     condition = expression(spec.tests["excluded"]).tree
-    flags = [name for name, value in change.items() if isinstance(value, bool)]
+    flags = [name for name, value in change.items() if isinstance(value, bool | None)]
     for kept in (change, *({k: v for k, v in change.items() if k != flag} for flag in flags)):
         if (kept or not change) and not _excludes(spec, condition, readable(config, base | kept)):
             return kept

@@ -47,6 +47,12 @@ def _power(base: Any, exponent: Any) -> Any:
     return value
 
 
+def _bfloat16(value: float) -> float:
+    """The nearest number of eight significant bits."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(fraction * 256), exponent - 8)
+
+
 ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: _operator.add,
     ast.Sub: _operator.sub,
@@ -71,6 +77,7 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.NotIn: _outside,
 }
 NUMERIC: dict[str, Callable[..., Any]] = {"sqrt": math.sqrt, "log": math.log, "floor": math.floor, "int": int}
+NUMERIC["bfloat16"] = _bfloat16
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{"min": min, "max": max, "len": len, "sum": sum, "per_layer": _per_layer},
     "newer": _newer,

@@ -118,6 +118,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Qwen3NextForCausalLM", ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM")),
         ("Qwen3_5ForCausalLM", ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM")),
         ("Qwen3_5MoeForCausalLM", ("nemo_automodel.components.models.qwen3_5_moe_text.model", "Qwen3_5MoeForCausalLM")),
+        (
+            "RecurrentGemmaForCausalLM",
+            ("nemo_automodel.components.models.recurrent_gemma.model", "RecurrentGemmaForCausalLM"),
+        ),
         ("SarvamMLAForCausalLM", ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM")),
         ("SeedOssForCausalLM", ("nemo_automodel.components.models.seed_oss.model", "SeedOssForCausalLM")),
         ("SmolLM3ForCausalLM", ("nemo_automodel.components.models.smollm3.model", "SmolLM3ForCausalLM")),
@@ -225,6 +229,7 @@ MODEL_TYPE_MAPPING = {
     "qwen3_5_text": ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM"),
     "qwen3_moe": ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM"),
     "qwen3_next": ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM"),
+    "recurrent_gemma": ("nemo_automodel.components.models.recurrent_gemma.model", "RecurrentGemmaForCausalLM"),
     "sarvam_mla": ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM"),
     "seed_oss": ("nemo_automodel.components.models.seed_oss.model", "SeedOssForCausalLM"),
     "smollm3": ("nemo_automodel.components.models.smollm3.model", "SmolLM3ForCausalLM"),

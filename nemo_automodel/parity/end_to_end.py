@@ -112,7 +112,7 @@ def reference_greedy(reference: Reference, batch: Batch, **options: object) -> t
 def forget_lengths(model: nn.Module) -> None:
     """transformers' dynamic tables keep the angles of the longest text so far, until a short one comes."""
     with torch.no_grad():
-        model(input_ids=torch.zeros(1, 1, dtype=torch.long))
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False)
 
 
 def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:

@@ -17,6 +17,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
 from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
+from nemo_automodel.parity.padding import ask_alone
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
@@ -35,9 +36,8 @@ class Reference:
         with torch.random.fork_rng(devices=[]):  # where vectors start may be drawn too
             torch.manual_seed(seed)
             self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
-        group_norms(self.model, copy.deepcopy(self.config), subject.model_class)
         leave_out_derived(self.model, copy.deepcopy(self.config), subject.model_class)
-        round_heads(self.model)
+        self._prepare(self.model)
         randomise(self.model, seed)
 
     @classmethod
@@ -104,9 +104,25 @@ class Reference:
         info["missing_keys"] = {name for name in info["missing_keys"] if name not in derived}
         restore(model, read(folder))
         _let_run_again(model)
+        self._prepare(model)
+        return loaded
+
+    def _prepare(self, model: nn.Module) -> None:
+        """Gives a model of the reference class what it owes to the comparison."""
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         round_heads(model)
-        return loaded
+        if getattr(model, "_is_stateful", False):
+            model.register_forward_hook(_forget)
+        if self.subject.positions == "alone":
+            ask_alone(model)
+
+
+def _forget(model: nn.Module, *_: Any) -> None:
+    """After a forward: drops the states with a graph that modules keep (RecurrentGemma's), which cannot be copied."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                setattr(module, name, None)
 
 
 @torch.no_grad()

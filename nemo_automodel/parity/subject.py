@@ -18,7 +18,8 @@ from nemo_automodel.parity.newer import refuse_newer
 class Subject:
     """One generated architecture beside its reference, which computes attention as `attention` names it: eager, mostly
     (transformers' sdpa ignores soft caps), but in some classes eager attention is not what the model is. Where
-    `positions` is "counted" it takes places in the batch for positions, whatever it is given."""
+    `positions` is "counted" it takes places in the batch for positions, whatever it is given; where it is "alone", it
+    is asked about each text of a padded batch alone, because padding changes what it makes of them."""
 
     model_class: type[PreTrainedModel]
     config_class: type[PreTrainedConfig]

@@ -22,6 +22,13 @@ class StateTests:
     attends = True
     equal = staticmethod(torch.testing.assert_close)
 
+    @staticmethod
+    def cache(made, length=None):
+        """An empty one, of transformers' own making; static where it has a length."""
+        if length is None:
+            return DynamicCache(config=made.config)
+        return StaticCache(config=made.config, max_cache_len=length)
+
     def test_forms_agree(self):
         wanted = self.model()(input_ids=ids(70)).logits
         self.equal(self.model(backend={self.sums: "stepwise"})(input_ids=ids(70)).logits, wanted)
@@ -31,7 +38,7 @@ class StateTests:
     @torch.no_grad()
     def test_pieces_equal_the_whole(self, steps, static):
         made = self.model()
-        cache = StaticCache(config=made.config, max_cache_len=16) if static else DynamicCache(config=made.config)
+        cache = self.cache(made, 16 if static else None)
         found = [made(input_ids=one, past_key_values=cache).logits for one in ids().split(steps, dim=1)]
         self.equal(torch.cat(found, dim=1), made(input_ids=ids(), use_cache=False).logits)
 
@@ -75,7 +82,7 @@ class RecurrentTests(StateTests):
         made, text = self.model(), ids(7)
         states = []
         for padding in (0, 3):
-            cache = DynamicCache(config=made.config)
+            cache = self.cache(made)
             padded = torch.nn.functional.pad(text, (0, padding))
             made(input_ids=padded, attention_mask=(padded != 0).long(), past_key_values=cache)
             states.append(cache.layers[0].recurrent_states[0])

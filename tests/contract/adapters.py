@@ -82,7 +82,7 @@ def is_allowed(model, name):
 
 
 def of_mixer(name):
-    return re.search("attn|(attention|conv|mamba|mixer)[^.]*[.][^.]*$", name)
+    return re.search("attn|(attention|conv|mamba|mixer|temporal)[^.]*[.][^.]*$", name)
 
 
 def is_rewritten(model, name):

@@ -35,7 +35,7 @@ class Binding:
     config_class: str
     reference: str | None = None
     attention: str = "eager"  # of the reference
-    positions: str = "given"  # or counted by the reference, whatever it is given
+    positions: str = "given"  # counted by the reference whatever it is given, or of each text alone
     configs: dict
 
     def pytest_generate_tests(self, metafunc):

@@ -36,7 +36,7 @@ class GenerationContract(Binding):
         """What the reference writes. Ours without a cache stands in for a plain reference, which knows greedy only, and
         in sampling for one that must be asked about each text alone: the same numbers would not be drawn."""
         reference = self.given(variant)
-        if not self.in_transformers or (self.positions == "counted" and options.get("do_sample")):
+        if not self.in_transformers or (self.positions != "given" and options.get("do_sample")):
             model = self.fresh(variant)
             torch.manual_seed(11)
             return end_to_end.greedy(model, batch, **options, use_cache=False)

@@ -43,6 +43,7 @@ WHOLE = (
     "opt",
     "qwen2_moe",
     "qwen3_5_text",
+    "recurrent_gemma",
     "stablelm",
     "xglm",
 )

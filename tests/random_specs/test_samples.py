@@ -157,6 +157,17 @@ EQUAL: dict[str, dict[str, Any]] = {
             "names": {"a": ["f_a", "f_b"], "z": ["g.a", "g.b"], "conv_q": "cq", "conv_k": "c.k", "conv_v": "cv"}
         },
     },
+    "linear_recurrent_units_between_attention": {
+        "layers": {
+            "when": EVEN,
+            "attention": {"kind": "rg_lru", "width": 36, "heads": 3},
+            "checkpoint": {"names": {"x": "in.x", "y": "in.y", "recurrent_param": "in.of.rate", "conv": "in.of.conv"}},
+        },
+    },
+    "linear_recurrent_units_with_few_taps": {
+        "attention": {"kind": "rg_lru", "width": "config.hidden_size", "heads": 2, "kernel": 2, "activation": "gelu"},
+        "rope": "none",
+    },
     "decays_with_a_bound": {
         "attention": {
             **{

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from codegen.language.attention import Gqa, Mla
 from codegen.language.keys import Section
-from codegen.language.mixers import GatedDeltaNet, Lightning, Mamba1, Mamba2, ShortConv
+from codegen.language.mixers import GatedDeltaNet, Lightning, Mamba1, Mamba2, RgLru, ShortConv
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.spec import Spec
 from codegen.plan.context import Context
@@ -26,6 +26,7 @@ KINDS: dict[type[Section], str] = {
     Mamba1: "mamba1",
     GatedDeltaNet: "gated_delta_net",
     Lightning: "lightning",
+    RgLru: "rg_lru",
     Gated: "dense",
     Plain: "dense",
     Moe: "moe",

@@ -55,6 +55,7 @@ CHAINS = {  # the first that the config has, and that is not None
     "count": ["config.num_experts", "config.num_local_experts", "config.n_routed_experts", "config.moe_num_experts"],
     "top_k": ["config.num_experts_per_tok", "config.moe_topk"],
     "expert_width": ["config.moe_intermediate_size", "config.intermediate_size"],
+    "unit_kernel": ["config.conv1d_width", "4"],
     "parameters": ["config.rope_parameters"],
     "tie": ["config.tie_word_embeddings"],
 }

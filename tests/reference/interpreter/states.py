@@ -64,6 +64,28 @@ class States(Weights):
         y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * F.silu(z)
         return self.linear(S, base, "out", y, bias)
 
+    def rg_lru(self, S, base, x):
+        A, text = S["attention"], self.mask[..., None].to(x.dtype)
+        width, heads, taps = self.value(A["width"]), self.value(A["heads"]), self.chain(A, "kernel", "unit_kernel")
+        gate = self.activation(S, A, base)(self.linear(S, base, "y", x, True, {"y": width}))
+        u = self.convolved(S, base, self.linear(S, base, "x", x, True, {"x": width}) * text, taps, True)
+        opened = (torch.sigmoid(self.by_block(S, base, role, u, heads)) for role in ("input_gate", "recurrent_gate"))
+        given, rate = opened
+        decay = torch.exp(-8 * rate * F.softplus(self.number(S, base, "recurrent_param")))
+        begins = (self.mask.cumsum(-1) * self.mask == 1)[..., None]
+        added = u * given * torch.where(begins, torch.ones_like(u), torch.sqrt(1 - decay**2))
+        held, found = torch.zeros_like(u[:, 0]), []
+        for place in range(x.shape[1]):
+            going = text[:, place]
+            held = held * decay[:, place] * going + added[:, place] * going + held * (1 - going)
+            found.append(held)
+        return self.linear(S, base, "out", torch.stack(found, dim=1) * gate, True)
+
+    def by_block(self, S, base, role, x, blocks):
+        """Each block of the channels through a matrix of its own."""
+        weight, bias = (self.number(S, base, f"{role}_{leaf}") for leaf in ("weight", "bias"))
+        return (torch.einsum("bsni,nij->bsnj", x.unflatten(-1, (blocks, -1)), weight) + bias).flatten(-2)
+
     def number(self, S, base, role):
         """A parameter that is no matrix of a projection."""
         return self.tensor(joined(base, self.name(S, role)))

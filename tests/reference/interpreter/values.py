@@ -72,6 +72,7 @@ FUNCTIONS = {
     "per_layer": lambda value, layer: value[layer] if isinstance(value, list | tuple) else value,
     "yarn_mscale": yarn_mscale,
     "softcap": softcap,
+    "bfloat16": lambda value: float(torch.tensor(value, dtype=torch.bfloat16)),
     "cast": lambda value, weight: float(torch.tensor(value, dtype=weight)),
 }
 OPERATORS = {

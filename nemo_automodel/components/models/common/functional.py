@@ -35,6 +35,12 @@ def cast(value, weight):
     return torch.full((), value, dtype=weight.dtype, device=weight.device)
 
 
+def bfloat16(value):
+    """A number, rounded to bfloat16 whatever the model's dtype: the nearest of eight significant bits."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(fraction * 256), exponent - 8)
+
+
 def per_layer(value, layer):
     """The entry of a layer, where the config may hold one number for all of them."""
     return value[layer] if isinstance(value, (list, tuple)) else value

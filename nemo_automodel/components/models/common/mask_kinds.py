@@ -93,11 +93,13 @@ class MaskKind:
 
 
 class Rows(NamedTuple):
-    """What a state must know of a batch. text [B, S]: False where a token is padding; documents [1 or B, S]: numbers
-    of packed sequences. None means: no padding, or one sequence a row."""
+    """What a state must know of a batch. text [B, S]: False where a token is padding; first [B, S]: True at the first
+    token of a row that is none; documents [1 or B, S]: numbers of packed sequences. None means: no padding, or one
+    sequence a row."""
 
     text: torch.Tensor | None = None
     documents: torch.Tensor | None = None
+    first: torch.Tensor | None = None
 
     def contiguous(self):
         """Itself, as both are: `generate` of 5.22 asks every mask that it hands over."""
@@ -123,9 +125,11 @@ class StateKind:
             return None if documents is None else Rows(documents=documents)
         if mask.ndim != 2:
             return None
-        text = mask[:, -length:].bool().contiguous()
+        text, seen = mask[:, -length:].bool().contiguous(), mask[:, :-length].any(-1, keepdim=True)
         can_look = not torch.compiler.is_compiling()
-        return None if can_look and bool(text.all()) else Rows(text=text)
+        if can_look and bool(text.all()) and (mask.shape[1] == length or bool(seen.all())):
+            return None
+        return Rows(text=text, first=text & (text.cumsum(-1) == 1) & ~seen)
 
 
 @dataclass(frozen=True)
