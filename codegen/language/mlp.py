@@ -115,7 +115,12 @@ class Experts(Gated):
         "Factors on the projections.", words=("gate", "up", "down"), ready=False
     )
     weight_at: str | None = choice("Where the weight multiplies.", "output", "input")
-    sum: str | None = choice("How a token's experts are added up, which rounds differently.", "in_order", "at_once")
+    sum: str | None = choice(
+        "How a token's experts are added up, which rounds differently; float32: in order, and rounded once.",
+        "in_order",
+        "at_once",
+        "float32",
+    )
 
 
 class Shared(Gated):

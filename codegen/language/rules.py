@@ -179,7 +179,7 @@ def _moe(path: tuple[Any, ...], moe: Any) -> Found:
         for place, part in (((), moe), (("experts",), experts)):
             if part is not None and part.activation is not None:
                 yield (*path, *place, "activation"), "has no effect beside glu.alpha, which replaces it", "leave it out"
-    if experts is not None and experts.sum == "at_once" and experts.weight_at == "input":
+    if experts is not None and experts.sum in ("at_once", "float32") and experts.weight_at == "input":
         yield (*path, "experts", "sum"), "has no effect where weights act on the input", "leave it out"
     if router is None:
         return

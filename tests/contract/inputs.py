@@ -27,7 +27,7 @@ class InputsContract(Binding):
     def test_embeddings_mean_what_they_mean_to_the_reference(self, main):
         """A family that scales its embeddings inside the lookup does not scale what it is given."""
         batch = self.batch()
-        width = self.given(main).model.get_input_embeddings().weight.shape[-1]
+        width = self.ours(main).get_input_embeddings().weight.shape[-1]
         embeds = torch.randn(*batch.ids.shape, width, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
             ours, theirs = (m(inputs_embeds=embeds).logits for m in (self.ours(main), self.given(main).model))

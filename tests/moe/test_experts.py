@@ -100,18 +100,17 @@ def test_interleaved_blocks_are_gate_and_up():
 
 
 def test_how_a_tokens_experts_are_added_rounds_and_nothing_else():
-    """In fp32 equal; in bf16 all at once rounds once, one after the other at every expert."""
-    given = inputs(CHOICES["spread"])
-    wide = [experts("loop", expert_sum=order)(*given) for order in ("in_order", "at_once")]
-    assert torch.allclose(*wide, rtol=1e-5, atol=1e-6)
+    """In fp32 equal; in bf16 all at once and in fp32 round once, one after the other at every expert."""
+    given, orders = inputs(CHOICES["spread"]), ("in_order", "at_once", "float32")
+    first, *others = (experts("loop", expert_sum=order)(*given) for order in orders)
+    assert all(torch.allclose(first, other, rtol=1e-5, atol=1e-6) for other in others)
     x, indices, weights = inputs([[0, 1, 2, 3, 4, 5]] * 40, torch.bfloat16)
-    in_order, at_once = (
-        experts("loop", torch.bfloat16, expert_sum=o)(x, indices, weights) for o in ("in_order", "at_once")
-    )
+    in_order, at_once, once = (experts("loop", torch.bfloat16, expert_sum=o)(x, indices, weights) for o in orders)
     parts = [experts("loop", torch.bfloat16)(x, indices[:, [i]], weights[:, [i]]) for i in range(6)]
     assert torch.equal(at_once, torch.stack(parts, dim=1).sum(dim=1))
     assert torch.equal(in_order, parts[0] + parts[1] + parts[2] + parts[3] + parts[4] + parts[5])
-    assert not torch.equal(in_order, at_once)
+    assert torch.equal(once, sum(part.float() for part in parts).bfloat16())
+    assert not torch.equal(in_order, at_once) and not torch.equal(in_order, once)
 
 
 def test_a_bias_is_added_to_what_the_product_rounded():

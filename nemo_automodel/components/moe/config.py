@@ -11,7 +11,7 @@ CHOICES = {
     "expert_kind": ("gated", "plain"),
     "shared_kind": ("gated", "plain"),
     "weight_at": ("output", "input"),
-    "expert_sum": ("in_order", "at_once"),
+    "expert_sum": ("in_order", "at_once", "float32"),
     "shared_combine": ("sum", "mean", "average"),
 }
 
@@ -95,7 +95,8 @@ class MoEConfig:
     weight_at: str = "output"
     """Where an expert's weight acts: on its output, or on its `input` (Llama 4)."""
     expert_sum: str = "in_order"
-    """How the specification adds a token's experts: one after the other in the model's dtype, or `at_once` (Aria)."""
+    """How the specification adds a token's experts: one after the other in the model's dtype, `at_once` (Aria), or in
+    `float32` and rounded once (Nemotron 3)."""
     routed_scale: float = 1.0
     """Factor of the routed sum, before the shared experts are added."""
     moe_latent_size: int | None = None

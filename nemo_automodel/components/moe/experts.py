@@ -83,7 +83,9 @@ class GroupedExperts(nn.Module):
 
     @property
     def _loop(self):
-        return partial(loop, at_once=True) if self.config.expert_sum == "at_once" else loop
+        """Of the order of sums that the config names."""
+        order = self.config.expert_sum
+        return loop if order == "in_order" else partial(loop, at_once=order == "at_once", wide=order == "float32")
 
     def initialize(self, std):
         for name, parameter in self.named_parameters(recurse=False):
@@ -172,21 +174,22 @@ def _local(parameter):
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
-def loop(x, indices, weights, up, up_bias, down, down_bias, activate, at_once=False):
+def loop(x, indices, weights, up, up_bias, down, down_bias, activate, at_once=False, wide=False):
     """The specification: one expert after the other, each on its tokens; added in this order, or all of a token's at
-    once, which in half precision rounds less often."""
+    once, which in half precision rounds less often; `wide`: in order and in fp32, rounded once."""
     order, counts = sort_choices(indices, len(up))
     counts = counts.tolist()
     choices = order[: sum(counts)].split(counts)
     biases = [[None] * len(up) if bias is None else bias.unbind(0) for bias in (up_bias, down_bias)]
     # unbind once: indexing weights[e] would cost a gradient of the size of all experts for each expert
     parts = zip(choices, up.unbind(0), biases[0], down.unbind(0), biases[1], strict=True)
-    sums = x.new_zeros(indices.numel(), x.shape[1]) if at_once else torch.zeros_like(x)
+    dtype = torch.promote_types(x.dtype, torch.float32) if wide else x.dtype
+    sums = x.new_zeros(indices.numel() if at_once else len(x), x.shape[1], dtype=dtype)
     for chosen, u, ub, d, db in parts:
         tokens = chosen // indices.shape[1]
         y = _biased(F.linear(activate(_biased(F.linear(x[tokens], u), ub)), d), db)
-        sums.index_add_(0, chosen if at_once else tokens, (y * weights.flatten()[chosen, None]).to(x.dtype))
-    return sums.unflatten(0, indices.shape).sum(dim=1) if at_once else sums
+        sums.index_add_(0, chosen if at_once else tokens, (y * weights.flatten()[chosen, None]).to(dtype))
+    return sums.unflatten(0, indices.shape).sum(dim=1) if at_once else sums.to(x.dtype)
 
 
 def _biased(y, bias):
