@@ -81,11 +81,13 @@ class _Chunks(torch.autograd.Function):
     def backward(ctx, grad_y, grad_state):
         documents, *saved = ctx.saved_tensors  # read once: checkpointing counts
         tensors, states = saved[: ctx.length], saved[ctx.length :]
-        found = [torch.zeros_like(one) for one in tensors]
+        found = [*map(torch.empty_like, tensors[: ctx.count]), *map(torch.zeros_like, tensors[ctx.count :])]
         pieces = _pieces(tensors[0].shape[1], ctx.size)
         for piece, state in zip(reversed(pieces), reversed(states), strict=True):
             cuts = _cut(tensors, ctx.count, piece)
             *grads, grad_state = ctx.back(*cuts, state, _numbers(documents, piece), grad_y[:, piece], grad_state)
-            for whole, grad in zip(_cut(found, ctx.count, piece), grads, strict=True):
+            for whole, grad in zip(found[: ctx.count], grads[: ctx.count], strict=True):
+                whole[:, piece] = grad
+            for whole, grad in zip(found[ctx.count :], grads[ctx.count :], strict=True):
                 whole += grad
         return None, None, None, None, None, grad_state, *found

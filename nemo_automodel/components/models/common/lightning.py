@@ -5,7 +5,7 @@ import torch
 from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.causal_conv import without_padding
-from nemo_automodel.components.models.common.stateful import StatefulMixer, refuse_pages, summed
+from nemo_automodel.components.models.common.stateful import StatefulMixer, continued, refuse_pages
 
 
 class Lightning(StatefulMixer):
@@ -42,4 +42,5 @@ class Lightning(StatefulMixer):
         if mask is not None and mask.text is not None:
             decay = decay * mask.text[..., None]
         q, k, v = (one.reshape(*one.shape[:2], self.heads, self.head_dim) for one in (q, k, v))
-        return summed(self.sum, q, k, v, decay, mask, cache, self.layer_idx).flatten(-2).to(v.dtype)
+        y = continued(chunked_decay.step, self.sum, (q, k, v, decay), mask, cache, self.layer_idx)
+        return y.flatten(-2).to(v.dtype)

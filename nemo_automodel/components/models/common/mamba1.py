@@ -5,8 +5,8 @@ from torch import nn
 
 from nemo_automodel.components.models.common import selective_scan
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
-from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
 from nemo_automodel.components.models.common.state_space_start import start_decay, start_step_projection, start_ways
+from nemo_automodel.components.models.common.stateful import continued
 
 
 class Mamba1(ConvolvedMixer):
@@ -30,19 +30,9 @@ class Mamba1(ConvolvedMixer):
         dt = nn.functional.softplus(dt.to(wide))
         if mask is not None and mask.text is not None:
             dt = dt * mask.text[..., None]  # time stands still at padding
-        y = self._scanned(x, dt, -A_log.to(wide).exp().mT.contiguous(), B, C, mask, cache)
+        inputs = x, dt, -A_log.to(wide).exp().mT.contiguous(), B, C
+        y = continued(selective_scan.step, self.scan, inputs, mask, cache, self.layer_idx)
         return torch.addcmul(y, x.to(wide), D.to(wide))
-
-    def _scanned(self, x, dt, A, B, C, mask, cache):
-        before = None if cache is None else recurrent_state(cache, self.layer_idx)
-        if before is not None and x.shape[1] == 1:
-            y, after = selective_scan.step(x, dt, A, B, C, before)
-        else:
-            documents = None if mask is None else mask.documents
-            y, after = self.scan(x, dt, A, B, C, before, documents)
-        if cache is not None:
-            update_recurrent_state(cache, after, self.layer_idx)
-        return y
 
 
 def gated(y, z):

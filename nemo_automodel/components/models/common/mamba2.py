@@ -8,7 +8,7 @@ from torch import nn
 from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
 from nemo_automodel.components.models.common.state_space_start import start_decay, start_shrunken, start_steps
-from nemo_automodel.components.models.common.stateful import summed
+from nemo_automodel.components.models.common.stateful import continued
 
 
 class Mamba2(ConvolvedMixer):
@@ -64,5 +64,5 @@ class Mamba2(ConvolvedMixer):
         if mask is not None and mask.text is not None:
             dt = dt * mask.text[..., None]  # time stands still at padding
         decay, v = -dt * A_log.to(wide).exp(), x * dt[..., None]
-        y = summed(self.sum, q, k, v, decay, mask, cache, self.layer_idx)
+        y = continued(chunked_decay.step, self.sum, (q, k, v, decay), mask, cache, self.layer_idx)
         return torch.addcmul(y, x.to(wide), D.to(wide)[:, None]).flatten(-2)

@@ -1,6 +1,5 @@
 """What mixers that carry a state from token to token do alike, whatever the state is."""
 
-from nemo_automodel.components.models.common import chunked_decay
 from nemo_automodel.components.models.common.mask_kinds import StateKind, TokenMixer
 from nemo_automodel.components.models.common.releases import is_paged, recurrent_state, update_recurrent_state
 
@@ -21,17 +20,17 @@ def refuse_pages(keywords):
         raise ValueError("a cache of pages holds no states: generate without `generate_batch`")
 
 
-def summed(form, q, k, v, decay, mask, cache, layer_idx):
-    """Sums over a past that decays by head, as `chunked_decay` has them, after and into a cache: y [B, S, H, P].
+def continued(step, form, inputs, mask, cache, layer_idx):
+    """y [B, S, ...] of tokens after a cache's state, which becomes that after them.
 
-    form: of several tokens. decay [B, S, H]: logarithms; that of padding is to be 0, so that its state stays.
+    step: (*inputs, state) -> (y, state) of one token; form: (*inputs, state or None, documents) -> the same of several.
+    inputs: tensors of the tokens first. What padding does to a state is theirs to say.
     """
     before = None if cache is None else recurrent_state(cache, layer_idx)
-    if before is not None and v.shape[1] == 1:
-        y, after = chunked_decay.step(q, k, v, decay, before)
+    if before is not None and inputs[0].shape[1] == 1:
+        y, after = step(*inputs, before)
     else:
-        documents = None if mask is None else mask.documents
-        y, after = form(q, k, v, decay, before, documents)
+        y, after = form(*inputs, before, None if mask is None else mask.documents)
     if cache is not None:
         update_recurrent_state(cache, after, layer_idx)
     return y
