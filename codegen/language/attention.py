@@ -99,7 +99,7 @@ class Softmax(Mixer):
     sinks: Expression | None = expr("A learned extra column of the softmax.", "False")
     sinks_dtype: str | None = choice(f"How sinks enter ({DTYPE}).", "model", "float32")
     scores_dtype: str | None = choice(
-        f"Dtype of the scores ({DTYPE}); once: the model's, and product and scale are rounded together.",
+        f"Dtype of the scores ({DTYPE}); once: the model's; product, scale and position biases are rounded together.",
         "model",
         "float32",
         "once",

@@ -90,6 +90,19 @@ def test_product_and_scale_may_be_rounded_together(qkv):
     assert torch.allclose(*whole, atol=1e-6)
 
 
+def test_position_biases_may_be_rounded_with_the_product(qkv):
+    """Bloom's: added before they are rounded, the scores are as near as one rounding allows."""
+    q, k, v = (t.bfloat16() for t in (qkv[0], qkv[0].flip(1), qkv[0].flip(2)))
+    module = attention(scaled_at_once=True, num_key_value_groups=1)
+    biases = Alibi(4)(torch.arange(6)[None]).bfloat16()
+    mask = (causal(6) + biases).clamp(min=torch.finfo(torch.bfloat16).min).bfloat16()
+    scores = (q.float() @ k.float().transpose(2, 3) * 0.3 + biases.float()).bfloat16()
+    exact = (scores.float() + causal(6)).softmax(-1).bfloat16()
+    assert torch.equal(attend(module, q, k, v, mask)[1], exact)
+    module.scaled_at_once = False
+    assert not torch.equal(attend(module, q, k, v, mask)[1], exact)
+
+
 def test_dropout_only_in_training(qkv):
     module = attention(dropout=0.9)
     still = attend(module, *qkv, causal(6))[1]

@@ -33,6 +33,7 @@ WHOLE = (
     "ministral3",
     "mistral4",
     "modernbert_decoder",
+    "moshi",
     "nanochat",
     "nemotron_v3",
     "opt",

@@ -17,7 +17,8 @@ class Attention(TokenMixer):
     scale: factor of the scores. softcap: bound of the scores. window: how many keys a query sees, itself included.
     chunk: size of the blocks that do not see each other. dropout: of the weights. None means absent.
     scores_dtype, softmax_dtype: where the eager specification multiplies q and k, and takes the softmax; None for
-    scores is the model's dtype, and None for the softmax too. scaled_at_once: product and scale are rounded together.
+    scores is the model's dtype, and None for the softmax too. scaled_at_once: product, scale and biases are rounded
+    together.
     sinks: learned scores [N] that take their share; `sinks_pinned` ones are fp32 whatever the model is.
     beside_sinks: whether other layers have sinks; the scores of all are then taken from their largest.
     """
@@ -114,9 +115,11 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
 def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None, **kwargs):
     """The specification of every other implementation: soft-capped scores, a masked softmax, weighted values."""
     k, v = (t.repeat_interleave(module.num_key_value_groups, dim=1) for t in (k, v))
-    scores = cap(products(module, q, k, scaling), softcap)
-    if mask is not None:
-        scores = scores + mask
+    if module.scaled_at_once and mask is not None and not softcap:
+        scores = at_once(q, k, scaling, mask.expand(*q.shape[:2], -1, -1).flatten(0, 1))
+    else:
+        scores = cap(products(module, q, k, scaling), softcap)
+        scores = scores if mask is None else scores + mask
     weights = attention_weights(module, scores).to(v.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ v).transpose(1, 2).contiguous(), weights
@@ -125,10 +128,15 @@ def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None
 def products(module, q, k, scaling):
     """Scores [B, N, S, T] of q and k, scaled."""
     if module.scaled_at_once:
-        q, kt = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        return torch.baddbmm(q.new_zeros(1, 1, 1), q, kt, alpha=scaling).unflatten(0, k.shape[:2])
+        return at_once(q, k, scaling, q.new_zeros(1, 1, 1))
     dtype = module.scores_dtype or q.dtype
     return q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling
+
+
+def at_once(q, k, scaling, biases):
+    """Scores [B, N, S, T] of q and k, scaled, with biases [B * N, S, T]: rounded once."""
+    scores = torch.baddbmm(biases, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=scaling)
+    return scores.unflatten(0, q.shape[:2])
 
 
 def attention_weights(module, scores):

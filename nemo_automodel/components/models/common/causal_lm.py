@@ -40,6 +40,7 @@ from nemo_automodel.components.models.common.releases import (
     is_paged,
     sort_cache,
 )
+from nemo_automodel.components.models.common.resizing import ResizingMixin
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
 
 
@@ -50,7 +51,7 @@ class DecoderLayer(CheckpointedLayer):
     mask_kind = "full_attention"  # set by the model, from the layer's attention
 
 
-class Decoder(HFCheckpointingMixin, PreTrainedModel):
+class Decoder(HFCheckpointingMixin, ResizingMixin, PreTrainedModel):
     """Common to base models and to models with a head."""
 
     base_model_prefix = "model"
