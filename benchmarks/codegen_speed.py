@@ -28,6 +28,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from codegen.configs import table  # noqa: E402
 from codegen.language.check import read_spec  # noqa: E402
+from codegen.plan.mixers.kinds import KEEPS_KEYS, kind  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "import sys; from codegen.cli import main; sys.exit(main())"]
 OUTPUTS = ("nemo_automodel", "tests", "examples", "docs")
@@ -65,7 +66,7 @@ def variant(path: Path, number: int) -> tuple[str, str]:
     else:
         spec["config"] = f"transformers:{loaded.config.class_name}"
     spec["norm"] = merged(spec.get("norm"), {"eps": round(1e-6 * (number + 1), 9)})
-    if number % 3 == 1:
+    if number % 3 == 1 and all(kind(flat, "attention") in KEEPS_KEYS for flat in loaded.flat.values()):
         spec["attention"] = merged(spec.get("attention"), {"scale": round(0.01 * (number + 1), 4)})
     if number % 3 == 2:
         spec["dropout"] = merged(spec.get("dropout"), {"residual": round(0.001 * (number + 1), 4)})

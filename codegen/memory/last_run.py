@@ -87,9 +87,15 @@ def unchanged(root: str) -> bool:
     """Whether every fact of the state file still holds. A missing or damaged file says no."""
     try:
         lines = _lines(root)
-        return bool(lines) and all(_holds(root, line) for line in lines)
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (OSError, ValueError):
         return False
+    try:
+        return bool(lines) and all(_holds(root, folder, line) for line in lines)
+    except (OSError, ValueError):
+        return False
+    finally:
+        os.close(folder)
 
 
 def known(root: str) -> dict[str, Known]:
@@ -159,21 +165,28 @@ def _interpreter() -> str:
     return f"{sys.prefix} {sys.hexversion}"
 
 
-def _holds(root: str, line: str) -> bool:
-    kind, rest = line[:1], line[2:]
+def _holds(root: str, folder: int, line: str) -> bool:
+    """Whether a fact holds below `root`, which is open as `folder`: the system need not walk whole paths again."""
+    kind = line[0]
     if kind == "f":
-        mtime, size, inode, ctime, _, path = rest.split(" ", 5)
-        stat = os.stat(os.path.join(root, path))
+        _, mtime, size, inode, ctime, _, path = line.split(" ", 6)
+        stat = os.stat(path, dir_fd=folder)
         same = stat.st_mtime_ns == int(mtime) and stat.st_ctime_ns == int(ctime)
         return same and stat.st_size == int(size) and stat.st_ino == int(inode)
     if kind == "d":
-        ctime, path = rest.split(" ", 1)
-        return os.stat(os.path.join(root, path)).st_ctime_ns == int(ctime)
+        _, ctime, path = line.split(" ", 2)
+        return os.stat(path, dir_fd=folder).st_ctime_ns == int(ctime)
     if kind == "h":
-        digest, path = rest.split(" ", 1)
+        _, digest, path = line.split(" ", 2)
         return _content_digest(os.path.join(root, path)) == digest
-    if kind == "x":
-        return not os.path.lexists(os.path.join(root, rest))
+    return kind == "x" and _is_missing(line[2:], folder)
+
+
+def _is_missing(path: str, folder: int) -> bool:
+    try:
+        os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
     return False
 
 

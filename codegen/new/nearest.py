@@ -1,6 +1,7 @@
 """Which existing spec a checkpoint resembles most, and how it differs from it."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,8 @@ def _paths(root: Path) -> list[Path]:
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
     shown = path.relative_to(root).as_posix()
-    text = last_run.content(str(path))
     try:
-        loaded = read_text(text, shown, table)
+        loaded, written = _read(last_run.content(str(path)), shown, table)
         expected = expect(loaded, values)
     except SpecError:
         return None
@@ -141,13 +141,23 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
     if weights.inside:
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     kinship = _kinship(loaded.config.model_type, values.config.model_type)
-    borrows, written = known.lender is not None, load(text, shown).plain()
+    borrows = known.lender is not None
     inside = [name in held for held, name in _inner(loaded, values)]
     says = sum(1 for _ in Body.copied({key: value for key, value in written.items() if key not in FRAME}).leaves())
     return Candidate(
         *(shown, written, loaded, expected, fields, alike, kinship, borrows),
         *(inside.count(False), inside.count(True), says),
     )
+
+
+@lru_cache(maxsize=1024)
+def _read(text: bytes, shown: str, table: ConfigTable) -> tuple[LoadedSpec, dict[str, Any]]:
+    """A spec, loaded and as it is written; once for all drafts that a program makes beside the same specs.
+
+    Raises:
+        SpecError: it does not load.
+    """
+    return read_text(text, shown, table), load(text, shown).plain()
 
 
 def _inner(loaded: LoadedSpec, values: Values) -> list[tuple[Mapping[str, Any], str]]:

@@ -11,7 +11,8 @@ from codegen.language.check import read_spec
 from codegen.language.keys import Key, Section, keys
 from codegen.language.loaded import LoadedSpec
 from codegen.language.values import Expression
-from tests.contract.sample import WHOLE, sample
+from tests.contract import MixtureContract
+from tests.contract.sample import DEAR, WHOLE, sample
 
 ROOT = Path(__file__).parents[2]
 SPECS = {path.stem: read_spec(path, ROOT) for path in sorted((ROOT / "specs").glob("*.yaml"))}
@@ -78,3 +79,12 @@ def test_a_sample_has_the_base_and_another_and_both_backends(configs, backends):
         assert seen_configs <= set(configs) and len(seen_configs) == len(configs if whole else configs[:2])
         assert not configs or "base" in seen_configs
         assert seen_backends == set(backends) if whole or configs else len(seen_backends) == len(backends[:1])
+
+
+@pytest.mark.parametrize("test", DEAR)
+def test_a_dear_test_runs_in_every_whole_family_and_in_some_others(test):
+    assert hasattr(MixtureContract, test)
+    runs = {family: sample(family, test, ("base", "flags", "tied"), ("split", "packed")) for family in SPECS}
+    assert all(len(runs[family]) == 2 for family in WHOLE)
+    others = [runs[family] for family in SPECS if family not in WHOLE]
+    assert len(others) / 8 < sum(map(bool, others)) < len(others) / 2

@@ -5,12 +5,13 @@ import json
 import re
 import shutil
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
 import transformers
 
-from codegen.configs import ConfigTable
+from codegen.configs import table
 from codegen.language.attention import Gqa, Mla
 from codegen.language.check import read_spec, read_text
 from codegen.language.loaded import config_class
@@ -30,6 +31,12 @@ FAMILIES = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
 NEW = "brandnew", "BrandNew"
 
 
+@cache
+def committed(path):
+    """A spec that stands here."""
+    return read_spec(path, ROOT)
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     """Tiny checkpoints, made on demand and once."""
@@ -44,8 +51,8 @@ def checkpoints(tmp_path_factory):
 
 
 def save(name, folder):
-    spec = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
-    values = configs(spec, ConfigTable())["base"]
+    spec = committed(ROOT / f"specs/{name}.yaml")
+    values = configs(spec, table())["base"]
     if spec.config.fields is None:
         config = getattr(transformers, spec.config.class_name)(**values)
         config.architectures = list(spec.architectures[:1])
@@ -82,7 +89,7 @@ def structure(spec):
     """The syntax trees of the classes in model.py, up to their names, to how heads are read, of which a class may leave
     the number or the size open, to bounds of steps, which no config.json holds where they are infinite, and to what a
     mixer is called where a family has its name."""
-    text = model_files(build(spec, config_class(spec, ConfigTable())))["model.py"]
+    text = model_files(build(spec, config_class(spec, table())))["model.py"]
     text = text.replace(spec.config.class_name, "NewConfig")
     text = re.sub(rf"\b{class_prefix(spec.architectures[0])}(?=[A-Z])", "New", text)
     text = text.replace("config.num_key_value_heads or config.num_attention_heads", "config.num_key_value_heads")
@@ -126,8 +133,8 @@ def has_experts(spec):
 def only_here(spec):
     """Paths of layers whose mixers lie as in no other family of its kind, or take their sizes from fields that this
     config lacks, and of what stands beside them."""
-    paths, config = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("specs/pending/*.yaml")], config_class(spec, ConfigTable())
-    others = [other for path in paths if path.stem != spec.name and (other := read_spec(path, ROOT))]
+    paths, config = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("specs/pending/*.yaml")], config_class(spec, table())
+    others = [other for path in paths if path.stem != spec.name and (other := committed(path))]
     flats = [flat for other in others if has_experts(other) == has_experts(spec) for flat in other.flat.values()]
     known = {lies(flat) for flat in flats if all(map(config.has, fields_read(flat.attention)))}
     alone = [flat for flat in spec.flat.values() if lies(flat) not in known]
@@ -145,7 +152,7 @@ def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, t
     made = draft(checkpoints(name), tree(tmp_path, without=[name]))
     assert made.written and not made.problems
     spec = read_spec(tmp_path / made.spec, tmp_path)
-    real = read_spec(ROOT / f"specs/{name}.yaml", ROOT)
+    real = committed(ROOT / f"specs/{name}.yaml")
     assert spec.architectures[0] == real.architectures[0]
     assert rows_of_vectors(spec) == rows_of_vectors(real)
     unknown = [f".{path}." for path in only_here(real)]
@@ -164,7 +171,7 @@ def test_under_a_new_name_a_family_gets_its_own_structure(name, drafts):
     assert own in (made.nearest, *made.equals)  # one of those that nothing published tells apart
     mine = read_text(made.text, "specs/brandnew.yaml")
     assert mine.architectures[0].startswith(NEW[1]) and mine.config.fields is not None
-    assert structure(mine) in [structure(read_spec(ROOT / path, ROOT)) for path in {own, made.nearest}]
+    assert structure(mine) in [structure(committed(ROOT / path)) for path in {own, made.nearest}]
 
 
 def test_of_specs_that_nothing_tells_apart_the_plainest_is_taken_and_the_others_are_said(drafts):
@@ -198,7 +205,7 @@ def test_a_declared_config_reads_the_published_names(drafts):
     made = drafts("gpt2")
     source, spec = Path(made.source), read_text(made.text, "specs/brandnew.yaml")
     names = {}
-    exec(model_files(build(spec, config_class(spec, ConfigTable())))["config.py"], names)
+    exec(model_files(build(spec, config_class(spec, table())))["config.py"], names)
     published = json.loads((source / "config.json").read_text()) | {"n_embd": 24, "n_layer": 7}
     config = names["BrandNewConfig"].from_dict(published)
     assert (config.hidden_size, config.num_hidden_layers, config.n_embd) == (24, 7, 24)
