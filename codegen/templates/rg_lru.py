@@ -34,7 +34,7 @@ class TemplateRgLru(RgLru):
         y = self.activation(self.role_y(x))
         x = without_padding(self.role_x(x), mask)
         x = self.convolved(self.role_conv, x, mask, past_key_values, **kwargs)
-        gate = self.gated(x, self.role_input_gate_weight, self.role_input_gate_bias)
-        rate = self.gated(x, self.role_recurrent_gate_weight, self.role_recurrent_gate_bias)
-        x = self.recurred(x, gate, rate, self.role_recurrent_param, mask, past_key_values, **kwargs)
+        gates = self.role_input_gate_weight, self.role_input_gate_bias
+        rates = self.role_recurrent_gate_weight, self.role_recurrent_gate_bias, self.role_recurrent_param
+        x = self.recurred(x, *gates, *rates, mask=mask, cache=past_key_values, **kwargs)
         return self.role_out(x * y), None

@@ -5,8 +5,8 @@ import torch
 from transformers import RecurrentGemmaConfig
 
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.gated_scan import STEEPEST, SteepRoot, chunked
 from nemo_automodel.components.models.common.masks import cache_layers
-from nemo_automodel.components.models.common.rg_lru import STEEPEST, SteepRoot
 from nemo_automodel.components.models.recurrent_gemma.model import RecurrentGemmaForCausalLM
 from tests.common.states import RecurrentTests, ids
 
@@ -85,6 +85,17 @@ def test_a_root_is_never_too_steep():
     root.sum().backward()
     torch.testing.assert_close(root, x.detach().sqrt())
     torch.testing.assert_close(x.grad, torch.tensor([STEEPEST, STEEPEST, 1.0, 0.5]))
+
+
+def test_the_backward_pass_keeps_no_gates():
+    """One x of [B, S, W], and a state a chunk; parameters are there anyway."""
+    made, kept = unit(), []
+    x = torch.randn(1, 128, made.width, dtype=torch.float64, requires_grad=True)
+    inner = made.rg_lru
+    gates = inner.input_gate_weight, inner.input_gate_bias, inner.recurrent_gate_weight, inner.recurrent_gate_bias
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+        chunked(x, gates, inner.recurrent_param, chunk=16)
+    assert sum(one.numel() for one in kept if not isinstance(one, torch.nn.Parameter)) <= x.numel() * 1.1
 
 
 @torch.no_grad()

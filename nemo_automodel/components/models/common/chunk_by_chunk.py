@@ -26,7 +26,8 @@ def chunk_by_chunk(one, inputs, state, documents, size, back=None, shared=()):
 
 def by_hand(tensors):
     """Whether nodes with a backward pass of their own can take them: not of other classes, nor within torch.compile."""
-    return all(type(tensor) is torch.Tensor for tensor in tensors) and not torch.compiler.is_compiling()
+    plain = all(type(tensor) in (torch.Tensor, torch.nn.Parameter) for tensor in tensors)
+    return plain and not torch.compiler.is_compiling()
 
 
 def _all_chunks(one, size, documents, count, state, *tensors):

@@ -4,17 +4,13 @@ import math
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
-from nemo_automodel.components.models.common.linear_scan import form
+from nemo_automodel.components.models.common.gated_scan import BEGINS, GOES_ON, IS_PADDING, RESTARTS, form
 from nemo_automodel.components.models.common.releases import recurrent_state, update_recurrent_state
-
-STEEPEST = 1000.0  # the largest derivative of the square root on the way back
-SHARPNESS = 8.0  # of the decay: c in the paper
 
 
 class RgLru(ConvolvedMixer):
@@ -63,46 +59,25 @@ class RgLru(ConvolvedMixer):
     def _variance(self):
         return getattr(self.config, "w_init_variance_scale", 0.01)
 
-    def gated(self, x, weight, bias):
-        """x [B, S, W] -> a gate before its sigmoid [B, S, W]; each block reads itself alone."""
-        blocks = x.reshape(-1, *bias.shape).transpose(0, 1)  # [N, B * S, W / N]
-        return torch.baddbmm(bias[:, None], blocks, weight).transpose(0, 1).reshape(x.shape)
-
-    def recurred(self, x, gate, rate, parameter, mask, cache, position_ids=None, **kwargs):
-        """x and raw gates [B, S, W], parameter [W] -> h [B, S, W] in the dtype of x."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        documents, text = (None, None) if mask is None else (mask.documents, mask.text)
+    def recurred(self, x, *given, mask, cache, position_ids=None, **kwargs):
+        """x [B, S, W], after it the parameters of gates and decay, as `gated_scan` has them -> h [B, S, W], as x."""
+        *gates, parameter = given
         state = None if cache is None else recurrent_state(cache, self.layer_idx)
-        first = self._first(x, mask, state, position_ids)
-        decay = -SHARPNESS * rate.to(wide).sigmoid() * F.softplus(parameter.to(wide))
-        scale = torch.where(first, 1.0, SteepRoot.apply(-torch.expm1(2 * decay)))
-        added = x.to(wide) * gate.to(wide).sigmoid() * scale
-        h, state = self.scan(decay.exp().masked_fill(first, 0), added, state, documents, text)
+        h, after = self.scan(x, gates, parameter, state, self._places(x, mask, state, position_ids))
         if cache is not None:
-            update_recurrent_state(cache, state, self.layer_idx)
+            update_recurrent_state(cache, after, self.layer_idx)
         return h.to(x.dtype)
 
-    def _first(self, x, mask, state, position_ids):
-        """[1 or B, S, 1]: whether a text begins there. What a state precedes goes on, unless that was padding."""
-        first = x.new_zeros(x.shape[:2], dtype=torch.bool)
+    def _places(self, x, mask, state, position_ids):
+        """What each token is, [1 or B, S]; None: all go on, as after a state all do but what only padding precedes."""
+        if mask is None and (state is not None or position_ids is None):
+            return None
+        places = x.new_zeros(1, x.shape[1], dtype=torch.int8)
+        if mask is not None and mask.documents is not None:
+            same = mask.documents[:, 1:] == mask.documents[:, :-1]
+            places = F.pad(torch.where(same, GOES_ON, RESTARTS), (1, 0), value=GOES_ON)
         if state is None and position_ids is not None:
-            first = position_ids == 0
+            places = torch.where(position_ids == 0, BEGINS, places)
         if mask is not None and mask.first is not None:
-            first = first & mask.text | mask.first
-        return first[..., None]
-
-
-class SteepRoot(torch.autograd.Function):
-    """The square root of x, any shape and float dtype, with a derivative of at most STEEPEST."""
-
-    @staticmethod
-    def forward(ctx, x):
-        root = x.sqrt()
-        ctx.save_for_backward(root)
-        return root
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (root,) = ctx.saved_tensors
-        return grad / (2 * root).clamp(min=1 / STEEPEST)
+            places = torch.where(mask.first, BEGINS, torch.where(mask.text, places, IS_PADDING))
+        return places
