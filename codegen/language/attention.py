@@ -66,6 +66,12 @@ class Alibi(Section):
 
     scaled: Expression | None = expr("Whether the bias is multiplied by the scale, as the scores are.", "False")
     dtype: str | None = choice(f"Dtype of the slopes ({DTYPE}).", "float32", "bfloat16")
+    counted: str | None = choice(
+        "From where biases grow: a text's first token, or back from the last key, padding too (seen in bfloat16).",
+        "start",
+        "end",
+    )
+    sum_dtype: str | None = choice(f"Dtype of the sum with the scores ({DTYPE}).", "model", "float32")
 
 
 class Gate(Section):

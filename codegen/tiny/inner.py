@@ -40,13 +40,15 @@ def inner_absent(config: ConfigClass, found: list[Mention], base: Config, option
 
 
 def inner_dropouts(config: ConfigClass, base: Config, is_one: Callable[[str], bool], value: float) -> Config:
-    """The same fields with this probability for each dropout inside."""
+    """The same fields with this probability for each dropout inside; 1 where a config class takes whole numbers alone
+    (MPT), so that everything is dropped."""
     change: Config = {}
     for outer in config.nested & config.fields.keys():
         defaults = config.fields[outer]
-        names = [name for name in defaults if is_one(name) and isinstance(defaults[name], float)]
-        if names:
-            change[outer] = {**base.get(outer, {}), **dict.fromkeys(names, value)}
+        values = {float: value, int: 1}
+        found = {name: values[type(one)] for name, one in defaults.items() if is_one(name) and type(one) in values}
+        if found:
+            change[outer] = {**base.get(outer, {}), **found}
     return change
 
 

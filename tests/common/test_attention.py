@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from nemo_automodel.components.models.common.alibi import Alibi, alibi_slopes
 from nemo_automodel.components.models.common.attention import (
@@ -118,6 +119,13 @@ def test_alibi_equals_bloom(heads):
     assert torch.allclose(Alibi(heads)(positions), theirs, rtol=1e-6)
     assert torch.allclose(Alibi(heads, scale=0.5)(positions), theirs / 2, rtol=1e-6)
     assert len(alibi_slopes(heads)) == heads
+
+
+@pytest.mark.parametrize("heads", [1, 6, 8])
+def test_alibi_counted_from_the_end_equals_mpt(heads):
+    alibi = Alibi(heads, from_end=True)
+    biases = alibi(alibi.positions(torch.tensor([[0, 0, 1, 1, 1]]), 5, "cpu"))
+    assert torch.equal(biases[0], build_mpt_alibi_tensor(heads, 5))
 
 
 def test_alibi_in_bfloat16_rounds_the_products():

@@ -5,6 +5,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicSlidingWindowLayer, StaticSlidingWindowLayer
 
+from nemo_automodel.components.models.common.alibi import Alibi
+from nemo_automodel.components.models.common.masks import with_bias
 from tests.common.tiny import TinyConfig, TinyForCausalLM, batch, tiny
 
 STRUCTURES = {
@@ -101,6 +103,14 @@ def test_masks_may_come_as_a_dict():
     assert set(masks) == {"sliding_attention", "full_attention"}
     given = model(input_ids=inputs["input_ids"], attention_mask=masks).logits
     assert torch.equal(given, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("sum_dtype", [None, torch.float32])
+def test_biases_keep_their_dtype_where_the_sum_has_it(sum_dtype):
+    alibi, mask = Alibi(6, sum_dtype=sum_dtype), torch.zeros(1, 1, 300, 300, dtype=torch.bfloat16)
+    biased = with_bias(mask, alibi, None, 0, mask.dtype, alibi.sum_dtype)
+    assert biased.dtype == (sum_dtype or torch.bfloat16)
+    assert torch.equal(biased[0, :, 0], alibi(torch.arange(300)[None])[0, :, 0]) == (sum_dtype is not None)
 
 
 def test_flex_refuses_alibi_and_says_what_to_use():

@@ -35,6 +35,7 @@ WHOLE = (
     "mistral4",
     "modernbert_decoder",
     "moshi",
+    "mpt",
     "nanochat",
     "nemotron_v3",
     "opt",

@@ -125,6 +125,10 @@ def alibi(context: Context, spec: Spec, part: str) -> Code | None:
         options += f", scale={scale}{flag}"
     if context.word(own.alibi, "dtype") == "bfloat16":
         options += ", dtype=torch.bfloat16"
+    if context.word(own.alibi, "counted") == "end":
+        options += ", from_end=True"
+    if context.word(own.alibi, "sum_dtype") == "float32":
+        options += ", sum_dtype=torch.float32"
     return f"Alibi({options})"
 
 

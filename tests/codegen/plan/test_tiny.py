@@ -86,6 +86,12 @@ def test_numbers_bite():
     assert base["attention_dropout"] == 0
 
 
+def test_dropouts_in_inner_configs_have_a_value_that_the_class_takes():
+    found = {name: configs(read_spec(ROOT / f"specs/{name}.yaml", ROOT), table()) for name in ("dbrx", "mpt")}
+    assert found["dbrx"]["dropout"]["attn_config"]["attn_pdrop"] == 0.4
+    assert found["mpt"]["dropout"]["attn_config"]["attn_pdrop"] == 1  # whole numbers alone
+
+
 def test_optional_numbers_are_absent_once():
     found = made("name: mistral\nattention: {window: config.sliding_window}\n")
     assert found["base"]["sliding_window"] == 5

@@ -46,7 +46,7 @@ def attention(dice: Dice) -> Any:
         window=(0.15, ["config.sliding_window", "5", 7, "config.sliding_window if layer % 2 else None"]),
         chunk=(0.06, ["config.chunk_size", "7"]),
         softmax_dtype=(0.06, "model"),
-        scores_dtype=(0.06, "float32"),
+        scores_dtype=(0.06, ["float32", "once"]),
     )
     return found if found.keys() - {"kind"} or not found else found["kind"]
 
@@ -80,13 +80,17 @@ def _grouped(dice: Dice) -> dict[str, Any]:
         inner_norm=(0.1, ["attn_sub_norm", "sub"]),
         multipliers=(0.2, [_multipliers(dice)]),
         sinks=(0.12, [True, "config.some_sinks", "layer % 2 == 1", False]),
-        alibi=(0.08, [True, {"scaled": True}, {"scaled": "config.alibi_scaled"}, {"dtype": "bfloat16"}]),
+        alibi=(0.08, [True, {"scaled": True}, {"scaled": "config.alibi_scaled"}, {"dtype": "bfloat16"}, _counted(dice)]),
     )
     if dice(0.06):
         found |= {"heads": dice.of("4", 4), "kv_heads": dice.of("2", "4")}
     if found.get("sinks") and dice(0.3):
         found["sinks_dtype"] = "float32"
     return found
+
+
+def _counted(dice: Dice) -> dict[str, Any]:
+    return {"counted": "end"} | dice.maybe(sum_dtype=(0.5, "float32"))
 
 
 def _multipliers(dice: Dice) -> dict[str, Any]:

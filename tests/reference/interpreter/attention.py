@@ -177,6 +177,8 @@ class Attention(Weights):
         if self.word(alibi, "dtype", "float32", "bfloat16") == "bfloat16":
             slopes = slopes.bfloat16()
         counted = ((self.mask.cumsum(-1) - 1) * self.mask)[:, None, None, :]
+        if self.word(alibi, "counted", "start", "end") == "end":
+            counted = torch.arange(1 - counted.shape[-1], 1)
         bias = (slopes * counted).to(self.dtype)
         return bias * scale if self.value(alibi.get("scaled", False)) else bias
 

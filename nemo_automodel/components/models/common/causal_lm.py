@@ -257,7 +257,8 @@ class DecoderModel(Decoder):
             raise ValueError(f"attn_implementation={implementation!r} takes no ALiBi biases: use 'eager' or 'sdpa'")
         cache, x = arguments[CACHE], arguments["inputs_embeds"]
         offset = 0 if cache is None else cache.get_mask_sizes(x.shape[1], self._kinds[name][1])[1]
-        return with_bias(mask, self.alibi, arguments["attention_mask"], offset, x.dtype)
+        sum_dtype = self.alibi.sum_dtype if implementation == "eager" else None
+        return with_bias(mask, self.alibi, arguments["attention_mask"], offset, x.dtype, sum_dtype)
 
 
 class CausalLM(Decoder, GenerationMixin):

@@ -57,17 +57,10 @@ def fill(cache, kinds):
         cache.layers = cache_layers(kinds)
 
 
-def with_bias(mask, alibi, attention_mask, key_offset, dtype):
-    """A mask [B, 1, S, T], boolean or additive, with ALiBi's biases added: [B, N, S, T] in `dtype`."""
+def with_bias(mask, alibi, attention_mask, key_offset, dtype, sum_dtype=None):
+    """A mask [B, 1, S, T], boolean or additive in `dtype`, with ALiBi's biases added: [B, N, S, T] in `sum_dtype`."""
+    smallest = torch.finfo(dtype).min
     if mask.dtype == torch.bool:
-        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-    bias = alibi(_key_positions(attention_mask, key_offset + mask.shape[-1], mask.device))[..., key_offset:]
-    return (mask + bias).clamp(min=torch.finfo(dtype).min).to(dtype)
-
-
-def _key_positions(attention_mask, length, device):
-    """[1 or B, T]: positions count the tokens that are not padding."""
-    if attention_mask is None or attention_mask.dim() != 2:
-        return torch.arange(length, device=device)[None]
-    positions = ((attention_mask.cumsum(-1) - 1) * attention_mask)[:, :length]
-    return torch.nn.functional.pad(positions, (0, length - positions.shape[-1]))
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, smallest)
+    positions = alibi.positions(attention_mask, key_offset + mask.shape[-1], mask.device)
+    return (mask + alibi(positions)[..., key_offset:]).clamp(min=smallest).to(sum_dtype or dtype)
