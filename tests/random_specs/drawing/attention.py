@@ -80,7 +80,7 @@ def _grouped(dice: Dice) -> dict[str, Any]:
         inner_norm=(0.1, ["attn_sub_norm", "sub"]),
         multipliers=(0.2, [_multipliers(dice)]),
         sinks=(0.12, [True, "config.some_sinks", "layer % 2 == 1", False]),
-        alibi=(0.08, [True, {"scaled": True}, {"scaled": "config.alibi_scaled"}, {"dtype": "bfloat16"}, _counted(dice)]),
+        alibi=(0.08, [True, *({"scaled": flag} for flag in (True, "config.alibi_scaled")), *_rounded(dice)]),
     )
     if dice(0.06):
         found |= {"heads": dice.of("4", 4), "kv_heads": dice.of("2", "4")}
@@ -89,8 +89,8 @@ def _grouped(dice: Dice) -> dict[str, Any]:
     return found
 
 
-def _counted(dice: Dice) -> dict[str, Any]:
-    return {"counted": "end"} | dice.maybe(sum_dtype=(0.5, "float32"))
+def _rounded(dice: Dice) -> list[dict[str, Any]]:
+    return [{"dtype": "bfloat16"}, {"counted": "end"} | dice.maybe(sum_dtype=(0.5, "float32"))]
 
 
 def _multipliers(dice: Dice) -> dict[str, Any]:
