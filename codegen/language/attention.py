@@ -52,7 +52,7 @@ class Rope(Section):
         "Which dimensions form a pair: (i, i + R/2) or (2i, 2i + 1).", "half", "interleaved", truth=True
     )
     parameters: Expression | None = expr("The dict with rope_type and rope_theta.", "config.rope_parameters")
-    theta: Expression | None = expr("Base of an unscaled table; replaces the one in parameters.")
+    theta: Expression | None = expr("Base of an unscaled table; of a scaled one where parameters are written too.")
     width: Expression | None = expr(
         "Rotated dimensions; default int(head_dim * partial_rotary_factor), head_dim where rope_type is proportional."
     )

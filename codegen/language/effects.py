@@ -33,8 +33,6 @@ def rotation(spec: Spec, _: ConfigClass) -> Found:
     rope = spec.rope
     if rope is None:
         return
-    if rope.theta is not None and rope.parameters is not None:
-        yield ("rope", "parameters"), "has no effect beside theta, which is an unscaled table's", "write one of them"
     if rope.table_dtype == "float32" and rope.apply_dtype is not None:
         yield ("rope", "apply_dtype"), "has no effect beside table_dtype: float32, which implies it", "leave it out"
 

@@ -50,7 +50,8 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
         draft_mixer(body, here, values)
     else:
         _check_widths(body, here, values)
-    opaque = any(name.endswith(".") and name.count(".") == 1 for name in expected)  # a mixer of another kind
+    whole = {name for name in expected if name.endswith(".") and name.count(".") == 1}
+    opaque = bool(whole - there.beside.keys())  # a mixer of another kind
     if _differ(_channel(weights.inside, here), _channel(expected, there)) and here.mlp is not None and not opaque:
         (draft_experts if kind == MOE else draft_dense)(body, here, values)
     if set(here.norms) != set(there.norms) and not opaque:

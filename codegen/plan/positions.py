@@ -12,18 +12,33 @@ from codegen.plan.context import Context
 from codegen.plan.layers import block_calls, mixers_of
 from codegen.plan.mixers.kinds import is_mixer, mixer
 from codegen.plan.mixers.projections import part_of, section_of
-from codegen.plan.scope import CONFIG, normal
+from codegen.plan.scope import CONFIG, Scope, normal
 from codegen.plan.types import Assign, Code
+
+NUMBER = Expression("str(layer)", ast.parse("str(layer)", mode="eval").body)  # the key where each layer has its table
+EACH = Scope(names={"layer": "layer"})  # code that exists once for the whole model, and goes through its layers
 
 
 def rope_kind(context: Context) -> Expression | None:
-    """The key of a layer's rotary table, where layers have tables of their own."""
+    """The key of a layer's rotary table, where layers have tables of their own; its number, where nothing names it."""
     for spec in context.flat.values():
         parameters = spec.rope.parameters if spec.rope else None
         if parameters is not None and parameters.mentions("layer") and isinstance(parameters.tree, ast.Subscript):
             key = parameters.tree.slice
-            return Expression(ast.unparse(key), key, parameters.at)
-    return None
+            found = Expression(ast.unparse(key), key, parameters.at)
+            return NUMBER if _differs(context, "kind") else found
+    return NUMBER if _differs(context, None) else None
+
+
+def _differs(context: Context, kind: str | None) -> bool:
+    """Whether one table, or one for each kind of layer, will not do."""
+    rotating = _where(context, lambda s: _turns(s) and s.rope is not None)
+    try:
+        if rotating is not None:
+            rotating.code(lambda s: _table(rotating, s, kind), CONFIG, lazy=True)
+    except SpecError:
+        return True
+    return False
 
 
 def rotary(context: Context, kind: Expression | None) -> list[Assign]:
@@ -34,8 +49,10 @@ def rotary(context: Context, kind: Expression | None) -> list[Assign]:
         return []
     rope = rotating.base.rope
     assert rope is not None
+    if kind is NUMBER:
+        return [Assign("rotary_emb", _table_of_each(turning, rotating), rope.why)]
     if kind is None:
-        made = _one_table(rotating)
+        made = rotating.code(lambda s: _table(rotating, s, None), CONFIG, lazy=True)
         if not turning.depends_on_layer(lambda s: s.rope is not None):
             always = turning.code(lambda s: s.rope is not None, CONFIG)
             made = made if always in ("True", "False") else normal(f"({made}) if ({always}) else None")
@@ -53,15 +70,20 @@ def _parameters(context: Context, rope: Rope) -> Code:
     return CONFIG.tree_code(tree.value if isinstance(tree, ast.Subscript) else tree)
 
 
-def _one_table(rotating: Context) -> Code:
-    """The table of a model that has one for all layers."""
+def _table_of_each(turning: Context, rotating: Context) -> Code:
+    """Tables of a model whose layers each say what turns them; alike ones are one."""
+
+    def made(spec: Spec) -> Code:
+        return "None" if spec.rope is None else _table(rotating, spec, None, EACH)
+
     try:
-        return rotating.code(lambda s: _table(rotating, s, None), CONFIG, lazy=True)
+        table = turning.code(made, EACH, lazy=True)
     except SpecError:
         message = "differs between layers in a way for which there is no template yet"
         raise rotating.unready(
             message, "rope", "write parameters: config.rope_parameters[<kind of the layer>]"
         ) from None
+    return f"tables_by_layer({table} for layer in range(config.num_hidden_layers))"
 
 
 def _where(context: Context, question: Callable[[Spec], bool]) -> Context | None:
@@ -69,24 +91,29 @@ def _where(context: Context, question: Callable[[Spec], bool]) -> Context | None
     return context.where(question, True) if any(map(question, context.flat.values())) else None
 
 
-def _table(context: Context, spec: Spec, kind: str | None) -> Code:
+def _table(context: Context, spec: Spec, kind: str | None, scope: Scope = CONFIG) -> Code:
     rope = spec.rope
     assert isinstance(rope, Rope)
     turned = _turned(context, spec)
     assert turned is not None
     head_dim, width = turned
-    if rope.theta is not None:
-        parameters = CONFIG.code(rope.theta)
-    else:
-        tree = context.value(rope, "parameters").tree
-        parameters = CONFIG.tree_code(tree)
-        if kind and isinstance(tree, ast.Subscript):
-            parameters = f"{_parameters(context, rope)}[{kind}]"
+    parameters = _of_table(context, rope, kind, scope)
     limit = ", config.max_position_embeddings" if context.config.has("max_position_embeddings") else ""
     options = f", width={width}" if width else ""
     if context.word(rope, "table_dtype") == "float32":
         options += ", dtype=torch.float32"
     return f"RotaryTable({parameters}, {head_dim}{limit}{options})"
+
+
+def _of_table(context: Context, rope: Rope, kind: str | None, scope: Scope) -> Code:
+    """The parameters of a table: a base, a dict of the config, or such a dict with another base."""
+    if rope.theta is not None and rope.parameters is None:
+        return scope.code(rope.theta)
+    parameters = context.value(rope, "parameters")
+    code = scope.code(parameters) if kind is None else scope.tree_code(parameters.tree)
+    if kind and isinstance(parameters.tree, ast.Subscript):
+        code = f"{_parameters(context, rope)}[{kind}]"
+    return code if rope.theta is None else f"dict({code}, rope_theta={scope.code(rope.theta)})"
 
 
 def _turns(spec: Spec) -> bool:

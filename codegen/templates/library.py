@@ -40,7 +40,7 @@ from nemo_automodel.components.models.common.norm import (
     UnitLayerNorm,
     UnitRMSNorm,
 )
-from nemo_automodel.components.models.common.rope import RotaryTable, rotate_halves, rotate_pairs
+from nemo_automodel.components.models.common.rope import RotaryTable, rotate_halves, rotate_pairs, tables_by_layer
 from nemo_automodel.components.moe.causal_lm import MoECausalLM, MoEDecoderModel
 from nemo_automodel.components.moe.experts import FlatExperts, TransposedExperts, UnmarkedTransposedExperts
 from nemo_automodel.components.moe.layers import MoE

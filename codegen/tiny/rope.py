@@ -72,9 +72,11 @@ def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[s
     rope: Config | None = base.get("rope_parameters")
     if rope is None or not _reads_table(spec):
         return {}
-    # A class that declares the trained length itself belongs to Phi-3's kin, which takes longrope alone.
+    # A class that declares the trained length itself belongs to Phi-3's kin, which takes longrope alone; so does one
+    # whose tables have a factor for long sequences.
     own_length = "original_max_position_embeddings" in config.fields
-    kinds = ("longrope",) if own_length else ("yarn",) if has_experts(spec) else tuple(SCALED)
+    alone = own_length or "long_mscale" in rope
+    kinds = ("longrope",) if alone else ("yarn",) if has_experts(spec) else tuple(SCALED)
     variants: dict[str, Config] = {}
     turned = turned_width(spec)
     for kind in kinds:
@@ -108,7 +110,7 @@ def _reads_table(spec: LoadedSpec) -> bool:
     """Whether some layer has a table, from `config.rope_parameters` (the default of the key)."""
     for flat in spec.flat.values():
         rope = flat.rope
-        if rope is None or rope.theta is not None:
+        if rope is None or (rope.theta is not None and rope.parameters is None):
             continue
         if rope.parameters is None or "rope_parameters" in fields_of(rope.parameters.tree):
             return True

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 MODEL_ARCH_MAPPING = OrderedDict(
     [
         ("AfmoeForCausalLM", ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM")),
+        ("ApertusForCausalLM", ("nemo_automodel.components.models.apertus.model", "ApertusForCausalLM")),
         ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
@@ -60,6 +61,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         (
             "GraniteMoeHybridForCausalLM",
             ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
+        ),
+        (
+            "GraniteMoeSWAForCausalLM",
+            ("nemo_automodel.components.models.granitemoe_swa.model", "GraniteMoeSWAForCausalLM"),
         ),
         (
             "GraniteMoeSharedForCausalLM",
@@ -114,6 +119,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("PersimmonForCausalLM", ("nemo_automodel.components.models.persimmon.model", "PersimmonForCausalLM")),
         ("Phi3ForCausalLM", ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM")),
         ("PhiForCausalLM", ("nemo_automodel.components.models.phi.model", "PhiForCausalLM")),
+        ("PhimoeForCausalLM", ("nemo_automodel.components.models.phimoe.model", "PhimoeForCausalLM")),
         ("Qwen2ForCausalLM", ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM")),
         ("Qwen2MoeForCausalLM", ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM")),
         ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
@@ -144,6 +150,7 @@ _CUSTOM_CONFIG_REGISTRATIONS = {
 
 MODEL_TYPE_MAPPING = {
     "afmoe": ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM"),
+    "apertus": ("nemo_automodel.components.models.apertus.model", "ApertusForCausalLM"),
     "aria_text": ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM"),
     "baichuan": ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM"),
     "bamba": ("nemo_automodel.components.models.bamba.model", "BambaForCausalLM"),
@@ -186,6 +193,7 @@ MODEL_TYPE_MAPPING = {
     "gptj": ("nemo_automodel.components.models.gptj.model", "GPTJForCausalLM"),
     "granite": ("nemo_automodel.components.models.granite.model", "GraniteForCausalLM"),
     "granitemoe": ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM"),
+    "granitemoe_swa": ("nemo_automodel.components.models.granitemoe_swa.model", "GraniteMoeSWAForCausalLM"),
     "granitemoehybrid": ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
     "granitemoeshared": ("nemo_automodel.components.models.granitemoeshared.model", "GraniteMoeSharedForCausalLM"),
     "helium": ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM"),
@@ -228,6 +236,7 @@ MODEL_TYPE_MAPPING = {
     "persimmon": ("nemo_automodel.components.models.persimmon.model", "PersimmonForCausalLM"),
     "phi": ("nemo_automodel.components.models.phi.model", "PhiForCausalLM"),
     "phi3": ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM"),
+    "phimoe": ("nemo_automodel.components.models.phimoe.model", "PhimoeForCausalLM"),
     "qwen2": ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM"),
     "qwen2_moe": ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM"),
     "qwen3": ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM"),

@@ -187,6 +187,20 @@ def test_sinks_are_a_parameter_where_they_are_set_up():
     assert [name for name, _ in module.named_parameters()] == ["sinks"]
 
 
+def test_a_sink_as_a_factor_leaves_what_a_column_of_its_own_leaves():
+    column, factor = attention(num_key_value_groups=1), attention(num_key_value_groups=1)
+    factor.sinks_are_factors = True
+    for module in (column, factor):
+        module.setup_sinks(4)
+        module.sinks.data = torch.tensor([-1.0, 0.0, 0.5, 3.0])
+    q, k, v = (torch.randn(2, 4, 6, 8, dtype=torch.float64) for _ in "qkv")
+    wanted, _ = eager_attention(column, q, k, v, None, scaling=0.3)
+    found, weights = eager_attention(factor, q, k, v, None, scaling=0.3)
+    assert (found - wanted).abs().max() < 1e-6 and torch.allclose(weights.sum(-1), torch.ones(()).double())
+    half = eager_attention(factor.bfloat16(), *(t.bfloat16() for t in (q, k, v)), None, scaling=0.3)[0]
+    assert half.dtype == torch.bfloat16
+
+
 def test_beside_layers_with_sinks_scores_are_rounded_less_their_largest():
     """Equal in exact arithmetic; in bfloat16 the difference is rounded before the softmax, as where there is a sink."""
     module, scores = attention(softmax_dtype=None), 8 * torch.randn(2, 4, 6, 6, dtype=torch.float64)

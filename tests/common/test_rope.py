@@ -10,7 +10,13 @@ from transformers.models.cohere.modeling_cohere import apply_rotary_pos_emb as c
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from nemo_automodel.components.models.common import get_rope_config
-from nemo_automodel.components.models.common.rope import RotaryTable, apply_rope, rotate_halves, rotate_pairs
+from nemo_automodel.components.models.common.rope import (
+    RotaryTable,
+    apply_rope,
+    rotate_halves,
+    rotate_pairs,
+    tables_by_layer,
+)
 
 OLD = {"original_max_position_embeddings": 16}
 TYPES = {
@@ -87,6 +93,15 @@ def test_table_keeps_its_dtype_and_holds_no_state():
     assert rotary(torch.zeros(1, dtype=torch.bfloat16), torch.arange(4)[None])[0].dtype == torch.float32
     assert not rotary.state_dict()
     assert not list(rotary.buffers())
+
+
+def test_layers_that_turn_alike_share_a_table():
+    scaled = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+    made = [RotaryTable(1e4, 16), None, RotaryTable(5e5, 16), RotaryTable(1e4, 16), RotaryTable(1e4, 16, width=8)]
+    tables = tables_by_layer([*made, RotaryTable(scaled, 16), RotaryTable(dict(scaled), 16), RotaryTable(1e4, 8)])
+    assert list(tables) == ["0", "2", "3", "4", "5", "6", "7"]
+    assert len({*tables.values()}) == 4 and tables["0"] is tables["3"] and tables["5"] is tables["6"]
+    assert tables["4"] is tables["7"], "a table of half a head is that of a head half as wide"
 
 
 def test_unknown_type_is_refused():

@@ -17,9 +17,13 @@ STEPS = 4
 
 @contextmanager
 def drawing_for_dropouts_alone():
-    """No number is drawn for a layer that always stays."""
+    """No number is drawn for a layer that always stays, nor for noise upon tokens or choices of experts (PhiMoE, whose
+    sampling in training ours leaves out): each such number is its mean."""
     drawn = torch.rand
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "exponential_", lambda x: x.fill_(1.0))
+        patch.setattr(torch.Tensor, "uniform_", lambda x, low=0.0, high=1.0: x.fill_((low + high) / 2))
+        patch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
         if DRAWS_FOR_LAYERS:
             patch.setattr(torch, "rand", lambda *size: torch.ones(()) if size == ([],) else drawn(*size))
         yield

@@ -201,6 +201,21 @@ EQUAL: dict[str, dict[str, Any]] = {
         "attention": {"kind": "mla", "gate": True},
         "checkpoint": {"names": {"attention": "a.b", "kv_a": "..kv", "kv_a_norm": "..kv_norm", "out_gate": "..g"}},
     },
+    "bases_of_rotation_by_layer": {"layers": {"when": EVEN, "rope": {"theta": 77.0}}},
+    "widths_of_rotation_by_layer": {
+        "layers": [{"when": EVEN, "rope": {"width": 8, "theta": 77.0}}, {"when": "layer == 1", "rope": "none"}]
+    },
+    "another_base_of_a_scaled_table": {
+        "rope": {"parameters": "config.rope_parameters", "theta": "53.0 + layer"},
+        "tests": {"tiny": {"rope_parameters": {"rope_type": "linear", "rope_theta": 37.0, "factor": 2.5}}},
+    },
+    "bases_of_rotation_by_layer_beside_kinds": {
+        "rope": {"parameters": "config.rope_parameters[config.layer_types[layer]]"},
+        "layers": [
+            {"by": "config.layer_types[layer]", "kinds": {"sliding_attention": {"attention": {"window": 6}}}},
+            {"when": "layer == 1", "rope": {"theta": 77.0}},
+        ],
+    },
     "a_share_of_the_pairs_turns": {
         "tests": {
             "tiny": {
@@ -298,11 +313,17 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "heads_by_layer": {"layers": {"when": EVEN, "attention": {"heads": "4", "kv_heads": "2"}}},
 }
+TABLE = {"rope_type": "default", "rope_theta": 1e4}
+KINDS = ["full_attention", "sliding_attention"] * 16
 FIELDS: dict[str, dict[str, Any]] = {
     "no_rotation_where_a_kind_of_layer_has_no_parameters": {
-        "layer_types": ["full_attention", "sliding_attention"] * 16,
-        "rope_parameters": {"full_attention": None, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
-    }
+        "layer_types": KINDS,
+        "rope_parameters": {"full_attention": None, "sliding_attention": TABLE},
+    },
+    "bases_of_rotation_by_layer_beside_kinds": {
+        "layer_types": KINDS,
+        "rope_parameters": {"full_attention": dict(TABLE), "sliding_attention": TABLE},
+    },
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a_path_that_ends_another": (

@@ -57,9 +57,9 @@ class Attention(TokenMixer):
 
     def initialize(self, std):
         for name, parameter in self.named_parameters(recurse=False):
-            if name == "sinks":
+            if name == "sinks" and not self.sinks_are_factors:
                 init.normal_(parameter, mean=0.0, std=std)
-            else:  # a number a head that is added to its gate
+            else:  # a number a head that is added to its gate, or a sink as Granite has it
                 init.zeros_(parameter)
 
 
@@ -122,7 +122,10 @@ def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None
         scores = scores if mask is None else scores + mask
     weights = attention_weights(module, scores).to(v.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ v).transpose(1, 2).contiguous(), weights
+    y = weights @ v
+    if module.sinks_are_factors and module.sinks is not None:
+        y = y * beside_sink(module, scores).to(y.dtype)
+    return y.transpose(1, 2).contiguous(), weights
 
 
 def products(module, q, k, scaling):
@@ -140,20 +143,20 @@ def at_once(q, k, scaling, biases):
 
 
 def attention_weights(module, scores):
-    """The softmax of scores [B, N, S, T], of which a sink takes its share.
-
-    A sink is one more column (gpt-oss), or in fp32 the factor sigmoid(logsumexp - sink), equal in exact arithmetic.
-    """
-    if module.sinks is None:
+    """The softmax of scores [B, N, S, T]; a sink is one more column (gpt-oss), or a factor on what is read."""
+    if module.sinks is None or module.sinks_are_factors:
         return torch.softmax(
             from_largest(scores) if module.beside_sinks else scores, dim=-1, dtype=module.softmax_dtype
         )
     sinks = module.sinks.to(scores.dtype).view(1, -1, 1, 1)
-    if module.sinks_are_factors:
-        share = torch.sigmoid(torch.logsumexp(scores.float(), dim=-1, keepdim=True) - sinks.float())
-        return torch.softmax(scores, dim=-1, dtype=module.softmax_dtype) * share
     scores = torch.cat((scores, sinks.expand(*scores.shape[:-1], 1)), dim=-1)
     return torch.softmax(from_largest(scores), dim=-1, dtype=module.softmax_dtype)[..., :-1]
+
+
+def beside_sink(module, scores):
+    """The share [B, N, S, 1] of attention that a sink leaves: sigmoid(logsumexp - sink) in fp32, equal to a column of
+    its own in exact arithmetic (Granite)."""
+    return (torch.logsumexp(scores, dim=-1, keepdim=True) - module.sinks.view(1, -1, 1, 1)).float().sigmoid()
 
 
 def from_largest(scores):

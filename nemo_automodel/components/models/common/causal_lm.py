@@ -219,7 +219,9 @@ class DecoderModel(Decoder):
 
     def _ropes(self, x, position_ids):
         """{kind: (cosines, sines)}; empty where the model has no rotary positions."""
-        return {kind: each(x, position_ids) for kind, each in self._tables().items()}
+        tables = self._tables()
+        made = {table: table(x, position_ids) for table in tables.values()}  # each once, whoever shares it
+        return {kind: made[table] for kind, table in tables.items()}
 
     def _tables(self):
         table = getattr(self, "rotary_emb", None)

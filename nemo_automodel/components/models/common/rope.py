@@ -27,6 +27,7 @@ class RotaryTable(nn.Module):
         self.width = turning_width(parameters, head_dim) if width is None else width
         self.dtype = dtype
         self.scaling = scaling(parameters, self.width, max_positions)
+        self.made_of = parameters, self.width, max_positions, dtype
 
     @torch.no_grad()
     def forward(self, x, positions):
@@ -37,6 +38,15 @@ class RotaryTable(nn.Module):
             dtype = self.dtype or x.dtype
             table = (angles.cos() * factor).to(dtype), (angles.sin() * factor).to(dtype)
         return tuple(map(_stored, table)) if torch.compiler.is_compiling() else table
+
+
+def tables_by_layer(tables):
+    """{number of a layer: its table} of the tables of all layers, in which alike ones are one; None: nothing turns."""
+    found = nn.ModuleDict()
+    for layer, table in enumerate(tables):
+        if table is not None:
+            found[str(layer)] = next((one for one in found.values() if one.made_of == table.made_of), table)
+    return found
 
 
 @torch.library.custom_op("nemo_automodel::stored", mutates_args=())
