@@ -56,9 +56,9 @@ def batches(vocabulary: int, seed: int = 1) -> dict[str, Batch]:
     }
 
 
-def further(vocabulary: int) -> list[Batch]:
-    """Of other seeds, left padded and not: what happens by chance is measured on them."""
-    return [batches(vocabulary, seed)[name] for seed in range(2, 6) for name in ("left", "plain")]
+def further(vocabulary: int, name: str) -> list[Batch]:
+    """Eight like the one of that name, of other seeds: what happens by chance is measured on them."""
+    return [batches(vocabulary, seed)[name] for seed in range(2, 10)]
 
 
 def _padded(ids: torch.Tensor, pads: tuple[int, ...], *, left: bool) -> Batch:

@@ -86,7 +86,7 @@ class EcosystemContract(Binding):
                 return self.learned(in_fp64(theirs), batch, again=False)
 
         batch = self.batch("left")
-        others = further(self.config().vocab_size)
+        others = further(self.config().vocab_size, "left")
         elsewhere = [lambda other=other: (self.learned(theirs, other), truth(other)) for other in others]
         mine, wanted = self.learned(ours, batch), self.learned(theirs, batch)
         all_pass(compare_fp32("adapters", mine, wanted, lambda: truth(batch), elsewhere))

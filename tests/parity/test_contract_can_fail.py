@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from nemo_automodel.components.models.common.causal_lm import CausalLM, Decoder, DecoderModel
+from nemo_automodel.components.models.common.causal_lm import CausalLM, DecoderModel
+from nemo_automodel.components.models.common.decoder import Decoder
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
 from nemo_automodel.components.models.common.norm import Norm
 from nemo_automodel.components.models.llama.model import LlamaForCausalLM, LlamaModel
