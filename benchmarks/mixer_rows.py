@@ -76,6 +76,8 @@ class Layer(NamedTuple):
         config = AutoConfig.for_model(self.family, num_hidden_layers=1, **scaled, **self.kept)
         reference = importlib.import_module(f"transformers.models.{self.family}.modeling_{self.family}")
         theirs = getattr(reference, self.theirs)(config, 0).to(dtype)
+        for parameter in theirs.parameters():  # a class alone leaves some as memory was: denormal numbers are slow
+            nn.init.normal_(parameter, std=0.02)
         ours = getattr(generated(self.family), self.ours)(config, 0, BackendConfig().resolved()).to(dtype)
         ours.load_state_dict({name: one for name, one in theirs.state_dict().items() if name in ours.state_dict()})
         return Pair(

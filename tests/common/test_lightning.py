@@ -1,11 +1,13 @@
 """Lightning attention: its rates, caches, padding, packed documents, and checkpoints that hold what it derives."""
 
+import pytest
 import torch
 from transformers import DynamicCache, MiniMaxConfig
 from transformers.models.minimax.modeling_minimax import MiniMaxForCausalLM as Theirs
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.models.common.backend import BackendConfig
+from nemo_automodel.components.models.common.mask_kinds import Rows
 from nemo_automodel.components.models.minimax.model import MiniMaxForCausalLM
 from tests.common.states import RecurrentTests, ids
 from tests.contract.asserting import close
@@ -44,6 +46,36 @@ def test_rates_are_those_of_the_reference():
         torch.testing.assert_close(-mixer.rates(torch.ones(1)), wanted)
         torch.testing.assert_close(-mixer.rates(torch.ones(1, dtype=torch.bfloat16)), wanted)
         assert mixer.rates(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
+
+
+def mixer(**fields):
+    return model(hidden_size=48, **fields).model.layers[0].self_attn
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("activation", ["silu", "xielu"])
+def test_gradients_are_those_of_the_recurrent_form(activation, padded):
+    """Of an activation's own parameters too, which each chunk reads; over more than one chunk."""
+    text = torch.arange(150)[None] >= torch.tensor([[0], [20 * padded]])
+    x, found = torch.randn(2, 150, 48, dtype=torch.float64, requires_grad=True), []
+    for scan in ("torch", "stepwise"):
+        made = mixer(hidden_act=activation, backend={"scan": scan}).double()
+        y = made(x, None, Rows(text=text) if padded else None)[0] * text[..., None]
+        found.append((y, *torch.autograd.grad(y.square().sum(), (x, *made.parameters()))))
+    for ours, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted)
+
+
+def test_the_backward_pass_keeps_what_projections_gave_and_no_more():
+    """q, k, v, their sum, its norm, the gate and their product: 7 times [S, N * D]; a state a chunk beside them."""
+    made, kept = mixer(), {}
+    x = torch.randn(1, 512, 48, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.setdefault(one.data_ptr(), one), lambda one: one):
+        made(x, None, None)
+    own = [x, *made.parameters()]
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in kept.values()}
+    rest = sum(size for place, size in held.items() if place not in {one.data_ptr() for one in own})
+    assert rest <= 4 * 8.5 * 512 * made.width
 
 
 @torch.no_grad()

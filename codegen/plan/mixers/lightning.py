@@ -64,10 +64,10 @@ def _norm(context: Context, spec: Spec, part: str) -> Code:
 
 
 def _inputs(context: Context, part: str) -> Iterator[Code]:
-    """What x becomes: q, k and v, activated."""
+    """What x becomes: q, k and v, to be activated."""
     for one in stored(context.base, part, ACTIVATED):
         groups = groups_code(context, part, one.roles[0], METHOD)
-        yield taken_apart(one, f"self.activated({projected(one)}, mask)", WIDTHS, groups, by="grouped")
+        yield taken_apart(one, projected(one), WIDTHS, groups, by="grouped")
 
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:

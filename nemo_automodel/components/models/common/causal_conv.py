@@ -34,7 +34,7 @@ def convolve(x, weight, bias=None, *, before=None, documents=None):
     if before is None:
         before = x.new_zeros(len(x), weight.shape[-1] - 1, x.shape[-1])
     given = x, weight, bias, before, documents
-    return Convolution.apply(*given) if by_hand((x, weight)) else by_taps(*given)
+    return Convolution.apply(*given) if x.shape[1] > 1 and by_hand((x, weight)) else by_taps(*given)
 
 
 def convolve_causal_conv1d(x, weight, bias=None, *, before=None, documents=None):
@@ -75,7 +75,8 @@ class ConvolvedMixer(StatefulMixer):
         taps = conv.weight.shape[-1]
         whole = update_conv_state(cache, x.mT, self.layer_idx, taps).mT
         missing = x.shape[1] + taps - 1 - whole.shape[1]
-        whole = nn.functional.pad(whole, (0, 0, max(missing, 0), 0))
+        if missing > 0:
+            whole = nn.functional.pad(whole, (0, 0, missing, 0))
         return whole[:, whole.shape[1] - x.shape[1] - taps + 1 : whole.shape[1] - x.shape[1]]
 
 

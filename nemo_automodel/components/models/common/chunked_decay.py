@@ -31,12 +31,11 @@ def stepwise(q, k, v, a, state=None, documents=None):
 def step(q, k, v, a, state):
     """One token after a state, without a copy of keys for each head."""
     wide, state = _start(q, k, v, state)
-    groups = q.shape[2]
-    queries, keys = (one[:, 0, :, None, :, None].to(wide) for one in (q, k))  # [B, G, 1, N, 1]
-    values, decay = v[:, 0].to(wide).unflatten(1, (groups, -1)), a[:, 0].to(wide).exp().unflatten(1, (groups, -1))
-    after = state.unflatten(1, (groups, -1)) * decay[..., None, None] + keys * values[..., None, :]
-    y = (queries.mT @ after).flatten(1, 2).mT
-    return y.squeeze(-1)[:, None], after.flatten(1, 2)
+    (rows, _, groups, width), value = q.shape, v.shape[-1]
+    queries, keys = q.to(wide).reshape(rows, groups, 1, 1, width), k.to(wide).reshape(rows, groups, 1, width, 1)
+    values, decay = v.to(wide).reshape(rows, groups, -1, 1, value), a.to(wide).exp().reshape(rows, groups, -1, 1, 1)
+    after = torch.addcmul(state.view(rows, groups, -1, width, value) * decay, keys, values)
+    return (queries @ after).reshape(v.shape), after.view(state.shape)
 
 
 def chunked(q, k, v, a, state=None, documents=None, chunk=CHUNK):
@@ -66,18 +65,30 @@ def _start(q, k, v, state):
 
 def _one_chunk(q, k, v, a, state, numbers):
     """A chunk of L tokens after a state -> y, and the state after it."""
-    (q, k), (v,), state, (between, since, until, whole) = _by_group(q, k, (v,), a, state, numbers)
+    return products(q, k, v, state, decays(_total(a), numbers, state.dtype))
+
+
+def products(q, k, v, state, decays):
+    """The same from what `decays` gives."""
+    (q, k), (v,), state, (between, since, until, whole) = _by_group(q, k, (v,), state, decays)
     y = ((q @ k.mT) * between) @ v + (q @ state) * since
     after = state * whole + k.mT @ (v * until)
     return y.flatten(1, 2).transpose(1, 2), after.flatten(1, 2)
 
 
 def _gradients(q, k, v, a, state, numbers, grad_y, grad_after):
-    """Those of all inputs of `_one_chunk` but numbers. Those of decays are taken by their logarithms.
+    """Those of all inputs of `_one_chunk` but numbers."""
+    given = q, k, v, state, decays(_total(a), numbers, state.dtype), grad_y, grad_after
+    grad_q, grad_k, grad_v, grad_a, grad_state = gradients(*given, of_decays=True)
+    return grad_q, grad_k, grad_v, grad_a, grad_state
+
+
+def gradients(q, k, v, state, decays, grad_y, grad_after, of_decays=False):
+    """Those of q, k, v, log decays (None unless `of_decays`) and the state. Decays' are taken by their logarithms.
 
     A token's own share of y does not decay: it has no part in them, for a difference would leave its rounding errors.
     """
-    (q, k), (v, grad_y), state, decays = _by_group(q, k, (v, grad_y), a, state, numbers)
+    (q, k), (v, grad_y), state, decays = _by_group(q, k, (v, grad_y), state, decays)
     (between, since, until, whole), grad_after = decays, grad_after.unflatten(1, state.shape[1:3])
     decayed, pairs = grad_y * since, q @ k.mT
     weights, grad_weights = pairs * between, grad_y @ v.mT
@@ -87,40 +98,48 @@ def _gradients(q, k, v, a, state, numbers, grad_y, grad_after):
     grad_k = ((v * until) @ grad_after.mT).sum(2, keepdim=True) + grad_pairs.mT @ q
     grad_v = weights.mT @ grad_y + to_v
     grad_state = q.mT @ decayed + grad_after * whole
+    found = [one.flatten(1, 2).transpose(1, 2) for one in (grad_q, grad_k, grad_v)]
+    if not of_decays:
+        return *found, None, grad_state.flatten(1, 2)
 
     inside, later = (grad_weights * weights).tril(-1), (to_v * v).sum(-1)
     grad_total = inside.sum(-1) - inside.sum(-2) + (to_q * q).sum(-1) - later
     grad_total[..., -1] += later.sum(-1) + (grad_after * state * whole).sum((-2, -1))
     grad_a = grad_total.double().flip(-1).cumsum(-1).flip(-1)
-    found = (one.flatten(1, 2).transpose(1, 2) for one in (grad_q, grad_k, grad_v, grad_a))
-    return *found, grad_state.flatten(1, 2)
+    return *found, grad_a.flatten(1, 2).transpose(1, 2), grad_state.flatten(1, 2)
 
 
-def _by_group(q, k, of_heads, a, state, numbers):
-    """((q, k) [B, G, 1, L, N], (v, ...) [B, G, H / G, L, P], state [B, G, H / G, N, P], decays [B, G, H / G, ...]).
-
-    Decays are exponentials of sums that are never positive: between tokens [L, L], since the chunk began and until it
-    ends [L, 1], over all of it [1, 1]. Sums are taken in fp64, for a strong decay early in a chunk must not round those
-    after it.
-    """
+def _by_group(q, k, of_heads, state, decays):
+    """((q, k) [B, G, 1, L, N], (v, ...) [B, G, H / G, L, P], state [B, G, H / G, N, P], decays [B, G, H / G, ...])."""
     groups, wide = q.shape[2], state.dtype
     q, k = (one.transpose(1, 2).to(wide)[:, :, None] for one in (q, k))
     of_heads = [one.transpose(1, 2).to(wide).unflatten(1, (groups, -1)) for one in of_heads]
-    total = a.transpose(1, 2).double().cumsum(-1)  # [B, H, L]
-    between, *others = (one.to(wide).unflatten(1, (groups, -1)) for one in _decays(total, numbers, wide))
-    return (q, k), of_heads, state.unflatten(1, (groups, -1)), (between, *(one[..., None] for one in others))
+    decays = [one.unflatten(1, (groups, -1)) for one in decays]
+    return (q, k), of_heads, state.unflatten(1, (groups, -1)), decays
 
 
-def _decays(total, numbers, wide):
-    """Between each pair of tokens, since the chunk began, until it ends, and over all of it; 0 across documents."""
+def _total(a):
+    """Sums since the chunk began, [B, H, L], in fp64: a strong decay early in a chunk must not round those after it."""
+    return a.transpose(1, 2).double().cumsum(-1)
+
+
+def decays(total, numbers, wide):
+    """Exponentials of sums that are never positive: between each pair of tokens [B, H, L, L], since the chunk began and
+    until it ends [B, H, L, 1], and over all of it [B, H, 1, 1]. total: fp64 [B, H, L]; numbers: as `chunk_by_chunk`'s.
+    """
     length = total.shape[-1]
     later = torch.ones(length, length, dtype=torch.bool, device=total.device).triu(1)
     sums = (total[..., :, None] - total[..., None, :]).to(wide).masked_fill(later, float("-inf"))
-    between, since = sums.exp(), total.exp()
-    until, whole = (total[..., -1:] - total).exp(), total[..., -1:].exp()
+    since, until, whole = total.exp(), (total[..., -1:] - total).exp(), total[..., -1:].exp()
+    found = sums.exp(), *(one.to(wide)[..., None] for one in (since, until, whole))
+    return within_documents(found, numbers)
+
+
+def within_documents(decays, numbers):
+    """0 across documents."""
     if numbers is None:
-        return between, since, until, whole
-    before, own = numbers[:, None, :1], numbers[:, None, 1:]
-    last = own[..., -1:]
-    same = own[..., :, None] == own[..., None, :]
-    return between * same, since * (own == before), until * (own == last), whole * (last == before)
+        return decays
+    between, since, until, whole = decays
+    before, own = numbers[:, None, :1, None], numbers[:, None, 1:, None]
+    last = own[:, :, -1:]
+    return between * (own == own.mT), since * (own == before), until * (own == last), whole * (last == before)

@@ -3,8 +3,8 @@
 import torch
 
 from nemo_automodel.components.models.common import chunked_decay
+from nemo_automodel.components.models.common.activated_sum import ActivatedSum
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.models.common.causal_conv import without_padding
 from nemo_automodel.components.models.common.stateful import StatefulMixer, continued, refuse_pages
 
 
@@ -25,10 +25,6 @@ class Lightning(StatefulMixer):
         self.heads, self.head_dim, self.width = heads, head_dim, heads * head_dim
         self.decay, self.activation = decay, ACT[activation]
 
-    def activated(self, x, mask):
-        """x [B, S, ...], activated; padding is zero, for an activation of zero need not be."""
-        return without_padding(self.activation(x), mask)
-
     def rates(self, x):
         """Logarithms of what a token leaves of states, [N] in fp32 or wider: -decay * 2^(-8i/N) of the i-th head."""
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -36,11 +32,10 @@ class Lightning(StatefulMixer):
         return -self.decay * torch.exp2(places * (-8 / self.heads))
 
     def remembered(self, q, k, v, mask, cache, **kwargs):
-        """q, k, v [B, S, ...], N * D numbers a token -> y [B, S, N * D] of their dtype. Padding lets no state decay."""
+        """q, k, v [B, S, ...], N * D numbers a token, not yet activated -> y [B, S, N * D] of their dtype."""
         refuse_pages(kwargs)
-        decay = self.rates(v).expand(*v.shape[:2], -1)
-        if mask is not None and mask.text is not None:
-            decay = decay * mask.text[..., None]
-        q, k, v = (one.reshape(*one.shape[:2], self.heads, self.head_dim) for one in (q, k, v))
-        y = continued(chunked_decay.step, self.sum, (q, k, v, decay), mask, cache, self.layer_idx)
+        heads = [one.reshape(*one.shape[:2], self.heads, self.head_dim) for one in (q, k, v)]
+        sums = ActivatedSum(self.activation, self.rates(v), None if mask is None else mask.text)
+        form = sums.chunked if self.sum is chunked_decay.chunked else sums.around(self.sum)
+        y = continued(sums.around(chunked_decay.step), form, heads, mask, cache, self.layer_idx)
         return y.flatten(-2).to(v.dtype)
