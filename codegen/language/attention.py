@@ -122,6 +122,10 @@ class Softmax(Mixer):
         """Which roles the gate has."""
         return {"out_gate": self.gate is not None, "out_gate_bias": self.gate is not None and self.gate.has_head_bias}
 
+    def pinnable(self) -> tuple[str, ...]:
+        """Roles that may stay fp32 in a model of any dtype."""
+        return ("sinks",) if self.sinks is not None else ()
+
 
 class Gqa(Softmax):
     """Multi-head, grouped-query and multi-query attention."""

@@ -33,6 +33,10 @@ class Mixer(Section):
     words: ClassVar[str] = ""  # what it is called in a sentence
     turns: ClassVar[bool] = False  # whether rotary positions are for it
 
+    def pinnable(self) -> tuple[str, ...]:
+        """Roles that may stay fp32 in a model of any dtype."""
+        return ()
+
     def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:
         """Roles that are stored under names of their own, where some lie in one tensor; none: any may be."""
         return ()

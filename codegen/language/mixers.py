@@ -100,6 +100,10 @@ class GatedDeltaNet(Mixer):
         found = "q", "k", "v", "z", "b", "a", "conv_q", "conv_k", "conv_v"
         return (*(role for role in found if role not in fused), "A_log", "dt_bias", "mixer_norm", "out")
 
+    def pinnable(self) -> tuple[str, ...]:
+        """Roles that may stay fp32 in a model of any dtype."""
+        return "A_log", "dt_bias"
+
     def fuses(self, parts: tuple[str, ...]) -> bool:
         """Whether one stored tensor may hold these roles."""
         return parts == ("conv_q", "conv_k", "conv_v") or set(parts) <= {"q", "k", "v", "z", "b", "a"}

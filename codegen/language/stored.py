@@ -6,7 +6,6 @@ from typing import Any
 
 from codegen.errors import cut
 from codegen.language import disk, equations
-from codegen.language.attention import Softmax
 from codegen.language.keys import Mixer, Section
 from codegen.language.mlp import Experts, Gated, Moe, Shared
 from codegen.language.spec import Fused, Linear, NormPart, Sinusoid, Spec
@@ -49,7 +48,8 @@ def _unused(spec: Spec, specs: list[Spec]) -> Found:
     for index, pattern in enumerate(spec.checkpoint.float32 or ()):
         if not any(fnmatch(path, pattern) for path in pinned):
             message = f"'{cut(pattern)}' names no tensor that can stay fp32"
-            yield (*WHERE, "float32", index), message, "a router's weight, its correction bias and sinks can"
+            remedy = "a router's weight, its correction bias, sinks, and rates and steps of a gated delta net can"
+            yield (*WHERE, "float32", index), message, remedy
     if spec.checkpoint.experts is not None and not any(isinstance(one.mlp, Moe) for one in specs):
         yield (*WHERE, "experts"), "there are no experts", "leave it out"
 
@@ -142,5 +142,6 @@ def _pinned(spec: Spec) -> Iterator[str]:
     if isinstance(spec.mlp, Moe) and calls(spec, "mlp"):
         for leaf in (f"{disk.name(spec, 'router', 'mlp')}.weight", disk.name(spec, "correction_bias", "mlp")):
             yield disk.in_layer(spec, disk.within(disk.name(spec, "mlp"), leaf))
-    if isinstance(spec.attention, Softmax) and spec.attention.sinks is not None and calls(spec, "attention"):
-        yield disk.in_layer(spec, disk.within(disk.name(spec, "attention"), disk.name(spec, "sinks", "attention")))
+    if isinstance(spec.attention, Mixer) and calls(spec, "attention"):
+        for role in spec.attention.pinnable():
+            yield disk.in_layer(spec, disk.within(disk.name(spec, "attention"), disk.name(spec, role, "attention")))

@@ -46,10 +46,24 @@ def _renames(context: Context) -> list[Code]:
         pairs = [*_beside(spec), *_around(spec)]
         for part in block_calls(spec):
             if is_mixer(spec, part):
-                disk, memory = disk_name(spec, part), attribute(spec, part)
-                pairs += [(disk, memory), *mixer(section_of(spec, part)).renames(spec, part)]
+                pairs += [*_itself(context, spec, part), *mixer(section_of(spec, part)).renames(spec, part)]
         found += [f"Rename({disk!r}, {memory!r})" for disk, memory in pairs if disk != memory and disk]
     return list(dict.fromkeys(found))
+
+
+def _itself(context: Context, spec: Spec, part: str) -> list[tuple[str, str]]:
+    """The part; where other layers have it at the same path in memory and elsewhere on disk, what it holds."""
+    disk, memory = disk_name(spec, part), attribute(spec, part)
+    using = [one for one in context.flat.values() if part in block_calls(one) and attribute(one, part) == memory]
+    if all(disk_name(one, part) == disk for one in using):
+        return [(disk, memory)]
+    section = section_of(spec, part)
+    assert isinstance(section, Mixer)
+    inside = [disk_name(spec, role, part) for role in section.roles(fused_roles(spec))]
+    own = {*section.roles()}
+    inside += [name for name, fused in (spec.checkpoint.fused or {}).items() if own & {*fused.parts}]
+    first = dict.fromkeys(name.partition(".")[0] for name in inside)
+    return [(f"{disk}.{name}", f"{memory}.{name}") for name in first]
 
 
 def _around(spec: Spec) -> list[tuple[str, str]]:

@@ -25,8 +25,8 @@ class TemplateGatedDeltaNet(GatedDeltaNet):
         stmts.projections
         width, taps = 2 * self.key_width + self.value_width, hole.kernel
         self.role_conv = nn.Conv1d(width, width, taps, groups=width, padding=taps - 1, bias=False)
-        self.role_A_log = nn.Parameter(torch.empty(hole.rates))
-        self.role_dt_bias = nn.Parameter(torch.empty(hole.steps))
+        self.role_A_log = nn.Parameter(torch.empty(hole.rates, dtype=hole.A_log_dtype))
+        self.role_dt_bias = nn.Parameter(torch.empty(hole.steps, dtype=hole.dt_bias_dtype))
         self.role_mixer_norm = hole.norm
         self.role_out = nn.Linear(self.value_width, config.hidden_size, bias=False)
 

@@ -5,13 +5,14 @@ and inner components are seen apart from those around them.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from nemo_automodel.parity.batches import Batch, drawn
-from nemo_automodel.parity.compare import Check, compare_bf16, compare_fp32, failures, middle
+from nemo_automodel.parity.batches import Batch, drawn, further
+from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, failures, middle
 from nemo_automodel.parity.counterparts import counterparts
 from nemo_automodel.parity.ours import has_one_order, in_fp32
 from nemo_automodel.parity.reference import Reference, disk_names, truth_in_fp64
@@ -25,16 +26,21 @@ ROWS, SEEDS = 8, (1, 2, 3)  # of batches where one says too little
 
 def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     """Outputs and gradients of all components in fp32, in the order in which the reference runs them."""
-    checks = []
+    checks, others = [], further(reference.config.vocab_size, "plain")
+
+    def truth(paths: list[str], batch: Batch, given: Trace) -> Measured:
+        with truth_in_fp64():
+            return measure(reference.in_fp64, paths, batch, given)[1]
+
+    def both(paths: list[str], batch: Batch) -> tuple[Measured, Measured]:
+        given, theirs = measure(reference.model, paths, batch)
+        return theirs, truth(paths, batch, given)
+
     for paths in counterparts(ours, reference.model, batch):
         given, theirs = measure(reference.model, paths, batch)
         _, mine = measure(ours, paths, batch, given)
-
-        def in_fp64(paths: list[str] = paths, given: Trace = given) -> dict[str, torch.Tensor]:
-            with truth_in_fp64():
-                return measure(reference.in_fp64, paths, batch, given)[1]
-
-        checks += compare_fp32(LEVEL, mine, theirs, in_fp64)
+        elsewhere = [partial(both, paths, other) for other in others]
+        checks += compare_fp32(LEVEL, mine, theirs, partial(truth, paths, batch, given), elsewhere)
     return checks
 
 

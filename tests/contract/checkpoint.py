@@ -16,6 +16,14 @@ from tests.contract.binding import Binding
 STARTS = 8  # of a model, for what a standard deviation of few drawn numbers says
 
 
+def halves(tensor, whole):
+    """What each of two ranks has of a tensor: rows of it, or, where tensors lie below one another, rows of each."""
+    parts = [value for _, value in whole]
+    if sum(map(len, parts)) == len(tensor) and torch.equal(torch.cat(parts), tensor):
+        return [torch.cat(half) for half in zip(*(part.chunk(2) for part in parts), strict=True)]
+    return tensor.chunk(2)
+
+
 class CheckpointContract(Binding):
     def load(self, folder, backend, **options):
         return NeMoAutoModelForCausalLM.from_pretrained(
@@ -91,7 +99,7 @@ class CheckpointContract(Binding):
         for name, tensor in model.state_dict().items():
             whole = adapter.convert_single_tensor_to_hf(name, tensor)
             if len(whole) > 1:
-                shards = [adapter.convert_single_tensor_to_hf(name, shard) for shard in tensor.chunk(2)]
+                shards = [adapter.convert_single_tensor_to_hf(name, shard) for shard in halves(tensor, whole)]
                 if len(shards[0]) < len(whole):  # half of the experts each, of which every one has its tensors
                     assert_same_order(whole, [pair for shard in shards for pair in shard])
                     continue

@@ -24,6 +24,7 @@ WHOLE = (
     "gpt_oss",
     "gptj",
     "granitemoe_swa",
+    "kimi_linear",
     "laguna",
     "lfm2",
     "llama4_text",

@@ -195,6 +195,9 @@ EQUAL: dict[str, dict[str, Any]] = {
         "attention": {"kind": "mla", "gate": True},
         "checkpoint": {"names": {"attention": "a.b", "kv_a": "..kv", "kv_a_norm": "..kv_norm", "out_gate": "..g"}},
     },
+    "a_part_elsewhere_on_disk_in_some_layers": {
+        "layers": {"when": EVEN, "mlp": "moe", "checkpoint": {"names": {"mlp": "sparse"}, "memory": {"mlp": "mlp"}}}
+    },
     "bases_of_rotation_by_layer": {"layers": {"when": EVEN, "rope": {"theta": 77.0}}},
     "widths_of_rotation_by_layer": {
         "layers": [{"when": EVEN, "rope": {"width": 8, "theta": 77.0}}, {"when": "layer == 1", "rope": "none"}]
@@ -310,6 +313,7 @@ EQUAL: dict[str, dict[str, Any]] = {
 TABLE = {"rope_type": "default", "rope_theta": 1e4}
 KINDS = ["full_attention", "sliding_attention"] * 16
 FIELDS: dict[str, dict[str, Any]] = {
+    "a_part_elsewhere_on_disk_in_some_layers": {"num_experts": 8, "num_experts_per_tok": 2},
     "no_rotation_where_a_kind_of_layer_has_no_parameters": {
         "layer_types": KINDS,
         "rope_parameters": {"full_attention": None, "sliding_attention": TABLE},

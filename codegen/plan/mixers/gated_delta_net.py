@@ -14,7 +14,7 @@ from codegen.plan.mixers.asked import Misfits, Numbers, Tensors, TinySizes
 from codegen.plan.mixers.projections import fused_of, groups_code, path_of, role_renames, section_of
 from codegen.plan.mixers.stored import constructions, projected, stored, taken_apart
 from codegen.plan.mixers.stored import renames as stored_renames
-from codegen.plan.names import attribute, disk_name
+from codegen.plan.names import attribute, disk_name, stays_float32
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, CONFIG, METHOD
 from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
@@ -40,7 +40,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
     own = delta_net(spec, part)
     norm = own.norm and (own.norm.gate, own.norm.cast)
     names = tuple(disk_name(spec, role, part) for role in OWN)
-    words = own.decay, own.decay_bound is None, own.gate_activation, own.beta is None
+    words = own.decay, own.decay_bound is None, own.gate_activation, own.beta is None, _pinned(spec, part)
     return names, tuple(stored(spec, part, PROJECTED)), _conv(spec, part), norm, words
 
 
@@ -75,8 +75,10 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
 def _codes(context: Context, part: str) -> Mapping[str, Code | None]:
     own = delta_net(context.base, part)
     by_channel, bounded = _by_channel(context.base, part), own.decay_bound is not None
-    beta = _code(context, part, "beta")
+    beta, pinned = _code(context, part, "beta"), _pinned(context.base, part)
+    dtypes = {f"{role}_dtype": "torch.float32" if role in pinned else None for role in own.pinnable()}
     return {
+        **dtypes,
         **{name: _code(context, part, name) for name in (*TINY, "activation")},
         "rates": "1, 1, self.heads, 1" if by_channel and not bounded else "self.heads",
         "steps": _widths(context, part)["a"],
@@ -94,8 +96,18 @@ def _code(context: Context, part: str, name: str) -> Code:
 
 
 def _attributes(context: Context, part: str) -> tuple[Assign, ...]:
-    own = delta_net(context.base, part)
-    return () if own.decay_bound is None else (Assign("decay_bound", _code(context, part, "decay_bound"), own.why),)
+    own, pinned = delta_net(context.base, part), _pinned(context.base, part)
+    found = [Assign("decay_bound", _code(context, part, "decay_bound"), own.why)] if own.decay_bound is not None else []
+    if pinned:
+        found.append(Assign("pinned", repr(tuple(attribute(context.base, role, part) for role in pinned))))
+    return tuple(found)
+
+
+def _pinned(spec: Spec, part: str) -> tuple[str, ...]:
+    """Roles that are fp32 whatever the model is."""
+    return tuple(
+        role for role in delta_net(spec, part).pinnable() if stays_float32(spec, part, disk_name(spec, role, part))
+    )
 
 
 def _by_channel(spec: Spec, part: str) -> bool:

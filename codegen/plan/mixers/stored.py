@@ -1,4 +1,4 @@
-"""Projections that a mixer holds in memory as they lie on disk: each alone, several in one, or one as two."""
+"""Projections that a mixer holds in memory mostly as they lie on disk: each alone, several in one, or one as two."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -22,7 +22,7 @@ def stored(spec: Spec, part: str, roles: Collection[str]) -> list[Stored]:
     found: dict[str, Stored] = {}
     for role in roles:
         fused = fused_of(spec, part, role)
-        one = Stored((fused[0],), fused[1].parts) if fused else Stored(paths(spec, role, part), (role,))
+        one = Stored((fused[0],), fused[1].parts) if fused else Stored(in_memory(spec, role, part), (role,))
         found[one.names[0]] = one
     return list(found.values())
 
@@ -32,6 +32,13 @@ def paths(spec: Spec, role: str, part: str) -> tuple[str, ...]:
     names = spec.checkpoint.names or {}
     found = names.get(f"{part}.{role}", names.get(role))
     return (disk_name(spec, role, part),) if found is None or isinstance(found, str) else tuple(found)
+
+
+def in_memory(spec: Spec, role: str, part: str) -> tuple[str, ...]:
+    """Where it lies in memory: as on disk, unless transformers' class has it otherwise."""
+    memory = spec.checkpoint.memory or {}
+    found = memory.get(f"{part}.{role}", memory.get(role))
+    return paths(spec, role, part) if found is None else (found,) if isinstance(found, str) else tuple(found)
 
 
 def constructions(found: list[Stored], widths: Mapping[str, Code], inner: Code) -> Iterator[Code]:
@@ -63,5 +70,9 @@ def renames(spec: Spec, part: str, roles: Collection[str]) -> list[tuple[str, st
     """Paths of the projections within the layer, on disk and in memory."""
     before = attribute(spec, part)
     on_disk = f"{before}." if disk_name(spec, part) else ""
-    names = dict.fromkeys(name for one in stored(spec, part, roles) for name in one.names)
-    return [(f"{on_disk}{name}", f"{before}.{name}") for name in names]
+    pairs: dict[str, str] = {}
+    for role in roles:
+        fused = fused_of(spec, part, role)
+        names = (fused[0],) if fused else paths(spec, role, part)
+        pairs |= zip(names, names if fused else in_memory(spec, role, part), strict=True)
+    return [(f"{on_disk}{name}", f"{before}.{inside}") for name, inside in pairs.items()]

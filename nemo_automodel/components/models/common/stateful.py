@@ -1,17 +1,30 @@
 """What mixers that carry a state from token to token do alike, whatever the state is."""
 
 from nemo_automodel.components.models.common.mask_kinds import StateKind, TokenMixer
+from nemo_automodel.components.models.common.nested import follow
+from nemo_automodel.components.models.common.pinned import keeping
 from nemo_automodel.components.models.common.releases import is_paged, recurrent_state, update_recurrent_state
 
 
 class StatefulMixer(TokenMixer):
-    """A mixer whose state a cache remembers."""
+    """A mixer whose state a cache remembers.
+
+    pinned: paths of the parameters that are fp32 whatever the model is.
+    """
 
     mask_kind = StateKind()
+    pinned = ()
 
     def __init__(self, config, layer_idx, backend):
         super().__init__()
         self.config, self.layer_idx, self.backend = config, layer_idx, backend
+
+    def pinned_names(self):
+        """Names of the tensors that are fp32 whatever the model is."""
+        return list(self.pinned)
+
+    def _apply(self, fn, recurse=True):
+        return super()._apply(keeping(fn, [follow(self, path) for path in self.pinned]), recurse)
 
 
 def refuse_pages(keywords):
