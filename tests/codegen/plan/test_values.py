@@ -69,7 +69,7 @@ def test_an_expression_counts_only_where_it_holds() -> None:
 
 def test_problems_of_planning_are_told_all_at_once() -> None:
     text = "attention: {v_head_dim: 7}\ncheckpoint: {fused: {qkv: [q, k, v]}}\nhead: {tie: config.attention_bias}\n"
-    text += "norm: {eps: 1 / 0}\nlayers: {when: layer > 1, rope: {theta: 5.0}}\n"
+    text += "norm: {eps: 1 / 0}\nlayers: {when: layer > 1, rope: {width: 2 * layer}}\n"
     places = [said.split(": ")[0].partition(":")[2] + said.split(": ")[1] for said in problems(text)]
     assert places == ["2:25attention.v_head_dim", "4:13head.tie", "5:13norm.eps", "6:33rope"]
 
