@@ -25,6 +25,7 @@ VECTORS = ("correction_bias", "sinks")  # tensors of their own that are no matri
 PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]+")
 WHERE = ("checkpoint",)
+NORMED = ("dt", "B", "C")  # what inner norms are of
 BESIDE = ".."  # begins a name that leaves its part
 
 
@@ -164,7 +165,27 @@ def stored(spec: Spec, _: ConfigClass) -> Found:
     for index, drop in enumerate(spec.checkpoint.drop or ()):
         if not PATTERN.fullmatch(drop.match):
             yield (*WHERE, "drop", index), f"{shown(drop.match)} is no pattern", "write a name with * for any text"
-    inner = [("attention", getattr(spec.attention, "inner_norm", None)), ("mlp", getattr(spec.mlp, "inner_norm", None))]
-    for part, norm in inner:
+    for path, section in ((("attention",), spec.attention), (("mlp",), spec.mlp), *_named(spec)):
+        norm = getattr(section, "inner_norm", None)
         if norm is not None and (not norm.isidentifier() or not norm.isascii() or iskeyword(norm)):
-            yield (part, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk, one word"
+            yield (*path, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk, one word"
+        if getattr(section, "inner_norms", None) is not None:
+            yield from _inner_norms((*path, "inner_norms", "names"), inner_norms(section))
+
+
+def _named(spec: Spec) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    return ((("parts", name), section) for name, section in spec.parts.items())
+
+
+def inner_norms(section: Any) -> tuple[str, ...]:
+    """Where the norms of dt, B and C lie in a mixer that has them."""
+    norms = getattr(section, "inner_norms", None)
+    return () if norms is None else norms.names or ()
+
+
+def _inner_norms(path: tuple[Any, ...], names: tuple[str, ...]) -> Found:
+    if len(names) != len(NORMED):
+        yield path, "needs three names", f"write those of the norms of {', '.join(NORMED)}"
+    for number, one in enumerate(names):
+        if not PATH.fullmatch(one):
+            yield (*path, number), f"{shown(one)} is no path on disk", "write names joined by dots"

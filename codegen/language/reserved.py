@@ -20,7 +20,7 @@ from codegen.frozen import Frozen
 from codegen.language import disk, equations
 from codegen.language.attention import Gqa
 from codegen.language.keys import Mixer, Section
-from codegen.language.spec import FUNCTIONS, ROLE_NAMES, Linear, NormPart, Spec
+from codegen.language.spec import FUNCTIONS, KIND_FUSED, MIXERS, ROLE_NAMES, Linear, NormPart, Spec
 
 TABLE = Path(__file__).with_name("reserved_names.json")
 PACKAGES = ("common",)  # folders of models that hold no model
@@ -149,9 +149,22 @@ def _roles(spec: Spec, part: str, roles: list[str], disk_only: bool = False) -> 
             found.setdefault(fused[role], Name(leaf, fused[role], ("checkpoint", "fused", fused[role])))
         elif (one := _role(spec, role, part)).name or not disk_only:
             found[role] = one
+    return [*found.values(), *_inner(spec, part)]
+
+
+def _inner(spec: Spec, part: str) -> Iterator[Name]:
+    """What a part names in its own section, and what its kind stores as one under a name of its own."""
     path: Path_ = (part,) if part in OWN else ("parts", part)
-    inner = getattr(getattr(spec, part) if part in OWN else spec.parts[part], "inner_norm", None)
-    return [*found.values(), *([Name(inner, "inner_norm", (*path, "inner_norm"))] if inner else [])]
+    section = getattr(spec, part) if part in OWN else spec.parts[part]
+    if inner := getattr(section, "inner_norm", None):
+        yield Name(inner, "inner_norm", (*path, "inner_norm"))
+    for number, name in enumerate(disk.inner_norms(section)):
+        yield Name(name, f"inner norm {number}", (*path, "inner_norms", "names", number))
+    written = {role for one in (spec.checkpoint.fused or {}).values() for role in one.parts}
+    kind = next((kind for kind, cls in MIXERS.items() if cls is type(section)), "")
+    for name, roles in KIND_FUSED.get(kind, {}).items():
+        if written.isdisjoint(roles):
+            yield Name(name, name, ("checkpoint", "names"))
 
 
 def _role(spec: Spec, role: str, part: str = "") -> Name:

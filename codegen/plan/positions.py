@@ -11,6 +11,7 @@ from codegen.language.values import Expression
 from codegen.plan.context import Context
 from codegen.plan.layers import block_calls, mixers_of
 from codegen.plan.mixers.kinds import is_mixer, mixer
+from codegen.plan.mixers.kinds import kind as kind_of
 from codegen.plan.mixers.projections import part_of, section_of
 from codegen.plan.scope import CONFIG, Scope, normal
 from codegen.plan.types import Assign, Code
@@ -125,8 +126,13 @@ def _turns(spec: Spec) -> bool:
 def _turned(context: Context, spec: Spec) -> tuple[Code, Code | None] | None:
     """The width of a head, and how much of it turns where that is not its rotary factor's share; None: nothing does."""
     called = (part for part in block_calls(spec) if is_mixer(spec, part))
-    found = (mixer(section_of(spec, part)).turning(context, spec, part) for part in called)
+    found = (mixer(section_of(spec, part)).turning(_of_kind(context, spec, part), spec, part) for part in called)
     return next((one for one in found if one is not None), None)
+
+
+def _of_kind(context: Context, spec: Spec, part: str) -> Context:
+    """Only the combinations in which a mixer of the same kind stands there, which is all that it answers for."""
+    return context.where(lambda s: is_mixer(s, part) and kind_of(s, part) == kind_of(spec, part), True)
 
 
 def alibi(context: Context) -> list[Assign]:
@@ -134,7 +140,7 @@ def alibi(context: Context) -> list[Assign]:
 
     def build(spec: Spec) -> str:
         calls = [part for part in block_calls(spec) if is_mixer(spec, part)]
-        made = (mixer(section_of(spec, part)).alibi(context, spec, part) for part in calls)
+        made = (mixer(section_of(spec, part)).alibi(_of_kind(context, spec, part), spec, part) for part in calls)
         return next(filter(None, made), "None")
 
     code = context.code(build, CONFIG, lazy=True)

@@ -97,7 +97,7 @@ def _of_tables(rope: Config, change: Callable[[Config], Config]) -> Config:
 def _scaled(base: Config, rope: Config, kind: str, turned: int | None) -> Config:
     """Parameters of one table, scaled in one way; `turned`: the width of what turns under latent attention."""
     kept = {
-        name: value for name, value in rope.items() if rope["rope_type"] != SHARE or name != "partial_rotary_factor"
+        name: value for name, value in rope.items() if rope.get("rope_type") != SHARE or name != "partial_rotary_factor"
     }
     found = {**kept, "rope_type": kind, **SCALED[kind]}
     if kind == "longrope":

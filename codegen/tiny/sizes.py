@@ -75,8 +75,10 @@ def _fill(sizes: Config, section: Section | None, values: Mapping[str, Any], con
 
 
 def _fits(value: object, default: object) -> bool:
-    """Whether a field may hold a size: not one of the numbers that a list is made of, and no number of something, which
-    a weight may read too."""
+    """Whether a field may hold a size: no mapping, word or flag, not one of the numbers that a list is made of, and no
+    number of something, which a weight may read too."""
+    if isinstance(default, dict | str | bool):
+        return False
     if isinstance(value, float) and isinstance(default, int) and default > 1:
         return False
     return isinstance(value, list) == isinstance(default, list)

@@ -12,6 +12,14 @@ from codegen.language.values import Expression
 from codegen.tiny.evaluate import UNREADABLE, Unknown, evaluate
 
 Config = Mapping[str, Any]
+NUMBERS = frozenset(  # keys whose values are numbers, or none
+    (
+        *("alpha", "chunk", "count", "decay_bound", "dt_rank", "eps", "groups", "head_dim", "heads", "jitter", "keep"),
+        *("kernel", "key_dim", "key_heads", "kv_heads", "kv_rank", "latent", "limit", "min", "nope", "padding_idx"),
+        *("q_rank", "rows", "scale", "softcap", "state", "theta", "top_k", "up_offset", "v_head_dim", "value_dim"),
+        *("width", "window"),
+    )
+)
 LAYERS = 4  # of which each kind of layer has one, at the latest
 
 
@@ -78,12 +86,20 @@ class _Look:
 
     def _value(self, one: Expression, path: str, layer: int) -> Any:
         try:
-            return evaluate(one.tree, self.values, layer=layer)
+            found = evaluate(one.tree, self.values, layer=layer)
+            if path.rpartition(".")[2] in NUMBERS and not _is_number(found):
+                message = f"is {shown(found)} on the config of the tests, which is no number"
+                self.found.setdefault((path, one.at), Problem(one.at, path, message, "write a number of the config"))
+            return found
         except Unknown:
             return None
         except UNREADABLE as error:
             self.found.setdefault((path, one.at), unreadable(one.at, path, error))
             return None
+
+
+def _is_number(found: Any) -> bool:
+    return found is None or (isinstance(found, int | float) and not isinstance(found, bool))
 
 
 _CURE = "list it under kinds, or give tests.tiny other values"

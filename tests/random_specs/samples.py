@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.random_specs.fields import LATENT
+
 EVEN = "layer % 2 == 0"
 EQUAL: dict[str, dict[str, Any]] = {
     "soft_cap_of_latent_attention": {"attention": {"kind": "mla", "softcap": 1.3}},
@@ -42,6 +44,7 @@ EQUAL: dict[str, dict[str, Any]] = {
             {"when": "config.rope_parameters[config.layer_types[layer]] is None", "rope": "none"},
         ],
     },
+    "two_kinds_of_attention_in_variants": {"variants": {"when": "config.one", "attention": "mla"}},
     "schedules_of_some_variants": {
         "variants": {"when": "config.one", "layers": {"when": EVEN, "attention": {"scale": 0.3}, "mlp": "plain"}},
         "layers": {"when": "layer > 1", "norm": {"eps": 0.1}},
@@ -318,6 +321,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "layer_types": KINDS,
         "rope_parameters": {"full_attention": None, "sliding_attention": TABLE},
     },
+    "two_kinds_of_attention_in_variants": LATENT,
     "bases_of_rotation_by_layer_beside_kinds": {
         "layer_types": KINDS,
         "rope_parameters": {"full_attention": dict(TABLE), "sliding_attention": TABLE},

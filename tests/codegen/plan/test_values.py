@@ -54,12 +54,20 @@ def test_names_that_only_a_running_model_knows_are_told_apart() -> None:
         ("attention: {scale: 1 / 0}", "2:20: attention.scale"),
         ("attention: {bias: config.hidden_act + 1}", "2:19: attention.bias"),
         ("norm: {kind: config.hidden_act}", "2:14: norm.kind"),
+        ("mlp: {width: config.hidden_act}", "2:14: mlp.width"),
+        ("attention: {v_head_dim: config.attention_bias}", "2:25: attention.v_head_dim"),
+        ("mlp: {width: config.rope_parameters}", "2:14: mlp.width"),
+        ("tests: {tiny: {rope_parameters: 5}}", "2:33: tests.tiny.rope_parameters"),
         ("layers: {by: config.hidden_act, kinds: {gelu: {mlp: plain}}}", "2:14: layers.by"),
     ],
 )
 def test_a_problem_of_a_value_stands_at_its_place(text: str, place: str) -> None:
     (said,) = problems(text)
     assert said.startswith(f"specs/llama.yaml:{place}: "), said
+
+
+def test_rotary_parameters_without_a_type_are_unscaled_ones() -> None:
+    plan_spec(read_text(MODEL + "tests: {tiny: {rope_parameters: {rope_theta: 5.0}}}\n", "specs/llama.yaml"))
 
 
 def test_an_expression_counts_only_where_it_holds() -> None:

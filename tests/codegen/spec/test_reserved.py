@@ -105,6 +105,25 @@ def test_refused_at_its_place(text: str, start: str) -> None:
     assert said(LLAMA + text)[0].startswith(start)
 
 
+FALCON_MAMBA = (
+    "name: falcon_mamba\nblock: x = x + attention(norm(x))\nattention: {kind: mamba1, inner_norms: {names: %s}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "end"),
+    [
+        ("[a, b]", "3:48: attention.inner_norms.names: needs three names; write those of the norms of dt, B, C"),
+        ("[a b, c, d]", "3:49: attention.inner_norms.names.0: 'a b' is no path on disk; write names joined by dots"),
+        ("[a, b, a]", "3:55: attention.inner_norms.names.2: 'a' is the name of inner norm 0 too"),
+        ("[a, x_proj, b]", "3:52: attention.inner_norms.names.1: 'x_proj' is the name of x_proj too"),
+        ("[a, D, b]", "3:52: attention.inner_norms.names.1: 'D' is the name of D too"),
+    ],
+)
+def test_norms_within_a_mixer_have_names_of_their_own(names: str, end: str) -> None:
+    assert any(one.startswith(f"s.yaml:{end}") for one in said(FALCON_MAMBA % names))
+
+
 def test_declared_configs_and_packages() -> None:
     base = "architecture: RndForCausalLM\nconfig: {model_type: rnd, class: %s, fields: {%shidden_size: 100}}\n"
     taken = said("name: rnd\n" + base % ("PreTrainedConfig", ""))
