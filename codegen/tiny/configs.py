@@ -210,7 +210,7 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
     sizes = {config.field_name(name) for name in SIZES}  # which a cap or a window may read too: never none
     change: Config = {}
     for mention in found:
-        if mention.role in ("window", "chunk") and scheduled:
+        if mention.inner or (mention.role in ("window", "chunk") and scheduled):
             continue
         if mention.role in OPTIONAL and base.get(mention.field) is not None and mention.field not in sizes:
             default = config.fields.get(mention.field)

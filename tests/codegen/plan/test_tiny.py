@@ -150,6 +150,12 @@ def test_fields_inside_fields_bite():
     assert found["flags"]["attn_config"]["clip_qkv"] is None
 
 
+def test_a_number_inside_a_field_is_absent_without_its_field():
+    text = (ROOT / "specs/mpt.yaml").read_text().replace("config.attn_config.clip_qkv", "config.attn_config.attn_pdrop")
+    made = configs(read_text(text, "specs/mpt.yaml"), table())
+    assert all(isinstance(one["attn_config"], dict) for one in made.values())
+
+
 def test_what_the_class_computes_is_not_given():
     assert "num_key_value_heads" not in of_family("gpt_bigcode")["base"]
     assert "head_dim" not in of_family("falcon")["base"]

@@ -80,6 +80,7 @@ LLAMA = "name: llama\n"
         ("checkpoint: {names: {q: a.b, k: a.b}}", "s.yaml:2:33: checkpoint.names.k: 'a.b' is the name of q too"),
         ("checkpoint: {names: {q: a, k: a.b}}", "s.yaml:2:31: checkpoint.names.k: 'a.b' is the name of q too"),
         ("checkpoint: {names: {up: gate_proj}}", "s.yaml:2:26: checkpoint.names.up: 'gate_proj' is the name of gate"),
+        ("checkpoint: {memory: {q: [a, b]}}", "s.yaml:2:26: checkpoint.memory.q: needs as many paths as on disk, 1;"),
         ("checkpoint: {names: {layers: config}}", "s.yaml:2:30: checkpoint.names.layers: 'config' is used by"),
         ("checkpoint: {names: {model: generate}}", "s.yaml:2:29: checkpoint.names.model: 'generate' is used by"),
         ("checkpoint: {names: {mlp: self_attn}}", "s.yaml:2:27: checkpoint.names.mlp: 'self_attn' is the name of"),
