@@ -104,7 +104,7 @@ def names(spec: Spec, _: ConfigClass) -> Found:
                     yield path, "its part has no module on disk that it could leave", "write a path without .."
             if key == "memory" and stored in ("", name(spec, plain, part)):
                 yield path, "is what it is called on disk already", "leave it out"
-            written = spec.checkpoint.names or {}
+            written: dict[str, Any] = dict(spec.checkpoint.names or {})
             there = written.get(role, written.get(plain, ""))
             if key == "memory" and _count(stored) != _count(there):
                 yield path, f"needs as many paths as on disk, {_count(there)}", "write one for each"
