@@ -92,7 +92,7 @@ def _codes(context: Context, part: str) -> Mapping[str, Code | None]:
 
 def _code(context: Context, part: str, name: str) -> Code:
     found = context.code(lambda s: context.value(delta_net(s, part), name), ATTENTION)
-    return repr(found) if name == "activation" and found.isidentifier() else found
+    return states.activation(found) if name == "activation" else found
 
 
 def _attributes(context: Context, part: str) -> tuple[Assign, ...]:

@@ -38,14 +38,13 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     """The class for those combinations that share a signature."""
     spec, class_name = context.base, states.class_name(class_name, "LightningAttention")
     projections = constructions(stored(spec, part, ACTIVATED), WIDTHS, "self.head_dim")
-    activation = _code(context, part, "activation")
     made = ClassPlan(
         template="lightning",
         definition="TemplateLightning",
         name=class_name,
         codes={
             **{name: _code(context, part, name) for name in ("heads", "head_dim", "decay")},
-            "activation": repr(activation) if activation.isidentifier() else activation,
+            "activation": states.activation(_code(context, part, "activation")),
             "norm": context.code(lambda s: _norm(context, s, part), ATTENTION, lazy=True),
         },
         statements={"projections": tuple(projections), "inputs": tuple(_inputs(context, part))},

@@ -47,7 +47,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
 
 def _code(context: Context, part: str, name: str) -> Code:
     found = context.code(lambda s: context.value(rg_lru(s, part), name), ATTENTION)
-    return repr(found) if name == "activation" and found.isidentifier() else found
+    return states.activation(found) if name == "activation" else found
 
 
 def renames(spec: Spec, part: str) -> list[tuple[str, str]]:

@@ -16,6 +16,11 @@ def class_name(attention: str, kind: str) -> str:
     return f"{before}{'Mixer' if before.endswith(kind) else kind}"
 
 
+def activation(code: Code) -> Code:
+    """One that a spec writes by its name is a text in the class; others are read from the config."""
+    return repr(code) if code.isidentifier() else code
+
+
 def call(path: Code, arguments: Code) -> Code:
     """How a layer calls it: as attention, beside which it stands in other layers."""
     return softmax.call(path, arguments)
