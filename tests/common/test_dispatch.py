@@ -36,8 +36,8 @@ def test_the_model_type_decides_and_a_contradiction_is_said(said, tmp_path):
 
 
 def test_architectures_without_a_generated_class_of_the_type_do_not_decide():
-    config = T.ApertusConfig(**TEXT, architectures=["LlamaForCausalLM"])
-    assert type(NeMoAutoModelForCausalLM.from_config(config)) is T.ApertusForCausalLM
+    config = T.DiffLlamaConfig(**TEXT, architectures=["LlamaForCausalLM"])
+    assert type(NeMoAutoModelForCausalLM.from_config(config)) is T.DiffLlamaForCausalLM
 
 
 class LentConfig(T.PreTrainedConfig):
