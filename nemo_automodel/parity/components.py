@@ -25,7 +25,7 @@ ROWS, SEEDS = 8, (1, 2, 3)  # of batches where one says too little
 
 
 def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
-    """Outputs and gradients of all components in fp32, in the order in which the reference runs them, on a plain batch."""
+    """Outputs and gradients of all components in fp32, on a plain batch, in the order of the reference's run."""
     checks = []
     others = further(reference.config.vocab_size, "plain")
 
