@@ -219,7 +219,7 @@ def _optional(spec: LoadedSpec, config: ConfigClass, base: Config, found: list[M
             change[mention.field] = SIZES["intermediate_size"] + 4
         if mention.role in SWITCHES and config.fields.get(mention.field, 0) is None:
             change[mention.field] = True
-    return change | inner_absent(config, found, base, OPTIONAL)
+    return change | inner_absent(config, found, base, (*OPTIONAL, "scale"))  # of which a default follows
 
 
 def _dropouts(config: ConfigClass) -> list[str]:
