@@ -102,12 +102,18 @@ def names(spec: Spec, _: ConfigClass) -> Found:
                     yield path, "lies in its part, in every layout that has a template", "write a path without .."
                 elif leaves and not name(spec, "mlp" if plain in MIXTURE else "attention"):
                     yield path, "its part has no module on disk that it could leave", "write a path without .."
-            if key == "memory" and stored in ("", name(spec, plain, part)):
-                yield path, "is what it is called on disk already", "leave it out"
-            written: dict[str, Any] = dict(spec.checkpoint.names or {})
-            there = written.get(role, written.get(plain, ""))
-            if key == "memory" and _count(stored) != _count(there):
-                yield path, f"needs as many paths as on disk, {_count(there)}", "write one for each"
+            if key == "memory":
+                yield from ((path, *found) for found in _in_memory(spec, str(role), stored))
+
+
+def _in_memory(spec: Spec, role: str, stored: Any) -> Iterator[tuple[str, str]]:
+    part, _, plain = role.rpartition(".")
+    if stored in ("", name(spec, plain, part)):
+        yield "is what it is called on disk already", "leave it out"
+    written: dict[str, Any] = dict(spec.checkpoint.names or {})
+    there = _count(written.get(role, written.get(plain, "")))
+    if _count(stored) != there:
+        yield f"needs as many paths as on disk, {there}", "write one for each"
 
 
 def _count(stored: Any) -> int:
@@ -173,16 +179,13 @@ def stored(spec: Spec, _: ConfigClass) -> Found:
     for index, drop in enumerate(spec.checkpoint.drop or ()):
         if not PATTERN.fullmatch(drop.match):
             yield (*WHERE, "drop", index), f"{shown(drop.match)} is no pattern", "write a name with * for any text"
-    for path, section in ((("attention",), spec.attention), (("mlp",), spec.mlp), *_named(spec)):
+    named = ((("parts", name), section) for name, section in spec.parts.items())
+    for path, section in ((("attention",), spec.attention), (("mlp",), spec.mlp), *named):
         norm = getattr(section, "inner_norm", None)
         if norm is not None and (not norm.isidentifier() or not norm.isascii() or iskeyword(norm)):
             yield (*path, "inner_norm"), f"{shown(norm)} is no name", "write the norm's name on disk, one word"
         if getattr(section, "inner_norms", None) is not None:
             yield from _inner_norms((*path, "inner_norms", "names"), inner_norms(section))
-
-
-def _named(spec: Spec) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    return ((("parts", name), section) for name, section in spec.parts.items())
 
 
 def inner_norms(section: Any) -> tuple[str, ...]:

@@ -88,14 +88,12 @@ def unchanged(root: str) -> bool:
     try:
         lines = _lines(root)
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return bool(lines) and all(_holds(root, folder, line) for line in lines)
+        finally:
+            os.close(folder)
     except (OSError, ValueError):
         return False
-    try:
-        return bool(lines) and all(_holds(root, folder, line) for line in lines)
-    except (OSError, ValueError):
-        return False
-    finally:
-        os.close(folder)
 
 
 def known(root: str) -> dict[str, Known]:

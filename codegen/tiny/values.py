@@ -16,8 +16,8 @@ NUMBERS = frozenset(  # keys whose values are numbers, or none
     (
         *("alpha", "chunk", "count", "decay_bound", "dt_rank", "eps", "groups", "head_dim", "heads", "jitter", "keep"),
         *("kernel", "key_dim", "key_heads", "kv_heads", "kv_rank", "latent", "limit", "min", "nope", "padding_idx"),
-        *("q_rank", "rows", "scale", "softcap", "state", "theta", "top_k", "up_offset", "v_head_dim", "value_dim"),
-        *("width", "window"),
+        *("q_rank", "rope", "rows", "scale", "softcap", "state", "theta", "top_k", "up_offset", "v_head_dim"),
+        *("value_dim", "width", "window"),
     )
 )
 LAYERS = 4  # of which each kind of layer has one, at the latest
@@ -78,19 +78,18 @@ class _Look:
         return value if known else None
 
     def value(self, one: Expression, path: str, layer: int) -> Any:
-        """The value on a layer; None, and a problem, where there is none."""
-        if one.text in self.once and not one.mentions("layer"):
-            return self.once[one.text]
-        self.once[one.text] = found = self._value(one, path, layer)
+        """The value on a layer; None, and a problem, where there is none. A problem too where a number is no number."""
+        if one.text not in self.once or one.mentions("layer"):
+            self.once[one.text] = self._value(one, path, layer)
+        found = self.once[one.text]
+        if path.rpartition(".")[2] in NUMBERS and not _is_number(found):
+            message = f"is {shown(found)} on the config of the tests, which is no number"
+            self.found.setdefault((path, one.at), Problem(one.at, path, message, "write a number of the config"))
         return found
 
     def _value(self, one: Expression, path: str, layer: int) -> Any:
         try:
-            found = evaluate(one.tree, self.values, layer=layer)
-            if path.rpartition(".")[2] in NUMBERS and not _is_number(found):
-                message = f"is {shown(found)} on the config of the tests, which is no number"
-                self.found.setdefault((path, one.at), Problem(one.at, path, message, "write a number of the config"))
-            return found
+            return evaluate(one.tree, self.values, layer=layer)
         except Unknown:
             return None
         except UNREADABLE as error:

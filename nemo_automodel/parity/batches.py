@@ -1,5 +1,6 @@
 """Inputs on which implementations are compared."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,9 +57,10 @@ def batches(vocabulary: int, seed: int = 1) -> dict[str, Batch]:
     }
 
 
-def further(vocabulary: int, name: str) -> list[Batch]:
-    """Eight like the one of that name, of other seeds: what happens by chance is measured on them."""
-    return [batches(vocabulary, seed)[name] for seed in range(2, 10)]
+def further(vocabulary: int, name: str) -> Iterator[Batch]:
+    """Eight like the one of that name, of other seeds, each drawn when it is asked for: what happens by chance is
+    measured on them, which is seldom asked."""
+    return (batches(vocabulary, seed)[name] for seed in range(2, 10))
 
 
 def _padded(ids: torch.Tensor, pads: tuple[int, ...], *, left: bool) -> Batch:

@@ -27,7 +27,6 @@ ROWS, SEEDS = 8, (1, 2, 3)  # of batches where one says too little
 def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     """Outputs and gradients of all components in fp32, on a plain batch, in the order of the reference's run."""
     checks = []
-    others = further(reference.config.vocab_size, "plain")
 
     def truth(paths: list[str], batch: Batch, given: Trace) -> Measured:
         with truth_in_fp64():
@@ -40,7 +39,7 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     for paths in counterparts(ours, reference.model, batch):
         given, theirs = measure(reference.model, paths, batch)
         _, mine = measure(ours, paths, batch, given)
-        elsewhere = [partial(both, paths, other) for other in others]
+        elsewhere = (partial(both, paths, other) for other in further(reference.config.vocab_size, "plain"))
         checks += compare_fp32(LEVEL, mine, theirs, partial(truth, paths, batch, given), elsewhere)
     return checks
 

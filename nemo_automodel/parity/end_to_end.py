@@ -56,7 +56,7 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
         return measure(reference.model, batch), truth(batch)
 
     for name, batch in batches.items():
-        elsewhere = [partial(both, other) for other in further(reference.config.vocab_size, name)]
+        elsewhere = (partial(both, other) for other in further(reference.config.vocab_size, name))
         mine, theirs = measure(ours, batch), measure(reference.model, batch)
         checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, batch), elsewhere)
     return checks

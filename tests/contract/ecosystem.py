@@ -87,7 +87,7 @@ class EcosystemContract(Binding):
 
         batch = self.batch("left")
         others = further(self.config().vocab_size, "left")
-        elsewhere = [lambda other=other: (self.learned(theirs, other), truth(other)) for other in others]
+        elsewhere = (lambda other=other: (self.learned(theirs, other), truth(other)) for other in others)
         mine, wanted = self.learned(ours, batch), self.learned(theirs, batch)
         all_pass(compare_fp32("adapters", mine, wanted, lambda: truth(batch), elsewhere))
 

@@ -55,6 +55,7 @@ def test_names_that_only_a_running_model_knows_are_told_apart() -> None:
         ("attention: {bias: config.hidden_act + 1}", "2:19: attention.bias"),
         ("norm: {kind: config.hidden_act}", "2:14: norm.kind"),
         ("mlp: {width: config.hidden_act}", "2:14: mlp.width"),
+        ("attention: {bias: config.attention_bias}\nmlp: {width: config.attention_bias}", "3:14: mlp.width"),
         ("attention: {v_head_dim: config.attention_bias}", "2:25: attention.v_head_dim"),
         ("mlp: {width: config.rope_parameters}", "2:14: mlp.width"),
         ("tests: {tiny: {rope_parameters: 5}}", "2:33: tests.tiny.rope_parameters"),

@@ -78,9 +78,8 @@ def products(q, k, v, state, decays):
 
 def _gradients(q, k, v, a, state, numbers, grad_y, grad_after):
     """Those of all inputs of `_one_chunk` but numbers."""
-    given = q, k, v, state, decays(_total(a), numbers, state.dtype), grad_y, grad_after
-    grad_q, grad_k, grad_v, grad_a, grad_state = gradients(*given, of_decays=True)
-    return grad_q, grad_k, grad_v, grad_a, grad_state
+    given = decays(_total(a), numbers, state.dtype)
+    return gradients(q, k, v, state, given, grad_y, grad_after, of_decays=True)
 
 
 def gradients(q, k, v, state, decays, grad_y, grad_after, of_decays=False):
