@@ -45,4 +45,5 @@ $(VENV)/installed: pyproject.toml constraints.txt $(wildcard nemo_automodel/comp
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m compileall -q codegen nemo_automodel
 	@touch $@

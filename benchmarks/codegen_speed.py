@@ -110,8 +110,8 @@ def drop_outputs(root: Path, *state: str) -> None:
 
 
 def run(root: Path, *arguments: str) -> float:
-    """Seconds that one command takes; it must succeed."""
-    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    """Seconds that one command takes; it must succeed. It may remember, and keep its bytecode, as for a user."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONDONTWRITEBYTECODE")}
     environment["PYTHONPATH"] = str(REPOSITORY)
     start = time.perf_counter()
     done = subprocess.run(
