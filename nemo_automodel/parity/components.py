@@ -68,8 +68,8 @@ def _compare_in_bf16(
         given, truth = measure(reference.model, paths, batch)
     with forced(their_choices, batch.real) as their_flips:
         _, theirs = measure(reference.in_bf16, paths, batch, given)
-    with recorded() as my_choices:
-        measure(wide, paths, batch, given)
+    with recorded() as my_choices, torch.no_grad(), traced(wide, paths, given):
+        _forward(wide, batch)
     with forced(my_choices, batch.real) as my_flips:
         _, mine = measure(ours, paths, batch, given)
     return compare_bf16(level, mine, theirs, truth) + flips(level, my_flips, their_flips)
@@ -101,10 +101,14 @@ def order_of(model: nn.Module, batch: Batch) -> list[str]:
         if path
     ]
     with torch.no_grad():
-        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+        _forward(model, batch)
     for handle in handles:
         handle.remove()
     return list(started)
+
+
+def _forward(model: nn.Module, batch: Batch) -> None:
+    model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 
 
 def measure(
@@ -116,7 +120,7 @@ def measure(
     for a fixed random gradient of every output. All in the layout of `given`.
     """
     with torch.enable_grad(), traced(model, paths, given) as trace:
-        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+        _forward(model, batch)
     layout = given or trace
     outputs = {
         path: align(value, layout.outputs[path]) for path, value in trace.outputs.items() if path in layout.outputs

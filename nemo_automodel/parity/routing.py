@@ -6,17 +6,17 @@ have been others.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from nemo_automodel.parity.compare import Check
 from nemo_automodel.parity.tolerances import flips_bound
 
-TOPK = (torch.topk, torch.Tensor.topk)
+WHERE = (torch, torch.Tensor)  # that have a `topk`: a mode of torch would look at every function of a run
 
 
 @dataclass
@@ -28,41 +28,38 @@ class Choices:
     flips: int = 0
 
 
-class _Record(TorchFunctionMode):
-    def __init__(self, choices: Choices) -> None:
-        super().__init__()
-        self.choices = choices
-
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func in TOPK:
-            self.choices.made.append(out[1])
-        return out
+@contextmanager
+def _instead(wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Within, `topk` is what `wrapped` makes of it."""
+    with ExitStack() as stack:
+        for place in WHERE:
+            stack.enter_context(patch.object(place, "topk", wrapped(place.topk)))
+        yield
 
 
-class _Force(TorchFunctionMode):
-    def __init__(self, choices: Choices, real: torch.Tensor) -> None:
-        super().__init__()
-        self.choices, self.left, self.real = choices, iter(choices.made), real.flatten()
+def _record(choices: Choices, topk: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    out = topk(*args, **kwargs)
+    choices.made.append(out[1])
+    return out
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func not in TOPK:
-            return out
-        forced = next(self.left)
-        dim = (kwargs or {}).get("dim", args[2] if len(args) > 2 else -1)
-        other = (out[1].sort(dim).values != forced.sort(dim).values).any(dim)[self.real]
-        self.choices.rows += other.numel()
-        self.choices.flips += int(other.sum())
-        scores = args[0] if args else (kwargs or {})["input"]
-        return torch.return_types.topk((scores.gather(dim, forced), forced))
+
+def _force(
+    choices: Choices, left: Iterator[torch.Tensor], real: torch.Tensor, topk: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    out, forced = topk(*args, **kwargs), next(left)
+    dim = kwargs.get("dim", args[2] if len(args) > 2 else -1)
+    other = (out[1].sort(dim).values != forced.sort(dim).values).any(dim)[real]
+    choices.rows += other.numel()
+    choices.flips += int(other.sum())
+    scores = args[0] if args else kwargs["input"]
+    return torch.return_types.topk((scores.gather(dim, forced), forced))
 
 
 @contextmanager
 def recorded() -> Iterator[Choices]:
     """Within, every choice of k best is noted."""
     choices = Choices()
-    with _Record(choices):
+    with _instead(lambda topk: lambda *args, **kwargs: _record(choices, topk, *args, **kwargs)):
         yield choices
 
 
@@ -73,7 +70,8 @@ def forced(made: Choices, real: torch.Tensor) -> Iterator[Choices]:
     Raises StopIteration where more is chosen, RuntimeError where the shapes differ: another model, or other inputs.
     """
     choices = Choices(made.made)
-    with _Force(choices, real):
+    left, tokens = iter(made.made), real.flatten()
+    with _instead(lambda topk: lambda *args, **kwargs: _force(choices, left, tokens, topk, *args, **kwargs)):
         yield choices
 
 
