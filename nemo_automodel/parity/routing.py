@@ -16,6 +16,7 @@ import torch
 from nemo_automodel.parity.compare import Check
 from nemo_automodel.parity.tolerances import flips_bound
 
+Topk = Callable[..., Any]
 WHERE = (torch, torch.Tensor)  # that have a `topk`: a mode of torch would look at every function of a run
 
 
@@ -29,7 +30,7 @@ class Choices:
 
 
 @contextmanager
-def _instead(wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def _instead(wrapped: Callable[[Topk], Topk]) -> Iterator[None]:
     """Within, `topk` is what `wrapped` makes of it."""
     with ExitStack() as stack:
         for place in WHERE:
@@ -37,14 +38,14 @@ def _instead(wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Ite
         yield
 
 
-def _record(choices: Choices, topk: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _record(choices: Choices, topk: Topk, *args: Any, **kwargs: Any) -> Any:
     out = topk(*args, **kwargs)
     choices.made.append(out[1])
     return out
 
 
 def _force(
-    choices: Choices, left: Iterator[torch.Tensor], real: torch.Tensor, topk: Callable[..., Any], *args: Any, **kwargs: Any
+    choices: Choices, left: Iterator[torch.Tensor], real: torch.Tensor, topk: Topk, *args: Any, **kwargs: Any
 ) -> Any:
     out, forced = topk(*args, **kwargs), next(left)
     dim = kwargs.get("dim", args[2] if len(args) > 2 else -1)
