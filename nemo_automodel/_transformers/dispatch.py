@@ -5,7 +5,13 @@ from copy import deepcopy
 import torch
 from transformers.utils import logging
 
-from nemo_automodel._transformers.registry import resolve, resolve_beside, resolve_type
+from nemo_automodel._transformers.registry import (
+    resolve,
+    resolve_beside,
+    resolve_over,
+    resolve_type,
+    takes_images,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -14,28 +20,52 @@ def choose(config, usual_names, text=True):
     """(class, config for it), or (None, config) where no generated class is registered.
 
     usual_names: transformers' {model type: class name} of the entry point. text: it is that of language models, for
-    which the text half of an outer class's config, a vision-language model's say, serves too.
+    which the text half of an outer class's config, a vision-language model's say, serves too; else it is that of models
+    that take images beside text.
     """
-    inner = config.get_text_config() if text else config
-    target = _class_of(config, usual_names, text)
+    if not text:
+        return _class_over(config, usual_names), config
+    inner = config.get_text_config()
+    target = _class_of(config, usual_names)
     if target is None and inner is not config:
-        target = _class_of(inner, usual_names, text)
+        target = _class_of(inner, usual_names)
         return (target, text_half(config)) if target else (None, config)
     if target is None or isinstance(config, target.config_class) or not isinstance(inner, target.config_class):
         return target, config
     return target, text_half(config)
 
 
-def _class_of(config, usual_names, text):
-    """By a config class of ours, else by an architecture that is registered here alone, else by the model type as
-    transformers does, else by the architectures."""
+def _class_over(config, usual_names):
+    """The model of images and text, by the text that it is over too: a config class of ours, else the architecture that
+    transformers has for the model type, else those that the config names."""
     if target := resolve_beside(config):
         return target
-    named, usual = config.architectures or [], usual_names.get(config.model_type)
+    usual, text = usual_names.get(config.model_type), config.get_text_config().model_type
+    own = [name for name in _named(config) if name not in usual_names.values()]
+    names = [*own, usual] if usual else _named(config)
+    found = next((target for name in names if (target := resolve_over(name, text))), None)
+    if found is None and any(map(takes_images, names)):
+        logger.warning(f"{' or '.join(names)} is generated over other texts than {text!r}")
+    return found if found is not None and isinstance(config, found.config_class) else None
+
+
+def _named(config):
+    """The architectures that a config names. Raises ValueError where they are no list of names."""
+    named = config.architectures or []
     if not isinstance(named, (list, tuple)) or not all(isinstance(name, str) for name in named):
         raise ValueError(f"{config.name_or_path}: config.json: architectures is {named!r}; it must be a list of names")
+    return named
+
+
+def _class_of(config, usual_names):
+    """By a config class of ours, else by an architecture that is registered here alone, else by the model type as
+    transformers does, else by the architectures. What takes images is another entry point's."""
+    if (target := resolve_beside(config)) and not takes_images(target.__name__):
+        return target
+    named, usual = [name for name in _named(config) if not takes_images(name)], usual_names.get(config.model_type)
+    usual = None if takes_images(usual) else usual
     own = [name for name in named if name not in usual_names.values() and resolve(name)]
-    by_type = (text and resolve_type(config.model_type)) or _lent(usual, config)
+    by_type = resolve_type(config.model_type) or _lent(usual, config)
     if own or (usual is None and not by_type):
         return next((target for name in [*own, *named] if (target := resolve(name))), None)
     others = [name for name in named if name in usual_names.values() or resolve(name)]

@@ -260,21 +260,35 @@ MODEL_TYPE_MAPPING = {
     "youtu": ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM"),
 }
 
+# Vision-language models, of which several may have one architecture over unlike texts: "architecture/type of the text".
+MODEL_TEXT_MAPPING = {}
+
 
 def resolve(architecture):
     """The class of a registered architecture, or None. A registered module that fails to import raises."""
-    if architecture not in MODEL_ARCH_MAPPING:
-        return None
-    module, name = MODEL_ARCH_MAPPING[architecture][:2]
-    return getattr(import_module(module), name)
+    return _imported(MODEL_ARCH_MAPPING, architecture)
 
 
 def resolve_type(model_type):
     """The class of a registered model type, or None; checkpoints of several types may name one architecture."""
-    if model_type not in MODEL_TYPE_MAPPING:
+    return _imported(MODEL_TYPE_MAPPING, model_type)
+
+
+def resolve_over(architecture, text_type):
+    """The vision-language class of an architecture over a type of text, or None."""
+    return _imported(MODEL_TEXT_MAPPING, f"{architecture}/{text_type}")
+
+
+def takes_images(architecture):
+    """Whether it is one of vision-language models."""
+    return any(name.startswith(f"{architecture}/") for name in MODEL_TEXT_MAPPING)
+
+
+def _imported(mapping, name):
+    if name not in mapping:
         return None
-    module, name = MODEL_TYPE_MAPPING[model_type][:2]
-    return getattr(import_module(module), name)
+    module, class_name = mapping[name][:2]
+    return getattr(import_module(module), class_name)
 
 
 def resolve_beside(config):

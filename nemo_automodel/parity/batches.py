@@ -1,7 +1,8 @@
 """Inputs on which implementations are compared."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -11,11 +12,18 @@ LENGTH, SHORT = 24, 11  # longer and shorter than the position tables that a tin
 
 @dataclass(frozen=True)
 class Batch:
-    """ids [B, S]; mask [B, S] or None (nothing is padded); labels [B, S] with -100 where padded."""
+    """ids [B, S]; mask [B, S] or None (nothing is padded); labels [B, S] with -100 where padded; images: what a
+    processor gives beside them, by name."""
 
     ids: torch.Tensor
     mask: torch.Tensor | None
     labels: torch.Tensor
+    images: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Keywords of a model's forward, but labels."""
+        return {"input_ids": self.ids, "attention_mask": self.mask, **self.images}
 
     @property
     def real(self) -> torch.Tensor:

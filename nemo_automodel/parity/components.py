@@ -108,7 +108,7 @@ def order_of(model: nn.Module, batch: Batch) -> list[str]:
 
 
 def _forward(model: nn.Module, batch: Batch) -> None:
-    model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+    model(**batch.inputs, use_cache=False)
 
 
 def measure(

@@ -93,7 +93,7 @@ def _run(model: nn.Module, batch: Batch, enter: Callable[..., None], leave: Call
         if leave is not None:
             handles.append(module.register_forward_hook(partial(leave, path)))
     with torch.no_grad():
-        model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+        model(**batch.inputs, use_cache=False)
     for handle in handles:
         handle.remove()
 

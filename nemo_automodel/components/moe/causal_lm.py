@@ -101,7 +101,7 @@ class MoECausalLM(MoEFSDPSyncMixin, CausalLM):
         """
         configure_training(self, fields)
         if "aux_loss_coeff" in fields:
-            self.config.output_router_logits = bool(fields["aux_loss_coeff"])
+            self.config.get_text_config().output_router_logits = bool(fields["aux_loss_coeff"])
 
     def update_moe_gate_bias(self):
         """Moves the routers' correction biases towards balance; once an optimiser step."""

@@ -3,6 +3,7 @@
 from functools import wraps
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationMixin, StaticCache
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -37,6 +38,11 @@ from nemo_automodel.components.models.common.releases import (
     sort_cache,
 )
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
+
+
+def of_text(position_ids):
+    """Positions [B, S]; None for those of several axes, which tell neither of packing nor of a place in the text."""
+    return position_ids if position_ids is None or position_ids.ndim == 2 else None
 
 
 class DecoderLayer(CheckpointedLayer):
@@ -94,9 +100,16 @@ class DecoderModel(Decoder):
         inputs_embeds=None,
         use_cache=None,
         cache=None,
+        block_sequence_ids=None,
+        added=(),
         **kwargs: Unpack[TransformersKwargs],
     ):
-        """`cache` is another name of `past_key_values`. Raises TypeError for keywords that nothing reads."""
+        """`cache` is another name of `past_key_values`. Raises TypeError for keywords that nothing reads.
+
+        position_ids: [B, S], or [axes, B, S] for a rotary table of several axes. block_sequence_ids: [B, S], numbers of
+        blocks whose tokens see each other in both directions, -1 for none. added: tensors like x, the k-th of which is
+        added to what layer k gives.
+        """
         if not is_paged(cache):
             refuse_unread(kwargs, self.config)
         past_key_values, kwargs = sort_cache(past_key_values, cache, kwargs)
@@ -110,7 +123,7 @@ class DecoderModel(Decoder):
         elif use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
         fill(past_key_values, self._layer_kinds)
-        masks = self.masks(x, attention_mask, past_key_values, position_ids)
+        masks = self.masks(x, attention_mask, past_key_values, of_text(position_ids), block_sequence_ids)
         embedded = position_ids
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
@@ -119,17 +132,18 @@ class DecoderModel(Decoder):
         if past_key_values is not None and (tables := self.switching_tables):
             refuse_stale(tables, position_ids, past_key_values)
         ropes = self._ropes(x, position_ids)
-        for layer in self.decoder_layers[: self.config.num_hidden_layers]:
+        for index, layer in enumerate(self.decoder_layers[: self.config.num_hidden_layers]):
             x = layer(
                 x,
                 rope=ropes.get(layer.rope_kind),
                 mask=masks[layer.mask_kind],
                 past_key_values=past_key_values,
                 use_cache=use_cache,
-                position_ids=position_ids,
+                position_ids=of_text(position_ids),
                 **self.layer_context(x, attention_mask),
                 **kwargs,
             )
+            x = x + added[index] if index < len(added) else x
         return self._output_class(last_hidden_state=self.finish(x), **{CACHE: past_key_values})
 
     def _without_cache(self, past_key_values):
@@ -167,10 +181,10 @@ class DecoderModel(Decoder):
     def switching_tables(self):
         return switching(self._tables().values())
 
-    def masks(self, x, attention_mask, past_key_values, position_ids):
+    def masks(self, x, attention_mask, past_key_values, position_ids, block_sequence_ids=None):
         """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already.
 
-        position_ids are the caller's: None tells that no sequences are packed.
+        position_ids are the caller's: None tells that no sequences are packed. block_sequence_ids: as of `forward`.
         """
         if isinstance(attention_mask, dict):
             return attention_mask
@@ -181,6 +195,8 @@ class DecoderModel(Decoder):
             "position_ids": position_ids,
             CACHE: past_key_values,
         }
+        if block_sequence_ids is not None:  # of all tokens, also those in the cache
+            arguments["block_sequence_ids"] = pad(block_sequence_ids, (seen(past_key_values), 0), value=-1)
         masks = {
             name: kind.create(self.config, alibi is None, layer_idx=layer, **arguments)
             for name, (kind, layer) in self._kinds.items()
@@ -210,7 +226,9 @@ class CausalLM(Decoder, GenerationMixin):
     def __init__(self, config, backend=None):
         super().__init__(config, backend)
         self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
-        self.vocab_size = config.vocab_size  # losses that others put in place of ours read it, and resizing sets it
+        self.vocab_size = (
+            config.get_text_config().vocab_size
+        )  # losses that others put in place of ours read it, and resizing sets it
 
     @classmethod
     def _supports_default_dynamic_cache(cls):
@@ -283,7 +301,7 @@ class CausalLM(Decoder, GenerationMixin):
         if asked and reason:
             raise ValueError(f"the loss cannot be chunked: {reason}; use backend.cross_entropy: full")
         if asked is None:
-            return self.training and self.config.vocab_size >= LARGE_VOCABULARY and reason is None
+            return self.training and self.vocab_size >= LARGE_VOCABULARY and reason is None
         return asked
 
     def _chunked_loss(self, x, labels, **kwargs):

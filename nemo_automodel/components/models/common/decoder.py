@@ -36,7 +36,8 @@ class Decoder(HFCheckpointingMixin, ResizingMixin, PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         if hasattr(module, "initialize"):
-            module.initialize(getattr(self.config, "initializer_range", 0.02))  # as PreTrainedModel, of OPT too
+            config = self.config.get_text_config()
+            module.initialize(getattr(config, "initializer_range", 0.02))  # as PreTrainedModel, of OPT too
         else:
             super()._init_weights(module)
 

@@ -86,7 +86,7 @@ class MaskKind:
         """
         if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
             return False
-        given = (arguments[name] for name in ("attention_mask", "position_ids", CACHE))
+        given = (arguments.get(name) for name in ("attention_mask", "position_ids", CACHE, "block_sequence_ids"))
         if config._attn_implementation != "sdpa" or any(value is not None for value in given):
             return False
         return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach

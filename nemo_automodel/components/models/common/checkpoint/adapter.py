@@ -40,7 +40,7 @@ class StateDictAdapter:
     def convert_single_tensor_to_hf(self, name, tensor):
         """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows."""
         for rule in self.conversions:
-            if match := _pattern(rule.memory).fullmatch(name):
+            if match := _pattern(rule.memory, rule.scope).fullmatch(name):
                 head, tail = match.groups()
                 return [
                     (self._disk_name(head + disk.replace("*", str(i)) + tail), value.contiguous())
@@ -84,7 +84,7 @@ class StateDictAdapter:
         """What a tensor in memory is made of, as it is called on disk."""
         if rule is None:
             return (self._disk_name(memory),)
-        head, tail = _pattern(rule.memory).fullmatch(memory).groups()
+        head, tail = _pattern(rule.memory, rule.scope).fullmatch(memory).groups()
         return tuple(self._disk_name(head + disk + tail) for disk in rule.disk)
 
     def _memory_name(self, name):
@@ -114,13 +114,13 @@ class StateDictAdapter:
         index."""
         for rule in self.conversions:
             for part, disk in enumerate(rule.disk):
-                if match := _pattern(disk).fullmatch(name):
+                if match := _pattern(disk, rule.scope).fullmatch(name):
                     head, *index, tail = match.groups()
                     return rule, head + rule.memory + tail, part, int(index[0]) if index else 0
         return None, name, 0, 0
 
 
 @lru_cache(maxsize=1024)
-def _pattern(name):
-    """A whole dotted name before `.weight`, `.bias` or nothing; `*` counts."""
-    return re.compile(r"((?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\.weight|\.bias)")
+def _pattern(name, scope=""):
+    """A whole dotted name within a scope, before `.weight`, `.bias` or nothing; `*` counts."""
+    return re.compile(rf"({scope}(?:.*\.)?)" + re.escape(name).replace(r"\*", r"(\d+)") + r"(|\.weight|\.bias)")

@@ -7,6 +7,7 @@ rows or experts from the config, so shards convert like whole tensors. `*` in a 
 """
 
 import re
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +16,27 @@ import torch
 class Rule:
     """`disk`: names on disk; `memory`: the one name in memory; `counted`: each disk name stands for many tensors.
 
-    `turns`: the last two dimensions change places, so that an oblong shape tells the side.
+    `turns`: the last two dimensions change places, so that an oblong shape tells the side. `within`: the path in memory
+    below which alone the rule holds, from the model with a head on; empty: everywhere.
     """
 
     needs_packing = False
     counted = False
     turns = False
+    is_written = True
+    within = ""
+
+    def below(self, path):
+        """The same rule, which holds below a path in memory alone: a vision tower has a `self_attn.q_proj` too."""
+        rule = copy(self)
+        object.__setattr__(rule, "within", path)
+        return rule
+
+    @property
+    def scope(self):
+        """A pattern of where the rule holds; the base model's own names lack the first of the path."""
+        first, _, rest = self.within.partition(".")
+        return rf"(?:{re.escape(first)}\.)?{re.escape(rest)}\." if rest else ""
 
     @property
     def keeps_name(self):
@@ -143,10 +159,46 @@ class Rename(Rule):
         return rf"(?<![^.]){re.escape(self.memory)}(?![^.])"
 
     def to_memory(self, name):
-        return re.sub(self.disk_pattern, self.memory, name, count=1)
+        return self._renamed(name, self.disk_pattern, self.memory)
 
     def to_disk(self, name):
-        return re.sub(self.memory_pattern, self.disk_path, name, count=1)
+        return self._renamed(name, self.memory_pattern, self.disk_path)
+
+    def _renamed(self, name, pattern, path):
+        scope = re.match(self.scope, name)
+        return name if scope is None else scope[0] + re.sub(pattern, path, name[scope.end() :], count=1)
+
+
+@dataclass(frozen=True)
+class Prefix(Rename):
+    """Where a part of the model begins on disk, and in memory: names that begin so.
+
+    others: where other parts begin, which are not this one's though their names begin alike.
+    """
+
+    others: tuple = ()
+
+    @property
+    def disk_pattern(self):
+        return self._beginning(self.disk_path)
+
+    @property
+    def memory_pattern(self):
+        return self._beginning(self.memory)
+
+    def _beginning(self, path):
+        longer = [re.escape(one.removeprefix(path)) for one in self.others if one.startswith(path + ".")]
+        return rf"^{re.escape(path)}(?=\.){f'(?!(?:{chr(124).join(longer)})[.])' if longer else ''}"
+
+
+@dataclass(frozen=True)
+class ReadPrefix(Prefix):
+    """The same of names that are read, and not written."""
+
+    is_written = False
+
+    def to_disk(self, name):
+        return name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What vision-language models are composed of, besides a text model and a vision tower."""

@@ -1,0 +1,220 @@
+"""Models of images and text: features take the places of placeholders among the text's embeddings, and the generated
+text model does the rest.
+
+Shapes: B batch, S positions, H text width, I images, T rows of features of all images, in their order.
+"""
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from nemo_automodel.components.models.common.decoder import Decoder
+from nemo_automodel.components.models.common.masks import seen
+from nemo_automodel.components.models.common.releases import CACHE, sort_cache
+from nemo_automodel.components.models.common.vision.positions import image_positions
+
+
+class ImageTextModel(Decoder):
+    """ids [B, S], images -> x [B, S, H].
+
+    Subclasses set `image_token`, the tower, the projector and `language_model`, and say by `image_features` what the
+    tower is given; where they differ, `lookup` and `together` too. image_fields: what `image_features` takes, pixels
+    first. token_fields: what `together` takes besides. first_position: where texts begin to count.
+    """
+
+    image_fields = ("pixel_values",)
+    token_fields = ()
+    first_position = 0
+    counts_positions = False  # whether `positions` knows more than the mask says
+
+    def get_input_embeddings(self):
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.language_model.set_input_embeddings(value)
+
+    def get_decoder(self):
+        return self.language_model
+
+    @property
+    def _layer_kinds(self):
+        return self.language_model._layer_kinds
+
+    @property
+    def switching_tables(self):
+        return self.language_model.switching_tables
+
+    def masks(self, *args, **kwargs):
+        return self.language_model.masks(*args, **kwargs)
+
+    def image_features(self, **images):
+        """Rows [T, H] of the images, one for each placeholder."""
+        raise NotImplementedError(f"{type(self).__name__}: say what its tower is given")
+
+    def get_image_features(self, **images):
+        """The same as transformers returns it: in `pooler_output`, the rows of all images one after the other."""
+        return BaseModelOutputWithPooling(pooler_output=_rows(self.image_features(**images)))
+
+    def lookup(self, input_ids):
+        """The ids whose embeddings stand at their places before (or without) images [B, S]."""
+        return input_ids
+
+    def together(self, is_image, images, **tokens):
+        """Numbers of blocks [B, S] whose tokens see each other, -1 for none; None: each sees those before it."""
+
+    def is_image(self, input_ids):
+        """Which ids are placeholders [B, S]."""
+        return input_ids == self.image_token
+
+    def positions(self, is_image, attention_mask, past_key_values, images, copies=1):
+        """(positions, what a cache must remember of them); (None, None): the text model counts."""
+        if not self.first_position:
+            return None, None
+        first = self.first_position + seen(past_key_values)
+        return torch.arange(first, first + is_image.shape[1], device=is_image.device)[None], None
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        use_cache=None,
+        cache=None,
+        copies=1,
+        mm_token_type_ids=None,
+        **kwargs,
+    ):
+        """`mm_token_type_ids` say what the ids say already. copies: how many rows, one after the other, have the same
+        images. Raises ValueError where placeholders and rows of features are not equally many.
+        """
+        images, tokens = self._taken(self.image_fields, kwargs), self._taken(self.token_fields, kwargs)
+        past_key_values, kwargs = sort_cache(past_key_values, cache, kwargs)
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        is_image = self._placeholders(inputs_embeds, images) if input_ids is None else self.is_image(input_ids)
+        x = self.get_input_embeddings()(self.lookup(input_ids)) if inputs_embeds is None else inputs_embeds
+        x, added = self._put(x, is_image, images, copies)
+        shift = None
+        if position_ids is None:
+            position_ids, shift = self.positions(is_image, attention_mask, past_key_values, images, copies)
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=x,
+            use_cache=use_cache,
+            block_sequence_ids=self.together(is_image, images, **tokens),
+            added=added,
+            **kwargs,
+        )
+        remember(outputs.get(CACHE), shift)
+        return outputs
+
+    def _taken(self, fields, kwargs):
+        """Those of the fields that are given, which are not the text model's."""
+        found = {name: kwargs.pop(name, None) for name in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _placeholders(self, inputs_embeds, images):
+        """Which embeddings are those of the placeholder [B, S]; none without images."""
+        if not images:
+            return torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        token = torch.tensor([self.image_token], device=inputs_embeds.device)
+        looked_up = self.lookup(token)
+        if looked_up.item() != self.image_token:
+            raise ValueError(
+                f"the image token {self.image_token} has no embedding of its own to be found by: give input_ids"
+            )
+        return (inputs_embeds == self.get_input_embeddings()(looked_up)).all(-1)
+
+    def _put(self, x, is_image, images, copies):
+        """x [B, S, H] with the rows of features in its placeholders, and what is added to the first layers' outputs."""
+        if self.image_fields[0] not in images:
+            return x, ()
+        features = self.image_features(**images)
+        places = is_image.flatten().nonzero()[:, 0]
+        rows = self._checked(_copied(_rows(features), is_image, copies), places)
+        return _scattered(x, places, rows), self._added(features, x, is_image, places, copies)
+
+    def _added(self, features, x, is_image, places, copies):
+        return ()
+
+    def _checked(self, rows, places):
+        if len(rows) != len(places):
+            raise ValueError(
+                f"{len(places)} placeholders (token {self.image_token}) in the text, {len(rows)} rows of image "
+                "features: an image needs as many placeholders as its rows; make ids and pixels by one processor call"
+            )
+        return rows
+
+
+class ImageTextModelWithDeepstack(ImageTextModel):
+    """`image_features` gives (rows, [rows, ...]): the k-th of the latter are added at the placeholders after layer k
+    (Qwen3-VL, after DeepStack, arXiv 2406.04334)."""
+
+    def _added(self, features, x, is_image, places, copies):
+        deep = [_copied(rows, is_image, copies) for rows in features[1]]
+        return [_scattered(torch.zeros_like(x), places, rows) for rows in deep]
+
+
+class ImageTextModelWithAxes(ImageTextModel):
+    """Tokens have positions in time, height and width (M-RoPE). Subclasses say by `boxes` how large images are.
+
+    How far the count of positions is off that of tokens is remembered by the cache.
+    """
+
+    counts_positions = True
+
+    def boxes(self, **images):
+        """Frames, height and width of each image, in rows [I, 3]."""
+        raise NotImplementedError(f"{type(self).__name__}: say how large its images are")
+
+    def positions(self, is_image, attention_mask, past_key_values, images, copies=1):
+        length, past = is_image.shape[1], seen(past_key_values)
+        mask = attention_mask if getattr(attention_mask, "ndim", None) == 2 else None
+        shift = _remembered(past_key_values if past else None, len(is_image), is_image.device)
+        before = shift + (past if mask is None else mask[:, :-length].sum(-1, keepdim=True))
+        new = torch.ones_like(is_image) if mask is None else mask[:, -length:].bool()
+        if self.image_fields[0] not in images and mask is None and not past:
+            return None, shift
+        if self.image_fields[0] not in images:
+            return ((new.cumsum(-1) - 1).clamp(min=0) + before).expand(3, -1, -1), shift
+        one_each = slice(None, None, copies)
+        places, counts = image_positions(
+            is_image[one_each], self.boxes(**images), new[one_each], before.expand(len(is_image), 1)[one_each]
+        )
+        counts = counts.repeat_interleave(copies, dim=0)
+        return places.repeat_interleave(copies, dim=1), shift + counts - before - new.sum(-1, keepdim=True)
+
+
+def remember(cache, shift):
+    """A cache keeps what later positions are ahead of the count of tokens [B, 1]."""
+    if cache is not None and shift is not None:
+        cache.shift = shift
+
+
+def _remembered(cache, rows, device):
+    """[B, 1]; a cache that was copied for several continuations has remembered for each of the rows before."""
+    shift = getattr(cache, "shift", None)
+    if shift is None:
+        return torch.zeros(rows, 1, dtype=torch.long, device=device)
+    return shift.to(device).repeat_interleave(rows // len(shift), dim=0)
+
+
+def _rows(features):
+    """The rows of features, with or without those for further layers."""
+    return features[0] if isinstance(features, tuple) else features
+
+
+def _copied(rows, is_image, copies):
+    """Rows of each text's images, as often as the text is there."""
+    if copies == 1:
+        return rows
+    counts = is_image[::copies].sum(-1).tolist()
+    return rows if sum(counts) != len(rows) else torch.cat([part.repeat(copies, 1) for part in rows.split(counts)])
+
+
+def _scattered(x, places, rows):
+    """x [B, S, H] with rows [T, H] at these places of the batch [T]."""
+    return x.flatten(0, 1).index_copy(0, places, rows.to(x)).view_as(x)
