@@ -1,6 +1,6 @@
 """Inputs on which implementations are compared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,17 +8,21 @@ import torch
 
 PAD = 0
 LENGTH, SHORT = 24, 11  # longer and shorter than the position tables that a tiny config declares
+PREFIX = 9  # positions that a cache holds before the others come one by one
 
 
 @dataclass(frozen=True)
 class Batch:
     """ids [B, S]; mask [B, S] or None (nothing is padded); labels [B, S] with -100 where padded; images: what a
-    processor gives beside them, by name."""
+    processor gives beside them, by name; prefix: how many positions a cache holds before the others come one by one;
+    each: the images of each text."""
 
     ids: torch.Tensor
     mask: torch.Tensor | None
     labels: torch.Tensor
     images: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    prefix: int = PREFIX
+    each: Sequence[Mapping[str, torch.Tensor]] = ()
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -35,10 +39,45 @@ class Batch:
         """[B, S]: each text counted from its own start; 0 before it."""
         return (self.real.long().cumsum(-1) - 1).clamp(min=0)
 
+    @property
+    def given_positions(self) -> torch.Tensor | None:
+        """`positions` where texts are padded, for models that would count padding; with images models count."""
+        return None if self.mask is None or self.images else self.positions
+
+    def images_until(self, end: int) -> dict[str, torch.Tensor]:
+        """What is given beside the first ids: images, and what is said of each id."""
+        shape = self.ids.shape
+        return {name: value[:, :end] if value.shape == shape else value for name, value in self.images.items()}
+
     def alone(self) -> list["Batch"]:
         """Each text by itself [1, S], without its padding."""
-        texts = zip(self.ids, self.labels, self.real, strict=True)
-        return [Batch(ids[real][None], None, labels[real][None]) for ids, labels, real in texts]
+        said = {name: value for name, value in self.images.items() if value.shape == self.ids.shape}
+        return [
+            Batch(
+                self.ids[row][real][None],
+                None,
+                self.labels[row][real][None],
+                {**(self.each[row] if self.each else {}), **{name: of[row][real][None] for name, of in said.items()}},
+            )
+            for row, real in enumerate(self.real)
+        ]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What batches of a language model are drawn from."""
+
+    vocabulary: int
+
+    def batches(self, seed: int = 1) -> dict[str, Batch]:
+        return batches(self.vocabulary, seed)
+
+    def further(self, name: str) -> Iterator[Batch]:
+        return further(self.vocabulary, name)
+
+    def several(self, rows: int, seeds: Iterable[int]) -> list[Batch]:
+        """Batches of so many texts without padding."""
+        return [drawn(self.vocabulary, rows, seed) for seed in seeds]
 
 
 def drawn(vocabulary: int, rows: int, seed: int) -> Batch:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from nemo_automodel.parity.batches import Batch, drawn, further
+from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, failures, middle
 from nemo_automodel.parity.counterparts import counterparts
 from nemo_automodel.parity.ours import has_one_order, in_fp32
@@ -39,7 +39,7 @@ def compare(reference: Reference, ours: nn.Module, batch: Batch) -> list[Check]:
     for paths in counterparts(ours, reference.model, batch):
         given, theirs = measure(reference.model, paths, batch)
         _, mine = measure(ours, paths, batch, given)
-        elsewhere = (partial(both, paths, other) for other in further(reference.config.vocab_size, "plain"))
+        elsewhere = (partial(both, paths, other) for other in reference.drawing.further("plain"))
         checks += compare_fp32(LEVEL, mine, theirs, partial(truth, paths, batch, given), elsewhere)
     return checks
 
@@ -52,8 +52,7 @@ def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batch: Batch) -
     others, of which whole models make more or less by chance: the median of several batches is judged.
     """
     checks, wide = [], in_fp32(ours, reference.disk)
-    vocabulary = reference.config.vocab_size
-    several = [batch] if has_one_order(ours) else [drawn(vocabulary, ROWS, seed) for seed in SEEDS]
+    several = [batch] if has_one_order(ours) else reference.drawing.several(ROWS, SEEDS)
     for paths in counterparts(ours, reference.model, batch):
         runs = [_compare_in_bf16(reference, ours, wide, paths, one) for one in several]
         checks += [middle(same) for same in zip(*runs, strict=True)]

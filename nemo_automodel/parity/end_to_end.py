@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nemo_automodel.components.models.common.releases import CACHE
-from nemo_automodel.parity.batches import Batch, further
+from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
 from nemo_automodel.parity.hidden_states import first_layer
 from nemo_automodel.parity.ours import in_fp32
@@ -20,15 +20,13 @@ from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "end to end"
 NEW_TOKENS = 8
-PREFIX = 9  # positions that a cache holds before the others come one by one
 
 
 def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[str, torch.Tensor]:
     """Hidden states and logits where there are tokens, the loss, and every parameter's gradient under its disk name."""
     with torch.set_grad_enabled(gradients), first_layer(model) as seen:
         out = model(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
+            **batch.inputs,
             labels=batch.labels,
             use_cache=False,
             output_hidden_states=True,
@@ -38,8 +36,8 @@ def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[s
     measured["loss"] = out.loss.detach()
     if gradients:
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        found = torch.autograd.grad(out.loss, list(parameters.values()))
-        named = dict(zip(parameters, found, strict=True))
+        found = torch.autograd.grad(out.loss, list(parameters.values()), allow_unused=True)
+        named = {name: value for name, value in zip(parameters, found, strict=True) if value is not None}
         measured.update((f"gradient of {name}", value) for name, value in disk_names(model, named).items())
     return measured
 
@@ -56,7 +54,7 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
         return measure(reference.model, batch), truth(batch)
 
     for name, batch in batches.items():
-        elsewhere = (partial(both, other) for other in further(reference.config.vocab_size, name))
+        elsewhere = (partial(both, other) for other in reference.drawing.further(name))
         mine, theirs = measure(ours, batch), measure(reference.model, batch)
         checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, batch), elsewhere)
     return checks
@@ -93,6 +91,7 @@ def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
     The mask is always given: without one, `generate` takes every padding token in the text for padding.
     """
     arguments = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, **options}
+    arguments |= batch.images
     with torch.no_grad():
         return model.generate(batch.ids, attention_mask=batch.real.long(), **arguments)[:, batch.ids.shape[1] :]
 
@@ -133,15 +132,16 @@ def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[s
 @torch.no_grad()
 def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Logits [B, S, V] where the first positions fill a cache and the others come one by one."""
-    positions = None if batch.mask is None else batch.positions
-    cache, logits = None, []
-    for start, end in [(0, PREFIX), *((i, i + 1) for i in range(PREFIX, batch.ids.shape[1]))]:
+    positions = batch.given_positions
+    cache, logits, places = None, [], range(batch.prefix, batch.ids.shape[1])
+    for start, end in [(0, batch.prefix), *((i, i + 1) for i in places)]:
         out = model(
             input_ids=batch.ids[:, start:end],
             attention_mask=None if batch.mask is None else batch.mask[:, :end],
             position_ids=None if positions is None else positions[:, start:end],
             use_cache=True,
             **{CACHE: cache},
+            **({} if start else batch.images_until(end)),
         )
         cache = out[CACHE]
         logits.append(out.logits)
@@ -151,8 +151,7 @@ def stepwise(model: nn.Module, batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def at_once(model: nn.Module, batch: Batch) -> torch.Tensor:
     """The same logits from one forward without a cache."""
-    positions = None if batch.mask is None else batch.positions
-    return model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False).logits
+    return model(**batch.inputs, position_ids=batch.given_positions, use_cache=False).logits
 
 
 def compare_cache(ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:

@@ -4,7 +4,7 @@ How many rows an image makes is asked of the reference, so that placeholders do 
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,8 @@ def first_of(config: Any, name: str) -> int:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """What batches of one family are drawn from."""
+class Images:
+    """What batches of one family that takes images are drawn from."""
 
     reference: nn.Module
     pictures: Pictures
@@ -98,25 +98,30 @@ class Drawing:
     prefix: bool = False
 
     @classmethod
-    def of(cls, reference: nn.Module, ours: Any) -> "Drawing":
+    def of(cls, reference: nn.Module, ours: Any) -> "Images":
         """`ours`: the generated base model, which says what its fields are called and which id is the placeholder."""
         return cls(reference, Pictures.of(reference, ours.image_fields), ours.image_token, bool(ours.token_fields))
 
     def batches(self, seed: int = 1) -> dict[str, Batch]:
-        """`plain`: one text with two images. `left`, `right`: three texts, of one image, of two, of none, padded on
-        that side. `text`: the same without images."""
+        """`plain`: one text with two images; `short`: with one. `left`, `right`: three texts, of one image, of two, of
+        none, padded on that side. `text`: the same without images."""
         texts = self._texts(seed)
         plain, several = [texts[1]], texts
         return {
-            "plain": self._batch(plain, seed, left=True),
-            "left": self._batch(several, seed, left=True),
-            "right": self._batch(several, seed, left=False),
-            "text": self._batch([(ids[ids != self.token], []) for ids, _ in texts], seed, left=True),
+            "plain": self._batch(plain, left=True),
+            "short": self._batch(texts[:1], left=True),
+            "left": self._batch(several, left=True),
+            "right": self._batch(several, left=False),
+            "text": self._batch([(ids[ids != self.token], []) for ids, _ in texts], left=True),
         }
 
     def further(self, name: str) -> Iterator[Batch]:
         """Eight like the one of that name, of other seeds."""
         return (self.batches(seed)[name] for seed in range(2, 10))
+
+    def several(self, rows: int, seeds: Iterable[int]) -> list[Batch]:
+        """Batches of a text with images."""
+        return [self.batches(seed)["plain"] for seed in seeds]
 
     def _texts(self, seed: int) -> list[tuple[torch.Tensor, list[Tensors]]]:
         images = self.pictures.drawn(3, seed)
@@ -140,7 +145,7 @@ class Drawing:
         """How many rows of features the reference makes of one image."""
         return len(features(self.reference, image))
 
-    def _batch(self, texts: Sequence[tuple[torch.Tensor, list[Tensors]]], seed: int, *, left: bool) -> Batch:
+    def _batch(self, texts: Sequence[tuple[torch.Tensor, list[Tensors]]], *, left: bool) -> Batch:
         length = max(len(ids) for ids, _ in texts)
         mask = torch.stack([_placed(torch.ones_like(ids), length, left) for ids, _ in texts])
         ids = torch.stack([_placed(ids, length, left) for ids, _ in texts])
@@ -148,9 +153,10 @@ class Drawing:
         labels = ids.masked_fill((mask * before == 0) | (ids == self.token), -100)
         images = self.pictures.together([image for _, of in texts for image in of])
         padded = None if bool(mask.all()) else mask
-        return Batch(ids, padded, labels, {**images, **self._token_types(ids, seed)})
+        each = [self.pictures.together(of) for _, of in texts]
+        return Batch(ids, padded, labels, {**images, **self._token_types(ids)}, length - TEXT, each)
 
-    def _token_types(self, ids: torch.Tensor, seed: int) -> Tensors:
+    def _token_types(self, ids: torch.Tensor) -> Tensors:
         """What the reference must be told, though the ids say it: it would be causal without a word."""
         known = inspect.signature(type(self.reference).forward).parameters
         is_image = (ids == self.token).long()

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from nemo_automodel.parity import components, end_to_end, memory, mixtures, state_dict
-from nemo_automodel.parity.batches import Batch, batches
+from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.checkpoint_faults import read_reference
 from nemo_automodel.parity.compare import Check, failures
 from nemo_automodel.parity.counterparts import without_counterpart
@@ -63,7 +63,7 @@ def prove_checkpoint(project: Project, folder: Path, progress: Progress) -> Iter
 
 def compare(subject: Subject, reference: Reference, variant: str, backend: str) -> Result:
     """Every level for one variant on one backend."""
-    found = batches(reference.config.vocab_size)
+    found = reference.drawing.batches()
     if variant.startswith("value_"):  # sizes may be large there
         found = {"short": found["short"]}
     checks: list[Check] = []
@@ -97,7 +97,7 @@ def _levels(
     checks += end_to_end.compare(reference, ours, found)
     generating = {name: found[name] for name in ("plain", "left") if name in found}
     checks += end_to_end.compare_generation(reference, ours, generating)
-    if not _depends_on_length(getattr(reference.config, "rope_parameters", None) or {}):
+    if not _depends_on_length(getattr(reference.config.get_text_config(), "rope_parameters", None) or {}):
         checks += end_to_end.compare_cache(ours, generating)
     checks += end_to_end.compare_saved(reference, ours, batch)
     half = build_ours(type(ours), reference.config, reference.disk, dtype=torch.bfloat16, **options)

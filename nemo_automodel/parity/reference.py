@@ -14,9 +14,12 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from nemo_automodel.components.models.common.releases import FINDS_LONG_TABLES, PINS_ROUTERS
+from nemo_automodel.components.models.common.releases import CACHE, FINDS_LONG_TABLES, PINS_ROUTERS
+from nemo_automodel.components.models.common.vision.causal import ImageTextLM
+from nemo_automodel.parity.batches import Texts
 from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
+from nemo_automodel.parity.images import Images
 from nemo_automodel.parity.padding import ask_alone
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.rounded_heads import round_heads
@@ -60,6 +63,15 @@ class Reference:
         """Writes the checkpoint; the config names our architecture, as a published one would."""
         self.model.save_pretrained(folder, **options)
         self.config.save_pretrained(folder)
+
+    @cached_property
+    def drawing(self) -> Texts | Images:
+        """What batches are drawn from."""
+        if not issubclass(self.subject.model_class, ImageTextLM):
+            return Texts(self.config.vocab_size)
+        with torch.device("meta"):
+            ours: Any = self.subject.model_class._from_config(copy.deepcopy(self.config))
+        return Images.of(self.model, ours.model)
 
     @cached_property
     def disk(self) -> dict[str, torch.Tensor]:
@@ -111,6 +123,7 @@ class Reference:
         """Gives a model of the reference class what it owes to the comparison."""
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         round_heads(model)
+        model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
         if getattr(model, "_is_stateful", False):
             model.register_forward_hook(_forget)
         if self.subject.positions == "alone":
@@ -123,6 +136,14 @@ def _forget(model: nn.Module, *_: Any) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 setattr(module, name, None)
+
+
+def _forget_deltas(model: nn.Module, args: object, kwargs: dict[str, Any]) -> None:
+    """Before a forward: drops how far positions were off the count of tokens in another text, where none is cached."""
+    cache = kwargs.get(CACHE)
+    for module in model.modules() if cache is None or not cache.get_seq_length() else ():
+        if getattr(module, "rope_deltas", None) is not None:
+            module.rope_deltas = None  # type: ignore[assignment]
 
 
 @torch.no_grad()

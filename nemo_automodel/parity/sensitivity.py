@@ -21,7 +21,7 @@ from codegen.language.loaded import config_class
 from codegen.plan.model import build
 from codegen.render.files import model_files
 from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
-from nemo_automodel.parity.batches import Batch, batches
+from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.mutations import Mutation, mutations
@@ -219,20 +219,20 @@ class Measured:
     def __init__(self, subject: Subject, values: Mapping[str, Any], *, small: bool = False) -> None:
         self.values = values
         self.reference = Reference(subject, values)
-        found = batches(self.reference.config.vocab_size)
+        found = self.reference.drawing.batches()
         names = ("short",) if small else ("plain", "short", "left")
-        self.batches: dict[str, Batch] = {name: found[name] for name in names}
+        self.batches: dict[str, Batch] = {name: found[name] for name in names if name in found}
 
     def run(self, model: nn.Module, batch: str) -> torch.Tensor:
         given = self.batches[batch]
         with torch.no_grad():
-            return model(input_ids=given.ids, attention_mask=given.mask, use_cache=False).logits[given.real]
+            return model(**given.inputs, use_cache=False).logits[given.real]
 
     def train_loss(self, model: nn.Module) -> torch.Tensor:
         given = self.batches["plain"]
         torch.manual_seed(SEED)
         with torch.no_grad():
-            return model(input_ids=given.ids, labels=given.labels, use_cache=False).loss
+            return model(**given.inputs, labels=given.labels, use_cache=False).loss
 
     @cached_property
     def logits(self) -> dict[str, torch.Tensor]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import transformers
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from codegen.language.frame import REFERENCE_CURE, is_reference
+from nemo_automodel.components.models.common.vision.causal import ImageTextLM
 from nemo_automodel.parity.newer import refuse_newer
 
 
@@ -50,7 +51,9 @@ def subject(
     refuse_newer(config)
     model_class, config_class = named(model), named(config)
     reference_class = (
-        named_reference(reference) if reference else transformers_class(config_class, model_class.__name__)
+        named_reference(reference)
+        if reference
+        else transformers_class(config_class, model_class.__name__, issubclass(model_class, ImageTextLM))
     )
     return Subject(model_class, config_class, reference_class, attention, positions)
 
@@ -74,15 +77,17 @@ def named_reference(path: str) -> type[nn.Module]:
     return found
 
 
-def transformers_class(config_class: type[PreTrainedConfig], name: str) -> type[nn.Module]:
-    """transformers' own causal language model for a config class, or of that name where the config is only its part."""
-    mapping = AutoModelForCausalLM._model_mapping
+def transformers_class(config_class: type[PreTrainedConfig], name: str, takes_images: bool = False) -> type[nn.Module]:
+    """transformers' own causal language model for a config class, or its model that takes images beside text, or the
+    class of that name where the config is only its part."""
+    mapping = (AutoModelForImageTextToText if takes_images else AutoModelForCausalLM)._model_mapping
     if config_class in mapping:
         return mapping[config_class]
     found = getattr(transformers, name, None)
     if found is None or found.config_class is not config_class:
         raise LookupError(
-            f"transformers has no causal language model for {config_class.__name__}; write one under tests/reference "
+            f"transformers has no {'image-text' if takes_images else 'causal language'} model for "
+            f"{config_class.__name__}; write one under tests/reference "
             "and name it in the spec: `tests: {reference: tests.reference.<module>:<Class>}`"
         )
     return found

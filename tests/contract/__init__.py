@@ -14,6 +14,7 @@ PARTS = (
     "ecosystem",
     "interface",
     "experts",
+    "vision",
 )
 for part in PARTS:
     pytest.register_assert_rewrite(f"tests.contract.{part}")
@@ -27,6 +28,7 @@ from tests.contract.interface import InterfaceContract  # noqa: E402
 from tests.contract.numerics import NumericsContract  # noqa: E402
 from tests.contract.strictness import StrictnessContract  # noqa: E402
 from tests.contract.training import TrainingContract  # noqa: E402
+from tests.contract.vision import VisionContract  # noqa: E402
 
 
 class ModelContract(
@@ -46,4 +48,8 @@ class MixtureContract(ModelContract, ExpertsContract):
     """The same of a model with mixtures of experts."""
 
 
-__all__ = ["MixtureContract", "ModelContract"]
+class ImageTextContract(VisionContract, ModelContract):
+    """The same of a model that takes images beside text."""
+
+
+__all__ = ["ImageTextContract", "MixtureContract", "ModelContract"]

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.moe.experts import GroupedExperts, loop
 from nemo_automodel.parity import memory
-from nemo_automodel.parity.batches import batches
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.subject import subject
@@ -37,6 +37,7 @@ class Binding:
     attention: str = "eager"  # of the reference
     positions: str = "given"  # counted by the reference whatever it is given, or of each text alone
     configs: dict
+    auto_class = NeMoAutoModelForCausalLM
 
     def pytest_generate_tests(self, metafunc):
         values = [name for name in self.configs if name.startswith("value_")]
@@ -85,7 +86,7 @@ class Binding:
         return _reference(type(self), variant)
 
     def batches(self, *names):
-        found = batches(self.config().vocab_size)
+        found = self.given().drawing.batches()
         return {name: found[name] for name in names} if names else found
 
     def batch(self, name="plain"):
@@ -117,7 +118,7 @@ class Binding:
     def logits(self, model, batch, **arguments):
         """At the positions that hold tokens."""
         with torch.no_grad():
-            return model(input_ids=batch.ids, attention_mask=batch.mask, **arguments).logits[batch.real]
+            return model(**batch.inputs, **arguments).logits[batch.real]
 
 
 @cache

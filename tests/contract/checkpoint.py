@@ -7,7 +7,6 @@ import re
 
 import torch
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity import end_to_end, state_dict
 from nemo_automodel.parity.reference import build, disk_names, stored_tensors
 from tests.contract.asserting import all_pass, close
@@ -26,7 +25,7 @@ def halves(tensor, whole):
 
 class CheckpointContract(Binding):
     def load(self, folder, backend, **options):
-        return NeMoAutoModelForCausalLM.from_pretrained(
+        return self.auto_class.from_pretrained(
             folder, backend={"projections": backend}, attn_implementation="eager", **options
         )
 

@@ -32,6 +32,8 @@ class GenerationContract(Binding):
         for options in ({}, {"cache_implementation": "static"}):
             assert torch.equal(end_to_end.greedy(model, batch, **options), wanted)
 
+    searched = "left"
+
     def expected(self, variant, batch, **options):
         """What the reference writes. Ours without a cache stands in for a plain reference, which knows greedy only, and
         in sampling for one that must be asked about each text alone: the same numbers would not be drawn."""
@@ -49,7 +51,7 @@ class GenerationContract(Binding):
         ids=["beams", "sampling"],
     )
     def test_search_equals_the_reference(self, main, backend, options):
-        batch = self.batch("left")
+        batch = self.batch(self.searched)
         wanted = self.expected(main, batch, **options)
         model = self.fresh(main, backend)
         torch.manual_seed(11)

@@ -31,7 +31,7 @@ class InputsContract(Binding):
         model, batch = self.ours(main, backend), self.batch("left")
         with torch.no_grad():
             embeds = model.get_input_embeddings()(batch.ids)
-            out = model(inputs_embeds=embeds, attention_mask=batch.mask).logits[batch.real]
+            out = model(inputs_embeds=embeds, attention_mask=batch.mask, **batch.images).logits[batch.real]
         close(out, self.logits(model, batch))
 
     def test_embeddings_mean_what_they_mean_to_the_reference(self, main):
@@ -44,11 +44,11 @@ class InputsContract(Binding):
         close(ours, theirs)
 
     def test_ids_or_embeddings_but_not_both(self):
-        model, batch = self.ours(), self.batch()
+        model, ids = self.ours(), self.batch().ids[:, :4]
         with pytest.raises(ValueError, match="input_ids or inputs_embeds"):
             model()
         with pytest.raises(ValueError, match="input_ids or inputs_embeds"):
-            model(input_ids=batch.ids, inputs_embeds=model.get_input_embeddings()(batch.ids))
+            model(input_ids=ids, inputs_embeds=model.get_input_embeddings()(ids))
 
     def alone(self, model, batch):
         """Logits of each text by itself, one after the other."""
@@ -106,8 +106,8 @@ class InputsContract(Binding):
     def test_logits_to_keep(self, main, kept):
         model, batch = self.ours(main), self.batch()
         with torch.no_grad():
-            out = model(batch.ids, logits_to_keep=kept).logits
-            whole = model(batch.ids).logits
+            out = model(**batch.inputs, logits_to_keep=kept).logits
+            whole = model(**batch.inputs).logits
         close(out, whole[:, kept] if isinstance(kept, torch.Tensor) else whole[:, -kept:])
 
     def test_hidden_states_and_attentions(self, main, backend):
@@ -115,14 +115,14 @@ class InputsContract(Binding):
         if self.attention != "eager":  # which gives no weights
             model, reference = map(in_eager, (model, reference))
         with torch.no_grad():
-            out = model(batch.ids, attention_mask=batch.mask, output_hidden_states=True, output_attentions=True)
-        assert len(out.hidden_states) == self.config(main).num_hidden_layers + 1
+            out = model(**batch.inputs, output_hidden_states=True, output_attentions=True)
+        assert len(out.hidden_states) == self.config(main).get_text_config().num_hidden_layers + 1
         assert len(out.attentions) == sum(map(attends, model.base_model.decoder_layers))
         if not out.attentions:
             return
         if self.in_transformers:
             with torch.no_grad():
-                theirs = reference(batch.ids, attention_mask=batch.mask, output_attentions=True).attentions
+                theirs = reference(**batch.inputs, output_attentions=True).attentions
             layers = model.base_model.decoder_layers
             if len(theirs) == len(layers):  # some give the states of other mixers out as weights
                 theirs = [weights for weights, layer in zip(theirs, layers, strict=True) if attends(layer)]
@@ -137,6 +137,6 @@ class InputsContract(Binding):
     def test_outputs_as_a_tuple(self):
         model, batch = self.ours(), self.batch()
         with torch.no_grad():
-            out = model(batch.ids, use_cache=False, return_dict=False)
+            out = model(**batch.inputs, use_cache=False, return_dict=False)
         assert isinstance(out, tuple)
         close(out[0], self.logits(model, batch).view_as(out[0]))

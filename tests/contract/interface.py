@@ -5,7 +5,6 @@ import inspect
 import torch
 from transformers import PreTrainedConfig
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity import end_to_end
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
@@ -13,7 +12,7 @@ from tests.contract.binding import Binding
 
 class InterfaceContract(Binding):
     def test_the_registry_knows_the_architecture(self):
-        model = NeMoAutoModelForCausalLM.from_config(self.config())
+        model = self.auto_class.from_config(self.config())
         assert type(model) is self.model_class
         assert type(model).__name__ == self.architecture
 
@@ -33,7 +32,7 @@ class InterfaceContract(Binding):
             has_field = hasattr(self.config(main), "use_cache")
             changes, asked = ({"use_cache": wanted}, {}) if has_field else ({}, {"use_cache": wanted})
             with torch.no_grad():
-                out = self.fresh(main, **changes)(self.batch().ids, **asked)
+                out = self.fresh(main, **changes)(**self.batch().inputs, **asked)
             assert (out.past_key_values is not None) == wanted
 
     def test_attention_can_be_set(self):
@@ -44,17 +43,15 @@ class InterfaceContract(Binding):
 
     def test_embeddings_can_be_resized(self, stored, backend, tmp_path):
         model, batch = self.fresh(stored, backend), self.batch()
-        before, size = self.logits(model, batch), self.config(stored).vocab_size
+        before, size = self.logits(model, batch), self.config(stored).get_text_config().vocab_size
         beyond = model.get_input_embeddings().weight[size:].detach().clone()  # rows that are no tokens'
         model.resize_token_embeddings(size + 7)
         after = self.logits(model, batch)
-        assert model.config.vocab_size == after.shape[-1] == size + 7
+        assert model.config.get_text_config().vocab_size == after.shape[-1] == size + 7
         assert torch.equal(model.get_input_embeddings().weight[size + 7 :], beyond)
         close(after[:, :size], before)
         model.save_pretrained(tmp_path)
-        again = NeMoAutoModelForCausalLM.from_pretrained(
-            tmp_path, backend={"projections": backend}, attn_implementation="eager"
-        )
+        again = self.auto_class.from_pretrained(tmp_path, backend={"projections": backend}, attn_implementation="eager")
         close(self.logits(again, batch), after)
 
     def test_base_model_is_reachable(self):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity import components, end_to_end
 from nemo_automodel.parity.counterparts import counterparts
 from nemo_automodel.parity.ours import has_one_order
@@ -14,8 +13,8 @@ from tests.contract.binding import Binding, summed_alike
 class NumericsContract(Binding):
     def test_logits_have_one_row_a_token(self, main, backend):
         batch = self.batch()
-        out = self.ours(main, backend)(batch.ids)
-        assert out.logits.shape == (*batch.ids.shape, self.config(main).vocab_size)
+        out = self.ours(main, backend)(**batch.inputs)
+        assert out.logits.shape == (*batch.ids.shape, self.config(main).get_text_config().vocab_size)
         assert out.logits.dtype == torch.float32
         assert out.loss is None
 
@@ -37,13 +36,13 @@ class NumericsContract(Binding):
         labels = labels.masked_fill(labels == -100, 5)
         options = {"labels": labels, "shift_labels": labels, "ignore_index": 5, "num_items_in_batch": torch.tensor(9)}
         losses = [
-            model(input_ids=batch.ids, attention_mask=batch.mask, **options).loss.detach()
+            model(**batch.inputs, **options).loss.detach()
             for model in (self.ours(), self.given().model)
             if model is self.ours() or self.in_transformers
         ]
         close(losses[0], losses[-1])
         del options["ignore_index"]
-        assert self.ours()(input_ids=batch.ids, attention_mask=batch.mask, **options).loss != losses[0]
+        assert self.ours()(**batch.inputs, **options).loss != losses[0]
 
     def test_values_that_the_spec_compares_with(self, value):
         """Without a cache: transformers makes none where every layer has a state."""
@@ -79,7 +78,7 @@ class NumericsContract(Binding):
     def test_default_attention_equals_the_reference(self, main, backend):
         """What a caller gets who names no implementation: sdpa, unless the model soft-caps its scores."""
         reference = self.given(main)
-        ours = NeMoAutoModelForCausalLM.from_pretrained(reference.folder, backend={"projections": backend}).eval()
+        ours = self.auto_class.from_pretrained(reference.folder, backend={"projections": backend}).eval()
         for batch in self.batches().values():
             close(self.logits(ours, batch), self.logits(reference.model, batch))
 

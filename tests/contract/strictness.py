@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity import state_dict
 from nemo_automodel.parity.leftovers import left_out
 from nemo_automodel.parity.reference import disk_names
@@ -26,38 +25,42 @@ class StrictnessContract(Binding):
             folder = tmp_path / str(number)
             self.write(folder, {name: tensor for name, tensor in disk.items() if name != victim})
             with pytest.raises(Exception) as caught:
-                NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": backend})
+                self.auto_class.from_pretrained(folder, backend={"projections": backend})
             assert victim.rpartition(".")[0].rpartition(".")[2] in str(caught.value), victim
 
     def test_an_unexpected_tensor_is_an_error(self, backend, tmp_path):
         self.write(tmp_path, self.given().disk | {"model.layers.0.extra.weight": torch.ones(3)})
         with pytest.raises(ValueError, match="extra"):
-            NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+            self.auto_class.from_pretrained(tmp_path, backend={"projections": backend})
 
     def test_layers_beyond_the_last_are_left_out_and_said(self, backend, tmp_path):
         """Next-token-prediction layers stand at num_hidden_layers and above: those of a whole layer, and more."""
-        disk, count = self.given().disk, self.config().num_hidden_layers
+        disk, count = self.given().disk, self.config().get_text_config().num_hidden_layers
         layer = re.compile(rf"((?:[A-Za-z_]\w*\.)+){count - 1}(\..*)")
         beyond = {
             f"{m[1]}{n}{m[2]}": t.clone()
-            for name, t in disk.items()
+            for name, t in self.of_text(disk).items()
             if (m := layer.fullmatch(name))
             for n in (count, 61)
         }
         prefix = next(iter(beyond)).partition(f".{count}.")[0]
         beyond[f"{prefix}.{count}.eh_proj.weight"] = torch.ones(3, 2)
         self.write(tmp_path, disk | beyond)
-        model, info = NeMoAutoModelForCausalLM.from_pretrained(
+        model, info = self.auto_class.from_pretrained(
             tmp_path, backend={"projections": backend}, output_loading_info=True
         )
         assert info["left_out_keys"] == set(beyond)
         assert not state_dict.differences(disk_names(model, dict(model.state_dict())), disk)
 
+    def of_text(self, disk):
+        """The tensors of the text model."""
+        return disk
+
     def test_what_the_reference_leaves_out(self, backend, tmp_path):
         """Buffers that published checkpoints hold and transformers ignores are no error."""
         reference = self.given()
         self.write(tmp_path, reference.disk | {name: torch.ones(2) for name in left_out(reference)})
-        NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+        self.auto_class.from_pretrained(tmp_path, backend={"projections": backend})
 
     def test_another_shape_is_an_error(self, backend, tmp_path):
         victim = self.first_parts(backend)[0]
@@ -65,4 +68,4 @@ class StrictnessContract(Binding):
         disk[victim] = torch.cat((disk[victim], disk[victim]))
         self.write(tmp_path, disk)
         with pytest.raises((ValueError, RuntimeError)):
-            NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+            self.auto_class.from_pretrained(tmp_path, backend={"projections": backend})

@@ -35,7 +35,7 @@ class TrainingContract(Binding):
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
         losses = []
         for _ in range(12):
-            loss = model(batch.ids, labels=batch.labels).loss
+            loss = model(**batch.inputs, labels=batch.labels).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -44,7 +44,7 @@ class TrainingContract(Binding):
 
     def test_every_parameter_learns(self, stored, backend):
         model, batch = self.untrained(stored, backend), self.batch()
-        model(batch.ids, labels=batch.labels).loss.backward()
+        model(**batch.inputs, labels=batch.labels).loss.backward()
         assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
     def test_dropout_equals_the_reference(self, dropout, backend):
@@ -55,11 +55,11 @@ class TrainingContract(Binding):
             model.train()
             torch.manual_seed(5)
             with torch.no_grad(), drawing_for_dropouts_alone():
-                losses.append(model(batch.ids, labels=batch.labels).loss)
+                losses.append(model(**batch.inputs, labels=batch.labels).loss)
             model.eval()
         close(*losses)
         with torch.no_grad():
-            at_rest = reference.model(batch.ids, labels=batch.labels).loss
+            at_rest = reference.model(**batch.inputs, labels=batch.labels).loss
         assert (losses[1] != at_rest) == (dropout == "dropout")
 
     @pytest.mark.parametrize("reentrant", [False, True])
@@ -69,7 +69,7 @@ class TrainingContract(Binding):
         model.train()
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
         model.enable_input_require_grads()
-        loss = model(batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+        loss = model(**batch.inputs, labels=batch.labels).loss
         loss.backward()
         close(loss.detach(), plain["loss"])
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -79,7 +79,7 @@ class TrainingContract(Binding):
     def test_checkpointing_keeps_no_cache(self, main):
         model, batch = self.fresh(main).train(), self.batch()
         model.gradient_checkpointing_enable()
-        assert model(batch.ids, labels=batch.labels).past_key_values is None
+        assert model(**batch.inputs, labels=batch.labels).past_key_values is None
 
     def test_trainer_resumes(self, backend, tmp_path):
         """A run that was cut in half ends with the weights of one that was not."""
@@ -98,12 +98,11 @@ class TrainingContract(Binding):
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(1.0)
-        rows = [{"input_ids": row, "labels": row} for row in self.batch().ids.repeat(STEPS, 1)]
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=STEPS,
             save_steps=STEPS // 2,
-            per_device_train_batch_size=2,
+            per_device_train_batch_size=self.rows_a_step,
             learning_rate=1e-3,
             report_to="none",
             use_cpu=True,
@@ -111,4 +110,10 @@ class TrainingContract(Binding):
             logging_strategy="no",
             dataloader_num_workers=0,
         )
-        return Trainer(model=model, args=arguments, train_dataset=rows)
+        return Trainer(model=model, args=arguments, **self.examples())
+
+    rows_a_step = 2
+
+    def examples(self):
+        """What a Trainer reads, and how it makes a batch of it."""
+        return {"train_dataset": [{"input_ids": row, "labels": row} for row in self.batch().ids.repeat(STEPS, 1)]}

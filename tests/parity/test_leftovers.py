@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from transformers import PreTrainedConfig
 
 from nemo_automodel.parity.leftovers import left_out, not_left_out
 
@@ -36,6 +37,6 @@ def test_layers_beyond_the_last_need_no_pattern():
 
 
 def tiny(patterns=None, layers=2):
-    model = SimpleNamespace(base_model_prefix="model", config=SimpleNamespace(num_hidden_layers=layers))
+    model = SimpleNamespace(base_model_prefix="model", config=PreTrainedConfig(num_hidden_layers=layers))
     model.base_model, model._keys_to_ignore_on_load_unexpected = SimpleNamespace(_layers_name="layers"), patterns
     return model

@@ -17,8 +17,11 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen3VLConfig,
 )
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs
 
 from nemo_automodel.components.models.common.causal_lm import CausalLM
 from nemo_automodel.components.models.common.norm import OffsetFloat32RMSNorm, RMSNorm
@@ -69,7 +72,20 @@ class LM(ImageTextLM, CausalLM):
         self.post_init()
 
     def forward(
-        self, input_ids=None, pixel_values=None, image_sizes=None, image_grid_thw=None, token_type_ids=None, **kwargs
+        self,
+        input_ids=None,
+        pixel_values=None,
+        image_sizes=None,
+        image_grid_thw=None,
+        token_type_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        labels=None,
+        use_cache=None,
+        logits_to_keep=0,
+        **kwargs: Unpack[TransformersKwargs],
     ):
         given = {
             "pixel_values": pixel_values,
@@ -77,8 +93,18 @@ class LM(ImageTextLM, CausalLM):
             "image_grid_thw": image_grid_thw,
             "token_type_ids": token_type_ids,
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        return super().forward(input_ids, **given, **kwargs)
+        return super().forward(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            labels,
+            use_cache,
+            logits_to_keep,
+            **{name: value for name, value in given.items() if value is not None},
+            **kwargs,
+        )
 
 
 class LlavaAdapter(ImageTextStateDictAdapter):
@@ -94,7 +120,7 @@ class LlavaProjector(nn.Module):
         self.act = ACT2FN[config.projector_hidden_act]
         self.linear_2 = nn.Linear(config.text_config.hidden_size, config.text_config.hidden_size, bias=bias)
 
-    def forward(self, x, grid):
+    def forward(self, x):
         return self.linear_2(self.act(self.linear_1(x)))
 
 
@@ -114,9 +140,7 @@ class LlavaModel(ImageTextModel):
         layers, skip = self.config.vision_feature_layer, self.config.vision_feature_select_strategy == "default"
         states = self.vision_tower(pixel_values, output_hidden_states=True).hidden_states
         x = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], -1)
-        x = x[:, int(skip) :]
-        grid = square_grid(x)
-        return self.multi_modal_projector(rows(x, grid), grid)
+        return self.multi_modal_projector(x[:, int(skip) :])
 
 
 class Llava(LM):
@@ -241,6 +265,9 @@ class Gemma3Projector(nn.Module):
         self.mm_soft_emb_norm = OffsetFloat32RMSNorm(vision.hidden_size, vision.layer_norm_eps)
         self.mm_input_projection_weight = nn.Parameter(torch.empty(vision.hidden_size, config.text_config.hidden_size))
 
+    def initialize(self, std):
+        init.zeros_(self.mm_input_projection_weight)
+
     def forward(self, x, grid):
         x, grid = avg_pool(x, grid, self.n)
         return self.mm_soft_emb_norm(x) @ self.mm_input_projection_weight
@@ -287,13 +314,14 @@ class PaliGemmaProjector(nn.Module):
         super().__init__()
         self.linear = nn.Linear(config.vision_config.hidden_size, config.text_config.hidden_size)
 
-    def forward(self, x, grid):
+    def forward(self, x):
         return self.linear(x)
 
 
 class PaliGemmaModel(Gemma3Model):
     config_class, adapter_class = PaliGemmaConfig, PaliGemmaAdapter
     token_fields, first_position = ("token_type_ids",), 1
+    _no_split_modules = ["GemmaDecoderLayer", "SiglipEncoderLayer"]
 
     def __init__(self, config, backend=None):
         super(Gemma3Model, self).__init__(config, backend)
@@ -302,6 +330,9 @@ class PaliGemmaModel(Gemma3Model):
         self.multi_modal_projector = PaliGemmaProjector(config)
         self.language_model = GemmaModel(config.text_config, self.backend)
         self.post_init()
+
+    def image_features(self, pixel_values):
+        return self.multi_modal_projector(self.vision_tower(pixel_values).last_hidden_state)
 
     def together(self, is_image, images, token_type_ids=None):
         return prefix(token_type_ids)

@@ -151,8 +151,8 @@ def why_unused(model, name):
     """Why a tensor of this name in memory is left out of every model, or nothing."""
     layers = getattr(model.base_model, "_layers_name", "layers")
     match = re.match(rf"(?:{re.escape(model.base_model_prefix)}\.)?{re.escape(layers)}\.(\d+)\.", name)
-    if match and int(match[1]) >= model.config.num_hidden_layers:
-        return f"layers from num_hidden_layers = {model.config.num_hidden_layers} on, such as next-token prediction"
+    if match and int(match[1]) >= (count := model.config.get_text_config().num_hidden_layers):
+        return f"layers from num_hidden_layers = {count} on, such as next-token prediction"
     return "tables of angles, which are computed" if DERIVED.search(name) else None
 
 

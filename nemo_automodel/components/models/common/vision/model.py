@@ -6,6 +6,8 @@ Shapes: B batch, S positions, H text width, I images, T rows of features of all 
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs
 
 from nemo_automodel.components.models.common.decoder import Decoder
 from nemo_automodel.components.models.common.masks import seen
@@ -36,6 +38,14 @@ class ImageTextModel(Decoder):
         return self.language_model
 
     @property
+    def _layers_name(self):
+        return f"language_model.{self.language_model._layers_name}"
+
+    @property
+    def decoder_layers(self):
+        return self.language_model.decoder_layers
+
+    @property
     def _layer_kinds(self):
         return self.language_model._layer_kinds
 
@@ -47,7 +57,7 @@ class ImageTextModel(Decoder):
         return self.language_model.masks(*args, **kwargs)
 
     def image_features(self, **images):
-        """Rows [T, H] of the images, one for each placeholder."""
+        """Rows of the images, one for each placeholder: [T, H], or [I, P, H] where each has P of them."""
         raise NotImplementedError(f"{type(self).__name__}: say what its tower is given")
 
     def get_image_features(self, **images):
@@ -83,7 +93,7 @@ class ImageTextModel(Decoder):
         cache=None,
         copies=1,
         mm_token_type_ids=None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ):
         """`mm_token_type_ids` say what the ids say already. copies: how many rows, one after the other, have the same
         images. Raises ValueError where placeholders and rows of features are not equally many.
@@ -203,8 +213,8 @@ def _remembered(cache, rows, device):
 
 
 def _rows(features):
-    """The rows of features, with or without those for further layers."""
-    return features[0] if isinstance(features, tuple) else features
+    """The rows of features [T, H], with or without those for further layers."""
+    return (features[0] if isinstance(features, tuple) else features).flatten(0, -2)
 
 
 def _copied(rows, is_image, copies):

@@ -1,0 +1,34 @@
+"""The contract on models composed by hand, one of each shape."""
+
+import pytest
+
+from nemo_automodel._transformers import registry
+from tests.common.vision import configs, shapes
+from tests.contract import ImageTextContract
+
+
+class Shape(ImageTextContract):
+    model_module = "tests.common.vision.shapes"
+
+    @pytest.fixture(autouse=True)
+    def _registered(self, monkeypatch):
+        text = self.config().text_config.model_type
+        place = (self.model_module, self.architecture)
+        monkeypatch.setitem(registry.MODEL_TEXT_MAPPING, f"{self.architecture}/{text}", place)
+        monkeypatch.setitem(registry.MODEL_TEXT_MAPPING, f"{self.subject.reference_class.__name__}/{text}", place)
+
+
+def shape(name, config, **variants):
+    """A test class of one shape."""
+    base = getattr(configs, config)
+    config_class = f"transformers:{getattr(shapes, name).config_class.__name__}"
+    fields = {"spec": name, "architecture": name, "config_class": config_class, "configs": {"base": base} | variants}
+    return type(f"Test{name}", (Shape,), fields)
+
+
+TestLlava = pytest.mark.full(shape("Llava", "LLAVA"))
+TestMistral3 = pytest.mark.full(shape("Mistral3", "MISTRAL3"))
+TestQwen2_5VL = pytest.mark.full(shape("Qwen2_5VL", "QWEN2_5_VL"))
+TestQwen3VL = shape("Qwen3VL", "QWEN3_VL")
+TestGemma3 = shape("Gemma3", "GEMMA3")
+TestPaliGemma = pytest.mark.full(shape("PaliGemma", "PALIGEMMA"))
