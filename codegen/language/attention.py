@@ -16,6 +16,7 @@ ACTIVATIONS = (
 )
 HEAD_BIAS = "head"
 DTYPE = "dtype only: seen in bfloat16"
+ROUNDING = f"When products are rounded ({DTYPE}): once, with their bias, or apart, before it is added."
 
 
 class Norm(Section):
@@ -146,6 +147,7 @@ class Gqa(Softmax):
         chain=("config.attention_bias", "False"),
         bare="*",
     )
+    bias_rounding: str | None = choice(ROUNDING, "once", "apart")
     clip: Expression | None = expr("Bound on the projections' values.", "None")
     qk_norm: QKNorm | None = section("Norms of queries and keys.", QKNorm, bare="over")
     inner_norm: str | None = text("Name of a norm on the concatenated heads, gated ones, before `out`.")

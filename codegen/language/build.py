@@ -29,10 +29,17 @@ def build(cls: type[Section], node: Node, chosen: Chosen) -> Section:
 def value(key: Key, node: Node, chosen: Chosen) -> Any:
     """What a key holds."""
     if key.type == "section" and key.section is not None:
-        return None if node.value is None else build(key.section, node, chosen)
+        built = None if node.value is None else build(key.section, node, chosen)
+        return None if built is None or _is_absent(built) else built
     if key.type == "choice":
         return _word(key, node, chosen)
     return _VALUES[key.type](key, node)
+
+
+def _is_absent(section: Section) -> bool:
+    """Whether it describes a thing that no config has, so that it says no more than nothing does."""
+    when: Expression | None = getattr(section, "when", None)
+    return when is not None and when.constant is False and not section.by_itself
 
 
 def _word(key: Key, node: Node, chosen: Chosen) -> Any:

@@ -17,6 +17,8 @@ from codegen.frozen import Frozen
 class Section(Frozen):
     """A mapping of the language, by keywords. `why` becomes the comment at the place that the mapping generates."""
 
+    by_itself: ClassVar[bool] = False  # whether what it describes is there without it
+
     why: str | None = None
 
     def __init_subclass__(cls) -> None:

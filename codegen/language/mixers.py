@@ -13,6 +13,8 @@ KERNEL = ("config.conv_kernel", "config.mamba_d_conv")
 class GroupedNorm(Norm):
     """The norm of a recurrent mixer, over groups, with the gate before or after."""
 
+    by_itself: ClassVar[bool] = True
+
     groups: Expression | None = expr("Number of groups.", "1")
     gate: str | None = choice("Where the gate multiplies.", "before", "after")
     when: Expression | None = when()

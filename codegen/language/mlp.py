@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import Any, ClassVar
 
-from codegen.language.attention import ACTIVATION, ACTIVATIONS, DTYPE
+from codegen.language.attention import ACTIVATION, ACTIVATIONS, DTYPE, ROUNDING
 from codegen.language.keys import Mixer, Section, choice, expr, mapping, section, text, when
 from codegen.language.values import Expression
 
@@ -27,6 +27,7 @@ class Gated(Mixer):
     bias: Mapping[str, Expression] | None = mapping(
         "Flag, or a flag per role.", words=("gate", "up", "down"), chain=("config.mlp_bias", "False"), bare="*"
     )
+    bias_rounding: str | None = choice(ROUNDING, "once", "apart")
     inner_norm: str | None = text("Name of a norm before the down projection.")
     glu: Glu | None = section("Clamped or wider gated unit.", Glu)
     multipliers: Mapping[str, Expression] | None = mapping("Factors on the projections.", words=("gate", "up", "down"))
@@ -110,6 +111,7 @@ class Experts(Gated):
     )
     top_k: Expression | None = expr("Experts of a token.", "config.num_experts_per_tok", "config.moe_topk")
     width: Expression | None = expr("Inner width.", "config.moe_intermediate_size", "config.intermediate_size")
+    bias_rounding: str | None = choice(ROUNDING, "once", "apart", ready=False)
     inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
     multipliers: Mapping[str, Expression] | None = mapping(
         "Factors on the projections.", words=("gate", "up", "down"), ready=False
@@ -127,6 +129,7 @@ class Shared(Gated):
     """Experts that every token visits."""
 
     kind: str | None = choice("Shape.", "gated", "plain")
+    bias_rounding: str | None = choice(ROUNDING, "once", "apart", ready=False)
     inner_norm: str | None = text("Name of a norm before the down projection.", ready=False)
     glu: Glu | None = section("Clamped or wider gated unit, where it is not the routed experts'.", Glu, ready=False)
     multipliers: Mapping[str, Expression] | None = mapping(

@@ -50,7 +50,9 @@ class Dropout(Section):
     attention: Expression | None = expr(
         "On the attention weights.", "config.attention_dropout", "config.attn_pdrop", "0.0"
     )
-    residual: Expression | None = expr("On what attention and MLP add to the stream.", "0.0")
+    residual: Expression | None = expr(
+        "On what attention and MLP add to the stream: on each, or on a sum of both in parentheses behind it.", "0.0"
+    )
     mlp: Expression | None = expr("On what the MLP adds, where attention has another; by itself `residual`.")
     activation: Expression | None = expr(
         "On what the activation of a dense MLP gives, times up where there is a gate.", "0.0"

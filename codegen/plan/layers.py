@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from codegen.frozen import Frozen
 from codegen.language.disk import lies_in_layer
 from codegen.language.keys import Section
-from codegen.language.mlp import Moe
 from codegen.language.spec import FUNCTIONS, NormPart, Spec
 from codegen.language.values import Expression
 from codegen.members import member
+from codegen.plan import dropouts
 from codegen.plan.class_names import block_doc, classes, told_apart
 from codegen.plan.context import Context
 from codegen.plan.equations import Rewriter, called, parse
@@ -133,9 +133,9 @@ def _parts(
     parts += [_named(context, name) for name in names if name not in owners]
     numbers: dict[str, Code] = {}
     rewriter = Rewriter(lambda name, args: _call(context, owners, name, args), lambda tree: _number(tree, numbers), {})
-    block = tuple(f"{equation.target} = {rewriter.code(equation.value)}" for equation in spec.block)
+    block = tuple(f"{one.target} = {rewriter.code(dropouts.around_sums(one.value))}" for one in spec.block)
     parts += [Assign(name, code) for name, code in numbers.items()]
-    parts += _dropouts(context, names)
+    parts += dropouts.modules(context, names)
     return tuple(parts), block
 
 
@@ -179,6 +179,8 @@ def _named(context: Context, name: str) -> Assign:
 def _call(context: Context, owners: Mapping[str, Owners], name: str, arguments: list[ast.expr]) -> ast.expr | None:
     """A call of the language as a call of a module."""
     shown = ", ".join(ast.unparse(argument) for argument in arguments)
+    if name == dropouts.SUM:
+        return dropouts.around(context.base, name, shown)
     if name in FUNCTIONS:
         return None
     if not is_mixer(context.base, name):
@@ -188,8 +190,7 @@ def _call(context: Context, owners: Mapping[str, Owners], name: str, arguments: 
         made = inside.product.replace("(x)", f"({shown})")
     else:
         made = _call_of_mixer(context, name, member(attribute(context.base, name)), shown)
-    dropout = _dropout(context.base, name) if name in TAILS else None
-    return parse(f"self.{dropout}({made})" if dropout else made)
+    return dropouts.around(context.base, name, made)
 
 
 def _call_of_mixer(context: Context, name: str, path: Code, arguments: Code) -> Code:
@@ -198,25 +199,6 @@ def _call_of_mixer(context: Context, name: str, path: Code, arguments: Code) -> 
         return f"{path}({arguments})"
     calls = [mixer(section_of(spec, name)).call(path, arguments) for spec in context.flat.values()]
     return max(calls, key=len)
-
-
-def _dropout(spec: Spec, name: str) -> str | None:
-    """The module that drops what attention or MLP adds to the stream; None: nothing does."""
-    own = name == "mlp" and spec.dropout.mlp is not None
-    probability = spec.dropout.mlp if own else spec.dropout.residual
-    if probability is None or probability.constant == 0.0:
-        return None
-    return "mlp_dropout" if own else "dropout"
-
-
-def _dropouts(context: Context, names: list[str]) -> list[Assign]:
-    """The modules that drop, one for each probability. Raises SpecError where experts' activations drop."""
-    if context.base.dropout.activation is not None and isinstance(context.base.mlp, Moe):
-        raise context.unready("it has a template for dense MLPs alone", "dropout.activation")
-    made = dict.fromkeys(filter(None, (_dropout(context.base, name) for name in names if name in TAILS)))
-    keys = {"dropout": "residual", "mlp_dropout": "mlp"}
-    codes = {one: context.code(lambda s, one=one: context.value(s.dropout, keys[one]), ATTENTION) for one in made}
-    return [Assign(one, f"nn.Dropout({code})") for one, code in codes.items()]
 
 
 def _number(tree: ast.expr, numbers: dict[str, Code]) -> ast.expr:

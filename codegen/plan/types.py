@@ -15,6 +15,11 @@ def unless_true(code: Code) -> Code | None:
     return None if code == "True" else code
 
 
+def unless_linear(code: Code) -> Code | None:
+    """The `linear` argument of what has projections, which are `nn.Linear` unless told otherwise."""
+    return None if code == "nn.Linear" else code
+
+
 class Assign(NamedTuple):
     """An attribute of an object, or of a class, under a comment where the spec says why."""
 

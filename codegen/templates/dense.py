@@ -23,6 +23,7 @@ class TemplateMLP(CombinedGateUpMLP):
             groups=hole.groups,
             order=hole.order,
             packed=hole.packed,
+            linear=hole.linear,
         )
         stmts.attributes
 
@@ -42,8 +43,8 @@ class TemplatePlainMLP(nn.Module):
         super().__init__()
         if when.width_is_local:
             width = hole.width_value
-        self.role_up = nn.Linear(config.hidden_size, hole.width, bias=hole.up_bias)
-        self.role_down = nn.Linear(hole.width, config.hidden_size, bias=hole.down_bias)
+        self.role_up = hole.linear(config.hidden_size, hole.width, bias=hole.up_bias)
+        self.role_down = hole.linear(hole.width, config.hidden_size, bias=hole.down_bias)
         self.role_activation = ACT[hole.activation]
         stmts.attributes
 

@@ -31,6 +31,7 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
             v_head_dim=hole.v_head_dim,
             gated=hole.gated,
             packed=hole.packed,
+            linear=hole.linear_class,
         )
         if when.sinks:
             self.setup_sinks(hole.heads)
@@ -43,10 +44,10 @@ class TemplateAttention(CombinedQKVAttentionMixin, Attention):
         if when.inner_norm:
             self.role_inner_norm = hole.inner_norm
         if when.gate:
-            self.role_out_gate = nn.Linear(config.hidden_size, hole.gate_width, bias=hole.gate_bias)
+            self.role_out_gate = hole.linear(config.hidden_size, hole.gate_width, bias=hole.gate_bias)
         if when.gate_head_bias:
             self.role_out_gate_bias = nn.Parameter(torch.zeros(hole.gate_heads))
-        self.role_out = nn.Linear(hole.heads * hole.value_dim, config.hidden_size, bias=hole.out_bias)
+        self.role_out = hole.linear(hole.heads * hole.value_dim, config.hidden_size, bias=hole.out_bias)
         if when.bias_apart:
             self.role_out_bias = nn.Parameter(torch.zeros(config.hidden_size))
         if when.bias_apart_in_some_layers:

@@ -27,6 +27,7 @@ from nemo_automodel.components.models.common.functional import (
 )
 from nemo_automodel.components.models.common.gated_norm import Gate, GatedRMSNorm
 from nemo_automodel.components.models.common.head import NormalizedHead
+from nemo_automodel.components.models.common.linear import LateBiasLinear
 from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.norm import (
     Float32LayerNorm,

@@ -14,16 +14,19 @@ from typing import Any, cast
 
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Problem, SpecError
+from codegen.language.keys import keys
 from codegen.language.loaded import LoadedSpec, Split, config_class
-from codegen.language.values import expression
+from codegen.language.spec import Dropout
 from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
+from codegen.tiny.compared import compared
 from codegen.tiny.evaluate import UNREADABLE, evaluate
+from codegen.tiny.excluded import PATH, allowed, excludes
 from codegen.tiny.inner import inner_absent, inner_dropouts, inner_numbers
-from codegen.tiny.mentions import EQUATION, Mention, expressions, fields_of, inner_of, mentions, with_newer
+from codegen.tiny.mentions import EQUATION, Mention, expressions, fields_of, mentions, with_newer
 from codegen.tiny.neighbours import neighbours
 from codegen.tiny.rope import OTHER_THETA, rope_variants, rope_width, small_rope
 from codegen.tiny.sizes import mixer_sizes, same_heads
-from codegen.tiny.values import readable, unreadable
+from codegen.tiny.values import readable
 
 Config = dict[str, Any]
 
@@ -70,20 +73,24 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     if "tie_word_embeddings" in config.fields and not _never_ties(spec):
         tied = base.get("tie_word_embeddings", config.fields["tie_word_embeddings"])
         changes["untied" if tied else "tied"] = {"tie_word_embeddings": not tied}
-    changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base))}
-    compared = _compared(spec, config, base)
-    compared += _told_apart(spec, config, base, [*changes.values(), *compared])
-    changes |= {f"value_{n + 1}": change for n, change in enumerate(compared)}
+    known = [base | (allowed(spec, config, base, change) or {}) for change in changes.values()]
+    changes |= {f"variant_{n + 1}": change for n, change in enumerate(_other_outcomes(spec, config, base, known))}
+    values = compared(expressions(spec), config, base)
+    values += _told_apart(spec, config, base, [*changes.values(), *values])
+    changes |= {f"value_{n + 1}": change for n, change in enumerate(values)}
     changes |= rope_variants(spec, config, base)
     if bounds := mixer_sizes(spec, config, apart=True):
         changes["bounds"] = bounds
-    if dropouts := _dropouts(config):
-        changes["dropout"] = dict(zip(dropouts, cycle(DROPOUTS), strict=False))
-        changes["dropout"] |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])
-    valid = {name: _valid(spec, config, base, change) for name, change in changes.items()}
+    if names := _dropouts(config):
+        dropouts = dict(zip(names, cycle(DROPOUTS), strict=False))
+        dropouts |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])
+        changes["dropout"] = dropouts
+        others = _dropping_otherwise(spec, config, base, dropouts, [*changes.values()])
+        changes |= {f"dropout_{n + 1}": change | dropouts for n, change in enumerate(others)}
+    valid = {name: allowed(spec, config, base, change) for name, change in changes.items()}
     if valid["base"] is None:
         message, cure = "excludes the config that all tests start from", "exclude less, or give tests.tiny other values"
-        raise SpecError([Problem(spec.place("tests.excluded"), "tests.excluded", message, cure)])
+        raise SpecError([Problem(spec.place(PATH), PATH, message, cure)])
     return {name: deepcopy(base | change) for name, change in valid.items() if change is not None}
 
 
@@ -91,26 +98,6 @@ def _never_ties(spec: LoadedSpec) -> bool:
     """Whether the spec says that head and embedding are two, whatever a config says."""
     ties = [flat.head.tie for flat in spec.flat.values()]
     return all(tie is not None and tie.constant is False for tie in ties)
-
-
-def _valid(spec: LoadedSpec, config: ConfigClass, base: Config, change: Config) -> Config | None:
-    """The change, without that of its flags and absent numbers that puts it among the configs that the spec excludes;
-    None where no single one does."""
-    if "excluded" not in spec.tests:
-        return change
-    condition = expression(spec.tests["excluded"]).tree
-    flags = [name for name, value in change.items() if isinstance(value, bool | None)]
-    for kept in (change, *({k: v for k, v in change.items() if k != flag} for flag in flags)):
-        if (kept or not change) and not _excludes(spec, condition, readable(config, base | kept)):
-            return kept
-    return None
-
-
-def _excludes(spec: LoadedSpec, condition: ast.expr, values: Config) -> bool:
-    try:
-        return bool(evaluate(condition, values))
-    except UNREADABLE as error:
-        raise SpecError([unreadable(spec.place("tests.excluded"), "tests.excluded", error)]) from None
 
 
 def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config:
@@ -271,39 +258,43 @@ def _possible(spec: LoadedSpec, config: ConfigClass, index: int, kind: Any) -> b
     return bool(flat)
 
 
-def _other_outcomes(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Config]:
-    """For each variant of the whole model, fields under which it is taken where the base does not, and the reverse."""
+def _other_outcomes(spec: LoadedSpec, config: ConfigClass, base: Config, known: list[Config]) -> list[Config]:
+    """For each variant of the whole model, fields under which it is taken where the base does not, and the reverse; for
+    one that flags alone decide, where none of the `known` configs does."""
     changes: list[Config] = []
-    for split in spec.splits:
+    for split in (split for split in spec.splits if not split.per_layer):
         names = [config.field_name(name) for name in fields_of(split.condition.tree)]
-        if split.per_layer or all(isinstance(config.fields.get(name), bool) for name in names):
-            continue
+        flags = all(isinstance(config.fields.get(name), bool) for name in names)
         for outcome in split.outcomes:
-            if _value(split, config, base, 0) != outcome:
-                change = _solve(split, config, base, lambda values, outcome=outcome: values[0] == outcome)
-                changes += [change] if change else []
+
+            def taken(values: Config, split: Split = split, outcome: Any = outcome) -> bool:
+                return _value(split, config, values, 0) == outcome and not excludes(spec, config, values)
+
+            if not any(map(taken, known if flags else [base])):
+                settings = _settings(split.condition.tree, config, base)
+                changes += list(filter(None, [next((one for one in settings if taken(base | one)), None)]))
     return changes
 
 
-def _compared(spec: LoadedSpec, config: ConfigClass, base: Config) -> list[Config]:
-    """Values that an expression compares a field with, outside of conditions: there the expression changes."""
+def _dropping_otherwise(
+    spec: LoadedSpec, config: ConfigClass, base: Config, dropouts: Config, changes: list[Config]
+) -> list[Config]:
+    """Those of the changes with which the dropouts drop other things than under the base, one for each."""
     found: list[Config] = []
-    for tree in expressions(spec):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant | ast.Attribute):
-                names, value = fields_of(node.left), _other_side(node.comparators[0], config, base)
-                change = {config.field_name(names[0]): value} if names and value is not None else {}
-                for outer, parts in inner_of(node.left).items():
-                    change = {outer: {**base.get(outer, {}), parts[0]: value}}
-                if change and base | change != base and change not in found:
-                    found.append(change)
+    seen = [_drops(spec, config, base | dropouts)]
+    for change in (change for change in changes if not change.keys() & dropouts.keys()):
+        kept = allowed(spec, config, base, change)
+        if kept is not None and (drops := _drops(spec, config, base | kept | dropouts)) not in seen:
+            seen.append(drops)
+            found.append(kept)
     return found
 
 
-def _other_side(side: ast.expr, config: ConfigClass, base: Config) -> Any:
-    """What a field is compared with: a constant, or what another field of the config holds."""
-    names = fields_of(side)
-    return base.get(config.field_name(names[0])) if names else getattr(side, "value", None)
+def _drops(spec: LoadedSpec, config: ConfigClass, values: Config) -> dict[str, Any]:
+    """What drops in the first layer, as the section says it; nothing where that cannot be read."""
+    flat = spec.flat.get(tuple(_value(split, config, values, 0) for split in spec.splits))
+    written = {key: getattr(flat.dropout, key) for key in keys(Dropout)} if flat else {}
+    return {key: value and _outcome(value.tree, config, values, 0) for key, value in written.items()}
 
 
 def _told_apart(spec: LoadedSpec, config: ConfigClass, base: Config, changes: list[Config]) -> list[Config]:

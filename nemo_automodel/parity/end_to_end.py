@@ -1,6 +1,6 @@
 """Level 3: whole models. Logits, hidden states, loss, gradients; cached and greedy generation; saved checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,19 +45,26 @@ def measure(model: nn.Module, batch: Batch, *, gradients: bool = True) -> dict[s
 def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch]) -> list[Check]:
     """All of `measure` in fp32, on each batch."""
     checks = []
+    for name, batch in batches.items():
+        mine, theirs = measure(ours, batch), measure(reference.model, batch)
+        others = elsewhere(reference, name)
+        checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, reference, batch), others)
+    return checks
 
-    def truth(batch: Batch) -> Measured:
-        with truth_in_fp64():
-            return measure(reference.in_fp64, batch)
+
+def truth(reference: Reference, batch: Batch) -> Measured:
+    """What the reference gives in fp64."""
+    with truth_in_fp64():
+        return measure(reference.in_fp64, batch)
+
+
+def elsewhere(reference: Reference, form: str) -> Iterator[Callable[[], tuple[Measured, Measured]]]:
+    """What measures the reference, and it in fp64, on further batches of the same form."""
 
     def both(batch: Batch) -> tuple[Measured, Measured]:
-        return measure(reference.model, batch), truth(batch)
+        return measure(reference.model, batch), truth(reference, batch)
 
-    for name, batch in batches.items():
-        elsewhere = (partial(both, other) for other in reference.drawing.further(name))
-        mine, theirs = measure(ours, batch), measure(reference.model, batch)
-        checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, batch), elsewhere)
-    return checks
+    return (partial(both, other) for other in reference.drawing.further(form))
 
 
 def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batches: Mapping[str, Batch]) -> list[Check]:

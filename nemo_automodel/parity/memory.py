@@ -50,9 +50,17 @@ def modules(model: nn.Module) -> dict[str, str]:
 
 def _kind(module: nn.Module) -> str:
     """Adapters wrap linear layers that give one tensor; of other modules they ask how stacked parameters lie."""
-    if type(module).forward in (nn.Linear.forward, Conv1D.forward, RouterLinear.forward):
+    if type(module).forward in (Conv1D.forward, RouterLinear.forward) or gives_one_tensor(module):
         return "linear"
     return "transposed" if getattr(module, "is_transposed", False) else "parameters"
+
+
+def gives_one_tensor(module: nn.Module) -> bool:
+    """Whether it is a linear layer, of a class of its own or not, and no router, which gives several."""
+    if not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward:
+        return isinstance(module, nn.Linear)
+    with torch.no_grad():
+        return isinstance(module(module.weight.new_zeros(1, module.in_features)), torch.Tensor)
 
 
 def _changes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Layers of experts by themselves, on tokens that no text would give: ties, saturated scores, negative values."""
+"""Layers of experts by themselves, on tokens that no text would give: ties, saturated scores, negative values; and the
+loss that balances them."""
 
 import re
 
@@ -7,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, distance
 from nemo_automodel.parity.tolerances import FP32
 
@@ -44,3 +46,10 @@ def compare(reference: nn.Module, ours: PreTrainedModel) -> list[Check]:
         wanted = (out[0] if isinstance(out, tuple) else out).view_as(x)
         checks.append(Check(LEVEL, f"experts of layer {number} on ties", distance(mixture(x), wanted), FP32))
     return checks
+
+
+@torch.no_grad()
+def balanced_loss(model: nn.Module, batch: Batch) -> torch.Tensor | None:
+    """The loss with that which balances experts; None for a model that has none."""
+    out = model(**batch.inputs, labels=batch.labels, output_router_logits=True, use_cache=False)
+    return None if getattr(out, "aux_loss", None) is None else out.loss

@@ -22,6 +22,7 @@ from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.images import Images
 from nemo_automodel.parity.padding import ask_alone
 from nemo_automodel.parity.randomise import randomise
+from nemo_automodel.parity.repeated_keys import repeat_keys
 from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
@@ -126,6 +127,8 @@ class Reference:
         model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
         if getattr(model, "_is_stateful", False):
             model.register_forward_hook(_forget)
+        if self.subject.attention == "sdpa":
+            repeat_keys(model)
         if self.subject.positions == "alone":
             ask_alone(model)
 

@@ -7,7 +7,7 @@ that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from types import ModuleType
 from typing import Any
 
@@ -22,10 +22,12 @@ from codegen.plan.model import build
 from codegen.render.files import model_files
 from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.bits import other_bits
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
+from nemo_automodel.parity.draws import drawing_for_dropouts_alone
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.mutations import Mutation, mutations
-from nemo_automodel.parity.ours import build_ours
+from nemo_automodel.parity.ours import build_ours, has_one_order
 from nemo_automodel.parity.project import Project
 from nemo_automodel.parity.reference import Reference, disk_names, stored_tensors
 from nemo_automodel.parity.sandbox import installed
@@ -51,8 +53,14 @@ class Noticed(Exception):
 
 
 def judge_all(project: Project, progress: Callable[[str], None]) -> Iterator[Verdict]:
-    """A verdict for each mutation of a spec, and for each of its `tests.equal` that is none or is noticed."""
+    """A verdict for each mutation of a spec, and for each of its `tests.equal` that is none or is noticed.
+
+    Where the spec as it is would be noticed too, that is the only verdict: whatever else is noticed shows nothing.
+    """
     bench = Bench(project)
+    if noticed := bench.notices(bench.files):
+        yield Verdict("none", SURVIVED, f"the spec as it is does not pass: {noticed}")
+        return
     text = (project.root / project.spec.path).read_text()
     config = config_class(project.spec, table())
     reasons = dict(project.spec.tests.get("equal", {}))
@@ -79,13 +87,8 @@ def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
         return Verdict(mutation.name, REFUSED, str(error).split("\n")[0])
     if files == bench.files:
         return same_code(mutation)
-    try:
-        with installed(bench.project.spec.name, files) as modules:
-            bench.examine(modules)
-    except Noticed as found:
-        return Verdict(mutation.name, CAUGHT, str(found))
-    except Exception as error:
-        return Verdict(mutation.name, CAUGHT, f"{type(error).__name__}: {error}".split("\n")[0])
+    if noticed := bench.notices(files):
+        return Verdict(mutation.name, CAUGHT, noticed)
     if is_dtype_key(mutation.key):
         return Verdict(mutation.name, SURVIVED, "dtype only: no bit differs on these inputs", excused=True)
     if "checkpoint.drop." in mutation.name:
@@ -105,8 +108,8 @@ def same_code(mutation: Mutation) -> Verdict | None:
 
 
 def is_dtype_key(name: str) -> bool:
-    """Whether a key's meaning is a dtype alone, by what the language says of it; or the rounding of a norm."""
-    return name == "cast" or name.endswith("_dtype") or name == "dtype"
+    """Whether a key's meaning is a dtype alone, by what the language says of it; or the rounding of a norm or bias."""
+    return name in ("cast", "dtype", "bias_rounding") or name.endswith("_dtype")
 
 
 def generated(text: str, path: str) -> dict[str, str]:
@@ -132,15 +135,23 @@ class Bench:
         self.subject = project.subject()
         text = (project.root / project.spec.path).read_text()
         self.files = generated(text, project.spec.path)
-        names = [name for name in project.configs if name != "dropout"]
+        dropping = [name for name in project.configs if name.startswith("dropout")]
+        names = [name for name in project.configs if name not in dropping]
         self.variants = {
             name: Measured(self.subject, project.configs[name], small=name.startswith("value_")) for name in names
         }
-        self.training = {
-            name: Measured(self.subject, project.configs[name])
-            for name in ("base", "dropout")
-            if name in project.configs
-        }
+        self.training = {name: Measured(self.subject, project.configs[name]) for name in ("base", *dropping)}
+
+    def notices(self, files: dict[str, str]) -> str | None:
+        """What is wrong with a model of these files; None where nothing is."""
+        try:
+            with installed(self.project.spec.name, files) as modules:
+                self.examine(modules)
+        except Noticed as found:
+            return str(found)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}".split("\n")[0]
+        return None
 
     def examine(self, modules: Mapping[str, ModuleType]) -> None:
         """Raises Noticed, or whatever the mutant raises, where it is not what the reference is."""
@@ -150,6 +161,7 @@ class Bench:
             if not name.startswith(("rope_", "value_")):
                 self._memory(modules, name, measured)
                 self._mixtures(modules, name, measured)
+                self._balance(modules, name, measured)
                 self._bits(modules, name, measured)
                 self._gradients(modules, name, measured)
                 self._packed(modules, name, measured)
@@ -161,8 +173,8 @@ class Bench:
         model_class = getattr(modules["model"], self.subject.architecture)
         config_class = getattr(modules["config"], self.subject.config_class.__name__) if "config" in modules else None
         subject = Subject(model_class, config_class or self.subject.config_class, self.subject.reference_class)
-        reference = measured.reference
-        return build_ours(model_class, subject.config(measured.values), reference.disk, **options)
+        options.setdefault("attention", self.subject.attention)
+        return build_ours(model_class, subject.config(measured.values), measured.reference.disk, **options)
 
     def _logits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         model = self.build(modules, measured)
@@ -179,16 +191,29 @@ class Bench:
         if failed := failures(mixtures.compare(measured.reference.model, self.build(modules, measured))):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
+    def _balance(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+        """The loss that balances experts, where the reference has experts and such a loss."""
+        wanted = measured.balanced_loss
+        if wanted is None:
+            return
+        mine = mixtures.balanced_loss(self.build(modules, measured), measured.batches["plain"])
+        if mine is None or not distance(mine, wanted) <= FP32:
+            raise Noticed(f"{name}: loss with that which balances experts")
+
     def _bits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         model = self.build(modules, measured, dtype=torch.bfloat16)
-        if not torch.equal(measured.run(model, "plain"), measured.bits):
+        if has_one_order(model):
+            differ = not torch.equal(measured.run(model, "plain"), measured.bits)
+        else:
+            differ = bool(other_bits(model, measured.reference.in_bf16, measured.batches["plain"]))
+        if differ:
             raise Noticed(f"{name}: bits in bf16")
         if others := dict(dtypes(model).items() ^ measured.dtypes.items()):
             raise Noticed(f"{name}: {min(others)} is of another dtype where the model is bf16")
 
     def _gradients(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         mine = end_to_end.measure(self.build(modules, measured), measured.batches["plain"])
-        checks = compare_fp32("gradients", mine, measured.gradients, measured.gradients_in_fp64)
+        checks = compare_fp32("gradients", mine, measured.gradients, measured.in_fp64, measured.elsewhere)
         if failed := failures(checks):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
@@ -231,12 +256,17 @@ class Measured:
     def train_loss(self, model: nn.Module) -> torch.Tensor:
         given = self.batches["plain"]
         torch.manual_seed(SEED)
-        with torch.no_grad():
+        with torch.no_grad(), drawing_for_dropouts_alone():
             return model(**given.inputs, labels=given.labels, use_cache=False).loss
 
     @cached_property
     def logits(self) -> dict[str, torch.Tensor]:
         return {name: self.run(self.reference.model, name) for name in self.batches}
+
+    @cached_property
+    def balanced_loss(self) -> torch.Tensor | None:
+        model = self.reference.model
+        return mixtures.balanced_loss(model, self.batches["plain"]) if mixtures.reference_mixtures(model) else None
 
     @cached_property
     def bits(self) -> torch.Tensor:
@@ -250,12 +280,13 @@ class Measured:
     def gradients(self) -> dict[str, torch.Tensor]:
         return end_to_end.measure(self.reference.model, self.batches["plain"])
 
-    def gradients_in_fp64(self) -> dict[str, torch.Tensor]:
-        return self._in_fp64
+    @cached_property
+    def in_fp64(self) -> Callable[[], dict[str, torch.Tensor]]:
+        return cache(partial(end_to_end.truth, self.reference, self.batches["plain"]))
 
     @cached_property
-    def _in_fp64(self) -> dict[str, torch.Tensor]:
-        return end_to_end.measure(self.reference.in_fp64, self.batches["plain"])
+    def elsewhere(self) -> list[Callable[[], tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]]:
+        return [cache(one) for one in end_to_end.elsewhere(self.reference, "plain")]
 
     @cached_property
     def loss_in_training(self) -> torch.Tensor:

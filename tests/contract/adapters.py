@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.memory import gives_one_tensor
 from nemo_automodel.parity.newer import NewerFamily, refuse_newer
 from nemo_automodel.parity.tolerances import FP32
 
@@ -66,7 +67,12 @@ def layer_modules(model):
 def linear_layers(model):
     """Names of what peft can wrap."""
     linear = [(name, module) for name, module in layer_modules(model) if isinstance(module, LINEAR)]
-    return [name for name, module in linear if gives_one_tensor(module) and is_allowed(model, name)]
+    return [name for name, module in linear if gives_one(module) and is_allowed(model, name)]
+
+
+def gives_one(module):
+    """Llama 4's router is a linear layer that gives two, which peft cannot wrap."""
+    return isinstance(module, Conv1D) or gives_one_tensor(module)
 
 
 def is_allowed(model, name):
@@ -103,11 +109,6 @@ def unheard(model):
         hook.remove()
     linear = [name for name, module in layer_modules(model) if isinstance(module, LINEAR)]
     return {name for name in linear if name not in heard and name.rpartition(".")[0] in heard}
-
-
-def gives_one_tensor(module):
-    """Llama 4's router is a linear layer that gives two, which peft cannot wrap."""
-    return type(module).forward in (nn.Linear.forward, Conv1D.forward)
 
 
 def settings(keywords):

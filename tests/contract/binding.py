@@ -25,7 +25,7 @@ class Binding:
     A test runs once for each value of the parameters it names: `variant` (every config), `stored` (configs that differ
     in what is stored or wired, not only in how positions are scaled), `main` (the base, its inverted flags, and other
     variants of the whole model), `value` (configs with a value that the spec compares with: sizes may be large),
-    `dropout` (the config with dropout, or the base where the family has none) and `backend` (split and packed).
+    `dropout` (the configs with dropout, or the base where the family has none) and `backend` (split and packed).
     At most one of them is a config's. `sample` says which of the runs are left to `-m ""`.
     """
 
@@ -41,14 +41,15 @@ class Binding:
 
     def pytest_generate_tests(self, metafunc):
         values = [name for name in self.configs if name.startswith("value_")]
-        variants = [name for name in self.configs if name != "dropout" and name not in values]
+        dropouts = [name for name in self.configs if name.startswith("dropout")]
+        variants = [name for name in self.configs if name not in (*dropouts, *values)]
         stored = [name for name in variants if not name.startswith("rope_")]
         choices = {
             "variant": variants,
             "stored": stored,
             "main": [name for name in stored if name in ("base", "flags") or name.startswith("variant_")],
             "value": values or ["base"],
-            "dropout": ["dropout" if "dropout" in self.configs else "base"],
+            "dropout": dropouts or ["base"],
         }
         config = [name for name in choices if name in metafunc.fixturenames]
         backend = ["backend"] if "backend" in metafunc.fixturenames else []

@@ -22,7 +22,7 @@ def attends(layer):
 def in_eager(model):
     """A copy, for its weights: what a padded batch is given is the same in every implementation."""
     model = copy.deepcopy(model)
-    model.set_attn_implementation("eager")
+    model.config._attn_implementation = "eager"  # `set_attn_implementation` leaves some classes as they are (Falcon)
     return model
 
 
@@ -112,15 +112,18 @@ class InputsContract(Binding):
 
     def test_hidden_states_and_attentions(self, main, backend):
         model, reference, batch = self.ours(main, backend), self.given(main).model, self.batch("left")
+        wanted = self.logits(reference, batch)
         if self.attention != "eager":  # which gives no weights
             model, reference = map(in_eager, (model, reference))
+        close(self.logits(model, batch), wanted)
         with torch.no_grad():
             out = model(**batch.inputs, output_hidden_states=True, output_attentions=True)
         assert len(out.hidden_states) == self.config(main).get_text_config().num_hidden_layers + 1
         assert len(out.attentions) == sum(map(attends, model.base_model.decoder_layers))
         if not out.attentions:
             return
-        if self.in_transformers:
+        comparable = self.in_transformers and distance(self.logits(reference, batch), wanted) <= FP32
+        if comparable:  # Falcon's eager attention adds ALiBi twice: its weights are another model's
             with torch.no_grad():
                 theirs = reference(**batch.inputs, output_attentions=True).attentions
             layers = model.base_model.decoder_layers

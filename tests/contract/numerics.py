@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nemo_automodel.parity import components, end_to_end
-from nemo_automodel.parity.counterparts import counterparts
+from nemo_automodel.parity.bits import other_bits
 from nemo_automodel.parity.ours import has_one_order
 from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding, summed_alike
@@ -59,21 +59,11 @@ class NumericsContract(Binding):
         ours, reference, batch = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16, self.batch()
         ours = summed_alike(ours, reference)
         if has_one_order(ours):
-            assert torch.equal(self.logits(ours, batch), self.logits(reference, batch)), self.other_bits(main, ours)
+            assert torch.equal(self.logits(ours, batch), self.logits(reference, batch)), other_bits(
+                ours, reference, batch
+            )
         else:
-            assert not [path for path in self.other_bits(main, ours) if has_one_order(ours.get_submodule(path))]
-
-    def other_bits(self, main, ours):
-        """Paths of components whose outputs differ in bf16, given the same inputs."""
-        reference, found = self.given(main).in_bf16, []
-        for paths in counterparts(ours, reference, self.batch()):
-            given, theirs = components.measure(reference, paths, self.batch())
-            _, mine = components.measure(ours, paths, self.batch(), given)
-            outputs = {path: f"{path}: output" for path in paths}
-            found += [
-                path for path, out in outputs.items() if out in theirs and not torch.equal(mine[out], theirs[out])
-            ]
-        return found
+            assert not other_bits(ours, reference, batch)
 
     def test_default_attention_equals_the_reference(self, main, backend):
         """What a caller gets who names no implementation: sdpa, unless the model soft-caps its scores."""

@@ -20,6 +20,7 @@ WHOLE = (
     "dbrx",
     "deepseek_v2",
     "ernie4_5_moe",
+    "falcon",
     "falcon_mamba",
     "gpt_oss",
     "gptj",

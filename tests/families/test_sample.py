@@ -37,7 +37,7 @@ def _key(path: Value, key: Key, value: Any) -> Iterator[Value]:
             yield (*path, "kind", kind)
             inside = _of(inner, (*path, kind))
             yield from (one for one in inside if one[: len(path) + 2] != (*path, kind, "kind"))  # which says what it is
-    elif key.type == "choice":
+    elif key.type == "choice" and (key.ready or value is not None):
         said = value.text if isinstance(value, Expression) else str(key.words[0] if value is None else value)
         yield from ((*path, str(word)) for word in key.words if said == str(word) or repr(word) in said)
     elif value is not None:

@@ -9,8 +9,9 @@ from codegen.configs import table
 from codegen.language.loaded import config_class
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 from nemo_automodel.parity.mutations import Mutation, mutations
+from nemo_automodel.parity.project import open_project
 from nemo_automodel.parity.sandbox import installed
-from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, Verdict, explained, judge
+from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, Verdict, explained, judge, judge_all
 
 
 def texts(found):
@@ -91,6 +92,30 @@ def test_verdicts(bench, sections, outcome, reason):
     assert verdict is not None
     assert (verdict.outcome, verdict.excused) == (outcome, False)
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("family", ["mamba2", "moshi"])
+def test_a_spec_as_it_is_goes_unnoticed(project, family):
+    """Whose states are summed in another order; whose reference computes attention by sdpa."""
+    bench = Bench(open_project(family, project.root))
+    assert bench.notices(bench.files) is None
+
+
+def test_the_loss_that_balances_experts_counts(project):
+    """In a family whose reference samples experts while it trains, which ours does not."""
+    mixture = open_project("phimoe", project.root)
+    bench, config = Bench(mixture), config_class(mixture.spec, table())
+    assert bench.notices(bench.files) is None
+    text = (project.root / mixture.spec.path).read_text()
+    found = mutations(text, mixture.spec, config, mixture.configs["base"])
+    heavier = next(one for one in found if one.name.startswith("mlp.router.aux_loss: ") and one.name.endswith("* 1.5"))
+    assert "balances experts" in judge(bench, heavier).reason
+
+
+def test_where_a_spec_as_it_is_is_noticed_no_mutation_counts(project, monkeypatch):
+    monkeypatch.setattr(Bench, "notices", lambda *_: "base: bits in bf16")
+    (verdict,) = judge_all(project, print)
+    assert (verdict.outcome, verdict.excused) == (SURVIVED, False) and "base: bits" in verdict.reason
 
 
 def test_equal_code_is_a_survivor_unless_it_follows_from_other_keys(bench):

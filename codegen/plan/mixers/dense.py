@@ -15,6 +15,7 @@ from codegen.plan.mixers.projections import (
     fused_structure,
     groups_code,
     is_transposed,
+    linear_class,
     part_of,
     role_renames,
     section_of,
@@ -24,7 +25,7 @@ from codegen.plan.mixers.projections import (
 from codegen.plan.names import attribute, disk_name
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, CONFIG, is_atom
-from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_true
+from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan, unless_linear, unless_true
 
 DEFAULT_NAMES = ("gate_proj", "up_proj", "down_proj")
 ROLES = ("gate", "up", "down")
@@ -43,7 +44,8 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
     section = dense(spec, part)
     names = tuple(disk_name(spec, role, part) for role in (*ROLES, "activation"))
     numbers = tuple(sorted(section.multipliers or {})), section.glu is not None, section.inner_norm
-    return isinstance(section, Plain), names, fused_structure(spec, part, "up"), numbers
+    rounding = section.bias_rounding
+    return isinstance(section, Plain), names, fused_structure(spec, part, "up"), numbers, rounding
 
 
 def plan(context: Context, class_name: str, part: str) -> MixerPlan:
@@ -122,6 +124,7 @@ def _options(context: Context, part: str) -> dict[str, Code | None]:
         "groups": None if groups == "1" else groups,
         "order": repr(fused[1].parts) if fused and fused[1].parts != PACKED else None,
         "packed": None if packable(context.whole, part) else "False",
+        "linear": unless_linear(linear_class(context, part)),
     }
 
 
@@ -143,6 +146,7 @@ def _plain(context: Context, class_name: str, part: str) -> MixerPlan:
             "width": width if is_atom(width) else "width",
             "width_value": None if is_atom(width) else width,
             "activation": activation,
+            "linear": linear_class(context, part),
             **{f"{role}_bias": unless_true(code) for role, code in biases.items()},
             "hidden": _hidden(context, part, up, act),
             "down": _down(section, down),
@@ -160,7 +164,7 @@ def _in_layer(context: Context, part: str) -> MixerPlan:
     sizes = {up: f"config.hidden_size, {width}", down: f"{width}, config.hidden_size"}
     biases = (context.code(lambda s, r=role: flag(context, s, part, r), ATTENTION) for role in PLAIN[:2])
     linear = [
-        Assign(name, f"nn.Linear({size})" if bias == "True" else f"nn.Linear({size}, bias={bias})")
+        Assign(name, f"{linear_class(context, part)}({size}{'' if bias == 'True' else f', bias={bias}'})")
         for (name, size), bias in zip(sizes.items(), biases, strict=True)
     ]
     norm = _inner_norm(context, part, width)

@@ -42,6 +42,7 @@ def signature(spec: Spec, part: str) -> tuple[object, ...]:
         own.inner_norm,
         softmax.signature(spec, part),
         clips(spec, part),
+        own.bias_rounding,
     )
 
 

@@ -13,6 +13,7 @@ from codegen.plan.mixers.projections import (
     fused_of,
     groups_code,
     is_transposed,
+    linear_class,
     part_of,
     path_of,
     section_of,
@@ -22,7 +23,7 @@ from codegen.plan.mixers.softmax import rotation
 from codegen.plan.names import attribute, path_in_layer
 from codegen.plan.norms import construction
 from codegen.plan.scope import ATTENTION, Scope, is_atom, product
-from codegen.plan.types import Assign, Code, unless_true
+from codegen.plan.types import Assign, Code, unless_linear, unless_true
 
 ROLES = ("q", "k", "v")
 DEFAULT_NAMES = ("q_proj", "k_proj", "v_proj")
@@ -30,7 +31,7 @@ PACKED = "qkv_proj"  # what packing makes of them
 SIZES = ("heads", "kv_heads", "head_dim")
 AS_THEY_ARE = (  # expressions that fill holes of their own names
     *("head_dim", "head_dim_value", "heads", "kv_heads", "bias", "biases", "names", "fused", "layout", "packed"),
-    *("sinks", "v_head_dim"),
+    *("sinks", "v_head_dim", "linear"),
 )
 
 
@@ -65,6 +66,7 @@ class Attention(NamedTuple):
     out_bias_name: str | None  # a parameter beside the projection; None: the projection's own
     v_head_dim: Code | None  # None: as wide as q and k
     gate: gates.Gate | None
+    linear: Code
 
 
 def gqa(spec: Spec, part: str) -> Gqa:
@@ -121,6 +123,7 @@ def describe(context: Context, part: str) -> Attention:
         out_bias_name=attribute(spec, "out_bias", part) if bias_apart(spec, part, "out") else None,
         v_head_dim=v_head_dim,
         gate=_gate(context, part, heads, width),
+        linear=linear_class(context, part),
     )
 
 
@@ -162,6 +165,7 @@ def codes(plan: Attention) -> dict[str, Code | None]:
         "has_out_bias": plan.out_bias,
         "value_dim": plan.v_head_dim or plan.head_dim,
         "gated": "True" if gate and gate.in_q else None,
+        "linear_class": unless_linear(plan.linear),
         **gates.codes(gate),
         **softmax.turned(plan.rotation),
     }

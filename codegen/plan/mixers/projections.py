@@ -99,6 +99,12 @@ def bias_apart(spec: Spec, part: str, role: str) -> bool:
     return f"{part}.{role}_bias" in names or f"{role}_bias" in names
 
 
+def linear_class(context: Context, part: str) -> Code:
+    """The class of its projections."""
+    apart = context.word(section_of(context.base, part), "bias_rounding") == "apart"
+    return "LateBiasLinear" if apart else "nn.Linear"
+
+
 def plain_flag(written: Mapping[str, Expression] | None) -> Expression | None:
     """One flag for every projection of a part that has no flags by role; None: not written."""
     return (written or {}).get("*")

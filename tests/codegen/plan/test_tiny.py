@@ -33,7 +33,7 @@ def test_every_spec(path):
         if isinstance(default, bool):
             wanted = {value for value in (True, False) if not excluded(spec, config, base | {mention.field: value})}
             assert {variant.get(mention.field, default) for variant in found.values()} >= wanted, mention
-        elif isinstance(default, int | float):
+        elif isinstance(default, int | float) and mention.field not in config.derived:
             others = {repr(variant.get(mention.field, default)) for variant in found.values()} - {repr(default)}
             assert others or mention.role in ("kv_heads", "padding_idx"), mention  # published values are small there
     assert not any(excluded(spec, config, values) for values in found.values())
@@ -90,6 +90,41 @@ def test_dropouts_in_inner_configs_have_a_value_that_the_class_takes():
     found = {name: configs(read_spec(ROOT / f"specs/{name}.yaml", ROOT), table()) for name in ("dbrx", "mpt")}
     assert found["dbrx"]["dropout"]["attn_config"]["attn_pdrop"] == 0.4
     assert found["mpt"]["dropout"]["attn_config"]["attn_pdrop"] == 1  # whole numbers alone
+
+
+FALCON = """
+name: falcon
+attention: {bias: config.bias}
+mlp: {kind: plain, width: config.ffn_hidden_size, bias: false, activation: gelu}
+variants:
+  - {when: config.parallel_attn or config.new_decoder_architecture, block: parallel, dropout: {residual: 0.2}}
+  - {when: config.new_decoder_architecture, attention: {kv_heads: config.num_kv_heads}}
+  - {when: config.multi_query and not config.new_decoder_architecture, attention: {kv_heads: 1}}
+tests:
+  tiny: {num_kv_heads: 2}
+  excluded: >-
+    config.new_decoder_architecture and not config.parallel_attn or not (config.new_decoder_architecture
+    or config.multi_query or config.num_kv_heads == config.num_attention_heads)
+"""
+
+
+def test_what_flags_leave_out_for_the_sake_of_the_excluded_has_a_config_of_its_own():
+    found = made(FALCON)
+    wirings = {(one["parallel_attn"], one["new_decoder_architecture"]) for one in found.values()}
+    assert (False, False) in wirings and (False, True) not in wirings
+
+
+def test_a_number_becomes_what_the_excluded_compare_it_with():
+    found = made(FALCON).values()
+    apart = [one for one in found if not one["multi_query"] and not one["new_decoder_architecture"]]
+    assert apart and all(one["num_kv_heads"] == one["num_attention_heads"] for one in apart)
+
+
+def test_each_variant_that_drops_otherwise_has_a_config_with_dropout():
+    found = {name: one for name, one in made(FALCON).items() if name.startswith("dropout")}
+    assert [*found] == ["dropout", "dropout_1"]
+    assert {one["parallel_attn"] for one in found.values()} == {True, False}
+    assert all(one["hidden_dropout"] for one in found.values())
 
 
 def test_optional_numbers_are_absent_once():

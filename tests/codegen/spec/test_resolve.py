@@ -41,6 +41,14 @@ def test_llama_is_the_default_of_everything() -> None:
     assert spec.parts == {} and spec.positions == "arange" and spec.why is None
 
 
+def test_what_no_config_has_is_as_if_it_were_not_written() -> None:
+    assert only("attention: {qk_norm: {over: head, when: false}}") == only("")
+    without = only("mlp: {kind: moe}", "mixtral")
+    assert only("mlp: {kind: moe, shared: {when: false}}", "mixtral") == without
+    hybrid = only("mlp: {width: 4}\nattention: {kind: mamba2, norm: {when: false}}", "mamba2")
+    assert hybrid.attention.norm is not None  # which is there by itself
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [("mlp: plain", Plain), ("mlp: {kind: plain}", Plain), ("mlp: gated", Gated), ("mlp: {width: 8}", Gated)],

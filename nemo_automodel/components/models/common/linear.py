@@ -1,8 +1,17 @@
-"""Linear layers by the name of their implementation."""
+"""Linear layers by the name of their implementation, and those that round their products apart."""
 
 from importlib.util import find_spec
 
 from torch import nn
+from torch.nn import functional as F
+
+
+class LateBiasLinear(nn.Linear):
+    """x [..., A] -> [..., B]: the product is rounded to the model's dtype before the bias is added (Falcon)."""
+
+    def forward(self, x):
+        y = F.linear(x, self.weight)
+        return y if self.bias is None else y + self.bias
 
 
 def initialize_linear_module(impl, in_features, out_features, bias=False, device=None, dtype=None):

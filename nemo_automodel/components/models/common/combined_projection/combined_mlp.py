@@ -17,6 +17,7 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
     packed, nor where `packed` is False (other layers have a plain MLP under the same names). names: of gate, up and
     down. fused: the name of one matrix that checkpoints store, its rows `groups` equal blocks in that `order`; it stays
     one on every backend, and a packing one interleaves its rows (rule ReorderGateUp) under the name `<fused>_packed`.
+    linear: the class of its projections.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         groups=1,
         order=("gate", "up"),
         packed=None,
+        linear=nn.Linear,
     ):
         super().__init__()
         width = config.intermediate_size if width is None else width
@@ -41,22 +43,23 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         packs = BackendConfig.of(backend).packed and packed is not False and gate == up
         self._order, self._blocks, self._names, self._fused = order, groups, tuple(names), fused
         if packs:
-            self._setup_packed(config.hidden_size, width, gate)
+            self._setup_packed(config.hidden_size, width, gate, linear)
         elif fused:
-            place(self, fused, nn.Linear(config.hidden_size, 2 * width, bias=gate or up))
+            place(self, fused, linear(config.hidden_size, 2 * width, bias=gate or up))
         else:
-            place(self, names[0], nn.Linear(config.hidden_size, width, bias=gate))
-            place(self, names[1], nn.Linear(config.hidden_size, width, bias=up))
-        place(self, names[2], nn.Linear(width, config.hidden_size, bias=down))
+            place(self, names[0], linear(config.hidden_size, width, bias=gate))
+            place(self, names[1], linear(config.hidden_size, width, bias=up))
+        place(self, names[2], linear(width, config.hidden_size, bias=down))
         self.act_fn = ACT[config.hidden_act if activation is None else activation]
 
-    def _setup_packed(self, hidden_size, width, bias):
+    def _setup_packed(self, hidden_size, width, bias, linear):
         if self._fused:
             rule = ReorderGateUp("", self._blocks, order=self._order)
-            self.setup_packing(packed_name(self._fused), rule, hidden_size, {self._fused: 2 * width}, bias)
+            self.setup_packing(packed_name(self._fused), rule, hidden_size, {self._fused: 2 * width}, bias, linear)
         else:
             parts = self._names[:2]
-            self.setup_packing("gate_up_proj", PackGateUp("", parts), hidden_size, dict.fromkeys(parts, width), bias)
+            rows = dict.fromkeys(parts, width)
+            self.setup_packing("gate_up_proj", PackGateUp("", parts), hidden_size, rows, bias, linear)
 
     def compute_gate_up(self, x):
         """[B, S, H] -> gate and up, [B, S, I] each."""

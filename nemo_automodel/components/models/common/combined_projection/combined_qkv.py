@@ -45,6 +45,7 @@ class CombinedQKVAttentionMixin(PackingMixin):
         v_head_dim=None,
         gated=False,
         packed=None,
+        linear=nn.Linear,
     ):
         """Makes the projections [hidden_size -> heads * head_dim].
 
@@ -52,7 +53,7 @@ class CombinedQKVAttentionMixin(PackingMixin):
         fused: the name of one matrix that checkpoints store; it stays one on every backend. layout: how its rows lie,
         if not grouped per KV head; a packing backend then groups them (rule ReorderQKV) under `<fused>_packed`.
         gated: the rows of each query are followed by as many of its gate (see `split_gate`).
-        packed: False where layers differ in their heads, so that no one rule fits them all.
+        packed: False where layers differ in their heads, so that no one rule fits them all. linear: their class.
         Raises ValueError where KV heads do not divide the query heads or groups their rows.
         """
         if num_attention_heads % num_key_value_heads:
@@ -66,7 +67,7 @@ class CombinedQKVAttentionMixin(PackingMixin):
             "k": num_key_value_heads * head_dim,
             "v": num_key_value_heads * v_head_dim,
         }
-        self._qkv_names, self._qkv_name = tuple(names), None
+        self._qkv_names, self._qkv_name, self._linear = tuple(names), None, linear
         packs = self.backend.packed and packed is not False and len(set(biases)) == 1
         grouped = QKVLayout(groups=num_key_value_heads)
         if fused:
@@ -75,10 +76,11 @@ class CombinedQKVAttentionMixin(PackingMixin):
             queries = self.num_key_value_groups * (2 if gated else 1)
             rule = PackQKV("", queries, head_dim, self._qkv_names, v_head_dim=v_head_dim)
             self._lay_out("qkv_proj", grouped, rows)
-            self.setup_packing("qkv_proj", rule, hidden_size, dict(zip(names, rows.values(), strict=True)), biases[0])
+            parts = dict(zip(names, rows.values(), strict=True))
+            self.setup_packing("qkv_proj", rule, hidden_size, parts, biases[0], linear)
         else:
             for name, count, flag in zip(names, rows.values(), biases, strict=True):
-                place(self, name, nn.Linear(hidden_size, count, bias=flag))
+                place(self, name, linear(hidden_size, count, bias=flag))
 
     def _setup_fused(self, hidden_size, rows, biases, fused, layout, packs):
         """One matrix as it is stored, or with its rows grouped per KV head; `_fused` is how it lies unpacked."""
@@ -86,11 +88,11 @@ class CombinedQKVAttentionMixin(PackingMixin):
         self._lay_out(*self._fused)
         total = sum(rows.values())
         if not packs:
-            place(self, fused, nn.Linear(hidden_size, total, bias=any(biases)))
+            place(self, fused, self._linear(hidden_size, total, bias=any(biases)))
             return
         rule = ReorderQKV("", layout.parts, layout.groups, self.num_key_value_groups, self.head_dim)
         self._lay_out(packed_name(fused), QKVLayout(groups=rows["k"] // self.head_dim), rows)
-        self.setup_packing(packed_name(fused), rule, hidden_size, {fused: total}, biases[0])
+        self.setup_packing(packed_name(fused), rule, hidden_size, {fused: total}, biases[0], self._linear)
 
     def _lay_out(self, name, layout, rows):
         layout.check(rows)

@@ -6,17 +6,20 @@ Adapters, quantisers and kernels' patches find linear layers by the names of the
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.nested import place, take
 
 
 class PackedLinear(nn.Module):
-    """x [..., A] -> [..., B], as a linear layer; not one by its class, as tools that replace those go by its parts."""
+    """x [..., A] -> [..., B], as a linear layer; not one by its class, as tools that replace those go by its parts.
 
-    def __init__(self, in_features, out_features, bias):
+    linear: the class of linear layers that it computes like.
+    """
+
+    def __init__(self, in_features, out_features, bias, linear=nn.Linear):
         super().__init__()
+        self.linear = linear
         linear = nn.Linear(in_features, out_features, bias)
         self.register_parameter("weight", linear.weight)
         self.register_parameter("bias", linear.bias)
@@ -27,15 +30,15 @@ class PackedLinear(nn.Module):
             init.zeros_(self.bias)
 
     def forward(self, x):
-        return F.linear(x, self.weight, self.bias)
+        return self.linear.forward(self, x)
 
 
 class Part(nn.Linear):
-    """A linear layer whose rows lie in a packed matrix of `owner`, until somebody asks for them."""
+    """A linear layer whose rows lie in a packed matrix of `owner`, until somebody asks: then it is a `linear`."""
 
-    def __init__(self, owner, in_features, out_features):
+    def __init__(self, owner, in_features, out_features, linear=nn.Linear):
         nn.Module.__init__(self)
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features, self.linear = in_features, out_features, linear
         self.owner = (owner,)  # in a tuple: no submodule
 
     def initialize(self, std):
@@ -55,11 +58,11 @@ class Part(nn.Linear):
                 "its module (use_liger_kernel does) needs backend.projections 'split', or split_projections() before "
                 "the optimizer is made"
             )
-        return F.linear(x, self.weight, self.bias)
+        return self.linear.forward(self, x)
 
     def become_linear(self, weight, bias):
-        del self.owner
-        self.__class__ = nn.Linear
+        self.__class__ = self.linear
+        del self.owner, self.linear
         self.register_parameter("weight", weight)
         self.register_parameter("bias", bias)
 
@@ -73,11 +76,11 @@ class PackingMixin:
     packed = was_packed = False
     _packing = None  # name of the packed matrix, its rule, names of the parts
 
-    def setup_packing(self, name, rule, in_features, rows, bias):
+    def setup_packing(self, name, rule, in_features, rows, bias, linear=nn.Linear):
         """Makes the packed matrix, and a part for each entry of `rows` {name: number of rows}, as the rule has them."""
-        place(self, name, PackedLinear(in_features, sum(rows.values()), bias))
+        place(self, name, PackedLinear(in_features, sum(rows.values()), bias, linear))
         for part, count in rows.items():
-            place(self, part, Part(self, in_features, count))
+            place(self, part, Part(self, in_features, count, linear))
         self.packed, self._packing = True, (name, rule, tuple(rows))
 
     def packed_product(self, x):

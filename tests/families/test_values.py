@@ -1,6 +1,6 @@
-"""Specs that wait to be onboarded: what they would generate equals the reference, where their values have templates.
+"""Specs with values that no whole family shows yet: what they would generate equals the reference.
 
-Nothing is written to the tree. A family that moves from `specs/pending/` to `specs/` gets the whole contract instead.
+Nothing is written to the tree. A family in `specs/` gets the whole contract instead.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from codegen.language.loaded import config_class
 from codegen.plan.model import build
 from codegen.render.files import model_files
 from codegen.tiny.configs import configs
-from nemo_automodel.parity import end_to_end, memory, state_dict
+from nemo_automodel.parity import end_to_end, state_dict
 from nemo_automodel.parity.batches import batches
 from nemo_automodel.parity.compare import failures
 from nemo_automodel.parity.ours import build_ours
@@ -24,30 +24,18 @@ from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.sandbox import installed
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (ROOT / "specs/pending", Path(__file__).parent / "specs")  # the latter: values that no whole family shows yet
-SPECS = [read_spec(path, ROOT) for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
-# Families that compute what the reference does, and lie otherwise in memory: what they still need.
-OTHERWISE_IN_MEMORY = {
-    "falcon": "the reference's own class of linear layers",
-}
+SPECS = [read_spec(path, ROOT) for path in sorted((Path(__file__).parent / "specs").glob("*.yaml"))]
 logging.disable_progress_bar()
 
 
-READY = [spec for spec in SPECS if not spec.unready]
-
-
-@pytest.mark.parametrize("spec", READY, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_a_family_equals_its_reference_by_its_spec_alone(spec):
     project = Project(ROOT, spec, configs(spec, table()))
     with installed(spec.name, model_files(build(spec, config_class(spec, table())), lambda source, _: source)):
         subject = project.subject()
         reference = Reference(subject, project.configs["base"])
         result = compare(subject, reference, "base", "split")
-        failed = failures(result.checks)
-        if spec.name in OTHERWISE_IN_MEMORY:
-            assert {check.level for check in failed} == {memory.LEVEL}, failed[:5]
-        else:
-            assert result.passed, f"{failed[:5]}; first: {result.first_difference}"
+        assert result.passed, f"{failures(result.checks)[:5]}; first: {result.first_difference}"
         assert not failures(packed(subject, reference))
 
 
