@@ -52,4 +52,8 @@ class ImageTextContract(VisionContract, ModelContract):
     """The same of a model that takes images beside text."""
 
 
-__all__ = ["ImageTextContract", "MixtureContract", "ModelContract"]
+class ImageTextMixtureContract(ImageTextContract, ExpertsContract):
+    """The same where the text model has mixtures of experts."""
+
+
+__all__ = ["ImageTextContract", "ImageTextMixtureContract", "MixtureContract", "ModelContract"]

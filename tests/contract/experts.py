@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.models.common import releases
 from nemo_automodel.components.moe.experts import GroupedExperts
 from nemo_automodel.components.moe.fsdp_mixin import MoEFSDPSyncMixin
@@ -29,7 +28,7 @@ class ExpertsContract(Binding):
     def test_routing_equals_the_reference(self, main):
         """Which experts a token gets, and with what weights: over ties, and where all scores are negative."""
         theirs = mixtures.reference_mixtures(self.given(main).model)
-        x = mixtures.strong_tokens(self.config(main).hidden_size)
+        x = mixtures.strong_tokens(self.config(main).get_text_config().hidden_size)
         for number, mixture in mixtures.mixtures(self.ours(main)).items():
             with torch.no_grad():
                 _, weights, chosen = mixture.token_router(x[0])
@@ -47,7 +46,7 @@ class ExpertsContract(Binding):
         reference, half = self.given(), {"dtype": torch.bfloat16}
         self.write(tmp_path, {name: tensor.to(**half) for name, tensor in reference.disk.items()})
         options = {"attn_implementation": "eager", "backend": {"experts": "loop"}, **half}
-        ours, theirs = NeMoAutoModelForCausalLM.from_pretrained(tmp_path, **options), reference.load(tmp_path, **half)
+        ours, theirs = self.auto_class.from_pretrained(tmp_path, **options), reference.load(tmp_path, **half)
         ours = summed_alike(ours, theirs)
         assert torch.equal(self.logits(ours, self.batch()), self.logits(theirs.eval(), self.batch()))
 
@@ -59,14 +58,14 @@ class ExpertsContract(Binding):
         model, reference = self.fresh(main, backend), self.given(main).model
         for side in ("left", "right"):
             batch = self.batch(side)
-            for row, real in enumerate(batch.real):
-                logits, alone = _padded(model, batch, row), _alone(model, batch.ids[row][real])
+            for row, text in enumerate(batch.alone()):
+                logits, alone = _padded(model, batch, row), _alone(model, text)
                 if distance(logits, alone) > FP32:
                     theirs = _padded(reference, batch, row)
-                    assert distance(theirs, _alone(reference, batch.ids[row][real])) > LEAK
+                    assert distance(theirs, _alone(reference, text)) > LEAK
                     close(logits, theirs)
         model.train()
-        model(batch.ids, attention_mask=batch.mask)
+        model(**batch.inputs)
         for mixture in mixtures.mixtures(model).values():
             assert mixture.token_router.load.sum() == batch.real.sum() * mixture.token_router.top_k
 
@@ -107,7 +106,7 @@ class ExpertsContract(Binding):
             disk |= {name: disk[name][:-rows] for name, rows in short.items()}
         self.write(tmp_path, disk)
         with pytest.raises((ValueError, RuntimeError)) as caught:
-            NeMoAutoModelForCausalLM.from_pretrained(tmp_path, backend={"projections": backend})
+            self.auto_class.from_pretrained(tmp_path, backend={"projections": backend})
         assert re.search(r"\b1\b", str(caught.value)) if one_each else any(name in str(caught.value) for name in short)
 
     @pytest.mark.parametrize("side", ["plain", "left"])
@@ -116,18 +115,18 @@ class ExpertsContract(Binding):
         batch, model, reference = self.batch(side), self.ours(main, backend), self.given(main).model
         if not mixtures.reference_mixtures(reference):
             return  # a variant without experts, of which some references ask for logits all the same
-        asked = {"attention_mask": batch.mask, "output_router_logits": True}
+        asked = {**batch.inputs, "output_router_logits": True}
         with torch.no_grad():
-            ours, theirs = model(batch.ids, labels=batch.labels, **asked), reference(batch.ids, **asked)
+            ours, theirs = model(labels=batch.labels, **asked), reference(**asked)
             assert len(ours.router_logits) == len(mixtures.mixtures(model))
             if releases.INSTALLED >= (5, 19):
                 assert (ours.aux_loss is None) == (getattr(theirs, "aux_loss", None) is None)
             if ours.aux_loss is None:  # no weight, no loss: the logits are recorded, and nothing else changes
                 assert getattr(theirs, "aux_loss", None) is None
-                assert torch.equal(ours.loss, model(batch.ids, labels=batch.labels, attention_mask=batch.mask).loss)
+                assert torch.equal(ours.loss, model(**batch.inputs, labels=batch.labels).loss)
             if getattr(theirs, "router_logits", None) and getattr(theirs, "aux_loss", None) is not None:
                 close(ours.aux_loss, theirs.aux_loss)
-                close(ours.loss, reference(batch.ids, labels=batch.labels, **asked).loss)
+                close(ours.loss, reference(labels=batch.labels, **asked).loss)
                 for mine, their in zip(ours.router_logits, theirs.router_logits, strict=True):
                     close(mine[batch.real.flatten()], their.view_as(mine)[batch.real.flatten()])
 
@@ -202,11 +201,11 @@ def rows_of_an_expert(model, disk):
 @torch.no_grad()
 def _padded(model, batch, row):
     """Logits of the tokens of one row of a padded batch."""
-    logits = model(batch.ids, attention_mask=batch.mask, position_ids=batch.positions).logits
+    logits = model(**batch.inputs, position_ids=batch.given_positions).logits
     return logits[row][batch.real[row]]
 
 
 @torch.no_grad()
-def _alone(model, ids):
+def _alone(model, text):
     """Logits of one text."""
-    return model(ids[None]).logits[0]
+    return model(**text.inputs).logits[0]

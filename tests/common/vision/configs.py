@@ -61,6 +61,34 @@ MISTRAL3 = {
     "projector_hidden_act": "silu",
     "tie_word_embeddings": False,
 }
+MISTRAL4_VL = {
+    **MISTRAL3,
+    "text_config": {
+        **{name: value for name, value in TEXT.items() if name != "rope_parameters"},
+        "model_type": "mistral4",
+        "num_key_value_heads": 4,
+        "head_dim": 4,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 37.0,
+            "partial_rotary_factor": 1.0,
+            "llama_4_scaling_beta": 0.37,
+            "original_max_position_embeddings": 7,
+        },
+        "q_lora_rank": 22,
+        "kv_lora_rank": 18,
+        "qk_nope_head_dim": 12,
+        "qk_rope_head_dim": 4,
+        "v_head_dim": 14,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 40,
+        "n_group": 4,
+        "topk_group": 2,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+    },
+}
 QWEN2_5_VL = {
     "text_config": AXES,
     "vision_config": {**QWEN_VISION, "window_size": 16, "fullatt_block_indexes": [1]},

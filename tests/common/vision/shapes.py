@@ -47,10 +47,13 @@ from nemo_automodel.components.models.llama.model import LlamaModel
 from nemo_automodel.components.models.llama.state_dict_adapter import LlamaStateDictAdapter
 from nemo_automodel.components.models.mistral.model import MistralModel
 from nemo_automodel.components.models.mistral.state_dict_adapter import MistralStateDictAdapter
+from nemo_automodel.components.models.mistral4.model import Mistral4Model
+from nemo_automodel.components.models.mistral4.state_dict_adapter import Mistral4StateDictAdapter
 from nemo_automodel.components.models.qwen2.model import Qwen2Model
 from nemo_automodel.components.models.qwen2.state_dict_adapter import Qwen2StateDictAdapter
 from nemo_automodel.components.models.qwen3.model import Qwen3Model
 from nemo_automodel.components.models.qwen3.state_dict_adapter import Qwen3StateDictAdapter
+from nemo_automodel.components.moe.causal_lm import MoECausalLM
 
 FOUR = {
     "language_model.model": "model.language_model",
@@ -169,7 +172,7 @@ class Mistral3Projector(nn.Module):
 
 
 class Mistral3Model(ImageTextModel):
-    config_class, adapter_class = Mistral3Config, Mistral3Adapter
+    config_class, adapter_class, text_class = Mistral3Config, Mistral3Adapter, MistralModel
     image_fields = ("pixel_values", "image_sizes")
     _no_split_modules = ["MistralDecoderLayer", "PixtralAttentionLayer"]
 
@@ -178,7 +181,7 @@ class Mistral3Model(ImageTextModel):
         self.image_token = config.image_token_id
         self.vision_tower = build_tower(config.vision_config)
         self.multi_modal_projector = Mistral3Projector(config)
-        self.language_model = MistralModel(config.text_config, self.backend)
+        self.language_model = self.text_class(config.text_config, self.backend)
         self.post_init()
 
     def image_features(self, pixel_values, image_sizes):
@@ -189,6 +192,21 @@ class Mistral3Model(ImageTextModel):
 
 class Mistral3(LM):
     config_class, adapter_class, base_class = Mistral3Config, Mistral3Adapter, Mistral3Model
+
+
+class Mistral4VLAdapter(ImageTextStateDictAdapter):
+    text_adapter, names = Mistral4StateDictAdapter, FOUR
+
+
+class Mistral4VLModel(Mistral3Model):
+    config_class, adapter_class, text_class = Mistral3Config, Mistral4VLAdapter, Mistral4Model
+    _supports_flash_attn = False
+    _no_split_modules = ["Mistral4DecoderLayer", "PixtralAttentionLayer"]
+
+
+class Mistral4VL(LM, MoECausalLM):
+    config_class, adapter_class, base_class = Mistral3Config, Mistral4VLAdapter, Mistral4VLModel
+    _supports_flash_attn = False
 
 
 class Qwen2_5VLAdapter(ImageTextStateDictAdapter):

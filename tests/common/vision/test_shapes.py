@@ -4,7 +4,7 @@ import pytest
 
 from nemo_automodel._transformers import registry
 from tests.common.vision import configs, shapes
-from tests.contract import ImageTextContract
+from tests.contract import ImageTextContract, ImageTextMixtureContract
 
 
 class Shape(ImageTextContract):
@@ -18,16 +18,21 @@ class Shape(ImageTextContract):
         monkeypatch.setitem(registry.MODEL_TEXT_MAPPING, f"{self.subject.reference_class.__name__}/{text}", place)
 
 
-def shape(name, config, **variants):
+class MixtureShape(Shape, ImageTextMixtureContract):
+    pass
+
+
+def shape(name, config, contract=Shape, **variants):
     """A test class of one shape."""
     base = getattr(configs, config)
     config_class = f"transformers:{getattr(shapes, name).config_class.__name__}"
     fields = {"spec": name, "architecture": name, "config_class": config_class, "configs": {"base": base} | variants}
-    return type(f"Test{name}", (Shape,), fields)
+    return type(f"Test{name}", (contract,), fields)
 
 
 TestLlava = pytest.mark.full(shape("Llava", "LLAVA"))
 TestMistral3 = pytest.mark.full(shape("Mistral3", "MISTRAL3"))
+TestMistral4VL = pytest.mark.full(shape("Mistral4VL", "MISTRAL4_VL", MixtureShape))
 TestQwen2_5VL = pytest.mark.full(shape("Qwen2_5VL", "QWEN2_5_VL"))
 TestQwen3VL = shape("Qwen3VL", "QWEN3_VL")
 TestGemma3 = shape("Gemma3", "GEMMA3")
