@@ -38,6 +38,7 @@ class Binding:
     positions: str = "given"  # counted by the reference whatever it is given, or of each text alone
     configs: dict
     auto_class = NeMoAutoModelForCausalLM
+    drawn_for = "base"  # the variant that batches are drawn for
 
     def pytest_generate_tests(self, metafunc):
         values = [name for name in self.configs if name.startswith("value_")]
@@ -87,7 +88,7 @@ class Binding:
         return _reference(type(self), variant)
 
     def batches(self, *names):
-        found = self.given().drawing.batches()
+        found = self.given(self.drawn_for).drawing.batches()
         return {name: found[name] for name in names} if names else found
 
     def batch(self, name="plain"):

@@ -30,7 +30,8 @@ def shape(name, config, contract=Shape, **variants):
     return type(f"Test{name}", (contract,), fields)
 
 
-TestLlava = pytest.mark.full(shape("Llava", "LLAVA"))
+ALL_TOKENS = {**configs.LLAVA, "vision_feature_select_strategy": "full", "vision_feature_layer": [-2, -1]}
+TestLlava = pytest.mark.full(shape("Llava", "LLAVA", variant_all_tokens=ALL_TOKENS))
 TestMistral3 = pytest.mark.full(shape("Mistral3", "MISTRAL3"))
 TestMistral4VL = pytest.mark.full(shape("Mistral4VL", "MISTRAL4_VL", MixtureShape))
 TestQwen2_5VL = pytest.mark.full(shape("Qwen2_5VL", "QWEN2_5_VL"))
