@@ -15,6 +15,7 @@ from nemo_automodel.parity.batches import PAD, Batch
 
 SIDES = ((2, 3), (4, 2), (3, 3), (2, 5))  # heights and widths of images, in units of merged patches
 TEXT = 6  # tokens before, between and after images
+MERGES = "image_merge_sizes"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -41,9 +42,10 @@ class Pictures:
         vision = config.vision_config
         patch = first_of(vision, "patch_size")
         unit = next((n for c in (config, vision) if (n := getattr(c, "spatial_merge_size", None))), None)
-        unit = unit or next(iter(getattr(vision, "merge_kernel_size", ())), 1)
-        first = next(module for module in reference.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
-        shape = tuple(first.weight.shape[1:])
+        unit = unit or next(iter(getattr(vision, "merge_kernel_size", ())), 2 if MERGES in fields else 1)
+        convolutions = (module for module in reference.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+        first = next(convolutions, None)  # none in towers that unfold pixels
+        shape = (vision.num_channels, patch, patch) if first is None else tuple(first.weight.shape[1:])
         packed = (int(torch.tensor(shape).prod()),) if isinstance(first, nn.Conv3d) else shape
         own_sizes = any(name in fields for name in ("image_sizes", "image_grid_thw", "image_grid_hws"))
         side = 0 if own_sizes else first_of(vision, "image_size")
@@ -60,7 +62,7 @@ class Pictures:
             height = width = self.side // self.patch
         if "image_grid_thw" in self.fields or "image_grid_hws" in self.fields:
             pixels = torch.randn(height * width, *self.packed, generator=generator)
-            sizes = {"image_grid_thw": (1, height, width), "image_grid_hws": (height, width)}
+            sizes = {"image_grid_thw": (1, height, width), "image_grid_hws": (height, width), MERGES: self.unit}
         else:
             pixels = torch.randn(1, self.channels, height * self.patch, width * self.patch, generator=generator)
             sizes = {"image_sizes": (height * self.patch, width * self.patch)}

@@ -4,10 +4,11 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from nemo_automodel.parity.compare import compare_fp32
 from nemo_automodel.parity.draws import drawing_for_dropouts_alone
 from nemo_automodel.parity.end_to_end import measure
-from nemo_automodel.parity.reference import disk_names
-from tests.contract.asserting import close
+from nemo_automodel.parity.reference import disk_names, truth_in_fp64
+from tests.contract.asserting import all_pass, close
 from tests.contract.binding import Binding
 
 STEPS = 4
@@ -57,8 +58,13 @@ class TrainingContract(Binding):
         loss.backward()
         close(loss.detach(), plain["loss"])
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        for name, gradient in disk_names(model, gradients).items():
-            close(gradient, plain[f"gradient of {name}"])
+        mine = {f"gradient of {name}": gradient for name, gradient in disk_names(model, gradients).items()}
+
+        def truth():
+            with truth_in_fp64():
+                return measure(self.given(main).in_fp64, batch)
+
+        all_pass(compare_fp32("checkpointing", mine, {name: plain[name] for name in mine}, truth))
 
     def test_checkpointing_keeps_no_cache(self, main):
         model, batch = self.fresh(main).train(), self.batch()
