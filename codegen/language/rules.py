@@ -9,7 +9,7 @@ from codegen.errors import Problem, dotted, shown
 from codegen.frozen import Frozen
 from codegen.language import chains, disk, effects, equations, norms, reserved, stored
 from codegen.language.attention import Norm, QKNorm, Softmax
-from codegen.language.keys import Section, keys
+from codegen.language.keys import Mixer, Section, keys
 from codegen.language.load import Node
 from codegen.language.mlp import Gated, Moe, Plain
 from codegen.language.resolve import Resolved
@@ -102,8 +102,15 @@ def named_parts(spec: Spec, _: ConfigClass) -> Found:
 
 def turned(spec: Spec, _: ConfigClass) -> Found:
     """How much of a head turns is said once: some attentions have dimensions for it."""
-    if "rope" in keys(type(spec.attention)) and spec.rope is not None and spec.rope.width is not None:
-        yield ("rope", "width"), "latent attention turns the dimensions that it keeps for it", "write attention.rope"
+    mixer = spec.attention
+    if (
+        isinstance(mixer, Mixer)
+        and "rope" in keys(type(mixer))
+        and spec.rope is not None
+        and spec.rope.width is not None
+    ):
+        message = f"{mixer.words} turns the dimensions that it keeps for it"
+        yield ("rope", "width"), message, "write attention.rope"
 
 
 def sections(spec: Spec, _: ConfigClass) -> Found:

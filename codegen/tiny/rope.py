@@ -66,8 +66,8 @@ def rope_width(spec: LoadedSpec, config: ConfigClass) -> Config:
 def rope_variants(spec: LoadedSpec, config: ConfigClass, base: Config) -> dict[str, Config]:
     """One variant for each scaling that the class takes; none for a spec that reads no table from the config.
 
-    Mixtures of experts, whose tests cost twice as much, get the one that goes with latent attention; tables are the
-    same code for all.
+    Mixtures of experts, whose tests cost twice as much, get the one in which every attention has a factor; tables are
+    the same code for all.
     """
     rope: Config | None = base.get("rope_parameters")
     if rope is None or not _reads_table(spec):
@@ -95,14 +95,14 @@ def _of_tables(rope: Config, change: Callable[[Config], Config]) -> Config:
 
 
 def _scaled(base: Config, rope: Config, kind: str, turned: int | None) -> Config:
-    """Parameters of one table, scaled in one way; `turned`: the width of what turns under latent attention."""
+    """Parameters of one table, scaled in one way; `turned`: the width of dimensions kept for turning."""
     kept = {
         name: value for name, value in rope.items() if rope.get("rope_type") != SHARE or name != "partial_rotary_factor"
     }
     found = {**kept, "rope_type": kind, **SCALED[kind]}
     if kind == "longrope":
         found |= _factors((turned or _share(base, kept)) // 2)
-        found |= {"factor": FACTOR} if turned else {}  # latent attention's scale asks every scaled table for one
+        found |= {"factor": FACTOR} if turned else {}  # where dimensions are kept, the scale asks for one
     return found
 
 
