@@ -22,7 +22,8 @@ FRAME: dict[str, str] = {
     "{attribute_map: {hidden_size: n_embd}} names the fields that the library calls otherwise. Default: by name.",
     "summary": "First sentence of the generated docstring. Default: derived.",
     "docs": "What the docs page links to: {hub, paper}.",
-    "tests": "What tests cannot know. `tiny`: {<config field>: <value>}; `excluded`: a condition on configs that the "
+    "tests": "What tests cannot know. `tiny`: {<config field>: <value>} of the config that all tests start "
+    "from; `also`: a list of such mappings, each of a further config beside those that are derived; `excluded`: a condition on configs that the "
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
     "which the reference then uses; `positions`: given (default), counted, where the reference takes places in the "
     "batch for positions whatever it is given, and generates after each text alone, or alone, where padding changes "
@@ -40,7 +41,7 @@ REFRESH = "for a newer transformers: python -m nemo_automodel.parity.config_fiel
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 _NAME = 64  # characters of a suggested name
 TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted", "alone")}
-TESTS_KEYS = ("tiny", "excluded", "reference", "attention", "positions", "equal", "why")
+TESTS_KEYS = ("tiny", "also", "excluded", "reference", "attention", "positions", "equal", "why")
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -259,7 +260,9 @@ class FrameReader(Frozen):
             return {}
         entries = self.known(node, "tests", TESTS_KEYS)
         if "tiny" in entries:
-            self.tiny(entries["tiny"], config)
+            self.tiny(entries["tiny"], config, "tests.tiny")
+        if "also" in entries:
+            self.also(entries["also"], config)
         if "excluded" in entries:
             self.condition(entries["excluded"], "tests.excluded")
         if "reference" in entries and not is_reference(entries["reference"].value):
@@ -277,11 +280,17 @@ class FrameReader(Frozen):
             self.refuse(entries["positions"], "tests.positions", "is an exception without a reason", "add why")
         return {str(name): entry.plain() for name, entry in entries.items()}
 
-    def tiny(self, node: Node, config: ConfigClass | None) -> None:
+    def tiny(self, node: Node, config: ConfigClass | None, path: str) -> None:
         if node.mapping is None:
-            self.refuse(node, "tests.tiny", "must be a mapping", "write {hidden_size: 64}")
-        for problem in tiny.problems(node, config) if config is not None else ():
+            self.refuse(node, path, "must be a mapping", "write {hidden_size: 64}")
+        for problem in tiny.problems(node, config, path) if config is not None else ():
             self.report(problem)
+
+    def also(self, node: Node, config: ConfigClass | None) -> None:
+        if not node.items:
+            self.refuse(node, "tests.also", "must be a list of mappings", "write [{hidden_size: 64}]")
+        for number, child in enumerate(node.items or ()):
+            self.tiny(child, config, f"tests.also.{number}")
 
     def condition(self, node: Node, path: str) -> None:
         try:

@@ -97,7 +97,7 @@ def _frame() -> dict[str, Schema]:
     docs = {name: {"type": "string"} for name in DOCS_KEYS}
     docs["hub"]["pattern"] = r"^[\w.-]+/[\w.-]+$"
     class_path = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"}
-    tests: Schema = {"tiny": {"type": "object"}, "excluded": {"type": "string"}}
+    tests: Schema = {"tiny": {"type": "object"}, "also": _listed({"type": "object"}), "excluded": {"type": "string"}}
     tests["reference"] = {"type": "string", "pattern": f"^{REFERENCE}$"}
     tests |= {name: {"enum": [*words]} for name, words in TESTS_WORDS.items()} | {"why": WHY}
     tests["equal"] = {"type": "object", "additionalProperties": WHY}

@@ -1,4 +1,4 @@
-"""`tests.tiny`: values that suit the fields of the config class, and are small."""
+"""`tests.tiny` and `tests.also`: values that suit the fields of the config class, and are small."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -17,10 +17,10 @@ LARGEST, LONGEST = 4096, 256  # any other whole number, and any list
 WORDS: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list"}
 
 
-def problems(node: Node, config: ConfigClass) -> Iterator[Problem]:
-    """What is wrong with the mapping under `tests.tiny`."""
+def problems(node: Node, config: ConfigClass, above: str) -> Iterator[Problem]:
+    """What is wrong with a mapping of fields; `above`: the dotted key that it stands under."""
     for name, child in (node.mapping or {}).items():
-        path, field = dotted("tests.tiny", name), config.field_name(str(name))
+        path, field = dotted(above, name), config.field_name(str(name))
         if not config.has(str(name)) and name not in config.published:
             remedy = cure(name, config.names(), "fields")
             yield Problem(node.key_at.get(name, child.at), path, f"{config.name} has no such field", remedy)

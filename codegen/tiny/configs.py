@@ -78,6 +78,7 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
     values = compared(expressions(spec), config, base)
     values += _told_apart(spec, config, base, [*changes.values(), *values])
     changes |= {f"value_{n + 1}": change for n, change in enumerate(values)}
+    changes |= {f"also_{n + 1}": _over(config, base, one) for n, one in enumerate(spec.tests.get("also", ()))}
     changes |= rope_variants(spec, config, base)
     if bounds := mixer_sizes(spec, config, apart=True):
         changes["bounds"] = bounds
@@ -114,9 +115,12 @@ def _base(spec: LoadedSpec, config: ConfigClass, found: list[Mention]) -> Config
     base |= _numbers(config, found, base)
     base |= inner_numbers(config, found, base, INNER, WHOLE)
     base |= _schedules(spec, config, base)
-    given: Config = spec.tests.get("tiny", {})
-    inner = {name: base.get(name, {}) | value for name, value in given.items() if name in config.nested}
-    return base | given | inner
+    return base | _over(config, base, spec.tests.get("tiny", {}))
+
+
+def _over(config: ConfigClass, base: Config, given: Config) -> Config:
+    """What is given, over what the base has in configs inside the config."""
+    return given | {name: base.get(name, {}) | value for name, value in given.items() if name in config.nested}
 
 
 def _carries(spec: LoadedSpec, config: ConfigClass, name: str) -> bool:

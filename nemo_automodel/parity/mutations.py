@@ -128,8 +128,9 @@ def _others(path: Path, value: Any, reader: Reader) -> Iterator[tuple[str, Any]]
     """Other values for a written one."""
     if isinstance(value, bool):
         yield str(not value).lower(), not value
-    elif isinstance(value, int | float):
-        yield f"{value} -> {value + 1}", value + 1
+    elif isinstance(value, int | float):  # one more than ten thousand is within rounding
+        other = value * 1.5 if isinstance(value, float) and value else value + 1
+        yield f"{value} -> {other}", other
     elif isinstance(value, list) and len(value) > 1 and "fused" in path:
         yield "swap the first two", [value[1], value[0], *value[2:]]
     elif isinstance(value, str):

@@ -217,6 +217,12 @@ def test_the_spec_has_the_last_word():
     assert made("name: llama\ntests: {tiny: {hidden_size: 84}}\n")["tied"]["hidden_size"] == 84
 
 
+def test_further_configs_of_the_spec_lie_over_the_base():
+    found = made("name: llama\ntests: {tiny: {hidden_size: 84}, also: [{attention_bias: true}, {hidden_size: 96}]}\n")
+    assert found["also_1"] == {**found["base"], "attention_bias": True}
+    assert found["also_2"] == {**found["base"], "hidden_size": 96}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -1,6 +1,6 @@
 """Messages word by word: a folder per case with `spec.yaml` and what must be said of it.
 
-To rewrite what is expected: UPDATE_GOLDEN=1 python -m pytest tests/codegen/language/test_errors.py; then read the diff.
+To rewrite what is expected: UPDATE_GOLDEN=1 python -m pytest tests/codegen/spec/test_errors.py; then read the diff.
 """
 
 import os
@@ -12,7 +12,7 @@ from codegen.errors import SpecError
 from codegen.language.check import read_all, read_text
 
 CASES = sorted((Path(__file__).parent / "errors").iterdir())
-COMMAND = "UPDATE_GOLDEN=1 python -m pytest tests/codegen/language/test_errors.py"
+COMMAND = "UPDATE_GOLDEN=1 python -m pytest tests/codegen/spec/test_errors.py"
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
