@@ -23,7 +23,7 @@ FRAME: dict[str, str] = {
     "summary": "First sentence of the generated docstring. Default: derived.",
     "docs": "What the docs page links to: {hub, paper}.",
     "tests": "What tests cannot know. `tiny`: {<config field>: <value>} of the config that all tests start "
-    "from; `also`: a list of such mappings, each of a further config beside those that are derived; `excluded`: a condition on configs that the "
+    "from; `also`: a list of such mappings, each of a further config; `excluded`: a condition on configs that the "
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
     "which the reference then uses; `positions`: given (default), counted, where the reference takes places in the "
     "batch for positions whatever it is given, and generates after each text alone, or alone, where padding changes "
