@@ -92,19 +92,8 @@ class Layer(NamedTuple):
 
 
 def generated(family: str) -> Any:
-    """The module of a family's classes, of one whose spec waits too."""
-    if (ROOT / LIBRARY.replace(".", "/") / family).exists():
-        return importlib.import_module(f"{LIBRARY}.{family}.model")
-    from codegen.configs import table
-    from codegen.language.check import read_spec
-    from codegen.language.loaded import config_class
-    from codegen.plan.model import build
-    from codegen.render.files import model_files
-    from nemo_automodel.parity.sandbox import installed
-
-    spec = read_spec(ROOT / f"specs/pending/{family}.yaml", ROOT)
-    with installed(spec.name, model_files(build(spec, config_class(spec, table())))) as modules:
-        return modules["model"]
+    """The module of a family's classes."""
+    return importlib.import_module(f"{LIBRARY}.{family}.model")
 
 
 class Sum(NamedTuple):

@@ -64,15 +64,3 @@ class Generated(Frozen):
     registry: RegistryEntry | None = None
     index_row: IndexRow | None = None
     kind: str = ""
-
-
-class Checked(Frozen):
-    """What is known of a spec that is valid but generates nothing (yet).
-
-    Attributes:
-        architectures: as in the registry entry that it would have.
-        missing: keys and words that have no template yet; empty if it could generate.
-    """
-
-    architectures: tuple[str, ...]
-    missing: tuple[str, ...] = ()

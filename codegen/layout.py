@@ -3,7 +3,6 @@
 import os
 
 SPECS = "specs"
-PENDING = "specs/pending"
 STATE_DIR = ".codegen"
 REGISTRY = "nemo_automodel/_transformers/registry.py"
 MODELS = "nemo_automodel/components/models"

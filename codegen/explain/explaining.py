@@ -23,7 +23,7 @@ from codegen.language.load import Node, load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.spec import Spec
 from codegen.language.suggest import cure
-from codegen.layout import PENDING, SPECS, STATE_DIR
+from codegen.layout import SPECS, STATE_DIR
 from codegen.memory import formatted, last_run
 from codegen.memory.store import Store
 
@@ -44,13 +44,12 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
 
 
 def _subject(name: str, root: Path) -> "_Subject":
-    for folder in (SPECS, PENDING):
-        path = root / folder / f"{name}.yaml"
-        if name.isidentifier() and os.path.lexists(path):
-            shown, text = f"{folder}/{name}.yaml", last_run.content(str(path))
-            spec = read_text(text, shown)
-            return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
-    known = sorted(path.stem for folder in (SPECS, PENDING) for path in (root / folder).glob("*.yaml"))
+    shown = f"{SPECS}/{name}.yaml"
+    if name.isidentifier() and os.path.lexists(root / shown):
+        text = last_run.content(str(root / shown))
+        spec = read_text(text, shown)
+        return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
+    known = sorted(path.stem for path in (root / SPECS).glob("*.yaml"))
     raise CodegenError(f"there is no spec of '{name}'; {cure(name, known) or '`codegen list` shows the specs'}")
 
 

@@ -15,7 +15,7 @@ from codegen.language.check import read_text
 from codegen.language.frame import IDENTIFIER
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.reserved import class_prefix
-from codegen.layout import DOCS_PAGES, MODEL_TESTS, PENDING, REGISTRY, SPECS
+from codegen.layout import DOCS_PAGES, MODEL_TESTS, REGISTRY, SPECS
 from codegen.new import compose, nearest
 from codegen.new.body import Body
 from codegen.new.doubts import distrust, suit, unwritten
@@ -53,15 +53,10 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
 
 
 def _refuse_existing(root: Path, name: str) -> None:
-    for folder in (SPECS, PENDING):
-        present = next(
-            (path for path in (root / folder).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None
-        )
-        if present is not None:
-            shown = f"{folder}/{present.name}"
-            cure = "edit it, or draft under another name with --name, or only look with --stdout"
-            cure = f"move it to {SPECS}/ to use it; {cure}" if folder == PENDING else cure
-            raise CodegenError(f"{shown} exists already and is not overwritten; {cure}")
+    present = next((path for path in (root / SPECS).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None)
+    if present is not None:
+        cure = "edit it, or draft under another name with --name, or only look with --stdout"
+        raise CodegenError(f"{SPECS}/{present.name} exists already and is not overwritten; {cure}")
 
 
 def _name(text: str) -> str:

@@ -13,7 +13,7 @@ from codegen.language.frame import FRAME
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.mlp import Moe
-from codegen.layout import PENDING, SPECS
+from codegen.layout import SPECS
 from codegen.memory import last_run
 from codegen.new.body import Body
 from codegen.new.expected import Expected, expect
@@ -77,9 +77,9 @@ def are_alike(one: Candidate, other: Candidate) -> bool:
     return _likeness(one) == _likeness(other)
 
 
-def _order(one: Candidate) -> tuple[int, float, bool, bool, int, int, int, str]:
+def _order(one: Candidate) -> tuple[int, float, bool, int, int, int, str]:
     kinship, alike, lacking, inner = _likeness(one)
-    return kinship, alike, one.path.startswith(PENDING), one.borrows, lacking, inner, one.says, one.name
+    return kinship, alike, one.borrows, lacking, inner, one.says, one.name
 
 
 def _family(model_type: str) -> str:
@@ -124,7 +124,7 @@ def missing(here: Iterable[str], expected: Iterable[str]) -> set[str]:
 
 
 def _paths(root: Path) -> list[Path]:
-    return [path for folder in (SPECS, PENDING) for path in sorted((root / folder).glob("*.yaml")) if path.is_file()]
+    return [path for path in sorted((root / SPECS).glob("*.yaml")) if path.is_file()]
 
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Protocol, cast
 
-from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
+from codegen.artifacts import Artifact, Generated, IndexRow, RegistryEntry
 from codegen.errors import Location, Problem, SpecError
 from codegen.frozen import Frozen
 from codegen.memory import child, formatted
@@ -22,14 +21,10 @@ from codegen.write.ownership import text
 
 
 class Generator(Protocol):
-    """What turns one spec file into its artifacts; both methods raise SpecError."""
-
-    def check(self, path: str, root: str) -> Checked:
-        """Load a spec."""
-        ...
+    """What turns one spec file into its artifacts."""
 
     def generate(self, path: str, root: str) -> Generated:
-        """Load a spec and generate from it."""
+        """Load a spec and generate from it. Raises SpecError."""
         ...
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
@@ -42,13 +37,6 @@ class RealGenerator:
 
     def __init__(self, planner: Planner | None = None) -> None:
         self._planner = planner or Planner()
-
-    def check(self, path: str, root: str) -> Checked:
-        """Load a spec."""
-        from codegen.language.check import read_spec
-
-        spec = read_spec(Path(root, path), Path(root))
-        return Checked(spec.architectures, spec.unready)
 
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
@@ -98,10 +86,9 @@ class Made(Frozen):
 
 @dataclass
 class Built:
-    """What all specs amount to. `pending` is by path; `used` are the keys of the memory that are in use."""
+    """What all specs amount to. `used` are the keys of the memory that are in use."""
 
     made: list[Made] = field(default_factory=list[Made])
-    pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
     problems: list[Problem] = field(default_factory=list[Problem])
     used: set[str] = field(default_factory=set[str])
 
@@ -113,13 +100,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> Built:
-    """Generate from every active spec, check every pending one, and collect every problem of each."""
+    """Generate from every spec, and collect every problem of each."""
     making = _Making(tree, found, memory, generator, progress)
-    making.make_all([path for path in found.all if not making.recall(path)])
+    making.make_all([path for path in found.specs if not making.recall(path)])
     known = making.known
     built = Built(problems=[*found.problems, *making.problems], used=set(making.keys.values()))
-    built.made = [_remembered(path, known[path]) for path in found.active if path in known]
-    built.pending = {path: Checked(**_tuples(json.loads(known[path]))) for path in found.pending if path in known}
+    built.made = [_remembered(path, known[path]) for path in found.specs if path in known]
     built.problems += _clashes(built.made)
     return built
 
@@ -130,8 +116,7 @@ class _Making:
     def __init__(self, tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> None:
         self.root, self.store, self.generator, self.progress = tree.root, memory.store, generator, progress
         self.is_unchanged = tree.is_unchanged
-        self.keys = {path: memory.key(path, tree.digest(path)) for path in found.all}
-        self.makers = dict.fromkeys(found.pending, _checked) | dict.fromkeys(found.active, _made)
+        self.keys = {path: memory.key(path, tree.digest(path)) for path in found.specs}
         self.known: dict[str, bytes] = {}
         self.problems: list[Problem] = []
 
@@ -149,7 +134,7 @@ class _Making:
             if number % _COLLECTED == _COLLECTED - 1:
                 gc.collect()
             try:
-                self.known[path] = self.makers[path](path, self.root, self.generator)
+                self.known[path] = _made(path, self.root, self.generator)
                 if self.is_unchanged(path):  # else it is the result of another content than the key says
                     self.store.put(self.keys[path], self.known[path])
             except SpecError as error:
@@ -159,8 +144,7 @@ class _Making:
         """Make few with a second process that formats; make many in two processes, each its half."""
         shared = len(paths) >= _MANY and self.store.remembers and child.processors() > 1
         theirs: Sequence[str] = paths[1::2] if shared else []
-        active = [path for path in paths if self.makers[path] is _made]
-        self.generator.prepare([] if theirs else active[:_MANY], self.root)
+        self.generator.prepare([] if theirs else paths[:_MANY], self.root)
         with child.meanwhile((lambda: self.make_silently(theirs)) if theirs else None):
             self.make(paths[::2] if theirs else paths)
         self.make([path for path in theirs if not self.recall(path)])
@@ -170,10 +154,6 @@ class _Making:
         self.progress = _no_progress
         self.make(paths)
         formatted.active().flush()
-
-
-def _checked(path: str, root: str, generator: Generator) -> bytes:
-    return json.dumps(asdict(generator.check(path, root))).encode()
 
 
 def _made(path: str, root: str, generator: Generator) -> bytes:

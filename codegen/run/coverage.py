@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from codegen.markdown import escaped
-from codegen.run.inventory import Row, state
+from codegen.run.inventory import Row
 from codegen.run.missing import Missing
 
 PAGE = "docs/model-coverage/coverage.md"
@@ -44,7 +44,7 @@ def _row(row: Row) -> str:
         figures = [releases, f"{best.checks:,}", f"{best.worst:.1e} of {best.bound:.0e}", f"{best.bf16:.2f}"]
     elif row.proven == "outdated":
         figures[0] = "before its code changed"
-    return _cells(row.name, row.kind, str(row.lines), state(row), *figures)
+    return _cells(row.name, row.kind, str(row.lines), row.state, *figures)
 
 
 def _cells(*cells: str) -> str:

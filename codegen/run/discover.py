@@ -2,34 +2,28 @@
 
 from codegen.errors import Location, Problem
 from codegen.frozen import Frozen
-from codegen.layout import PENDING, SPECS
+from codegen.layout import SPECS
 from codegen.run.tree import Tree
 
 
 class Found(Frozen):
-    """Paths of specs, sorted: `active` ones generate, `pending` ones are checked. `problems`: what is out of place."""
+    """Paths of specs, sorted. `problems`: what is out of place."""
 
-    active: tuple[str, ...]
-    pending: tuple[str, ...]
+    specs: tuple[str, ...]
     problems: tuple[Problem, ...]
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Active and pending specs."""
-        return self.active + self.pending
 
 
 def discover(tree: Tree) -> Found:
     """List the specs of a tree; the file name of a spec is its name, unlike every other one even when casefolded."""
     problems: list[Problem] = []
-    active, pending = (_specs(tree, folder, problems) for folder in (SPECS, PENDING))
+    specs = _specs(tree, SPECS, problems)
     seen: dict[str, str] = {}
-    for path in active + pending:
+    for path in specs:
         name = path.rpartition("/")[2].casefold()
         if name in seen:
             problems.append(_problem(path, f"has the same name as {seen[name]}", "rename or remove one of them"))
         seen[name] = path
-    return Found(active, pending, tuple(problems))
+    return Found(specs, tuple(problems))
 
 
 def _specs(tree: Tree, folder: str, problems: list[Problem]) -> tuple[str, ...]:

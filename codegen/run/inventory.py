@@ -1,7 +1,5 @@
 """What `codegen list` shows: every spec, the state of what it generates, and what of it is proven."""
 
-from codegen.artifacts import Checked
-from codegen.errors import SpecError
 from codegen.frozen import Frozen
 from codegen.run.build import Made
 from codegen.run.discover import discover
@@ -16,8 +14,7 @@ class Row(Frozen):
 
     Attributes:
         lines: of the spec, without those that are empty or a comment.
-        state: `generated`, `drift`, `conflict` or `invalid` for a spec that generates; for a pending one `ready`,
-            `no template yet` (then `missing` says for what) or `invalid`.
+        state: `generated`, `drift`, `conflict` or `invalid`.
         kind: what kind of model it is; empty where nothing is generated.
         proven: `yes`; `outdated` where other code was proven than stands there now; or `no`.
         proofs: what was proven of it, the newest release of transformers first.
@@ -28,26 +25,23 @@ class Row(Frozen):
     lines: int
     architectures: tuple[str, ...]
     state: str
-    missing: tuple[str, ...] = ()
     kind: str = ""
     proven: str = "no"
     proofs: tuple[Proof, ...] = ()
 
 
 def rows(options: Options) -> list[Row]:
-    """One row for each spec, by path; active ones first."""
+    """One row for each spec, by path."""
     report = check(options, "list")
     generated = {item.spec: item for item in report.made}
     tree = Tree(options.root, 0)
     record = parsed(tree.read(RECORD))
     listed: list[Row] = []
-    for path in discover(tree).all:
+    for path in discover(tree).specs:
         name = path.rpartition("/")[2].removesuffix(".yaml")
         lines = _lines(tree.read(path) or b"")
         if path in generated:
-            listed.append(_active(name, path, lines, generated[path], report, record.get(name)))
-        elif path in report.pending:
-            listed.append(_pending(name, path, lines, report.pending[path], options))
+            listed.append(_generated(name, path, lines, generated[path], report, record.get(name)))
         else:
             listed.append(Row(name, path, lines, (), "invalid"))
     return listed
@@ -56,16 +50,11 @@ def rows(options: Options) -> list[Row]:
 def table(listed: list[Row]) -> str:
     """The rows as aligned text."""
     cells = [
-        (row.name, ", ".join(row.architectures), row.kind, f"{row.lines} lines", f"{state(row)}{proof(row)}")
+        (row.name, ", ".join(row.architectures), row.kind, f"{row.lines} lines", f"{row.state}{proof(row)}")
         for row in listed
     ]
     widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(4)]
     return "".join("  ".join([*map(str.ljust, cell[:4], widths), cell[4]]) + "\n" for cell in cells)
-
-
-def state(row: Row) -> str:
-    """Its state in words."""
-    return f"{row.state}: {', '.join(row.missing)}" if row.missing else row.state
 
 
 def proof(row: Row) -> str:
@@ -82,7 +71,7 @@ def _lines(spec: bytes) -> int:
     return sum(1 for line in spec.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
 
 
-def _active(name: str, path: str, lines: int, item: Made, report: Report, known: Proven | None) -> Row:
+def _generated(name: str, path: str, lines: int, item: Made, report: Report, known: Proven | None) -> Row:
     found = "generated"
     if any(problem.location.file == path for problem in report.problems):
         found = "invalid"
@@ -94,17 +83,3 @@ def _active(name: str, path: str, lines: int, item: Made, report: Report, known:
     proven = "no" if known is None else "yes" if known.code == fingerprint(item.files) else "outdated"
     proofs = known.proofs if known is not None else ()
     return Row(name, path, lines, architectures, found, kind=item.kind, proven=proven, proofs=proofs)
-
-
-def _pending(name: str, path: str, lines: int, checked: Checked, options: Options) -> Row:
-    missing = checked.missing or _refused(path, options)
-    return Row(name, path, lines, checked.architectures, "no template yet" if missing else "ready", missing)
-
-
-def _refused(path: str, options: Options) -> tuple[str, ...]:
-    """Why a spec whose words all have templates cannot generate all the same."""
-    try:
-        options.generator.generate(path, options.root)
-    except SpecError as error:
-        return error.lacking
-    return ()

@@ -1,7 +1,6 @@
 """Models of transformers' causal mapping that no spec of the tree generates, and the value of the language that lacks.
 
-The models are those of the committed table of config classes; what lacks is written down in `codegen/lacking.yaml`, and
-for a pending spec it is what has no template yet.
+The models are those of the committed table of config classes; what lacks is written down in `codegen/lacking.yaml`.
 """
 
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from codegen.configs import table
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
 from codegen.language.check import read_spec
-from codegen.run.inventory import Row, state
+from codegen.run.inventory import Row
 
 LACKING = Path(__file__).parents[1] / "lacking.yaml"
 UNKNOWN = "nothing known: a spec is to be written"
@@ -29,10 +28,8 @@ class Missing(Frozen):
 
 def missing(rows: Iterable[Row], root: Path) -> list[Missing]:
     """One entry for each model type without a generated model, in order."""
-    found = {row: _model_type(root, row.spec) for row in rows}
-    have = {kind for row, kind in found.items() if row.state != "invalid" and not _is_pending(row)}
-    waiting = {kind: f"{row.spec}: {state(row)}" for row, kind in found.items() if kind and _is_pending(row)}
-    lacking = lacking_values() | waiting
+    have = {_model_type(root, row.spec) for row in rows if row.state != "invalid"}
+    lacking = lacking_values()
     return [
         Missing(model_type, architecture, lacking.get(model_type, UNKNOWN))
         for model_type, architecture in causal_types()
@@ -56,10 +53,6 @@ def text(listed: Iterable[Missing]) -> str:
     cells = [(one.model_type, one.architecture, one.lacks) for one in listed]
     widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(2)]
     return "".join(f"{kind:{widths[0]}}  {architecture:{widths[1]}}  {lacks}\n" for kind, architecture, lacks in cells)
-
-
-def _is_pending(row: Row) -> bool:
-    return row.state in ("ready", "no template yet")
 
 
 def _model_type(root: Path, spec: str) -> str | None:

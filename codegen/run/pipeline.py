@@ -16,7 +16,7 @@ from codegen.artifacts import IndexRow
 from codegen.edits import docs_index, registry
 from codegen.errors import ConflictError, Location, Problem, SpecError
 from codegen.frozen import Frozen
-from codegen.layout import DOCS_PAGES, PENDING, REGISTRY, SPECS, STATE_DIR
+from codegen.layout import DOCS_PAGES, REGISTRY, SPECS, STATE_DIR
 from codegen.memory import formatted, last_run
 from codegen.memory.last_run import Fact
 from codegen.memory.store import Store
@@ -95,8 +95,8 @@ class _Run:
         formats = formatted.use(Store(folder and os.path.join(folder, "formatted")))
         built = build(self.tree, found, memory, self.options.generator, show_progress)
         formats.flush()
-        memory.store.prune(built.used, spare=4 * len(found.all) + 64)
-        report.made, report.pending, report.problems = built.made, built.pending, built.problems
+        memory.store.prune(built.used, spare=4 * len(found.specs) + 64)
+        report.made, report.problems = built.made, built.problems
         if not report.problems:
             self._compare(built.made, report)
         return report
@@ -177,7 +177,7 @@ class _Run:
             known = {path for path, fact in files.items() if fact is not None}
             if not known.issuperset(listed.outputs(listed)):
                 return
-        folders = {path: self.tree.folders.get(path) for path in (SPECS, PENDING)} | listed.folders
+        folders = {SPECS: self.tree.folders.get(SPECS)} | listed.folders
         sources_settled = all(max(seen[0], seen[3]) < self.tree.since for seen in self.sources.values())
         if self.tree.settled and listed.settled and sources_settled:
             ours: dict[str, Fact] = {path: (*signature, "-") for path, signature in self.sources.items()}

@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from codegen.artifacts import Checked
 from codegen.errors import Problem
 from codegen.run.build import Made
 from codegen.write.changes import Change, Conflict
@@ -33,7 +32,6 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
     made: list[Made] = field(default_factory=list[Made])
     made: list[Made] = field(default_factory=list[Made])
-    pending: dict[str, Checked] = field(default_factory=dict[str, Checked])
     written: bool = False
 
     @property

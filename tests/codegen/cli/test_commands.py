@@ -96,29 +96,16 @@ def test_diff_is_a_patch_that_git_applies(project: Project, tmp_path: Path) -> N
 def test_list_shows_every_state(project: Project) -> None:
     assert project.run("apply").code == 0
     project.spec("fresh")
-    project.write("specs/pending/later.yaml", "name: later\n")
-    project.write("specs/pending/missing.yaml", "unready\n")
     rows = {row["name"]: row for row in project.run("list", "--json").json["specs"]}
     assert {name: row["state"] for name, row in rows.items()} == {
         "llama": "generated",
         "fresh": "drift",
-        "later": "ready",
-        "missing": "no template yet",
     }
     assert rows["llama"]["architectures"] == ["LlamaForCausalLM"]
     project.write("nemo_automodel/components/models/fresh/model.py", "mine\n")
-    text = project.run("list").out
-    assert "no template yet: mlp.kind: moe" in text and "conflict" in text
+    assert "conflict" in project.run("list").out
     project.spec("fresh", "bad")
     assert "invalid" in project.run("list").out
-
-
-def test_pending_specs_generate_nothing_but_must_be_valid(project: Project) -> None:
-    project.write("specs/pending/later.yaml", "name: later\n")
-    assert project.run("apply").code == 0
-    assert not (project.root / "nemo_automodel/components/models/later").exists()
-    project.write("specs/pending/later.yaml", "bad\n")
-    assert project.run("check").code == 2
 
 
 def test_files_that_would_be_overlooked_are_refused(project: Project) -> None:

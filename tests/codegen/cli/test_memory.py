@@ -64,7 +64,7 @@ def test_any_edit_is_noticed(project: Project, path: str) -> None:
 
 
 def test_new_and_removed_files_are_noticed(project: Project) -> None:
-    for path in ("specs/new.yaml", "specs/pending/new.yaml", "nemo_automodel/components/models/llama/extra.py"):
+    for path in ("specs/new.yaml", "nemo_automodel/components/models/llama/extra.py"):
         added = project.write(path, "x\n")
         assert not last_run.unchanged(str(project.root)), path
         added.unlink()

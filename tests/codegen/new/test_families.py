@@ -133,7 +133,7 @@ def has_experts(spec):
 def only_here(spec):
     """Paths of layers whose mixers lie as in no other family of its kind, or take their sizes from fields that this
     config lacks, and of what stands beside them."""
-    paths, config = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("specs/pending/*.yaml")], config_class(spec, table())
+    paths, config = ROOT.glob("specs/*.yaml"), config_class(spec, table())
     others = [other for path in paths if path.stem != spec.name and (other := committed(path))]
     flats = [flat for other in others if has_experts(other) == has_experts(spec) for flat in other.flat.values()]
     known = {lies(flat) for flat in flats if all(map(config.has, fields_read(flat.attention)))}

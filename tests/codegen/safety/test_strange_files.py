@@ -8,7 +8,7 @@ import pytest
 from tests.codegen.scratch.project import INDEX, REGISTRY, Project, Result
 
 MODEL = "nemo_automodel/components/models/llama/model.py"
-PLACES = ("specs/llama.yaml", "specs/pending", MODEL, os.path.dirname(MODEL), REGISTRY, INDEX, ".codegen")
+PLACES = ("specs/llama.yaml", "specs/later", MODEL, os.path.dirname(MODEL), REGISTRY, INDEX, ".codegen")
 STATE = ("state", "lock", "journal", "undo", "stage", "cache", "cache/specs", "cache/formatted", ".gitignore")
 
 

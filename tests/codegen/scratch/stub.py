@@ -1,17 +1,13 @@
 """A tiny generator in place of the real one, so that tests of writing depend on writing alone.
 
-A spec's text becomes the body of its files; a spec with the word `bad` is invalid, one with `unready` has no template.
+A spec's text becomes the body of its files; a spec with the word `bad` is invalid.
 """
 
 from pathlib import Path
 
-from codegen.artifacts import Artifact, Checked, Generated, IndexRow, RegistryEntry
+from codegen.artifacts import Artifact, Generated, IndexRow, RegistryEntry
 from codegen.errors import Location, Problem, SpecError
 from codegen.run.build import RealGenerator
-
-
-def check(self: RealGenerator, path: str, root: str) -> Checked:
-    return Checked((architecture(Path(path).stem),), ("mlp.kind: moe",) if "unready" in read(path, root) else ())
 
 
 def generate(self: RealGenerator, path: str, root: str) -> Generated:
@@ -42,5 +38,5 @@ def architecture(name: str) -> str:
 
 def install() -> None:
     """Put this generator in place of the real one."""
-    RealGenerator.check, RealGenerator.generate = check, generate  # type: ignore[method-assign]
+    RealGenerator.generate = generate  # type: ignore[method-assign]
     RealGenerator.prepare = lambda self, paths, root: None  # type: ignore[method-assign]
