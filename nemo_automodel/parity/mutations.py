@@ -296,6 +296,6 @@ def _flipped(text: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield f"({text}) + 1"
     elif isinstance(value, float):
-        yield f"({text}) * 1.5" if value else "0.3"
+        yield f"({text}) * 1.5" if value else "0.45"  # what no field of a tiny config holds
     elif isinstance(value, str):
         yield "relu" if value != "relu" else "silu"
