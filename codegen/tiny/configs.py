@@ -302,8 +302,8 @@ def _drops(spec: LoadedSpec, config: ConfigClass, values: Config) -> dict[str, A
 
 
 def _told_apart(spec: LoadedSpec, config: ConfigClass, base: Config, changes: list[Config]) -> list[Config]:
-    """Fields under which the condition of a variant or a layer, or one inside an expression, has other outcomes than its
-    neighbours, for those neighbours that it equals under the base and all `changes`."""
+    """Fields under which the condition of a variant or a layer, or one inside an expression, has other outcomes than
+    its neighbours, for those neighbours that it equals under the base and all `changes`."""
     trees = [split.condition.tree for split in spec.splits if not split.by]
     conditional = ast.BoolOp | ast.Compare
     trees += [tree for tree in expressions(spec) if any(isinstance(node, conditional) for node in ast.walk(tree))]

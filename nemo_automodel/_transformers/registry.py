@@ -71,6 +71,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "GraniteMoeSharedForCausalLM",
             ("nemo_automodel.components.models.granitemoeshared.model", "GraniteMoeSharedForCausalLM"),
         ),
+        ("GraniteSWAForCausalLM", ("nemo_automodel.components.models.granite_swa.model", "GraniteSWAForCausalLM")),
         ("HYV3ForCausalLM", ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM")),
         ("HeliumForCausalLM", ("nemo_automodel.components.models.helium.model", "HeliumForCausalLM")),
         (
@@ -196,6 +197,7 @@ MODEL_TYPE_MAPPING = {
     "gpt_oss": ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM"),
     "gptj": ("nemo_automodel.components.models.gptj.model", "GPTJForCausalLM"),
     "granite": ("nemo_automodel.components.models.granite.model", "GraniteForCausalLM"),
+    "granite_swa": ("nemo_automodel.components.models.granite_swa.model", "GraniteSWAForCausalLM"),
     "granitemoe": ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM"),
     "granitemoe_swa": ("nemo_automodel.components.models.granitemoe_swa.model", "GraniteMoeSWAForCausalLM"),
     "granitemoehybrid": ("nemo_automodel.components.models.granitemoehybrid.model", "GraniteMoeHybridForCausalLM"),
