@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from codegen.configs import table  # noqa: E402
-from codegen.language.check import read_spec  # noqa: E402
+from codegen.language.check import read_spec, specs_of_text  # noqa: E402
 from codegen.plan.mixers.kinds import KEEPS_KEYS, kind  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "import sys; from codegen.cli import main; sys.exit(main())"]
@@ -82,7 +82,7 @@ def may_be_copied(path: Path) -> bool:
 
 def make_tree(root: Path, count: int) -> None:
     """A tree with `count` specs and nothing generated."""
-    sources = [path for path in sorted((REPOSITORY / "specs").glob("*.yaml")) if may_be_copied(path)]
+    sources = [path for path in specs_of_text(REPOSITORY / "specs") if may_be_copied(path)]
     (root / "specs").mkdir(parents=True)
     for number in range(count):
         name, text = variant(sources[number % len(sources)], number)

@@ -31,6 +31,7 @@ class RegistryEntry(Frozen):
         class_name: the class.
         config: (model_type, module, class) of a generated config class, or None.
         model_type: the type that is this model's alone, or None where another model is the usual one of the type.
+        texts: of a model of images and text, `architecture/model type of the text` of what it runs.
     """
 
     architectures: tuple[str, ...]
@@ -38,6 +39,7 @@ class RegistryEntry(Frozen):
     class_name: str
     config: tuple[str, str, str] | None = None
     model_type: str | None = None
+    texts: tuple[str, ...] = ()
 
 
 class IndexRow(Frozen):
@@ -57,10 +59,16 @@ class IndexRow(Frozen):
 
 
 class Generated(Frozen):
-    """Everything that one spec generates. `kind`: what kind of model it is, in a few words."""
+    """Everything that one spec generates.
+
+    Attributes:
+        kind: what kind of model it is, in a few words.
+        reads: paths of the specs beside its own that it is made of.
+    """
 
     name: str
     artifacts: tuple[Artifact, ...]
     registry: RegistryEntry | None = None
     index_row: IndexRow | None = None
     kind: str = ""
+    reads: tuple[str, ...] = ()

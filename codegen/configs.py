@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 TABLE = Path(__file__).with_name("config_fields.json")
+VISION_TABLE = TABLE.with_name("vision_fields.json")  # of classes of images and text
 ABSENT = object()
 ABOUT = "releases"  # the line that is no class
 
@@ -23,6 +24,8 @@ class ConfigClass:
     `fields` are those that every release of transformers has that the table spans, so that what is generated reads them
     wherever it runs; `newer` are those that only the newest has. `lender` is the model of another family that
     transformers runs the checkpoints with. `in_oldest` is whether the oldest release has the class at all.
+    `parts` are, of a class of images and text, the model type and the config class of its text and of its tower, and
+    whether they may be others.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ConfigClass:
     newer: Mapping[str, Any] = field(default_factory=dict[str, Any])
     lender: str | None = None
     in_oldest: bool = True
+    parts: Mapping[str, tuple[str, str, bool]] = field(default_factory=dict[str, tuple[str, str, bool]])
 
     @classmethod
     def from_declaration(
@@ -167,6 +171,7 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
         newer=newer,
         lender=row.get("lender"),
         in_oldest=row.get("oldest", {}) is not None,
+        parts={part: (found[0], found[1], found[2]) for part, found in row.get("parts", {}).items()},
         **sets,
     )
 
@@ -175,3 +180,9 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
 def table() -> ConfigTable:
     """The committed table, read once."""
     return ConfigTable()
+
+
+@cache
+def vision_table() -> ConfigTable:
+    """The table of config classes of images and text, read once."""
+    return ConfigTable(VISION_TABLE)

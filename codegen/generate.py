@@ -1,10 +1,12 @@
 """One spec to everything that it generates: plan, tiny configs, render, format, verify. Writes nothing."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from codegen.artifacts import Generated
 from codegen.configs import table
 from codegen.errors import Problem, SpecError, attempt
+from codegen.language.check import of_images, read_spec
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.plan.features import features
 from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
@@ -15,6 +17,44 @@ from codegen.tiny.configs import configs
 from codegen.tiny.mentions import with_newer
 from codegen.tiny.sizes import has_experts
 
+if TYPE_CHECKING:  # at run time only where a spec is one of images and text
+    from codegen.language.vision.loaded import LoadedImageText
+    from codegen.plan.vision.types import ImageTextSpecPlan
+
+
+def read_any(path: Path, root: Path) -> "LoadedSpec | LoadedImageText":
+    """One spec file, of text or of images and text.
+
+    Raises:
+        SpecError: with all problems of the file.
+        OSError: where the file cannot be read.
+    """
+    if not of_images(path):
+        return read_spec(path, root)
+    from codegen.language.vision.check import read_image_text
+
+    return read_image_text(path, root)
+
+
+def plan_any(spec: "LoadedSpec | LoadedImageText") -> "SpecPlan | ImageTextSpecPlan":
+    """The plan of either kind of spec. Raises SpecError as `plan_spec` does."""
+    if isinstance(spec, LoadedSpec):
+        return plan_spec(spec)
+    from codegen.generate_image_text import plan_image_text
+
+    return plan_image_text(spec)
+
+
+def rendered(plan: "SpecPlan | ImageTextSpecPlan") -> Generated:
+    """Everything that a plan makes, in memory."""
+    if isinstance(plan, SpecPlan):
+        from codegen.render.files import render  # brings LibCST, which a spec whose plan is known does without
+
+        return render(plan)
+    from codegen.render.image_text import render_image_text
+
+    return render_image_text(plan)
+
 
 def generate(spec: LoadedSpec) -> Generated:
     """Everything that a spec generates, in memory.
@@ -22,9 +62,7 @@ def generate(spec: LoadedSpec) -> Generated:
     Raises:
         SpecError: where the spec asks for something that has no template yet.
     """
-    from codegen.render.files import render  # brings LibCST, which a spec whose plan is known does without
-
-    return render(plan_spec(spec))
+    return rendered(plan_spec(spec))
 
 
 def plan_spec(spec: LoadedSpec) -> SpecPlan:

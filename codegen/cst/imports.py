@@ -11,14 +11,20 @@ FIRST_PARTY = ("nemo_automodel", "codegen", "tests")
 
 @dataclass(frozen=True, order=True)
 class Import:
-    """`from module import name`, or `import module` where the name is empty."""
+    """`from module import name`, or `import module` where the name is empty; maybe under another name."""
 
     module: str
     name: str = ""
+    alias: str = ""
 
     @property
     def binds(self) -> str:
-        return self.name or self.module.partition(".")[0]
+        return self.alias or self.name or self.module.partition(".")[0]
+
+    @property
+    def listed(self) -> str:
+        """As it stands behind `import`."""
+        return f"{self.name} as {self.alias}" if self.alias not in ("", self.name) else self.name
 
 
 def imports_of(nodes: Iterable[cst.ImportFrom | cst.Import]) -> list[Import]:
@@ -29,8 +35,15 @@ def imports_of(nodes: Iterable[cst.ImportFrom | cst.Import]) -> list[Import]:
             found += [Import(cst.Module([]).code_for_node(alias.name)) for alias in node.names]
         elif node.module is not None and not isinstance(node.names, cst.ImportStar):
             module = cst.Module([]).code_for_node(node.module)
-            found += [Import(module, alias.name.value) for alias in node.names if isinstance(alias.name, cst.Name)]
+            named = [(alias, alias.name) for alias in node.names]
+            found += [Import(module, name.value, _alias(alias)) for alias, name in named if isinstance(name, cst.Name)]
     return found
+
+
+def _alias(alias: cst.ImportAlias) -> str:
+    """The other name; a hole has none, since the plan names what it stands for."""
+    other = alias.evaluated_alias or ""
+    return "" if other.startswith(("Template", "template_")) else other
 
 
 def used(imports: Iterable[Import], names: set[str]) -> list[Import]:
@@ -50,6 +63,13 @@ def _name_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
 
 
+def _from(module: str, listed: set[str]) -> list[str]:
+    """The lines of one module: names together, those under another name apart."""
+    plain = sorted((name for name in listed if " as " not in name), key=_name_order)
+    others = sorted(name for name in listed if " as " in name)
+    return [f"from {module} import {names}" for names in (", ".join(plain), *others) if names]
+
+
 def import_block(imports: Sequence[Import]) -> str:
     """The import statements, in sections standard, third-party, own."""
     sections: list[str] = []
@@ -57,8 +77,7 @@ def import_block(imports: Sequence[Import]) -> str:
         mine = [item for item in imports if _section(item.module) == section]
         lines = [f"import {item.module}" for item in sorted(mine) if not item.name]
         for module in sorted({item.module for item in mine if item.name}):
-            names = sorted({item.name for item in mine if item.module == module and item.name}, key=_name_order)
-            lines.append(f"from {module} import {', '.join(names)}")
+            lines += _from(module, {item.listed for item in mine if item.module == module and item.name})
         if lines:
             sections.append("\n".join(lines))
     return "\n\n".join(sections)

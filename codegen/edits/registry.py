@@ -9,6 +9,7 @@ from codegen.layout import MODELS, REGISTRY
 
 ARCHITECTURES = "MODEL_ARCH_MAPPING"
 TYPES = "MODEL_TYPE_MAPPING"
+TEXTS = "MODEL_TEXT_MAPPING"
 CONFIGS = "_CUSTOM_CONFIG_REGISTRATIONS"
 _PACKAGE = MODELS.replace("/", ".") + "."
 
@@ -32,6 +33,9 @@ def updated(data: bytes, entries: Iterable[RegistryEntry], is_gone: Callable[[st
     if TYPES.encode() in data:  # a registry without it finds models by their architectures alone
         types = {entry.model_type: (entry.module, entry.class_name) for entry in listed if entry.model_type is not None}
         data = _edited(find(data, REGISTRY, TYPES, pairs=False), types, is_gone)
+    if TEXTS.encode() in data:
+        texts = {key: (entry.module, entry.class_name) for entry in listed for key in entry.texts}
+        data = _edited(find(data, REGISTRY, TEXTS, pairs=False), texts, is_gone)
     if not configs and CONFIGS.encode() not in data:
         return data
     return _edited(find(data, REGISTRY, CONFIGS, pairs=False), configs, is_gone)

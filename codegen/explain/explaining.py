@@ -16,7 +16,7 @@ from codegen.explain.meaning import Path as Keys
 from codegen.frozen import Frozen
 from codegen.generate import generate
 from codegen.language.bare import bare_key
-from codegen.language.check import read_text
+from codegen.language.check import is_of_images, read_text
 from codegen.language.flow import flow
 from codegen.language.frame import FRAME
 from codegen.language.load import Node, load
@@ -47,6 +47,8 @@ def _subject(name: str, root: Path) -> "_Subject":
     shown = f"{SPECS}/{name}.yaml"
     if name.isidentifier() and os.path.lexists(root / shown):
         text = last_run.content(str(root / shown))
+        if is_of_images(load(text, shown)):
+            raise CodegenError(f"{shown} takes images, which are not explained yet; explain the spec of its text")
         spec = read_text(text, shown)
         return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
     known = sorted(path.stem for path in (root / SPECS).glob("*.yaml"))

@@ -79,6 +79,22 @@ def _drops(_: Key, node: Node) -> tuple[Drop, ...]:
     return tuple(Drop(entry["match"], entry["why"]) for entry in node.plain())
 
 
+def _tensor(key: Key, node: Node) -> Expression:
+    from codegen.language.vision.tensors import parse_tensor
+
+    return parse_tensor(node.value, node.at, key.names)
+
+
+def _tensors(key: Key, node: Node) -> Mapping[str, Expression]:
+    return {name: _tensor(key, child) for name, child in (node.mapping or {}).items()}
+
+
+def _projection(_: Key, node: Node) -> Any:
+    from codegen.language.vision.equations import parse_projected
+
+    return tuple(parse_projected(item.value, item.at) for item in node.items or ())
+
+
 _VALUES: dict[str, Callable[[Key, Node], Any]] = {
     "expression": expression,
     "text": lambda key, node: tuple(node.plain()) if key.many else node.value,
@@ -87,4 +103,7 @@ _VALUES: dict[str, Callable[[Key, Node], Any]] = {
     "fused": _fused,
     "drops": _drops,
     "data": lambda _, node: node.plain(),
+    "tensor": _tensor,
+    "tensors": _tensors,
+    "projection": _projection,
 }

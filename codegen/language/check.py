@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from codegen.configs import ConfigTable
+from codegen.configs import ConfigTable, vision_table
 from codegen.configs import table as committed_table
 from codegen.errors import Location, Problem, SpecError
 from codegen.language import rules
-from codegen.language.frame import FRAME, Frame, FrameReader
+from codegen.language.frame import FRAME, IMAGES, Frame, FrameReader
 from codegen.language.load import Node, load
 from codegen.language.loaded import LoadedSpec
 from codegen.language.ready import unready
@@ -56,6 +56,36 @@ def read_text(text: str | bytes, shown: str, table: ConfigTable | None = None) -
     if found or resolved is None:
         raise SpecError([_placed(problem, root.at) for problem in found])
     return _loaded(root, shown, frame, resolved)
+
+
+def of_images(path: Path) -> bool:
+    """Whether a spec file is one of images and text: it has a section of those, or names such a config class.
+
+    Raises:
+        OSError: where the file cannot be read.
+    """
+    try:
+        return is_of_images(load(last_run.content(str(path)), path.name))
+    except SpecError:
+        return False
+
+
+def specs_of_text(folder: Path) -> list[Path]:
+    """The spec files of a folder that take no images, by name."""
+    return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and not of_images(path)]
+
+
+def is_of_images(root: Node) -> bool:
+    """The same of a file that is loaded."""
+    entries = root.mapping or {}
+    if any(name in entries for name in IMAGES):
+        return True
+    config, name = entries.get("config"), entries.get("name")
+    if config is not None:
+        return isinstance(config.value, str) and vision_table().get(config.value.partition(":")[2]) is not None
+    if name is None or not isinstance(name.value, str) or committed_table().for_model_type(name.value) is not None:
+        return False
+    return vision_table().for_model_type(name.value) is not None
 
 
 def _placed(problem: Problem, otherwise: Location) -> Problem:

@@ -25,8 +25,26 @@ def trees(key: Key, node: Node) -> Iterator[tuple[ast.expr, Node]]:
     elif key.type == "mapping" and key.words:
         for child in (node.mapping or {}).values():
             yield _tree(element(key), child), child
+    elif key.type in ("tensor", "tensors", "projection"):
+        yield from _of_tensors(key, node)
     elif key.type == "expression" or (key.type == "choice" and _is_expression(node.value)):
         yield _tree(key, node), node
+
+
+def _of_tensors(key: Key, node: Node) -> Iterator[tuple[ast.expr, Node]]:
+    from codegen.language.vision.equations import parse_projected
+    from codegen.language.vision.tensors import parse_tensor
+
+    many = (
+        node.items
+        if node.items is not None
+        else tuple((node.mapping if node.mapping is not None else {"": node}).values())
+    )
+    for child in many:
+        if key.type == "projection":
+            yield parse_projected(child.value).value, child
+        else:
+            yield parse_tensor(child.value, names=key.names).tree, child
 
 
 def _is_expression(value: Any) -> bool:

@@ -31,7 +31,7 @@ FRAME: dict[str, str] = {
     "--sensitivity>: <why it is the same model>}; `why`: the reason.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
-FUTURE = ("text", "vision", "projector", "merge", "processor")  # vision-language models; no template yet
+IMAGES = ("text", "vision", "projector", "merge", "mask", "processor")  # sections of specs of images and text alone
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 REFERENCE = r"(transformers|tests\.reference(\.[A-Za-z]\w*)+):[A-Za-z]\w*"
 REFERENCE_CURE = "write transformers:Class or tests.reference.<module>:Class"

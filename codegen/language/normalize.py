@@ -29,6 +29,8 @@ def value(key: Key, node: Node) -> Node:
         return normal(key.section, opened(key, node))
     if key.type == "equations":
         return _equations(node)
+    if key.type == "projection":
+        return _projection(node)
     if key.type == "fused":
         return _each(node, lambda stored: Node({"parts": stored}, stored.at) if stored.items is not None else stored)
     if key.type == "mapping" and key.bare is not None and node.mapping is None and node.items is None:
@@ -55,6 +57,13 @@ def _equations(node: Node) -> Node:
         return node
     texts = WIRINGS.get(node.value, (node.value,))
     return Node(tuple(Node(text, node.at, node.flow) for text in texts), node.at)
+
+
+def _projection(node: Node) -> Node:
+    """Equations in a list; `none` is none of them."""
+    if not isinstance(node.value, str):
+        return node
+    return Node((), node.at) if node.value == "none" else Node((node,), node.at)
 
 
 def _each(node: Node, change: Callable[[Node], Node]) -> Node:

@@ -10,7 +10,6 @@ from codegen.errors import Problem, dotted, shown
 from codegen.language import build, normalize, structure
 from codegen.language.defaults import DEFAULTS
 from codegen.language.fields import lacking
-from codegen.language.frame import FUTURE
 from codegen.language.keys import Key, Section, keys
 from codegen.language.load import Node
 from codegen.language.loaded import Split
@@ -44,6 +43,7 @@ class Resolver:
     config: ConfigClass | None
     frame: frozenset[str]
     problems: dict[Problem, None] = field(default_factory=dict[Problem, None])
+    language: type[Section] = Spec
     choices: dict[tuple[str, tuple[Any, ...]], Split] = field(default_factory=dict[Any, Split])
     _checked: dict[tuple[int, Any], Node] = field(default_factory=dict[Any, Node])
     _merged: dict[tuple[int, int], Node] = field(default_factory=dict[Any, Node])
@@ -70,10 +70,10 @@ class Resolver:
         outer: dict[tuple[Any, ...], Spec] = {}
         places: dict[tuple[Any, ...], Node] = {}
         for chosen in product(*(split.outcomes for split in choices)):
-            typed = _Typed(dict(zip(self.choices, chosen, strict=True)), self.choices)
+            sections = _Typed(dict(zip(self.choices, chosen, strict=True)), self.choices)
             for outcomes, top in nodes.items():
-                flat[outcomes + chosen] = typed.spec(top)
-                outer[outcomes + chosen] = typed.spec(outside[outcomes])
+                flat[outcomes + chosen] = sections.of(top)
+                outer[outcomes + chosen] = sections.of(outside[outcomes])
                 places[outcomes + chosen] = Node(top, root.at, key_at=root.key_at)
         return Resolved(splits, places, flat, outer)
 
@@ -96,7 +96,7 @@ class Resolver:
         """The sections below with an overlay of the file laid over them."""
         above = dict(below)
         for name, node in (overlay.mapping or {}).items():
-            key = keys(Spec).get(name)
+            key = keys(self.language).get(name)
             if key is not None:
                 laid = self.section(name, key, below.get(name), node, f"{path}{name}")
                 if laid is not None:
@@ -111,10 +111,7 @@ class Resolver:
 
     def unknown(self, name: Any, overlay: Node, path: str) -> Problem:
         """A key that neither the language nor the frame has."""
-        if not path and name in FUTURE:
-            message = "belongs to vision-language models, which have no template yet"
-            return Problem(overlay.key_at[name], str(name), message, "write the spec of the language model")
-        known = [*keys(Spec), *(OVERLAY_KEYS if path else sorted(self.frame))]
+        known = [*keys(self.language), *(OVERLAY_KEYS if path else sorted(self.frame))]
         return Problem(overlay.key_at[name], f"{path}{dotted(name)}", "is not a key here", cure(name, known))
 
     def section(self, name: str, key: Key, below: Node | None, node: Node, path: str) -> Node | None:
@@ -159,10 +156,18 @@ class Resolver:
             return None
         above = dict((below.mapping if below is not None else None) or {})
         for name, part in node.mapping.items():
+            part = part if key.default is None else self.of_kind(key, part, above.get(name))
             laid = self.kinded(key, above.get(name), part, f"{path}.{dotted(name)}")
             if laid is not None:
                 above[name] = laid
         return Node(above, node.at, key_at={**(below.key_at if below else {}), **node.key_at})
+
+    def of_kind(self, key: Key, part: Node, below: Node | None) -> Node:
+        """A part that is of the usual kind where it says none."""
+        opened = self.opened(key, part)
+        if below is not None or opened.mapping is None or "kind" in opened.mapping:
+            return opened
+        return with_kind(opened, Node(key.default, opened.at))
 
     def joined(self, cls: type[Section], below: Node | None, above: Node) -> Node:
         if below is None:
@@ -198,7 +203,7 @@ class Resolver:
         at = (id(node), name)
         if at not in self._checked:
             normal = normalize.value(key, node)
-            found = structure.key_problems(Spec, name, normal, path.removesuffix(name).removesuffix("."))
+            found = structure.key_problems(self.language, name, normal, path.removesuffix(name).removesuffix("."))
             for _, problem in found:
                 self.report(problem)
             if found:
@@ -260,16 +265,22 @@ def with_kind(node: Node, kind: Node) -> Node:
     return Node({"kind": kind, **(node.mapping or {})}, node.at, node.flow, node.key_at)
 
 
+def typed(language: type[Section], top: Top) -> Any:
+    """The typed spec of merged sections in which no choice is left to the config."""
+    return _Typed({}, {}, language).of(top)
+
+
 class _Typed:
     """Typed specs under one outcome of every choice."""
 
-    def __init__(self, outcomes: Mapping[Any, Any], splits: Mapping[Any, Split]) -> None:
-        self.outcomes, self.splits = outcomes, splits
+    def __init__(
+        self, outcomes: Mapping[Any, Any], splits: Mapping[Any, Split], language: type[Section] = Spec
+    ) -> None:
+        self.outcomes, self.splits, self.language = outcomes, splits, language
         self.sections: dict[tuple[str, int], Any] = {}
 
-    def spec(self, top: Top) -> Spec:
-        values = {name: self.value(name, node) for name, node in top.items()}
-        return Spec(**values)
+    def of(self, top: Top) -> Any:
+        return self.language(**{name: self.value(name, node) for name, node in top.items()})
 
     def value(self, name: str, node: Node) -> Any:
         at = (name, id(node))
@@ -280,7 +291,7 @@ class _Typed:
     def _value(self, name: str, node: Node) -> Any:
         if name == "why":
             return node.value
-        key = keys(Spec)[name]
+        key = keys(self.language)[name]
         if key.type == "kinds":
             return self.kinded(key, node)
         if key.type == "named":

@@ -123,8 +123,23 @@ def _drops(_: Key) -> dict[str, Any]:
     return {"type": "list", "minlength": 1, "schema": {"type": "dict", "schema": entry}}
 
 
+def _tensor(key: Key) -> dict[str, Any]:
+    return {"check_with": _checker(lambda value, report: _check_tensor(key, value, report))}
+
+
+def _tensors(key: Key) -> dict[str, Any]:
+    return {"type": "dict", "minlength": 1, "keysrules": _string(), "valuesrules": _tensor(key)}
+
+
+def _projection(_: Key) -> dict[str, Any]:
+    return {"check_with": _checker(_projected)}
+
+
 _RULES: dict[str, Callable[[Key], dict[str, Any]]] = {
     "expression": _expression,
+    "tensor": _tensor,
+    "tensors": _tensors,
+    "projection": _projection,
     "choice": _choice,
     "text": _text,
     "mapping": _mapping,
@@ -166,6 +181,32 @@ def check_choice(key: Key, value: Any, report: Report) -> None:
     if isinstance(value, dict | list):
         return report(f"must be a word, not {_shown(value)}", cure("", key.words))
     return report(f"{shown(value)} is not known", cure(value, key.words))
+
+
+def _check_tensor(key: Key, value: Any, report: Report) -> None:
+    from codegen.language.vision.tensors import parse_tensor
+
+    try:
+        parse_tensor(value, names=key.names)
+    except expressions.Refused as refused:
+        report(refused.message, refused.cure)
+
+
+def _projected(value: Any, report: Report) -> None:
+    from codegen.language.vision.equations import parse_projected
+
+    if isinstance(value, dict):
+        return report("no template yet for a projector of transformers' own", "write equations: x = linear_1(x)")
+    if not isinstance(value, list):
+        return report(f"must be equations, not {_shown(value)}", "write x = linear_1(x), or none")
+    for line in cast(list[Any], value):
+        try:
+            if not isinstance(line, str):
+                raise expressions.Refused(f"{_shown(line)} is no equation", "write x = linear_1(x)")
+            parse_projected(line)
+        except expressions.Refused as refused:
+            report(refused.message, refused.cure)
+    return None
 
 
 def _stored_name(value: Any, report: Report) -> None:

@@ -21,7 +21,7 @@ def language(source: Source, kind: Kind) -> Source:
     tied = {name: source.config[name] for name in ("tie_word_embeddings",) if name in source.config}
     config = {"model_type": f"{source.config['model_type']}_text", **tied, **kind.text}
     tensors = text_tensors(source.tensors, config.get("num_hidden_layers"))
-    note = "vision-language models have no template yet: the draft is that of the language model"
+    note = "no draft of a whole vision-language model yet: this is one of its text (specs/llava.yaml is a whole one)"
     notes = (*source.notes, note, *_left_out(source.tensors, tensors))
     return replace(source, config=config, tensors=_unwrapped(tensors), notes=notes)
 

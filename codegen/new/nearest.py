@@ -8,7 +8,7 @@ from typing import Any
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.language.check import read_text
+from codegen.language.check import read_text, specs_of_text
 from codegen.language.frame import FRAME
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
@@ -124,7 +124,7 @@ def missing(here: Iterable[str], expected: Iterable[str]) -> set[str]:
 
 
 def _paths(root: Path) -> list[Path]:
-    return [path for path in sorted((root / SPECS).glob("*.yaml")) if path.is_file()]
+    return specs_of_text(root / SPECS)
 
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:

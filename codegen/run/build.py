@@ -40,9 +40,9 @@ class RealGenerator:
 
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
-        from codegen.render.files import render
+        from codegen.generate import rendered
 
-        return render(self._planner.plan(path, root))
+        return rendered(self._planner.plan(path, root))
 
     def prepare(self, paths: Sequence[str], root: str) -> None:
         """Plan the specs in a second process and import black in a third, while this one imports what renders."""
@@ -96,7 +96,10 @@ class Built:
 _COLLECTED = 16  # the garbage of so many specs is little, and collecting it costs little
 _MANY = 4  # with fewer specs, two processes that each import everything are slower than one
 
+_READS = b'{"reads": '  # how the remembered form of what a spec generates begins
+
 Progress = Callable[[int, int, str], None]
+Digest = Callable[[str], str | None]
 
 
 def build(tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> Built:
@@ -115,7 +118,7 @@ class _Making:
 
     def __init__(self, tree: Tree, found: Found, memory: Memory, generator: Generator, progress: Progress) -> None:
         self.root, self.store, self.generator, self.progress = tree.root, memory.store, generator, progress
-        self.is_unchanged = tree.is_unchanged
+        self.is_unchanged, self.digest = tree.is_unchanged, tree.digest
         self.keys = {path: memory.key(path, tree.digest(path)) for path in found.specs}
         self.known: dict[str, bytes] = {}
         self.problems: list[Problem] = []
@@ -123,9 +126,17 @@ class _Making:
     def recall(self, path: str) -> bool:
         """Whether an earlier run, or another process, has made this one."""
         content = self.store.get(self.keys[path])
-        if content is not None:
-            self.known[path] = content
-        return content is not None
+        if content is None or not self._is_current(content):
+            return False
+        self.known[path] = content
+        return True
+
+    def _is_current(self, content: bytes) -> bool:
+        """Whether the further specs that it was made of are as they were."""
+        if not content.startswith(_READS) or content.startswith(_READS + b"{}"):
+            return True
+        read: dict[str, str] = json.loads(content.partition(b"\n")[0])["reads"]
+        return all(self.digest(path) == digest for path, digest in read.items())
 
     def make(self, paths: Sequence[str]) -> None:
         """Make these."""
@@ -134,7 +145,7 @@ class _Making:
             if number % _COLLECTED == _COLLECTED - 1:
                 gc.collect()
             try:
-                self.known[path] = _made(path, self.root, self.generator)
+                self.known[path] = _made(path, self.root, self.generator, self.digest)
                 if self.is_unchanged(path):  # else it is the result of another content than the key says
                     self.store.put(self.keys[path], self.known[path])
             except SpecError as error:
@@ -156,10 +167,11 @@ class _Making:
         formatted.active().flush()
 
 
-def _made(path: str, root: str, generator: Generator) -> bytes:
+def _made(path: str, root: str, generator: Generator, digest: Digest) -> bytes:
     """The remembered form of what a spec generates: what every run needs on the first line, the files on the second."""
     generated = generator.generate(path, root)
-    data = asdict(generated)
+    data: dict[str, Any] = {"reads": {}, **asdict(generated)}
+    data["reads"] = {other: digest(other) for other in generated.reads}
     artifacts = {artifact["path"]: artifact for artifact in data.pop("artifacts")}
     data["files"] = {artifact.path: content_digest(text(artifact)) for artifact in generated.artifacts}
     return json.dumps(data).encode() + b"\n" + json.dumps(artifacts).encode()
@@ -203,6 +215,7 @@ def _claims(item: Made) -> list[str]:
         claims += [f"architecture {name}" for name in item.registry.architectures]
         types = {item.registry.model_type, item.registry.config[0] if item.registry.config else None} - {None}
         claims += [f"model type {name}" for name in types]
+        claims += [f"architecture {name}" for name in item.registry.texts]
     return claims
 
 

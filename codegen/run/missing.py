@@ -11,7 +11,7 @@ import yaml
 from codegen.configs import table
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.language.check import read_spec
+from codegen.generate import read_any
 from codegen.run.inventory import Row
 
 LACKING = Path(__file__).parents[1] / "lacking.yaml"
@@ -57,6 +57,6 @@ def text(listed: Iterable[Missing]) -> str:
 
 def _model_type(root: Path, spec: str) -> str | None:
     try:
-        return read_spec(root / spec, root).config.model_type
+        return read_any(root / spec, root).config.model_type
     except SpecError:
         return None

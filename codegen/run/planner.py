@@ -8,6 +8,7 @@ from codegen.memory.child import Worker, processors
 
 if TYPE_CHECKING:
     from codegen.plan.types import SpecPlan  # at run time only where something is planned
+    from codegen.plan.vision.types import ImageTextSpecPlan
 
 
 class Planner:
@@ -19,7 +20,7 @@ class Planner:
 
     def __init__(self, early: bool = False) -> None:
         self._worker = Worker(_import, _plans) if early and processors() > 1 else None
-        self._plans: dict[str, SpecPlan | None] = {}
+        self._plans: dict[str, SpecPlan | ImageTextSpecPlan | None] = {}
 
     def expect(self, paths: Sequence[str], root: str) -> None:
         """Say which specs `plan` will be asked for; nobody waits yet. With none, or many, it is done here."""
@@ -31,7 +32,7 @@ class Planner:
         except BrokenPipeError:
             self._close()
 
-    def plan(self, path: str, root: str) -> "SpecPlan":
+    def plan(self, path: str, root: str) -> "SpecPlan | ImageTextSpecPlan":
         """The plan of one spec.
 
         Raises:
@@ -42,7 +43,7 @@ class Planner:
             self._close()
         return self._plans.get(path) or planned(path, root)
 
-    def _received(self, worker: Worker) -> "dict[str, SpecPlan | None]":
+    def _received(self, worker: Worker) -> "dict[str, SpecPlan | ImageTextSpecPlan | None]":
         try:
             return worker.answer()
         except EOFError:
@@ -54,12 +55,11 @@ class Planner:
             self._worker = None
 
 
-def planned(path: str, root: str) -> "SpecPlan":
+def planned(path: str, root: str) -> "SpecPlan | ImageTextSpecPlan":
     """The plan of one spec, made here."""
-    from codegen.generate import plan_spec
-    from codegen.language.check import read_spec
+    from codegen.generate import plan_any, read_any
 
-    return plan_spec(read_spec(Path(root, path), Path(root)))
+    return plan_any(read_any(Path(root, path), Path(root)))
 
 
 def _import() -> None:
@@ -67,12 +67,12 @@ def _import() -> None:
     import codegen.language.check as _  # noqa: F401, F811
 
 
-def _plans(request: tuple[Sequence[str], str]) -> "dict[str, SpecPlan | None]":
+def _plans(request: tuple[Sequence[str], str]) -> "dict[str, SpecPlan | ImageTextSpecPlan | None]":
     paths, root = request
     return {path: _plan_or_none(path, root) for path in paths}
 
 
-def _plan_or_none(path: str, root: str) -> "SpecPlan | None":
+def _plan_or_none(path: str, root: str) -> "SpecPlan | ImageTextSpecPlan | None":
     """None for a wrong spec, which is read again where its problems are told."""
     from codegen.errors import SpecError
 

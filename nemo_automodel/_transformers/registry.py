@@ -51,6 +51,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ),
         ("Gemma2ForCausalLM", ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM")),
         ("Gemma3ForCausalLM", ("nemo_automodel.components.models.gemma3_text.model", "Gemma3ForCausalLM")),
+        (
+            "Gemma3ForConditionalGeneration",
+            ("nemo_automodel.components.models.gemma3.model", "Gemma3ForConditionalGeneration"),
+        ),
         ("GemmaForCausalLM", ("nemo_automodel.components.models.gemma.model", "GemmaForCausalLM")),
         ("Glm4ForCausalLM", ("nemo_automodel.components.models.glm4.model", "Glm4ForCausalLM")),
         ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
@@ -84,6 +88,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ),
         ("HyperCLOVAXForCausalLM", ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM")),
         ("InternLM3ForCausalLM", ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM")),
+        (
+            "InternVLForConditionalGeneration",
+            ("nemo_automodel.components.models.internvl.model", "InternVLForConditionalGeneration"),
+        ),
         ("Jais2ForCausalLM", ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM")),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("KimiLinearForCausalLM", ("nemo_automodel.components.models.kimi_linear.model", "KimiLinearForCausalLM")),
@@ -93,6 +101,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Lfm3ForCausalLM", ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM")),
         ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
+        (
+            "LlavaForConditionalGeneration",
+            ("nemo_automodel.components.models.llava.model", "LlavaForConditionalGeneration"),
+        ),
         ("Mamba2ForCausalLM", ("nemo_automodel.components.models.mamba2.model", "Mamba2ForCausalLM")),
         ("MambaForCausalLM", ("nemo_automodel.components.models.mamba.model", "MambaForCausalLM")),
         ("MellumForCausalLM", ("nemo_automodel.components.models.mellum.model", "MellumForCausalLM")),
@@ -102,6 +114,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("MiniMaxM2ForCausalLM", ("nemo_automodel.components.models.minimax_m2.model", "MiniMaxM2ForCausalLM")),
         ("Ministral3ForCausalLM", ("nemo_automodel.components.models.ministral3.model", "Ministral3ForCausalLM")),
         ("MinistralForCausalLM", ("nemo_automodel.components.models.ministral.model", "MinistralForCausalLM")),
+        (
+            "Mistral3ForConditionalGeneration",
+            ("nemo_automodel.components.models.mistral3.model", "Mistral3ForConditionalGeneration"),
+        ),
         ("Mistral4ForCausalLM", ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM")),
         ("MistralForCausalLM", ("nemo_automodel.components.models.mistral.model", "MistralForCausalLM")),
         ("MixtralForCausalLM", ("nemo_automodel.components.models.mixtral.model", "MixtralForCausalLM")),
@@ -120,12 +136,24 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("OlmoForCausalLM", ("nemo_automodel.components.models.olmo.model", "OlmoForCausalLM")),
         ("OlmoeForCausalLM", ("nemo_automodel.components.models.olmoe.model", "OlmoeForCausalLM")),
         ("OpenAIGPTLMHeadModel", ("nemo_automodel.components.models.openai_gpt.model", "OpenAIGPTLMHeadModel")),
+        (
+            "PaliGemmaForConditionalGeneration",
+            ("nemo_automodel.components.models.paligemma.model", "PaliGemmaForConditionalGeneration"),
+        ),
         ("PersimmonForCausalLM", ("nemo_automodel.components.models.persimmon.model", "PersimmonForCausalLM")),
         ("Phi3ForCausalLM", ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM")),
         ("PhiForCausalLM", ("nemo_automodel.components.models.phi.model", "PhiForCausalLM")),
         ("PhimoeForCausalLM", ("nemo_automodel.components.models.phimoe.model", "PhimoeForCausalLM")),
         ("Qwen2ForCausalLM", ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM")),
         ("Qwen2MoeForCausalLM", ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM")),
+        (
+            "Qwen2VLForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen2_vl.model", "Qwen2VLForConditionalGeneration"),
+        ),
+        (
+            "Qwen2_5_VLForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen2_5_vl.model", "Qwen2_5_VLForConditionalGeneration"),
+        ),
         ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
         ("Qwen3MoeForCausalLM", ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM")),
         ("Qwen3NextForCausalLM", ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM")),
@@ -184,6 +212,7 @@ MODEL_TYPE_MAPPING = {
     "flint": ("nemo_automodel.components.models.flint.model", "FlintForCausalLM"),
     "gemma": ("nemo_automodel.components.models.gemma.model", "GemmaForCausalLM"),
     "gemma2": ("nemo_automodel.components.models.gemma2.model", "Gemma2ForCausalLM"),
+    "gemma3": ("nemo_automodel.components.models.gemma3.model", "Gemma3ForConditionalGeneration"),
     "gemma3_text": ("nemo_automodel.components.models.gemma3_text.model", "Gemma3ForCausalLM"),
     "glm": ("nemo_automodel.components.models.glm.model", "GlmForCausalLM"),
     "glm4": ("nemo_automodel.components.models.glm4.model", "Glm4ForCausalLM"),
@@ -208,6 +237,7 @@ MODEL_TYPE_MAPPING = {
     "hy_v3": ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM"),
     "hyperclovax": ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM"),
     "internlm3": ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM"),
+    "internvl": ("nemo_automodel.components.models.internvl.model", "InternVLForConditionalGeneration"),
     "jais2": ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM"),
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM"),
     "kimi_linear": ("nemo_automodel.components.models.kimi_linear.model", "KimiLinearForCausalLM"),
@@ -217,6 +247,7 @@ MODEL_TYPE_MAPPING = {
     "lfm3": ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM"),
     "llama": ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM"),
     "llama4_text": ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM"),
+    "llava": ("nemo_automodel.components.models.llava.model", "LlavaForConditionalGeneration"),
     "mamba": ("nemo_automodel.components.models.mamba.model", "MambaForCausalLM"),
     "mamba2": ("nemo_automodel.components.models.mamba2.model", "Mamba2ForCausalLM"),
     "mellum": ("nemo_automodel.components.models.mellum.model", "MellumForCausalLM"),
@@ -227,6 +258,7 @@ MODEL_TYPE_MAPPING = {
     "ministral": ("nemo_automodel.components.models.ministral.model", "MinistralForCausalLM"),
     "ministral3": ("nemo_automodel.components.models.ministral3.model", "Ministral3ForCausalLM"),
     "mistral": ("nemo_automodel.components.models.mistral.model", "MistralForCausalLM"),
+    "mistral3": ("nemo_automodel.components.models.mistral3.model", "Mistral3ForConditionalGeneration"),
     "mistral4": ("nemo_automodel.components.models.mistral4.model", "Mistral4ForCausalLM"),
     "mixtral": ("nemo_automodel.components.models.mixtral.model", "MixtralForCausalLM"),
     "modernbert-decoder": ("nemo_automodel.components.models.modernbert_decoder.model", "ModernBertDecoderForCausalLM"),
@@ -241,12 +273,15 @@ MODEL_TYPE_MAPPING = {
     "olmoe": ("nemo_automodel.components.models.olmoe.model", "OlmoeForCausalLM"),
     "openai-gpt": ("nemo_automodel.components.models.openai_gpt.model", "OpenAIGPTLMHeadModel"),
     "opt": ("nemo_automodel.components.models.opt.model", "OPTForCausalLM"),
+    "paligemma": ("nemo_automodel.components.models.paligemma.model", "PaliGemmaForConditionalGeneration"),
     "persimmon": ("nemo_automodel.components.models.persimmon.model", "PersimmonForCausalLM"),
     "phi": ("nemo_automodel.components.models.phi.model", "PhiForCausalLM"),
     "phi3": ("nemo_automodel.components.models.phi3.model", "Phi3ForCausalLM"),
     "phimoe": ("nemo_automodel.components.models.phimoe.model", "PhimoeForCausalLM"),
     "qwen2": ("nemo_automodel.components.models.qwen2.model", "Qwen2ForCausalLM"),
+    "qwen2_5_vl": ("nemo_automodel.components.models.qwen2_5_vl.model", "Qwen2_5_VLForConditionalGeneration"),
     "qwen2_moe": ("nemo_automodel.components.models.qwen2_moe.model", "Qwen2MoeForCausalLM"),
+    "qwen2_vl": ("nemo_automodel.components.models.qwen2_vl.model", "Qwen2VLForConditionalGeneration"),
     "qwen3": ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM"),
     "qwen3_5_moe_text": ("nemo_automodel.components.models.qwen3_5_moe_text.model", "Qwen3_5MoeForCausalLM"),
     "qwen3_5_text": ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM"),
@@ -265,7 +300,36 @@ MODEL_TYPE_MAPPING = {
 }
 
 # Vision-language models, of which several may have one architecture over unlike texts: "architecture/type of the text".
-MODEL_TEXT_MAPPING = {}
+MODEL_TEXT_MAPPING = {
+    "Gemma3ForConditionalGeneration/gemma3_text": (
+        "nemo_automodel.components.models.gemma3.model",
+        "Gemma3ForConditionalGeneration",
+    ),
+    "InternVLForConditionalGeneration/qwen2": (
+        "nemo_automodel.components.models.internvl.model",
+        "InternVLForConditionalGeneration",
+    ),
+    "LlavaForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.llava.model",
+        "LlavaForConditionalGeneration",
+    ),
+    "Mistral3ForConditionalGeneration/mistral": (
+        "nemo_automodel.components.models.mistral3.model",
+        "Mistral3ForConditionalGeneration",
+    ),
+    "PaliGemmaForConditionalGeneration/gemma": (
+        "nemo_automodel.components.models.paligemma.model",
+        "PaliGemmaForConditionalGeneration",
+    ),
+    "Qwen2VLForConditionalGeneration/qwen2_vl_text": (
+        "nemo_automodel.components.models.qwen2_vl.model",
+        "Qwen2VLForConditionalGeneration",
+    ),
+    "Qwen2_5_VLForConditionalGeneration/qwen2_5_vl_text": (
+        "nemo_automodel.components.models.qwen2_5_vl.model",
+        "Qwen2_5_VLForConditionalGeneration",
+    ),
+}
 
 
 def resolve(architecture):

@@ -1,4 +1,5 @@
-"""Writes `codegen/config_fields.json`: what the config classes of the installed transformers hold.
+"""Writes `codegen/config_fields.json`: what the config classes of the installed transformers hold, and beside it
+`codegen/vision_fields.json`: the same of classes of images and text.
 
 The generator must know which fields a config class has without importing transformers. After an upgrade:
 
@@ -18,14 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from nemo_automodel.components.models.common.releases import VERSION, release
 from nemo_automodel.parity.config_rows import Table
 
 TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
+VISION_TABLE = TABLE.with_name("vision_fields.json")
+PARTS = ("text_config", "vision_config")  # that a class of images and text holds
 # Base-class fields that say nothing about an architecture.
 _COMMON = frozenset(vars(PreTrainedConfig())) - {"tie_word_embeddings"}
 _TEXT = re.compile(r"_text$")
@@ -182,6 +188,32 @@ def build() -> dict[str, dict[str, Any]]:
     return {name: row for name, row in sorted(rows.items()) if row is not None}
 
 
+def image_text_classes() -> dict[type[PreTrainedConfig], str]:
+    """Every config class of images and text, with the model that takes it."""
+    found: dict[type[PreTrainedConfig], str] = {}
+    for model_type, name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.items():
+        if model_type in CONFIG_MAPPING and isinstance(name, str):
+            config_class = getattr(transformers, name).config_class
+            found |= {} if config_class is None else {config_class: name}
+    return found
+
+
+def build_image_text() -> dict[str, dict[str, Any]]:
+    """The rows of classes of images and text that hold a text and a tower: class name -> row, with the model types and
+    classes of both, and whether they may be others."""
+    rows: dict[str, dict[str, Any]] = {}
+    for config_class, model in image_text_classes().items():
+        row = describe(config_class, (model,), trials=False)
+        if row is not None and set(PARTS) <= set(row.get("nested", ())):
+            inner = {name: getattr(config_class(), name) for name in PARTS}
+            row["parts"] = {
+                name: [part.model_type, type(part).__name__, config_class.sub_configs.get(name) is AutoConfig]
+                for name, part in inner.items()
+            }
+            rows[config_class.__name__] = row
+    return dict(sorted(rows.items()))
+
+
 def _with_refused(rows: dict[str, dict[str, Any]], known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The rows, with what was known of classes that are still there and cannot be built any more."""
     refused = {c.__name__ for c in config_classes()} - rows.keys()
@@ -202,12 +234,13 @@ def refresh(path: Path = TABLE, installed: str = VERSION) -> str:
 
     Raises ValueError for a release between the oldest and the newest of the table: it has no part in it.
     """
-    old = Table.read(path)
+    old, images = Table.read(path), path.name == VISION_TABLE.name
+    rows_now = build_image_text if images else build
     if release(installed) >= release(old.newest):
-        rows = _with_refused(build(), old.rows)
-        table = Table(installed, old.oldest, type_names(rows), rows, old.oldest_rows())
+        rows = rows_now() if images else _with_refused(rows_now(), old.rows)
+        table = Table(installed, old.oldest, {} if images else type_names(rows), rows, old.oldest_rows())
     elif release(installed) <= release(old.oldest) or old.oldest == old.newest:
-        table = Table(old.newest, installed, old.types, old.rows, build())
+        table = Table(old.newest, installed, old.types, old.rows, rows_now())
     else:
         raise ValueError(
             f"transformers {installed} lies between {old.oldest} and {old.newest}: run it with one of them"
@@ -218,3 +251,4 @@ def refresh(path: Path = TABLE, installed: str = VERSION) -> str:
 
 if __name__ == "__main__":
     print(refresh())
+    print(refresh(VISION_TABLE))

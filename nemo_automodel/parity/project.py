@@ -7,8 +7,10 @@ from typing import Any
 
 import nemo_automodel.components.models
 from codegen.configs import table
-from codegen.language.check import read_spec
+from codegen.generate import read_any
 from codegen.language.loaded import LoadedSpec
+from codegen.language.vision.loaded import LoadedImageText
+from codegen.tiny import image_text
 from codegen.tiny.configs import configs
 from nemo_automodel.parity.subject import Subject, subject
 
@@ -21,7 +23,7 @@ class Project:
     """One spec of a tree, read. `configs` are its strong tiny configs by name."""
 
     root: Path
-    spec: LoadedSpec
+    spec: LoadedSpec | LoadedImageText
     configs: dict[str, dict[str, Any]]
 
     @property
@@ -34,7 +36,8 @@ class Project:
 
     def subject(self) -> Subject:
         """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
-        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
+        of_text = isinstance(self.spec, LoadedSpec)
+        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0] if of_text else 'ModelClass'}"
         return subject(model, self.config_path, **self.spec.reference)
 
 
@@ -45,18 +48,20 @@ def open_project(name: str, root: Path) -> Project:
     outside the tree.
     """
     root = root.resolve()
-    spec = read_spec(root / "specs" / f"{name}.yaml", root)
+    spec = read_any(root / "specs" / f"{name}.yaml", root)
     _refuse_strangers(spec, root)
     sys.path.insert(0, str(root))
     models = str(root / "nemo_automodel" / "components" / "models")
     if models not in nemo_automodel.components.models.__path__:
         nemo_automodel.components.models.__path__.insert(0, models)
-    return Project(root, spec, configs(spec, table()))
+    found = configs(spec, table()) if isinstance(spec, LoadedSpec) else image_text.configs(spec)
+    return Project(root, spec, found)
 
 
-def _refuse_strangers(spec: LoadedSpec, root: Path) -> None:
+def _refuse_strangers(spec: LoadedSpec | LoadedImageText, root: Path) -> None:
     """A spec alone must not choose which of the installed modules run."""
-    for path in (*spec.overrides.values(), *filter(None, [spec.reference.get("reference")])):
+    overrides = spec.overrides if isinstance(spec, LoadedSpec) else {}
+    for path in (*overrides.values(), *filter(None, [spec.reference.get("reference")])):
         module, _, _ = path.partition(":")
         file = root.joinpath(*module.split("."))
         is_here = file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()

@@ -11,10 +11,13 @@ import black
 import pytest
 
 from codegen.configs import ConfigTable
-from codegen.language.check import read_spec, read_text
+from codegen.language.check import of_images, read_spec, read_text
 from codegen.language.loaded import config_class
+from codegen.language.vision.check import read_image_text
 from codegen.plan.model import build
+from codegen.plan.vision.model import build_image_text
 from codegen.render.files import model_files
+from codegen.render.image_text import model_files as image_text_files
 
 MODE = black.Mode(line_length=120, target_versions={black.TargetVersion.PY311})
 ROOT = Path(__file__).parents[2]
@@ -105,9 +108,16 @@ def test_one_changed_line_of_a_spec_changes_one_hunk_of_the_model(line):
     assert sum(text.startswith("@@") for text in hunks) == 1, "\n".join(hunks)
 
 
+def files_of(spec):
+    """What the package of a spec holds."""
+    if of_images(spec):
+        return image_text_files(build_image_text(read_image_text(spec, ROOT)))
+    loaded = read_spec(spec, ROOT)
+    return model_files(build(loaded, config_class(loaded, ConfigTable())))
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
 def test_the_tree_holds_what_the_spec_says(spec):
-    loaded = read_spec(spec, ROOT)
-    for name, text in model_files(build(loaded, config_class(loaded, ConfigTable()))).items():
+    for name, text in files_of(spec).items():
         written = (MODELS / spec.stem / name).read_text()
         assert written.split("\n", 2)[2] == text, f"{spec.stem}/{name}: run codegen apply"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codegen.catalog import axes
-from codegen.language.check import read_spec
+from codegen.language.check import read_spec, specs_of_text
 from codegen.language.keys import Key, Section, keys
 from codegen.language.loaded import LoadedSpec
 from codegen.language.values import Expression
@@ -15,7 +15,7 @@ from tests.contract import MixtureContract
 from tests.contract.sample import DEAR, WHOLE, sample
 
 ROOT = Path(__file__).parents[2]
-SPECS = {path.stem: read_spec(path, ROOT) for path in sorted((ROOT / "specs").glob("*.yaml"))}
+SPECS = {path.stem: read_spec(path, ROOT) for path in specs_of_text(ROOT / "specs")}
 Value = tuple[str, ...]
 
 

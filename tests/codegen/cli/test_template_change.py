@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from codegen.language.check import specs_of_text
+
 ROOT = Path(__file__).parents[3]
-MODELS_BY_SPEC = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
+MODELS_BY_SPEC = sorted(path.stem for path in specs_of_text(ROOT / "specs"))
 MODELS = "nemo_automodel/components/models"
 PARTS = ("codegen", "specs", "nemo_automodel", "tests/unit_tests", "examples", "docs", "pyproject.toml")
 

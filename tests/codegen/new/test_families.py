@@ -13,7 +13,7 @@ import transformers
 
 from codegen.configs import table
 from codegen.language.attention import Gqa, Mla
-from codegen.language.check import read_spec, read_text
+from codegen.language.check import read_spec, read_text, specs_of_text
 from codegen.language.loaded import config_class
 from codegen.language.mlp import Moe
 from codegen.language.values import Expression
@@ -27,7 +27,7 @@ from nemo_automodel.parity.reference import config_for
 from nemo_automodel.parity.subject import named, transformers_class
 
 ROOT = Path(__file__).parents[3]
-FAMILIES = sorted(path.stem for path in (ROOT / "specs").glob("*.yaml"))
+FAMILIES = sorted(path.stem for path in specs_of_text(ROOT / "specs"))
 NEW = "brandnew", "BrandNew"
 
 
@@ -133,7 +133,7 @@ def has_experts(spec):
 def only_here(spec):
     """Paths of layers whose mixers lie as in no other family of its kind, or take their sizes from fields that this
     config lacks, and of what stands beside them."""
-    paths, config = ROOT.glob("specs/*.yaml"), config_class(spec, table())
+    paths, config = specs_of_text(ROOT / "specs"), config_class(spec, table())
     others = [other for path in paths if path.stem != spec.name and (other := committed(path))]
     flats = [flat for other in others if has_experts(other) == has_experts(spec) for flat in other.flat.values()]
     known = {lies(flat) for flat in flats if all(map(config.has, fields_read(flat.attention)))}

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from codegen.configs import table
-from codegen.language.check import read_spec, read_text
+from codegen.language.check import read_spec, read_text, specs_of_text
 from codegen.language.loaded import config_class
 from codegen.language.values import expression
 from codegen.tiny.configs import configs
@@ -15,7 +15,7 @@ from codegen.tiny.evaluate import evaluate
 from codegen.tiny.mentions import fields_of, mentions, with_newer
 
 ROOT = Path(__file__).parents[3]
-SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS = specs_of_text(ROOT / "specs")
 
 
 def made(text):

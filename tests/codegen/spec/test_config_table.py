@@ -10,14 +10,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from codegen.configs import ConfigTable, table
 from codegen.errors import SpecError
-from codegen.language.check import read_text
+from codegen.language.check import read_text, specs_of_text
 from nemo_automodel.components.models.common.releases import release
 from nemo_automodel.parity import config_fields
 from nemo_automodel.parity.config_fields import TABLE, describe, refresh
 from nemo_automodel.parity.config_rows import Table, difference, older
 
 ROOT = Path(__file__).parents[3]
-SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS = specs_of_text(ROOT / "specs")
 COMMITTED = Table.read(TABLE)
 HERE = release(transformers.__version__)
 BETWEEN = release(COMMITTED.oldest) < HERE < release(COMMITTED.newest)

@@ -12,6 +12,7 @@ import pytest
 
 from codegen.configs import table
 from codegen.errors import Problem
+from codegen.language.check import of_images
 from codegen.language.frame import FRAME, FrameReader
 from codegen.language.load import Node, load
 from codegen.language.reference import reference_page
@@ -21,7 +22,8 @@ from codegen.language.splits import SECTIONS
 from codegen.language.values import NOWHERE
 
 ROOT = Path(__file__).parents[3]
-SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
+# Specs of models that take images have no JSON Schema yet: `codegen check` alone knows their sections.
+SPECS = [path for path in sorted((ROOT / "specs").rglob("*.yaml")) if not of_images(path)]
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 # Problems that need the config class or what lies below an overlay, or stand inside an expression.
 OF_THE_CONFIG = (

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from codegen.language.check import read_all, read_text
+from codegen.language.check import read_all, read_text, specs_of_text
 from codegen.language.loaded import LoadedSpec
 from codegen.language.spec import READY_KINDS
 
 ROOT = Path(__file__).parents[3]
-FRAMED = sorted((ROOT / "specs").glob("*.yaml"))
+FRAMED = specs_of_text(ROOT / "specs")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from codegen.errors import SpecError
 from codegen.generate import plan_spec
-from codegen.language.check import read_spec
+from codegen.language.check import read_spec, specs_of_text
 from codegen.memory.child import Worker, meanwhile
 from codegen.memory.formatted import FormatCache
 from codegen.memory.formatter import Formatter, black_format
@@ -113,7 +113,7 @@ def test_meanwhile_waits_for_its_child_and_survives_its_errors(tmp_path: Path) -
         pass
 
 
-@pytest.mark.parametrize("spec", sorted((REPOSITORY / "specs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("spec", specs_of_text(REPOSITORY / "specs"), ids=lambda path: path.stem)
 def test_a_plan_goes_from_one_process_to_another(spec: Path) -> None:
     """Else each changed spec is planned twice, without a word."""
     plan = plan_spec(read_spec(spec, REPOSITORY))

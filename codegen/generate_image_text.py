@@ -1,0 +1,47 @@
+"""One spec of images and text to its whole plan: the model, and the contract that it has to pass."""
+
+from typing import Any
+
+from codegen.errors import Problem, SpecError, attempt
+from codegen.language.vision.loaded import LoadedImageText
+from codegen.plan.types import ContractPlan
+from codegen.plan.vision.model import build_image_text
+from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
+from codegen.tiny.image_text import configs
+
+
+def plan_image_text(loaded: LoadedImageText) -> ImageTextSpecPlan:
+    """The plan of a checked spec.
+
+    Raises:
+        SpecError: where the spec asks for something that has no template yet.
+    """
+    found: dict[Problem, None] = {}
+    model = attempt(lambda: build_image_text(loaded), None, found)
+    if found or model is None:
+        raise SpecError(list(found))
+    hub, exception = str(loaded.docs.get("hub", "")), str(loaded.tests.get("why", ""))
+    kind = f"images, {'mixture' if model.text.has_experts else 'dense'}"
+    contract = _contract(loaded, model)
+    return ImageTextSpecPlan(loaded.path, kind, hub, exception, _features(loaded, model), model, contract)
+
+
+def _features(loaded: LoadedImageText, model: ImageTextPlan) -> tuple[str, ...]:
+    spec = loaded.spec
+    positions = "positions in time, height and width" if model.rotary is not None else ""
+    deep = "features after the first layers" if spec.merge.deepstack else ""
+    mask = {"image_blocks": "tokens of one image see each other", "prefix": "a prefix sees itself"}.get(spec.mask, "")
+    merged = "merged patches" if model.projector is not None and model.projector.regroups else ""
+    return tuple(filter(None, (f"text: {model.text.name}", positions, deep, mask, merged)))
+
+
+def _contract(loaded: LoadedImageText, model: ImageTextPlan) -> ContractPlan:
+    attributes: dict[str, Any] = {
+        "spec": model.name,
+        "architecture": model.architectures[0],
+        "model_module": f"nemo_automodel.components.models.{model.name}.model",
+        "config_class": f"{model.config.module}:{model.config.class_name}",
+    }
+    doc = f"{model.title} against its reference: the contract, on configs derived from {loaded.path}."
+    contract = "ImageTextMixtureContract" if model.text.has_experts else "ImageTextContract"
+    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes | loaded.reference, configs(loaded))

@@ -1,0 +1,1 @@
+"""The language of models of images and text: one spec file in, one checked spec out."""

@@ -1,0 +1,154 @@
+"""Spec files of images and text in, checked specs out; every problem at once, each with its place and its cure."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from codegen.configs import ConfigClass, vision_table
+from codegen.errors import Problem, SpecError, cut
+from codegen.language.check import read_spec
+from codegen.language.frame import FRAME, Frame, FrameReader
+from codegen.language.keys import keys
+from codegen.language.load import Node, load
+from codegen.language.loaded import LoadedSpec
+from codegen.language.resolve import Resolver, Top, typed
+from codegen.language.spec import ConfigDeclaration
+from codegen.language.suggest import cure
+from codegen.language.values import NOWHERE
+from codegen.language.vision import equations
+from codegen.language.vision.loaded import LoadedImageText
+from codegen.language.vision.sections import ImageTextSpec
+from codegen.memory import last_run
+
+Report = Callable[[Problem], None]
+PREFIXES = ("text", "head", "vision", "projector")  # names under `checkpoint.names` that are no parts
+
+
+class ImageTextFrame(FrameReader):
+    """The frame of a spec of images and text; several may have one config class, over unlike texts."""
+
+    def config(self, name: str) -> tuple[ConfigDeclaration, ConfigClass | None]:
+        """The class that is written, else that of the name, else that of the architecture."""
+        written = self.node("architecture")
+        if self.node("config") is None and written is not None and self.table.for_model_type(name) is None:
+            names = [item.value for item in written.items or (written,)]
+            for row in map(self.table.get, self.table):
+                if row is not None and set(names) & set(row.architectures):
+                    return ConfigDeclaration(row.name, row.model_type), row
+        return super().config(name)
+
+
+def read_image_text(path: Path, root: Path) -> LoadedImageText:
+    """One spec file; the spec of its text half stands beside it.
+
+    Raises:
+        SpecError: with all problems of the file, or those of the text half.
+        OSError: where the file cannot be read.
+    """
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    node, found = load(last_run.content(str(path)), shown), dict[Problem, None]()
+
+    def report(problem: Problem) -> None:
+        found.setdefault(problem)
+
+    frame = ImageTextFrame(node, vision_table(), report).read()
+    resolver = Resolver(frame.config, frozenset((*FRAME, "why")), found, ImageTextSpec)
+    top = resolver.overlaid(DEFAULTS, node, "")
+    if resolver.choices:
+        choice = next(iter(resolver.choices.values()))
+        report(Problem(node.at, choice.path, "cannot be decided by the config yet", "write one word"))
+    if found or frame.config is None:
+        raise SpecError(list(found))
+    spec = typed(ImageTextSpec, top)
+    for problem in _rules(spec, node, frame):
+        report(problem)
+    if path.stem != frame.name:
+        report(
+            Problem(node.at, "name", f"'{frame.name}' is not the name of the file", f"rename it to {frame.name}.yaml")
+        )
+    text = _text(spec, node, frame.config, path.parent, root, report)
+    if found or text is None:
+        raise SpecError(list(found))
+    return LoadedImageText(
+        shown,
+        frame.name,
+        frame.architectures,
+        frame.declaration,
+        frame.config,
+        frame.summary or _sentence(spec, text),
+        frame.docs,
+        frame.tests,
+        spec,
+        text,
+        node,
+    )
+
+
+def _defaults() -> Top:
+    found: Top = {}
+    for name, key in keys(ImageTextSpec).items():
+        if key.type == "kinds":
+            found[name] = Node({"kind": Node(key.default, NOWHERE)}, NOWHERE)
+        elif key.type == "projection":
+            found[name] = Node(tuple(Node(line, NOWHERE) for line in equations.DEFAULT), NOWHERE)
+        else:
+            found[name] = Node(key.words[0], NOWHERE) if key.type == "choice" else Node({}, NOWHERE)
+    return found
+
+
+DEFAULTS = _defaults()
+
+
+def _text(
+    spec: ImageTextSpec, node: Node, config: ConfigClass, folder: Path, root: Path, report: Report
+) -> LoadedSpec | None:
+    """The spec of the text half."""
+    name = spec.text.spec or text_of(config, folder)
+    at = node.find(("text",))
+    path = folder / f"{name}.yaml"
+    if name is None or not path.is_file():
+        default = config.parts.get("text_config", ("", ""))[0]
+        what = f"there is no spec {name!r} beside this one" if name else f"no spec is that of '{cut(default)}'"
+        known = sorted(one.stem for one in folder.glob("*.yaml"))
+        report(Problem(at, "text", what, f"write text: <spec>; {cure(name or default, known, 'specs')}"))
+        return None
+    return read_spec(path, root)
+
+
+def text_of(config: ConfigClass, folder: Path) -> str | None:
+    """The spec of the text that the config class has by itself: that of its name, or of its model type."""
+    default = config.parts.get("text_config", ("", ""))[0]
+    return default if default and (folder / f"{default}.yaml").is_file() else None
+
+
+def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
+    """What is wrong across keys."""
+
+    def problem(path: tuple[Any, ...], message: str, remedy: str) -> Problem:
+        return Problem(node.find(path, key=True), ".".join(map(str, path)), message, remedy)
+
+    for equation, name, bound in equations.unbound(spec.projector):
+        yield Problem(equation.at, "projector", f"'{cut(name)}' is not bound here", cure(name, bound, "bound"))
+    if spec.projector and "x" not in spec.projector[-1].targets:
+        yield problem(("projector",), "the last equation does not bind x", "end with x = ...")
+    called = equations.parts_called(spec.projector)
+    for name in spec.parts:
+        if name not in called:
+            yield problem(("parts", name), "is called by no equation of the projector", cure(name, called, "called"))
+    for name in called:
+        if name not in spec.parts and "norm" in name:
+            message = f"'{cut(name)}' is called and is no linear map by its name"
+            yield problem(("projector",), message, f"write parts: {{{name}: rmsnorm}}, layernorm or linear")
+    for name in spec.checkpoint.names or {}:
+        if name not in (*PREFIXES, *called):
+            yield problem(("checkpoint", "names", name), "names no part", cure(name, (*PREFIXES, *called)))
+    if frame.overrides:
+        yield problem(("overrides",), "is not for models of images and text yet", "remove it")
+
+
+def _sentence(spec: ImageTextSpec, text: LoadedSpec) -> str:
+    tower = spec.vision.tower or "auto"
+    seen = {"causal": "", "image_blocks": ", tokens of one image see each other", "prefix": ", the prompt sees itself"}
+    own = "its own projector" if not spec.projector else "a projector"
+    named = "a tower of transformers" if tower == "auto" else f"the tower {tower}"
+    return f"Images and text: {named}, {own}, and the text model of {text.name}{seen[spec.mask]}."

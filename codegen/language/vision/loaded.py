@@ -1,0 +1,39 @@
+"""A spec of images and text after loading and checking."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.errors import Location
+from codegen.frozen import Frozen
+from codegen.language.load import Node
+from codegen.language.loaded import LoadedSpec
+from codegen.language.spec import ConfigDeclaration
+from codegen.language.values import NOWHERE
+from codegen.language.vision.sections import ImageTextSpec
+
+
+class LoadedImageText(Frozen):
+    """Everything that a spec file says, with the spec of its text half."""
+
+    path: str
+    name: str
+    architectures: tuple[str, ...]
+    config: ConfigDeclaration
+    config_class: ConfigClass
+    summary: str
+    docs: Mapping[str, Any]
+    tests: Mapping[str, Any]
+    spec: ImageTextSpec
+    text: LoadedSpec
+    root: Node = field(default=Node({}, NOWHERE), compare=False, repr=False)
+
+    def place(self, path: str) -> Location:
+        """Where a dotted key stands, or the deepest one above it that is written."""
+        return self.root.find(tuple(int(part) if part.isdigit() else part for part in path.split(".")))
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What `tests` says of the reference and how it is run."""
+        return {name: self.tests[name] for name in ("reference", "attention", "positions") if name in self.tests}

@@ -1,0 +1,122 @@
+"""A whole spec of a model of images and text, as declarations."""
+
+from collections.abc import Mapping
+
+from codegen.language.keys import Section, choice, expr, key, section, text
+from codegen.language.spec import Checkpoint
+from codegen.language.values import Expression
+from codegen.language.vision.equations import Projection
+from codegen.language.vision.tensors import FIELDS, OUTPUTS
+
+
+class Text(Section):
+    """The text half: another spec of the repository."""
+
+    spec: str | None = text("Name of the spec. Default: the model type of the config's text.")
+
+
+class Vision(Section):
+    """The tower, which is transformers' own, and what it is given."""
+
+    tower: str | None = text("`auto` (AutoModel on the config's tower), or `family.Class` of transformers.")
+    pixels: Expression | None = key("tensor", "Its first argument.", names=FIELDS)
+    inputs: Mapping[str, Expression] | None = key("tensors", "Further arguments, by name.", names=FIELDS)
+    output: Expression | None = key(
+        "tensor",
+        "What of its output goes on: by itself `hidden_states[config.vision_feature_layer]` where there is such a "
+        "field, else `last_hidden_state`; `pooler_output` where there is no projector.",
+        names=OUTPUTS,
+    )
+    skip: Expression | None = expr(
+        "Leading tokens that are no patches. By itself 1 where `config.vision_feature_select_strategy` is 'default', "
+        "else 0."
+    )
+    grid: Expression | None = key(
+        "tensor", "Height and width of each image in patches [I, 2]; by itself images are squares.", names=FIELDS
+    )
+
+
+class LinearPart(Section):
+    """A linear map: what an equation calls and `parts` does not name is one, too."""
+
+    out: Expression | None = expr(
+        "Output width; `width` is the incoming one.", "config.text_config.hidden_size", names=("width",)
+    )
+    bias: Expression | None = expr("Bias.", "config.multimodal_projector_bias", "config.projector_bias", "True")
+
+
+class RmsNormPart(Section):
+    """An RMS norm."""
+
+    eps: Expression | None = expr("Epsilon.", "config.text_config.rms_norm_eps")
+    offset: int | None = choice("What is added to the weight.", 0, 1)
+
+
+class LayerNormPart(Section):
+    """A layer norm."""
+
+    eps: Expression | None = expr("Epsilon.", "1e-05")
+
+
+PARTS: dict[str, type[Section]] = {"linear": LinearPart, "rmsnorm": RmsNormPart, "layernorm": LayerNormPart}
+
+
+class Merge(Section):
+    """Where rows of images go."""
+
+    token: Expression | None = expr(
+        "Id of the placeholder.",
+        *("config.image_token_id", "config.image_token_index", "config.media_placeholder_token_id"),
+    )
+    lookup: Expression | None = expr(
+        "Id whose embedding stands at a placeholder before, or without, its row; `token` is the placeholder's.",
+        "token",
+        names=("token",),
+    )
+    deepstack: str | None = text("Attribute of the tower's output: rows that are added after the first layers.")
+
+
+class Arange(Section):
+    """Positions count tokens."""
+
+    start: Expression | None = expr("The first position.", "0")
+
+
+class Mrope(Section):
+    """Positions in time, height and width (Qwen2-VL)."""
+
+    order: str | None = choice("Which frequencies follow which axis.", "chunked", "interleaved")
+    sections: Expression | None = expr("Frequencies of each axis.", "config.text_config.rope_parameters.mrope_section")
+    grid: Expression | None = key("tensor", "Frames, height and width of each image in patches [I, 3].", names=FIELDS)
+    merge: Expression | None = expr("Patches a side that make one row.", "config.vision_config.spatial_merge_size")
+
+
+POSITIONS: dict[str, type[Section]] = {"arange": Arange, "mrope": Mrope}
+
+
+class Head(Section):
+    """The output head."""
+
+    tie: Expression | None = expr("Whether it shares the token embedding.", "config.tie_word_embeddings")
+
+
+class Processor(Section):
+    """What makes batches; only tests and documentation read it."""
+
+    class_: str | None = text("Class of transformers.")
+    tokens: Expression | None = expr("Placeholders of an image.", names=("height", "width"))
+
+
+class ImageTextSpec(Section):
+    """Sections that were not written hold their defaults."""
+
+    text: Text = section("The text half.", Text, bare="spec")
+    vision: Vision = section("The tower.", Vision, bare="tower")
+    projector: Projection = key("projection", "Equations x -> x; `none`: the tower has its own.")
+    parts: Mapping[str, Section] = key("named", "What the equations call.", kinds=PARTS, default="linear", bare="kind")
+    merge: Merge = section("Images among the text.", Merge)
+    positions: Section = key("kinds", "Positions.", kinds=POSITIONS, default="arange", bare="kind")
+    mask: str = choice("Who sees whom.", "causal", "image_blocks", "prefix")
+    head: Head = section("Output head.", Head)
+    processor: Processor = section("Processor.", Processor, bare="class")
+    checkpoint: Checkpoint = section("Disk layout.", Checkpoint)

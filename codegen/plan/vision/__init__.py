@@ -1,0 +1,1 @@
+"""Plans of models of images and text."""

@@ -1,0 +1,205 @@
+"""Builds the plan of a model of images and text."""
+
+import ast
+
+from codegen.configs import table
+from codegen.errors import Problem, SpecError
+from codegen.language.loaded import config_class
+from codegen.language.reserved import class_prefix
+from codegen.language.values import Expression, expression
+from codegen.language.vision.loaded import LoadedImageText
+from codegen.language.vision.sections import Arange, Mrope
+from codegen.language.vision.tensors import FIELDS, fields_read
+from codegen.plan.model import build
+from codegen.plan.names import camel
+from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
+from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
+from codegen.plan.vision.projector import plan_projector
+from codegen.plan.vision.tower import plan_features, tensor, tower_class, width
+from codegen.plan.vision.types import ImageTextPlan, TextPlan
+
+PREFIXES = {
+    "text": "language_model.model",
+    "head": "language_model.lm_head",
+    "vision": "vision_tower",
+    "projector": "multi_modal_projector",
+}
+TIE = "config.tie_word_embeddings"
+BASES = "ImageTextModel"
+
+
+def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
+    """The plan of a checked spec.
+
+    Raises:
+        SpecError: where the spec asks for something that has no template yet.
+    """
+    asked = Asked(loaded)
+    spec, paths = loaded.spec, _prefixes(asked)
+    text = build(loaded.text, config_class(loaded.text, table()))
+    _refuse(asked)
+    projector = plan_projector(asked, width(asked) if spec.projector else "")
+    tower, named = paths["vision"][1].removeprefix("model."), paths["projector"][1].removeprefix("model.")
+    owner = _owns(loaded)
+    prefix = class_prefix(loaded.architectures[0]) if owner else camel(loaded.name)
+    return ImageTextPlan(
+        name=loaded.name,
+        prefix=prefix,
+        architectures=loaded.architectures,
+        class_name=loaded.architectures[0] if owner else f"{prefix}ForConditionalGeneration",
+        title=prefix,
+        summary=loaded.summary,
+        config=ConfigPlan("transformers", loaded.config.class_name, loaded.config.model_type, owned=owner),
+        text=_text(text, _types(loaded)),
+        bases=_bases(asked),
+        flags=_flags(asked, text),
+        fields=_fields(asked),
+        token_fields=("token_type_ids",) if spec.mask == "prefix" else (),
+        token=IN_INIT.code(asked.value(spec.merge, "token", "merge")),
+        tower_name=tower,
+        tower=_tower(asked),
+        tower_class=tower_class(asked),
+        projector_name=named,
+        projector=projector,
+        text_name=paths["text"][1].removeprefix("model."),
+        rotary=_rotary(asked, paths["text"][1].removeprefix("model.")),
+        features=plan_features(asked, tower, projector, named),
+        lookup=_lookup(asked),
+        together={"image_blocks": "image_blocks(is_image) if images else None", "prefix": "prefix(token_type_ids)"}.get(
+            spec.mask
+        ),
+        boxes=_boxes(asked),
+        names=tuple((disk, memory) for disk, memory in paths.values() if disk != memory),
+    )
+
+
+def _owns(loaded: LoadedImageText) -> bool:
+    """Whether the model is the one that its architecture is named after, and not the same over another text."""
+    return loaded.name == loaded.config.model_type or loaded.root.find(("config",)) != loaded.root.at
+
+
+def _prefixes(asked: Asked) -> dict[str, tuple[str, str]]:
+    """Where the four parts begin, on disk and in memory (as transformers' classes of 5.x have it)."""
+    written = asked.loaded.spec.checkpoint.names or {}
+    disk = {part: str(written.get(part, default)) for part, default in PREFIXES.items()}
+    memory = {part: path if path.startswith("model.") else f"model.{path}" for part, path in disk.items()}
+    memory["text"] = disk["text"] if disk["text"].startswith("model.") else "model.language_model"
+    memory["head"] = "lm_head"
+    if not asked.loaded.spec.projector:
+        del disk["projector"]
+    return {part: (path, memory[part]) for part, path in disk.items()} | (
+        {} if "projector" in disk else {"projector": ("model.projector", "model.projector")}
+    )
+
+
+def _refuse(asked: Asked) -> None:
+    """What the language has and no template yet, all at once."""
+    spec = asked.loaded.spec
+    problems: dict[Problem, None] = {}
+    checkpoint = spec.checkpoint
+    for name in ("memory", "fused", "unsqueezed", "experts", "experts_mark", "float32"):
+        if getattr(checkpoint, name) is not None:
+            path = f"checkpoint.{name}"
+            problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)
+    if checkpoint.drop is not None:
+        problems |= dict.fromkeys(asked.unready("no template yet", "checkpoint.drop", "remove it").problems)
+    tie = asked.value(spec.head, "tie", "head").text
+    if tie != TIE:
+        problems |= dict.fromkeys(asked.unready(f"no template yet for {tie}", "head.tie", f"write {TIE}").problems)
+    if problems:
+        raise SpecError(list(problems))
+
+
+def _types(loaded: LoadedImageText) -> tuple[str, ...]:
+    """Model types under which a config holds such a text: that of the text's spec, where it may be any."""
+    default, _, is_open = loaded.config_class.parts["text_config"]
+    return (loaded.text.config.model_type if is_open else default,)
+
+
+def _text(text: ModelPlan, types: tuple[str, ...]) -> TextPlan:
+    flags = {flag.name: flag.code for flag in text.body.flags}
+    return TextPlan(
+        text.name,
+        f"{text.prefix}Model",
+        f"{text.prefix}StateDictAdapter",
+        any(mixer.has_experts for mixer in text.mixers),
+        str(ast.literal_eval(flags.get("_input_embed_layer", "'embed_tokens'"))),
+        types,
+    )
+
+
+def _bases(asked: Asked) -> tuple[str, ...]:
+    spec = asked.loaded.spec
+    found = ["ImageTextModelWithDeepstack"] if spec.merge.deepstack else []
+    found += ["ImageTextModelWithAxes"] if isinstance(spec.positions, Mrope) else []
+    return tuple(found or [BASES])
+
+
+def _flags(asked: Asked, text: ModelPlan) -> tuple[Assign, ...]:
+    """Attributes of the model's class."""
+    spec, kept = asked.loaded.spec, ("_supports_flash_attn", "_supports_sdpa", "_supports_flex_attn")
+    found = [flag for flag in text.body.flags if flag.name in kept]
+    if spec.mask != "causal" and "_supports_flash_attn" not in {flag.name for flag in found}:
+        found.append(Assign("_supports_flash_attn", "False"))
+    fields = _fields(asked)
+    if fields != ("pixel_values",):
+        found.append(Assign("image_fields", repr(fields)))
+    if spec.mask == "prefix":
+        found.append(Assign("token_fields", "('token_type_ids',)"))
+    if isinstance(spec.positions, Arange) and (start := asked.value(spec.positions, "start", "positions")).constant:
+        found.append(Assign("first_position", repr(start.constant)))
+    found += [flag for flag in text.body.flags if flag.name == "_no_split_modules"]
+    return tuple(found)
+
+
+def _fields(asked: Asked) -> tuple[str, ...]:
+    """What of a batch the images need: pixels first, then in the order of the language."""
+    spec = asked.loaded.spec
+    read = [spec.vision.pixels or expression("pixel_values"), *(spec.vision.inputs or {}).values()]
+    read += [spec.vision.grid] if spec.vision.grid is not None else []
+    read += [_grid(spec.positions)] if isinstance(spec.positions, Mrope) else []
+    found = {name for value in read for name in fields_read(value)}
+    pixels = next(iter(fields_read(read[0])))
+    return (pixels, *(name for name in FIELDS if name in found - {pixels}))
+
+
+def _grid(positions: Mrope) -> Expression:
+    return positions.grid or expression("image_grid_thw")
+
+
+def _tower(asked: Asked) -> Code:
+    named = tower_class(asked)
+    return f"build_tower(config.vision_config{'' if named is None else f', of={named[1]}'})"
+
+
+def _rotary(asked: Asked, text: str) -> Code | None:
+    positions = asked.loaded.spec.positions
+    if not isinstance(positions, Mrope):
+        return None
+    sections = asked.value(positions, "sections", "positions")
+    given = [f"self.{text}.rotary_emb", _mapped(IN_INIT.code(sections))]
+    given += [repr(positions.order)] if positions.order == "interleaved" else []
+    return f"AxesRotaryTable({', '.join(given)})"
+
+
+def _mapped(code: Code) -> Code:
+    """Parameters of rotary tables stay a mapping at run time."""
+    head, found, key = code.partition(".rope_parameters.")
+    return f"{head}.rope_parameters[{key!r}]" if found else code
+
+
+def _boxes(asked: Asked) -> Code | None:
+    positions = asked.loaded.spec.positions
+    if not isinstance(positions, Mrope):
+        return None
+    merge = asked.value(positions, "merge", "positions")
+    return f"merged_boxes({tensor(_grid(positions).tree)}, {IN_METHOD.code(merge)})"
+
+
+def _lookup(asked: Asked) -> tuple[Code, ...] | None:
+    """The body of `lookup`: which id's embedding stands at a placeholder."""
+    value = asked.value(asked.loaded.spec.merge, "lookup", "merge")
+    if value.text == "token":
+        return None
+    made = IN_METHOD.code(value, token="self.image_token")
+    return (f"return input_ids.masked_fill(self.is_image(input_ids), {made})",)

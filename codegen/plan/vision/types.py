@@ -1,0 +1,68 @@
+"""The plan of a model of images and text: names and code, ready to be written."""
+
+from typing import NamedTuple
+
+from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan
+
+
+class ProjectorPlan(NamedTuple):
+    """Rows in the tower's width to rows in the text's."""
+
+    parts: tuple[Assign, ...]
+    starts: tuple[Code, ...]  # statements that give bare parameters their first values
+    equations: tuple[Code, ...]  # statements before the last equation
+    returned: Code
+    regroups: bool  # whether it asks how many patches high and wide images are
+
+
+class TextPlan(NamedTuple):
+    """The generated text model that the rest stands around."""
+
+    name: str  # of its package and spec
+    model_class: str
+    adapter_class: str
+    has_experts: bool
+    embedding: str  # the attribute that embeds tokens
+    types: tuple[str, ...]  # model types of the config of texts that it runs
+
+
+class ImageTextPlan(NamedTuple):
+    """Everything about one model of images and text."""
+
+    name: str
+    prefix: str
+    architectures: tuple[str, ...]
+    class_name: str
+    title: str
+    summary: str
+    config: ConfigPlan
+    text: TextPlan
+    bases: tuple[str, ...]  # classes of the library below the model
+    flags: tuple[Assign, ...]
+    fields: tuple[str, ...]  # of a batch: pixels first
+    token_fields: tuple[str, ...]
+    token: Code
+    tower_name: str
+    tower: Code
+    tower_class: tuple[str, str] | None  # module and name, where the spec names one
+    projector_name: str
+    projector: ProjectorPlan | None
+    text_name: str
+    rotary: Code | None  # what takes the place of the text's rotary table
+    features: tuple[Code, ...]  # the body of `image_features`
+    lookup: tuple[Code, ...] | None  # the body of `lookup`
+    together: Code | None  # what `together` returns
+    boxes: Code | None  # what `boxes` returns
+    names: tuple[tuple[str, str], ...]  # where parts begin on disk and in memory, where it is otherwise there
+
+
+class ImageTextSpecPlan(NamedTuple):
+    """Everything that one spec generates."""
+
+    spec: str
+    kind: str
+    hub: str
+    exception: str
+    features: tuple[str, ...]
+    model: ImageTextPlan
+    contract: ContractPlan

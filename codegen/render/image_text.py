@@ -1,0 +1,191 @@
+"""Everything that a spec of images and text generates, in memory, from its plan."""
+
+from textwrap import fill, indent
+
+import libcst as cst
+
+from codegen.artifacts import Artifact, Generated, RegistryEntry
+from codegen.cst.fill import template
+from codegen.cst.format import Format, module_text
+from codegen.cst.holes import Holes, docstring, expression, statement
+from codegen.cst.imports import Import
+from codegen.memory.formatted import cached_format
+from codegen.plan.types import Assign
+from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
+from codegen.render.code import assigns, flags
+from codegen.render.image_text_docs import index_row, render_page
+from codegen.render.test import render_test
+
+MODELS = "nemo_automodel.components.models"
+FOLDER = "nemo_automodel/components/models"
+WIDTH = 117  # of a docstring's line; black wraps none
+LEGEND = (
+    "Shapes: I images, P patches, D tower width, T rows of all images in their order, B batch, S positions, "
+    "H text width, V vocabulary."
+)
+AFTER = ("attention_mask", "position_ids", "past_key_values", "inputs_embeds", "labels", "use_cache")
+
+
+def render_image_text(plan: ImageTextSpecPlan) -> Generated:
+    """Files, the entry in the registry and the row of the documentation's index."""
+    model, name = plan.model, plan.model.name
+    files = {f"{FOLDER}/{name}/{file}": text for file, text in model_files(model).items()}
+    tests = f"tests/unit_tests/models/{name}"
+    files[f"{tests}/__init__.py"] = ""
+    files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
+    artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
+    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", render_page(plan), plan.spec, "<!--"))
+    reads = (f"specs/{model.text.name}.yaml",)
+    return Generated(name, tuple(artifacts), _registry(model), index_row(plan), plan.kind, reads)
+
+
+def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:
+    """The Python files of the model's package: name -> text without header."""
+    text = f'from {MODELS}.{plan.name}.model import {plan.class_name}\n\n__all__ = ["{plan.class_name}"]\n'
+    return {
+        "__init__.py": text,
+        "model.py": render_model(plan, format_all),
+        "state_dict_adapter.py": render_adapter(plan, format_all),
+    }
+
+
+def _registry(plan: ImageTextPlan) -> RegistryEntry:
+    module = f"{MODELS}.{plan.name}.model"
+    texts = tuple(f"{name}/{model_type}" for name in plan.architectures for model_type in plan.text.types)
+    owned = plan.config.owned
+    architectures, model_type = (plan.architectures, plan.config.model_type) if owned else ((), None)
+    return RegistryEntry(architectures, module, plan.class_name, None, model_type, texts)
+
+
+def render_model(plan: ImageTextPlan, format_all: Format) -> str:
+    """The text of `model.py`, without its header."""
+    statements = [*([_projector(plan)] if plan.projector is not None else []), _body(plan), _head(plan)]
+    statements.append(statement(f"ModelClass = {plan.class_name}"))
+    return module_text(
+        docstring(f"{fill(plan.summary, WIDTH)}\n\n{fill(LEGEND, WIDTH)}\n"), _imports(plan), statements, format_all
+    )
+
+
+def _imports(plan: ImageTextPlan) -> list[Import]:
+    text = f"{MODELS}.{plan.text.name}.model"
+    head = "nemo_automodel.components.moe.causal_lm" if plan.text.has_experts else f"{MODELS}.common.causal_lm"
+    own = [
+        Import(plan.config.module, plan.config.class_name),
+        Import(text, plan.text.model_class, _text_class(plan)),
+        Import(head, _causal(plan)),
+        Import(f"{MODELS}.{plan.name}.state_dict_adapter", f"{plan.prefix}StateDictAdapter"),
+    ]
+    own += [Import(*plan.tower_class)] if plan.tower_class is not None else []
+    return [*template("image_text").imports, *own]
+
+
+def _text_class(plan: ImageTextPlan) -> str:
+    """The text model's class, under another name where this model's would have the same."""
+    taken = f"{plan.prefix}Model"
+    return f"{plan.prefix}TextModel" if plan.text.model_class == taken else plan.text.model_class
+
+
+def _causal(plan: ImageTextPlan) -> str:
+    return f"{'MoE' if plan.text.has_experts else ''}CausalLM"
+
+
+def _names(plan: ImageTextPlan) -> dict[str, str]:
+    return {
+        "TemplateConfig": plan.config.class_name,
+        "TemplateTextModel": _text_class(plan),
+        "TemplateCausalLM": _causal(plan),
+        "TemplateForConditionalGeneration": plan.class_name,
+    }
+
+
+def _projector(plan: ImageTextPlan) -> cst.BaseStatement:
+    projector = plan.projector
+    assert projector is not None
+    holes = Holes(
+        prefix=plan.prefix,
+        when={"grid": projector.regroups, "starts": bool(projector.starts)},
+        exprs={"projected": expression(projector.returned)},
+        stmts={
+            "parts": assigns(projector.parts),
+            "starts": [statement(line) for line in projector.starts],
+            "equations": [statement(line) for line in projector.equations],
+        },
+    )
+    return template("image_text").fill("TemplateProjector", holes)
+
+
+def _body(plan: ImageTextPlan) -> cst.BaseStatement:
+    rotary = [Assign(f"{plan.text_name}.rotary_emb", plan.rotary)] if plan.rotary is not None else []
+    holes = Holes(
+        prefix=plan.prefix,
+        names=_names(plan),
+        when={"projector": plan.projector is not None},
+        exprs={"token": expression(plan.token), "tower": expression(plan.tower)},
+        stmts={
+            "flags": flags(plan.flags),
+            "positions": [statement(f"self.{one.name} = {one.code}") for one in rotary],
+            "methods": [statement(one) for one in _methods(plan)],
+        },
+        roles={"tower": plan.tower_name, "projector": plan.projector_name, "text": plan.text_name},
+    )
+    made = template("image_text").fill("TemplateModel", holes)
+    assert isinstance(made, cst.ClassDef)
+    return made.with_changes(bases=[cst.Arg(cst.Name(base)) for base in plan.bases])
+
+
+def _methods(plan: ImageTextPlan) -> list[str]:
+    """What the model says of its images, as definitions."""
+    pixels, *more = plan.fields
+    given = ", ".join(["self", pixels, *(f"{name}=None" for name in more)])
+    found = [_defined(f"image_features({given})", *plan.features)]
+    if plan.lookup is not None:
+        found.append(_defined("lookup(self, input_ids)", *plan.lookup))
+    if plan.together is not None:
+        tokens = "".join(f", {name}=None" for name in plan.token_fields)
+        found.append(_defined(f"together(self, is_image, images{tokens})", f"return {plan.together}"))
+    if plan.boxes is not None:
+        read = [name for name in plan.fields if name in plan.boxes]
+        found.append(_defined(f"boxes(self, {', '.join(read)}, **images)", f"return {plan.boxes}"))
+    return found
+
+
+def _defined(head: str, *body: str) -> str:
+    return f"def {head}:\n" + indent("\n".join(body), "    ") + "\n"
+
+
+def _head(plan: ImageTextPlan) -> cst.BaseStatement:
+    tied = f"{{'lm_head.weight': 'model.{plan.text_name}.{plan.text.embedding}.weight'}}"
+    own = [flag for flag in plan.flags if flag.name.startswith("_supports")]
+    holes = Holes(
+        prefix=plan.prefix,
+        names=_names(plan),
+        stmts={
+            "head_flags": flags((*own, Assign("_tied_weights_keys", tied))),
+            "forward": [statement(_forward(plan))],
+        },
+    )
+    return template("image_text").fill("TemplateForConditionalGeneration", holes)
+
+
+def _forward(plan: ImageTextPlan) -> str:
+    """A signature that names every field: `generate`, the Trainer and processors go by it."""
+    images = (*plan.fields, *plan.token_fields)
+    taken = ["self", "input_ids=None", *(f"{name}=None" for name in (*images, *AFTER))]
+    taken += ["logits_to_keep=0", "**kwargs: Unpack[TransformersKwargs]"]
+    given = ["input_ids", *AFTER, "logits_to_keep", *(f"{name}={name}" for name in images), "**kwargs"]
+    return _defined(f"forward({', '.join(taken)})", f"return super().forward({', '.join(given)})")
+
+
+def render_adapter(plan: ImageTextPlan, format_all: Format) -> str:
+    """The text of `state_dict_adapter.py`, without its header."""
+    own = f"{plan.prefix}StateDictAdapter"
+    other = f"{plan.prefix}TextStateDictAdapter" if plan.text.adapter_class == own else plan.text.adapter_class
+    lines = [Assign("text_adapter", other)]
+    places = (("text_path", plan.text_name, "language_model"), ("tower_path", plan.tower_name, "vision_tower"))
+    lines += [Assign(name, repr(f"model.{path}")) for name, path, usual in places if path != usual]
+    lines += [Assign("names", repr(dict(plan.names)))] if plan.names else []
+    holes = Holes(prefix=plan.prefix, stmts={"attributes": flags(tuple(lines))})
+    source = template("image_text_adapter")
+    imports = [*source.imports, Import(f"{MODELS}.{plan.text.name}.state_dict_adapter", plan.text.adapter_class, other)]
+    doc = docstring(f"How {plan.title} checkpoints lie in memory.")
+    return module_text(doc, imports, [source.fill("TemplateStateDictAdapter", holes)], format_all)

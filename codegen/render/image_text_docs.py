@@ -1,0 +1,40 @@
+"""The documentation page of a model of images and text, and its row in the coverage table."""
+
+from codegen.artifacts import IndexRow
+from codegen.markdown import escaped
+from codegen.plan.vision.types import ImageTextSpecPlan
+
+INDEX = "docs/model-coverage/vlm/index.md"
+
+
+def index_row(plan: ImageTextSpecPlan) -> IndexRow:
+    """Architecture, features, an example on the hub."""
+    cells = (", ".join(plan.model.architectures), ", ".join(plan.features), plan.hub)
+    return IndexRow(INDEX, f"{plan.model.name}.md", plan.model.name, cells)
+
+
+def render_page(whole: ImageTextSpecPlan) -> str:
+    """The text of the page, without its header."""
+    plan = whole.model
+    lines = [
+        f"# {escaped(plan.name)}",
+        "",
+        escaped(plan.summary),
+        "",
+        f"- Architectures: {', '.join(f'`{name}`' for name in plan.architectures)}",
+        f"- Config class: `{plan.config.class_name}` (`model_type: {plan.config.model_type}`)",
+        f"- Text model: `{plan.text.name}`; checkpoints over another text run with transformers' own class",
+    ]
+    lines += [f"- Example on the hub: {escaped(whole.hub)}"] if whole.hub else []
+    lines += ["", "## What it has", "", *(f"- {escaped(feature)}" for feature in whole.features), ""]
+    lines += [
+        "## Where it stands",
+        "",
+        f"- Spec: `{whole.spec}`",
+        f"- Model: `nemo_automodel/components/models/{plan.name}/model.py`",
+        f"- Tests that prove it: `tests/unit_tests/models/{plan.name}/test_{plan.name}.py`",
+        "",
+        f"Prove it again with `codegen parity {plan.name}`.",
+    ]
+    lines += ["", f"An exception of the proof: {escaped(whole.exception)}."] if whole.exception else []
+    return "\n".join(lines) + "\n"

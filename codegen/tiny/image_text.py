@@ -1,0 +1,116 @@
+"""Tiny configs of models of images and text: the text's own base, a small tower, and every choice both ways."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from codegen.configs import ConfigClass, table
+from codegen.language.vision.equations import REGROUPS, calls
+from codegen.language.vision.loaded import LoadedImageText
+from codegen.language.vision.sections import Mrope
+from codegen.plan.vision import tower
+from codegen.tiny import configs as text_configs
+from codegen.tiny.configs import SIZES
+
+Config = dict[str, Any]
+# Small towers by the names that their config classes have: 4 x 4 patches, merged by 2.
+TOWER: Config = {
+    **{"hidden_size": 32, "embed_dim": 32, "intermediate_size": 64, "num_hidden_layers": 3, "depth": 2},
+    **{"num_attention_heads": 4, "num_heads": 4, "patch_size": 3, "image_size": 12, "spatial_merge_size": 2},
+    **{"temporal_patch_size": 2, "mlp_ratio": 2, "head_dim": 8, "vision_use_head": False},
+}
+OWN_SIZES = 16  # patches of a side in the tables of towers that are told how large each image is
+PACKED: Config = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}  # of towers of patches in a row
+WHOLE: Config = {"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 4}  # of 4 x 4 patches
+VOCABULARY, POSITIONS = 151, 512
+OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
+SPECIAL = (  # the last ids of the vocabulary
+    *("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "vision_end_token_id"),
+)
+
+
+def configs(loaded: LoadedImageText) -> dict[str, Config]:
+    """Keyword arguments of tiny configs by name, `base` first."""
+    config = loaded.config_class
+    base = _base(loaded, config)
+    found = {"base": base}
+    flipped = {name: not base[name] for name in _flags(config, base)}
+    other = flipped | _others(config, base)
+    if other:
+        found["flags"] = base | other
+    if tower.chooses_layers(loaded) and not calls_of(loaded) & set(REGROUPS):
+        found["layers"] = base | {"vision_feature_layer": [-3, -1]}
+    if "tie_word_embeddings" in config.fields:
+        found["tied"] = base | {"tie_word_embeddings": True}
+    return found
+
+
+def _base(loaded: LoadedImageText, config: ConfigClass) -> Config:
+    given: Config = loaded.tests.get("tiny", {})
+    base: Config = {"text_config": _text(loaded, config), "vision_config": _tower(loaded, config)}
+    last = base["text_config"]["vocab_size"]
+    base |= {name: last - 1 - place for place, name in enumerate(SPECIAL) if name in config.fields}
+    base |= {name: value for name, value in WHOLE.items() if name in config.fields}
+    base |= {name: config.fields[name] for name in _flags(config, config.fields)}
+    if "tie_word_embeddings" in config.fields:
+        base["tie_word_embeddings"] = False
+    if "projection_dim" in config.fields:
+        base["projection_dim"] = base["text_config"]["hidden_size"]
+    inner = {name: base.get(name, {}) | value for name, value in given.items() if name in config.nested}
+    return base | given | inner
+
+
+def _text(loaded: LoadedImageText, config: ConfigClass) -> Config:
+    """The base config of the text's own tests, as far as the class here has its fields."""
+    base: Config = dict(text_configs.configs(loaded.text, table())["base"])
+    base |= {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
+    _, class_name, is_open = config.parts["text_config"]
+    if is_open:
+        base = {"model_type": loaded.text.config.model_type, **base}
+    elif class_name != loaded.text.config.class_name:
+        fields = config.value("text_config")
+        base = {name: value for name, value in base.items() if name in fields}
+    return base | _axes(base) if isinstance(loaded.spec.positions, Mrope) else base
+
+
+def _axes(base: Config) -> Config:
+    """Rotary parameters that say which pairs of a head follow which axis."""
+    pairs = base.get("head_dim", base["hidden_size"] // base["num_attention_heads"]) // 2
+    return {"rope_parameters": {**base["rope_parameters"], "mrope_section": [1, 2, pairs - 3]}}
+
+
+def _tower(loaded: LoadedImageText, config: ConfigClass) -> Config:
+    fields = config.value("vision_config")
+    model_type = config.parts["vision_config"][0]
+    sizes = TOWER | (PACKED if "grid_thw" in (loaded.spec.vision.inputs or {}) else {})
+    if loaded.spec.vision.grid is not None:
+        sizes |= {"image_size": OWN_SIZES * sizes["patch_size"]}
+    found = {name: _shaped(value, fields[name]) for name, value in sizes.items() if name in fields}
+    found |= {name: SIZES["hidden_size"] for name in OUT if name in fields}
+    if "embed_dim" in fields and "hidden_size" in fields:  # there the latter is the width of the text
+        found["hidden_size"] = SIZES["hidden_size"]
+    return {"model_type": model_type, **found} if model_type else found
+
+
+def _shaped(value: object, default: object) -> object:
+    """A size, or one for height and width where the class holds two."""
+    return [value] * 2 if isinstance(default, list) and isinstance(value, int) else value
+
+
+def calls_of(loaded: LoadedImageText) -> set[str]:
+    """What the projector calls."""
+    return set(calls(loaded.spec.projector))
+
+
+def _flags(config: ConfigClass, values: Mapping[str, Any]) -> list[str]:
+    """Flags of the whole that projectors read."""
+    return [name for name, value in values.items() if isinstance(value, bool) and name.endswith("_bias")]
+
+
+def _others(config: ConfigClass, base: Config) -> Config:
+    """Words and numbers of the whole the other way round."""
+    found: Config = {}
+    if config.fields.get("projector_hidden_act") is not None:
+        found["projector_hidden_act"] = "relu" if config.fields["projector_hidden_act"] != "relu" else "gelu"
+    if isinstance(config.fields.get("vision_feature_layer"), int):
+        found["vision_feature_layer"] = -1 if config.fields["vision_feature_layer"] != -1 else -2
+    return found

@@ -1,0 +1,108 @@
+"""Specs of vision-language models: how they are told, what they generate, and what they are refused for."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codegen.errors import SpecError
+from codegen.generate import plan_any, read_any
+from codegen.language.check import is_of_images, of_images
+from codegen.language.load import load
+from codegen.render.image_text import model_files
+
+ROOT = Path(__file__).parents[3]
+SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+IMPORTED = re.compile(r"nemo_automodel\.components\.models\.(\w+)\.(?:model|state_dict_adapter)")
+
+
+def planned(tmp_path, text, name="llava"):
+    """The plan of a spec beside the text specs of the tree."""
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    for path in SPECS:
+        if not of_images(path):
+            (specs / path.name).symlink_to(path)
+    (specs / f"{name}.yaml").write_text(f"name: {name}\n{text}")
+    return plan_any(read_any(specs / f"{name}.yaml", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: llava", True),
+        ("name: mine\nprojector: none", True),
+        ("name: mine\nconfig: transformers:LlavaConfig", True),
+        ("name: llama", False),
+        ("name: gemma3_text", False),
+    ],
+)
+def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
+    assert is_of_images(load(text, "case.yaml")) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("visoin: auto\nprocessor: P\n", r"llava.yaml:2:1: visoin: is not a key here; did you mean 'vision'"),
+        ("text: lama\n", r"llava.yaml:2:7: text: there is no spec 'lama' beside this one; write text: .*'llama'"),
+        ("projector: x = norm(x)\n", r"projector: 'norm' is called and is no linear map by its name; write parts"),
+        ("projector: x = linear_1(y)\n", r"llava.yaml:2:12: projector: 'y' is not bound here"),
+        ("projector: y = linear_1(x)\n", r"projector: the last equation does not bind x; end with x = ..."),
+        ("projector: x = pack_tiles(x, y, 9)\n", r"llava.yaml:2:.*no template yet for pack_tiles"),
+        ("projector: x = merge_patches(x, 2, rast)\n", r"'rast' is no order; did you mean 'raster'"),
+        ("projector: {class: aria.AriaProjector}\n", r"no template yet for a projector of transformers' own"),
+        ("parts: {linear_3: {bias: false}}\n", r"llava.yaml:2:9: parts.linear_3: is called by no equation"),
+        ("parts: {linear_1: {out: config.text_config.width}}\n", r"LlavaConfig has no field 'text_config.width'"),
+        ("vision: {pixels: real_tiles(pixel_values)}\n", r"vision.pixels: no template yet for real_tiles"),
+        ("vision: {inputs: {sizes: image_size}}\n", r"'image_size' is not known here; did you mean 'image_sizes'"),
+        ("vision: {tower: a.b.c.d}\n", r"vision.tower: 'a.b.c.d' names no class; write auto, or family.Class"),
+        ("checkpoint: {names: {linear_3: a}}\n", r"checkpoint.names.linear_3: names no part"),
+        ("head: {tie: config.text_config.tie_word_embeddings}\n", r"head.tie: no template yet"),
+        ("mask: prefixes\n", r"llava.yaml:2:7: mask: 'prefixes' is not known; did you mean 'prefix'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place_and_its_cure(tmp_path, text, message):
+    with pytest.raises(SpecError, match=message):
+        planned(tmp_path, text)
+
+
+def test_widths_follow_the_equations(tmp_path):
+    text = """projector:
+  - h, gate = chunk(linear_1(merge_patches(x, 2)), 2)
+  - x = linear_2(silu(gate) * h)
+parts: {linear_1: {out: 96}}
+"""
+    made = model_files(planned(tmp_path, text).model)["model.py"]
+    wide = "2**2 * (config.vision_config.hidden_size * layers(config.vision_feature_layer))"
+    assert re.sub(r"\s+", "", f"nn.Linear({wide}, 96, ") in re.sub(r"\s+", "", made)
+    assert "nn.Linear(96 // 2, config.text_config.hidden_size" in re.sub(r"\(\s+", "(", made)
+    assert "h, gate = self.linear_1(merged).chunk(2, dim=-1)" in made
+    assert "return self.linear_2(self.silu(gate) * h)" in made
+
+
+def test_several_specs_may_have_one_architecture_over_unlike_texts(tmp_path):
+    plan = planned(tmp_path, "architecture: LlavaForConditionalGeneration\ntext: mistral\n", "llava_over_mistral").model
+    assert (plan.class_name, plan.text.model_class) == ("LlavaOverMistralForConditionalGeneration", "MistralModel")
+    assert plan.text.types == ("mistral",) and not plan.config.owned
+
+
+def test_only_models_of_images_import_another_model_and_only_its_text():
+    for path in SPECS:
+        expected = {read_any(path, ROOT).text.name} if of_images(path) else set()
+        folder = ROOT / "nemo_automodel/components/models" / path.stem
+        found = {name for file in folder.glob("*.py") for name in IMPORTED.findall(file.read_text())}
+        assert found - {path.stem} == expected, path.stem
+
+
+def test_a_spec_without_images_imports_nothing_of_images():
+    code = (
+        "import sys; from pathlib import Path; from codegen.generate import *\n"
+        "plan_any(read_any(Path('specs/llama.yaml').absolute(), Path('.').absolute()))\n"
+        "print([name for name in sys.modules if 'vision' in name or 'image_text' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == []
