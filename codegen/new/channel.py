@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from codegen.language.attention import ACTIVATION
 from codegen.language.chains import candidate
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts
@@ -44,6 +45,7 @@ def draft_dense(body: Body, layer: Layer, values: Values) -> None:
     inner = next((path for path, one in layer.channel.items() if one.is_norm and "." not in path), None)
     if inner is not None:
         body.put(inner, "mlp", "inner_norm")
+    _activation(body, values)
     if body.section("mlp").keys() == {"kind"}:
         body.put("plain", "mlp")
 
@@ -63,7 +65,14 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
     _routed(body, layer, values)
     _inner_sizes(body, values)
     _shared(body, layer, values)
+    _activation(body, values)
     _dense_layers(body, layer, values)
+
+
+def _activation(body: Body, values: Values) -> None:
+    """Some activation, where neither the nearest spec nor a field of the config names one."""
+    if "activation" not in body.section("mlp") and candidate(ACTIVATION, values.config) is None:
+        body.put("silu", "mlp", "activation", doubt="nothing says which")
 
 
 def _router(body: Body, layer: Layer, values: Values) -> None:
@@ -196,7 +205,10 @@ def _dense_layers(body: Body, layer: Layer, values: Values) -> None:
     listed = body.listed("layers")
     for field, entry in _SCHEDULES:
         if values.has(field) and values.get(field) is not None and not any(field in str(one) for one in listed):
-            body.put([*listed, dict(entry)] if listed else dict(entry), "layers", doubt=f"config.{field} says which")
+            dense = dict(entry)
+            if "mlp" in dense and candidate(ACTIVATION, values.config) is None:
+                dense["mlp"] = {"kind": "gated", "activation": body.section("mlp")["activation"]}
+            body.put([*listed, dense] if listed else dense, "layers", doubt=f"config.{field} says which")
             return
 
 
