@@ -41,7 +41,7 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
-    text = f'from {MODELS}.{plan.name}.model import {plan.class_name}\n\n__all__ = ["{plan.class_name}"]\n'
+    text = f'from {MODELS}.{plan.name}.model import {plan.architectures[0]}\n\n__all__ = ["{plan.architectures[0]}"]\n'
     return {
         "__init__.py": text,
         "model.py": render_model(plan, format_all),
@@ -54,13 +54,13 @@ def _registry(plan: ImageTextPlan) -> RegistryEntry:
     texts = tuple(f"{name}/{model_type}" for name in plan.architectures for model_type in plan.text.types)
     owned = plan.config.owned
     architectures, model_type = (plan.architectures, plan.config.model_type) if owned else ((), None)
-    return RegistryEntry(architectures, module, plan.class_name, None, model_type, texts)
+    return RegistryEntry(architectures, module, plan.architectures[0], None, model_type, texts)
 
 
 def render_model(plan: ImageTextPlan, format_all: Format) -> str:
     """The text of `model.py`, without its header."""
     statements = [*([_projector(plan)] if plan.projector is not None else []), _body(plan), _head(plan)]
-    statements.append(statement(f"ModelClass = {plan.class_name}"))
+    statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
     return module_text(
         docstring(f"{fill(plan.summary, WIDTH)}\n\n{fill(LEGEND, WIDTH)}\n"), _imports(plan), statements, format_all
     )
@@ -94,7 +94,7 @@ def _names(plan: ImageTextPlan) -> dict[str, str]:
         "TemplateConfig": plan.config.class_name,
         "TemplateTextModel": _text_class(plan),
         "TemplateCausalLM": _causal(plan),
-        "TemplateForConditionalGeneration": plan.class_name,
+        "TemplateForConditionalGeneration": plan.architectures[0],
     }
 
 

@@ -24,6 +24,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("CodeGenForCausalLM", ("nemo_automodel.components.models.codegen.model", "CodeGenForCausalLM")),
         ("Cohere2ForCausalLM", ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM")),
         ("Cohere2MoeForCausalLM", ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM")),
+        (
+            "Cohere2VisionForConditionalGeneration",
+            ("nemo_automodel.components.models.cohere2_vision.model", "Cohere2VisionForConditionalGeneration"),
+        ),
         ("CohereForCausalLM", ("nemo_automodel.components.models.cohere.model", "CohereForCausalLM")),
         ("CwmForCausalLM", ("nemo_automodel.components.models.cwm.model", "CwmForCausalLM")),
         ("DbrxForCausalLM", ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM")),
@@ -100,6 +104,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Lfm2ForCausalLM", ("nemo_automodel.components.models.lfm2.model", "Lfm2ForCausalLM")),
         ("Lfm2MoeForCausalLM", ("nemo_automodel.components.models.lfm2_moe.model", "Lfm2MoeForCausalLM")),
         ("Lfm3ForCausalLM", ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM")),
+        (
+            "LightOnOcrForConditionalGeneration",
+            ("nemo_automodel.components.models.lighton_ocr.model", "LightOnOcrForConditionalGeneration"),
+        ),
         ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         (
@@ -195,6 +203,10 @@ MODEL_TYPE_MAPPING = {
     "cohere": ("nemo_automodel.components.models.cohere.model", "CohereForCausalLM"),
     "cohere2": ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM"),
     "cohere2_moe": ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM"),
+    "cohere2_vision": (
+        "nemo_automodel.components.models.cohere2_vision.model",
+        "Cohere2VisionForConditionalGeneration",
+    ),
     "ctrl": ("nemo_automodel.components.models.ctrl.model", "CTRLLMHeadModel"),
     "cwm": ("nemo_automodel.components.models.cwm.model", "CwmForCausalLM"),
     "dbrx": ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM"),
@@ -247,6 +259,7 @@ MODEL_TYPE_MAPPING = {
     "lfm2": ("nemo_automodel.components.models.lfm2.model", "Lfm2ForCausalLM"),
     "lfm2_moe": ("nemo_automodel.components.models.lfm2_moe.model", "Lfm2MoeForCausalLM"),
     "lfm3": ("nemo_automodel.components.models.lfm3.model", "Lfm3ForCausalLM"),
+    "lighton_ocr": ("nemo_automodel.components.models.lighton_ocr.model", "LightOnOcrForConditionalGeneration"),
     "llama": ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM"),
     "llama4_text": ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM"),
     "llava": ("nemo_automodel.components.models.llava.model", "LlavaForConditionalGeneration"),
@@ -303,6 +316,10 @@ MODEL_TYPE_MAPPING = {
 
 # Vision-language models, of which several may have one architecture over unlike texts: "architecture/type of the text".
 MODEL_TEXT_MAPPING = {
+    "Cohere2VisionForConditionalGeneration/cohere2": (
+        "nemo_automodel.components.models.cohere2_vision.model",
+        "Cohere2VisionForConditionalGeneration",
+    ),
     "Gemma3ForConditionalGeneration/gemma3_text": (
         "nemo_automodel.components.models.gemma3.model",
         "Gemma3ForConditionalGeneration",
@@ -311,12 +328,20 @@ MODEL_TEXT_MAPPING = {
         "nemo_automodel.components.models.internvl.model",
         "InternVLForConditionalGeneration",
     ),
+    "LightOnOcrForConditionalGeneration/qwen3": (
+        "nemo_automodel.components.models.lighton_ocr.model",
+        "LightOnOcrForConditionalGeneration",
+    ),
     "LlavaForConditionalGeneration/llama": (
         "nemo_automodel.components.models.llava.model",
         "LlavaForConditionalGeneration",
     ),
     "Mistral3ForConditionalGeneration/mistral": (
         "nemo_automodel.components.models.mistral3.model",
+        "Mistral3ForConditionalGeneration",
+    ),
+    "Mistral3ForConditionalGeneration/mistral4": (
+        "nemo_automodel.components.models.mistral4_vl.model",
         "Mistral3ForConditionalGeneration",
     ),
     "PaliGemmaForConditionalGeneration/gemma": (

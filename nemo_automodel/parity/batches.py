@@ -15,7 +15,7 @@ PREFIX = 9  # positions that a cache holds before the others come one by one
 class Batch:
     """ids [B, S]; mask [B, S] or None (nothing is padded); labels [B, S] with -100 where padded; images: what a
     processor gives beside them, by name; prefix: how many positions a cache holds before the others come one by one;
-    each: the images of each text."""
+    each: the images of each text; unsaid: tokens that no model may write, since images would have to come with them."""
 
     ids: torch.Tensor
     mask: torch.Tensor | None
@@ -23,6 +23,7 @@ class Batch:
     images: Mapping[str, torch.Tensor] = field(default_factory=dict)
     prefix: int = PREFIX
     each: Sequence[Mapping[str, torch.Tensor]] = ()
+    unsaid: Sequence[int] = ()
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class Batch:
                 None,
                 self.labels[row][real][None],
                 {**(self.each[row] if self.each else {}), **{name: of[row][real][None] for name, of in said.items()}},
+                unsaid=self.unsaid,
             )
             for row, real in enumerate(self.real)
         ]

@@ -98,7 +98,7 @@ def greedy(model: nn.Module, batch: Batch, **options: object) -> torch.Tensor:
     The mask is always given: without one, `generate` takes every padding token in the text for padding.
     """
     arguments = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, **options}
-    arguments |= batch.images
+    arguments |= {**batch.images, **({"suppress_tokens": [*batch.unsaid]} if batch.unsaid else {})}
     with torch.no_grad():
         return model.generate(batch.ids, attention_mask=batch.real.long(), **arguments)[:, batch.ids.shape[1] :]
 

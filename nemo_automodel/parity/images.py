@@ -156,7 +156,7 @@ class Images:
         images = self.pictures.together([image for _, of in texts for image in of])
         padded = None if bool(mask.all()) else mask
         each = [self.pictures.together(of) for _, of in texts]
-        return Batch(ids, padded, labels, {**images, **self._token_types(ids)}, length - TEXT, each)
+        return Batch(ids, padded, labels, {**images, **self._token_types(ids)}, length - TEXT, each, [self.token])
 
     def _token_types(self, ids: torch.Tensor) -> Tensors:
         """What the reference must be told, though the ids say it: it would be causal without a word."""

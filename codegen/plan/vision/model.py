@@ -11,7 +11,6 @@ from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Arange, Mrope
 from codegen.language.vision.tensors import FIELDS, fields_read
 from codegen.plan.model import build
-from codegen.plan.names import camel
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.projector import plan_projector
@@ -40,16 +39,14 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
     _refuse(asked)
     projector = plan_projector(asked, width(asked) if spec.projector else "")
     tower, named = paths["vision"][1].removeprefix("model."), paths["projector"][1].removeprefix("model.")
-    owner = _owns(loaded)
-    prefix = class_prefix(loaded.architectures[0]) if owner else camel(loaded.name)
+    prefix = class_prefix(loaded.architectures[0])
     return ImageTextPlan(
         name=loaded.name,
         prefix=prefix,
         architectures=loaded.architectures,
-        class_name=loaded.architectures[0] if owner else f"{prefix}ForConditionalGeneration",
         title=prefix,
         summary=loaded.summary,
-        config=ConfigPlan("transformers", loaded.config.class_name, loaded.config.model_type, owned=owner),
+        config=ConfigPlan("transformers", loaded.config.class_name, loaded.config.model_type, owned=_owns(loaded)),
         text=_text(text, _types(loaded)),
         bases=_bases(asked),
         flags=_flags(asked, text),

@@ -32,7 +32,6 @@ class ImageTextPlan(NamedTuple):
     name: str
     prefix: str
     architectures: tuple[str, ...]
-    class_name: str
     title: str
     summary: str
     config: ConfigPlan
