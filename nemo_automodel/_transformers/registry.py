@@ -179,6 +179,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("StableLmForCausalLM", ("nemo_automodel.components.models.stablelm.model", "StableLmForCausalLM")),
         ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
         ("VaultGemmaForCausalLM", ("nemo_automodel.components.models.vaultgemma.model", "VaultGemmaForCausalLM")),
+        (
+            "VideoLlama3ForConditionalGeneration",
+            ("nemo_automodel.components.models.video_llama_3.model", "VideoLlama3ForConditionalGeneration"),
+        ),
         ("XGLMForCausalLM", ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM")),
         ("YoutuForCausalLM", ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM")),
     ]
@@ -310,6 +314,7 @@ MODEL_TYPE_MAPPING = {
     "stablelm": ("nemo_automodel.components.models.stablelm.model", "StableLmForCausalLM"),
     "starcoder2": ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM"),
     "vaultgemma": ("nemo_automodel.components.models.vaultgemma.model", "VaultGemmaForCausalLM"),
+    "video_llama_3": ("nemo_automodel.components.models.video_llama_3.model", "VideoLlama3ForConditionalGeneration"),
     "xglm": ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM"),
     "youtu": ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM"),
 }
@@ -355,6 +360,10 @@ MODEL_TEXT_MAPPING = {
     "Qwen2_5_VLForConditionalGeneration/qwen2_5_vl_text": (
         "nemo_automodel.components.models.qwen2_5_vl.model",
         "Qwen2_5_VLForConditionalGeneration",
+    ),
+    "VideoLlama3ForConditionalGeneration/qwen2": (
+        "nemo_automodel.components.models.video_llama_3.model",
+        "VideoLlama3ForConditionalGeneration",
     ),
 }
 
