@@ -86,7 +86,7 @@ parts: {linear_1: {out: 96}}
 
 def test_several_specs_may_have_one_architecture_over_unlike_texts(tmp_path):
     plan = planned(tmp_path, "architecture: LlavaForConditionalGeneration\ntext: mistral\n", "llava_over_mistral").model
-    assert (plan.class_name, plan.text.model_class) == ("LlavaOverMistralForConditionalGeneration", "MistralModel")
+    assert (*plan.architectures, plan.text.model_class) == ("LlavaForConditionalGeneration", "MistralModel")
     assert plan.text.types == ("mistral",) and not plan.config.owned
 
 
