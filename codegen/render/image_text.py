@@ -50,11 +50,12 @@ def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict
 
 
 def _registry(plan: ImageTextPlan) -> RegistryEntry:
+    """Under its texts, and under its architecture, but under no model type: types are those of the causal entry point,
+    which takes the text half."""
     module = f"{MODELS}.{plan.name}.model"
     texts = tuple(f"{name}/{model_type}" for name in plan.architectures for model_type in plan.text.types)
-    owned = plan.config.owned
-    architectures, model_type = (plan.architectures, plan.config.model_type) if owned else ((), None)
-    return RegistryEntry(architectures, module, plan.architectures[0], None, model_type, texts)
+    architectures = plan.architectures if plan.config.owned else ()
+    return RegistryEntry(architectures, module, plan.architectures[0], texts=texts)
 
 
 def render_model(plan: ImageTextPlan, format_all: Format) -> str:
