@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from codegen.artifacts import Generated
 from codegen.configs import table
 from codegen.errors import Problem, SpecError, attempt
-from codegen.language.check import of_images, read_spec
+from codegen.language.check import is_of_images, named_like, read_loaded, shown_path
+from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
+from codegen.memory import last_run
 from codegen.plan.features import features
 from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
 from codegen.plan.model import build
@@ -19,7 +21,7 @@ from codegen.tiny.sizes import has_experts
 
 if TYPE_CHECKING:  # at run time only where a spec is one of images and text
     from codegen.language.vision.loaded import LoadedImageText
-    from codegen.plan.vision.types import ImageTextSpecPlan
+    from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
 
 
 def read_any(path: Path, root: Path) -> "LoadedSpec | LoadedImageText":
@@ -29,11 +31,13 @@ def read_any(path: Path, root: Path) -> "LoadedSpec | LoadedImageText":
         SpecError: with all problems of the file.
         OSError: where the file cannot be read.
     """
-    if not of_images(path):
-        return read_spec(path, root)
+    shown = shown_path(path, root)
+    node = load(last_run.content(str(path)), shown)
+    if not is_of_images(node):
+        return named_like(path, read_loaded(node, shown))
     from codegen.language.vision.check import read_image_text
 
-    return read_image_text(path, root)
+    return read_image_text(node, path, root)
 
 
 def plan_any(spec: "LoadedSpec | LoadedImageText") -> "SpecPlan | ImageTextSpecPlan":
@@ -82,22 +86,27 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
         found.update(dict.fromkeys(fits.problems(spec, config, tests)))
     if found or model is None:
         raise SpecError(list(found))
+    made = contract("MixtureContract" if has_experts(spec) else "ModelContract", model, spec, tests)
     hub = str(spec.docs.get("hub", ""))
     exception = str(spec.tests.get("why", ""))
-    return SpecPlan(spec.path, _kind(spec), hub, exception, features(model), model, _contract(model, spec, tests))
+    return SpecPlan(spec.path, _kind(spec), hub, exception, features(model), model, made)
 
 
-def _contract(model: ModelPlan, spec: LoadedSpec, tests: dict[str, dict[str, Any]]) -> ContractPlan:
+def contract(
+    kind: str,
+    model: "ModelPlan | ImageTextPlan",
+    spec: "LoadedSpec | LoadedImageText",
+    tests: dict[str, dict[str, Any]],
+) -> ContractPlan:
+    """The test of a model: the contract of this kind, bound to it."""
     attributes: dict[str, Any] = {
         "spec": model.name,
         "architecture": model.architectures[0],
         "model_module": f"nemo_automodel.components.models.{model.name}.model",
         "config_class": f"{model.config.module}:{model.config.class_name}",
     }
-    attributes |= spec.reference
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
-    contract = "MixtureContract" if has_experts(spec) else "ModelContract"
-    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes, tests)
+    return ContractPlan(kind, f"Test{model.prefix}", doc, attributes | spec.reference, tests)
 
 
 def _kind(spec: LoadedSpec) -> str:

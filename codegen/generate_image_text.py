@@ -1,10 +1,8 @@
 """One spec of images and text to its whole plan: the model, and the contract that it has to pass."""
 
-from typing import Any
-
 from codegen.errors import Problem, SpecError, attempt
+from codegen.generate import contract
 from codegen.language.vision.loaded import LoadedImageText
-from codegen.plan.types import ContractPlan
 from codegen.plan.vision.model import build_image_text
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
 from codegen.tiny.image_text import configs
@@ -22,8 +20,9 @@ def plan_image_text(loaded: LoadedImageText) -> ImageTextSpecPlan:
         raise SpecError(list(found))
     hub, exception = str(loaded.docs.get("hub", "")), str(loaded.tests.get("why", ""))
     kind = f"images, {'mixture' if model.text.has_experts else 'dense'}"
-    contract = _contract(loaded, model)
-    return ImageTextSpecPlan(loaded.path, kind, hub, exception, _features(loaded, model), model, contract)
+    kind_of_test = "ImageTextMixtureContract" if model.text.has_experts else "ImageTextContract"
+    made = contract(kind_of_test, model, loaded, configs(loaded))
+    return ImageTextSpecPlan(loaded.path, kind, hub, exception, _features(loaded, model), model, made)
 
 
 def _features(loaded: LoadedImageText, model: ImageTextPlan) -> tuple[str, ...]:
@@ -33,15 +32,3 @@ def _features(loaded: LoadedImageText, model: ImageTextPlan) -> tuple[str, ...]:
     mask = {"image_blocks": "tokens of one image see each other", "prefix": "a prefix sees itself"}.get(spec.mask, "")
     merged = "merged patches" if model.projector is not None and model.projector.regroups else ""
     return tuple(filter(None, (f"text: {model.text.name}", positions, deep, mask, merged)))
-
-
-def _contract(loaded: LoadedImageText, model: ImageTextPlan) -> ContractPlan:
-    attributes: dict[str, Any] = {
-        "spec": model.name,
-        "architecture": model.architectures[0],
-        "model_module": f"nemo_automodel.components.models.{model.name}.model",
-        "config_class": f"{model.config.module}:{model.config.class_name}",
-    }
-    doc = f"{model.title} against its reference: the contract, on configs derived from {loaded.path}."
-    contract = "ImageTextMixtureContract" if model.text.has_experts else "ImageTextContract"
-    return ContractPlan(contract, f"Test{model.prefix}", doc, attributes | loaded.reference, configs(loaded))

@@ -26,10 +26,19 @@ def read_spec(path: Path, root: Path, table: ConfigTable | None = None) -> Loade
         SpecError: with all problems of the file.
         OSError: where the file cannot be read.
     """
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-    spec = read_text(last_run.content(str(path)), shown, table)
+    shown = shown_path(path, root)
+    return named_like(path, read_loaded(load(last_run.content(str(path)), shown), shown, table))
+
+
+def shown_path(path: Path, root: Path) -> str:
+    """The path as messages and headers name it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def named_like(path: Path, spec: LoadedSpec) -> LoadedSpec:
+    """The spec, whose name must be that of its file. Raises SpecError where it is not."""
     if path.stem != spec.name:
-        at = Location(shown, 1, 1)
+        at = Location(spec.path, 1, 1)
         cure = f"rename the file to {spec.name}.yaml, or write name: {path.stem}"
         raise SpecError([Problem(at, "name", f"'{spec.name}' is not the name of the file", cure)])
     return spec
@@ -41,7 +50,11 @@ def read_text(text: str | bytes, shown: str, table: ConfigTable | None = None) -
     Raises:
         SpecError: with all problems of the text.
     """
-    root = load(text, shown)
+    return read_loaded(load(text, shown), shown, table)
+
+
+def read_loaded(root: Node, shown: str, table: ConfigTable | None = None) -> LoadedSpec:
+    """The same for the root of a file that is loaded."""
     found: dict[Problem, None] = {}
 
     def report(problem: Problem) -> None:

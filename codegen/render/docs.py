@@ -1,20 +1,26 @@
 """The documentation page of a model, and its row in the coverage table."""
 
+from typing import TYPE_CHECKING
+
 from codegen.artifacts import IndexRow
 from codegen.markdown import escaped
 from codegen.plan.types import SpecPlan
 
+if TYPE_CHECKING:
+    from codegen.plan.vision.types import ImageTextSpecPlan
+
 INDEX = "docs/model-coverage/llm/index.md"
+IMAGES_INDEX = "docs/model-coverage/vlm/index.md"
 
 
-def index_row(plan: SpecPlan) -> IndexRow:
+def index_row(plan: "SpecPlan | ImageTextSpecPlan", index: str = INDEX) -> IndexRow:
     """Architecture, features, an example on the hub."""
     cells = (", ".join(plan.model.architectures), ", ".join(plan.features), plan.hub)
-    return IndexRow(INDEX, f"{plan.model.name}.md", plan.model.name, cells)
+    return IndexRow(index, f"{plan.model.name}.md", plan.model.name, cells)
 
 
-def render_page(whole: SpecPlan) -> str:
-    """The text of the page, without its header."""
+def render_page(whole: "SpecPlan | ImageTextSpecPlan", about: tuple[str, ...] = (), example: str = "") -> str:
+    """The text of the page, without its header. about: further lines; example: the path of its recipe, or empty."""
     plan = whole.model
     lines = [
         f"# {escaped(plan.name)}",
@@ -24,6 +30,7 @@ def render_page(whole: SpecPlan) -> str:
         f"- Architectures: {', '.join(f'`{name}`' for name in plan.architectures)}",
         f"- Config class: `{plan.config.class_name}` (`model_type: {plan.config.model_type}`)",
     ]
+    lines += about
     lines += [f"- Example on the hub: {escaped(whole.hub)}"] if whole.hub else []
     lines += ["", "## What it has", "", *(f"- {escaped(feature)}" for feature in whole.features), ""]
     lines += [
@@ -32,7 +39,7 @@ def render_page(whole: SpecPlan) -> str:
         f"- Spec: `{whole.spec}`",
         f"- Model: `nemo_automodel/components/models/{plan.name}/model.py`",
         f"- Tests that prove it: `tests/unit_tests/models/{plan.name}/test_{plan.name}.py`",
-        f"- Example: `examples/llm_finetune/{plan.name}/{plan.name}.yaml`",
+        *([f"- Example: `{example}`"] if example else []),
         "",
         f"Prove it again with `codegen parity {plan.name}`.",
     ]

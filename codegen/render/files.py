@@ -21,9 +21,12 @@ def render(plan: SpecPlan) -> Generated:
     tests = f"tests/unit_tests/models/{name}"
     files[f"{tests}/__init__.py"] = ""
     files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
-    files[f"examples/llm_finetune/{name}/{name}.yaml"] = render_example(plan, cached_format)
+    example = f"examples/llm_finetune/{name}/{name}.yaml"
+    files[example] = render_example(plan, cached_format)
     artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
-    artifacts.append(Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan), plan.spec, "<!--"))
+    artifacts.append(
+        Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan, example=example), plan.spec, "<!--")
+    )
     return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan), plan.kind)
 
 

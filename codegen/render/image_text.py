@@ -13,7 +13,7 @@ from codegen.memory.formatted import cached_format
 from codegen.plan.types import Assign
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
 from codegen.render.code import assigns, flags
-from codegen.render.image_text_docs import index_row, render_page
+from codegen.render.docs import IMAGES_INDEX, index_row, render_page
 from codegen.render.test import render_test
 
 MODELS = "nemo_automodel.components.models"
@@ -33,10 +33,11 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
     tests = f"tests/unit_tests/models/{name}"
     files[f"{tests}/__init__.py"] = ""
     files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
+    text_half = f"- Text model: `{model.text.name}`; checkpoints over another text run with transformers' own class"
     artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
-    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", render_page(plan), plan.spec, "<!--"))
+    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", render_page(plan, (text_half,)), plan.spec, "<!--"))
     reads = (f"specs/{model.text.name}.yaml",)
-    return Generated(name, tuple(artifacts), _registry(model), index_row(plan), plan.kind, reads)
+    return Generated(name, tuple(artifacts), _registry(model), index_row(plan, IMAGES_INDEX), plan.kind, reads)
 
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:

@@ -36,8 +36,7 @@ class Project:
 
     def subject(self) -> Subject:
         """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
-        of_text = isinstance(self.spec, LoadedSpec)
-        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0] if of_text else 'ModelClass'}"
+        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
         return subject(model, self.config_path, **self.spec.reference)
 
 

@@ -11,9 +11,9 @@ import black
 import pytest
 
 from codegen.configs import ConfigTable
+from codegen.generate import read_any
 from codegen.language.check import of_images, read_spec, read_text
 from codegen.language.loaded import config_class
-from codegen.language.vision.check import read_image_text
 from codegen.plan.model import build
 from codegen.plan.vision.model import build_image_text
 from codegen.render.files import model_files
@@ -111,7 +111,7 @@ def test_one_changed_line_of_a_spec_changes_one_hunk_of_the_model(line):
 def files_of(spec):
     """What the package of a spec holds."""
     if of_images(spec):
-        return image_text_files(build_image_text(read_image_text(spec, ROOT)))
+        return image_text_files(build_image_text(read_any(spec, ROOT)))
     loaded = read_spec(spec, ROOT)
     return model_files(build(loaded, config_class(loaded, ConfigTable())))
 

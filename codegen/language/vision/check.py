@@ -6,19 +6,17 @@ from typing import Any
 
 from codegen.configs import ConfigClass, vision_table
 from codegen.errors import Problem, SpecError, cut
-from codegen.language.check import read_spec
+from codegen.language.check import read_spec, shown_path
+from codegen.language.defaults import defaults
 from codegen.language.frame import FRAME, Frame, FrameReader
-from codegen.language.keys import keys
-from codegen.language.load import Node, load
+from codegen.language.load import Node
 from codegen.language.loaded import LoadedSpec
-from codegen.language.resolve import Resolver, Top, typed
+from codegen.language.resolve import Resolver, typed
 from codegen.language.spec import ConfigDeclaration
 from codegen.language.suggest import cure
-from codegen.language.values import NOWHERE
 from codegen.language.vision import equations
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import ImageTextSpec
-from codegen.memory import last_run
 
 Report = Callable[[Problem], None]
 PREFIXES = ("text", "head", "vision", "projector")  # names under `checkpoint.names` that are no parts
@@ -38,22 +36,21 @@ class ImageTextFrame(FrameReader):
         return super().config(name)
 
 
-def read_image_text(path: Path, root: Path) -> LoadedImageText:
-    """One spec file; the spec of its text half stands beside it.
+def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
+    """One spec file that is loaded; the spec of its text half stands beside it.
 
     Raises:
         SpecError: with all problems of the file, or those of the text half.
-        OSError: where the file cannot be read.
+        OSError: where that of the text cannot be read.
     """
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-    node, found = load(last_run.content(str(path)), shown), dict[Problem, None]()
+    shown, found = shown_path(path, root), dict[Problem, None]()
 
     def report(problem: Problem) -> None:
         found.setdefault(problem)
 
     frame = ImageTextFrame(node, vision_table(), report).read()
     resolver = Resolver(frame.config, frozenset((*FRAME, "why")), found, ImageTextSpec)
-    top = resolver.overlaid(DEFAULTS, node, "")
+    top = resolver.overlaid(defaults(ImageTextSpec), node, "")
     if resolver.choices:
         choice = next(iter(resolver.choices.values()))
         report(Problem(node.at, choice.path, "cannot be decided by the config yet", "write one word"))
@@ -82,21 +79,6 @@ def read_image_text(path: Path, root: Path) -> LoadedImageText:
         text,
         node,
     )
-
-
-def _defaults() -> Top:
-    found: Top = {}
-    for name, key in keys(ImageTextSpec).items():
-        if key.type == "kinds":
-            found[name] = Node({"kind": Node(key.default, NOWHERE)}, NOWHERE)
-        elif key.type == "projection":
-            found[name] = Node(tuple(Node(line, NOWHERE) for line in equations.DEFAULT), NOWHERE)
-        else:
-            found[name] = Node(key.words[0], NOWHERE) if key.type == "choice" else Node({}, NOWHERE)
-    return found
-
-
-DEFAULTS = _defaults()
 
 
 def _text(

@@ -16,7 +16,6 @@ REGROUPS = ("merge_patches", "avg_pool")  # they change how many rows an image h
 FUNCTIONS = (*REGROUPS, "chunk", "act")
 LACKING = ("pack_tiles",)
 ACTIVATIONS = ("gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "sigmoid", "silu", "tanh")
-DEFAULT = ("x = linear_2(act(linear_1(x)))",)
 _TARGETS = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:,\s*([A-Za-z_]\w*)\s*)?=(?!=)(.*)", re.DOTALL | re.ASCII)
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _ARITY = {"merge_patches": (2, 3), "avg_pool": (2, 2), "chunk": (2, 2)}

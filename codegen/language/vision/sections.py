@@ -112,7 +112,9 @@ class ImageTextSpec(Section):
 
     text: Text = section("The text half.", Text, bare="spec")
     vision: Vision = section("The tower.", Vision, bare="tower")
-    projector: Projection = key("projection", "Equations x -> x; `none`: the tower has its own.")
+    projector: Projection = key(
+        "projection", "Equations x -> x; `none`: the tower has its own.", default="x = linear_2(act(linear_1(x)))"
+    )
     parts: Mapping[str, Section] = key("named", "What the equations call.", kinds=PARTS, default="linear", bare="kind")
     merge: Merge = section("Images among the text.", Merge)
     positions: Section = key("kinds", "Positions.", kinds=POSITIONS, default="arange", bare="kind")

@@ -24,7 +24,6 @@ PREFIXES = {
     "projector": "multi_modal_projector",
 }
 TIE = "config.tie_word_embeddings"
-BASES = "ImageTextModel"
 
 
 def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
@@ -66,7 +65,9 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
             spec.mask
         ),
         boxes=_boxes(asked),
-        names=tuple((disk, memory) for disk, memory in paths.values() if disk != memory),
+        names=tuple(
+            pair for part, pair in paths.items() if len({*pair}) == 2 and (projector is not None or part != "projector")
+        ),
     )
 
 
@@ -82,11 +83,7 @@ def _prefixes(asked: Asked) -> dict[str, tuple[str, str]]:
     memory = {part: path if path.startswith("model.") else f"model.{path}" for part, path in disk.items()}
     memory["text"] = disk["text"] if disk["text"].startswith("model.") else "model.language_model"
     memory["head"] = "lm_head"
-    if not asked.loaded.spec.projector:
-        del disk["projector"]
-    return {part: (path, memory[part]) for part, path in disk.items()} | (
-        {} if "projector" in disk else {"projector": ("model.projector", "model.projector")}
-    )
+    return {part: (path, memory[part]) for part, path in disk.items()}
 
 
 def _refuse(asked: Asked) -> None:
@@ -94,12 +91,10 @@ def _refuse(asked: Asked) -> None:
     spec = asked.loaded.spec
     problems: dict[Problem, None] = {}
     checkpoint = spec.checkpoint
-    for name in ("memory", "fused", "unsqueezed", "experts", "experts_mark", "float32"):
+    for name in ("memory", "fused", "unsqueezed", "experts", "experts_mark", "float32", "drop"):
         if getattr(checkpoint, name) is not None:
             path = f"checkpoint.{name}"
             problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)
-    if checkpoint.drop is not None:
-        problems |= dict.fromkeys(asked.unready("no template yet", "checkpoint.drop", "remove it").problems)
     tie = asked.value(spec.head, "tie", "head").text
     if tie != TIE:
         problems |= dict.fromkeys(asked.unready(f"no template yet for {tie}", "head.tie", f"write {TIE}").problems)
@@ -129,7 +124,7 @@ def _bases(asked: Asked) -> tuple[str, ...]:
     spec = asked.loaded.spec
     found = ["ImageTextModelWithDeepstack"] if spec.merge.deepstack else []
     found += ["ImageTextModelWithAxes"] if isinstance(spec.positions, Mrope) else []
-    return tuple(found or [BASES])
+    return tuple(found or ["ImageTextModel"])
 
 
 def _flags(asked: Asked, text: ModelPlan) -> tuple[Assign, ...]:
