@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nemo_automodel.parity.batches import PAD, Batch
+from nemo_automodel.parity.batches import FURTHER, PAD, Batch
 
 SIDES = ((2, 3), (4, 2), (3, 3), (2, 5))  # heights and widths of images, in units of merged patches
 TEXT = 6  # tokens before, between and after images
@@ -118,8 +118,8 @@ class Images:
         }
 
     def further(self, name: str) -> Iterator[Batch]:
-        """Eight like the one of that name, of other seeds."""
-        return (self.batches(seed)[name] for seed in range(2, 10))
+        """Like the one of that name, of other seeds."""
+        return (self.batches(seed)[name] for seed in FURTHER)
 
     def several(self, rows: int, seeds: Iterable[int]) -> list[Batch]:
         """Batches of a text with images."""
