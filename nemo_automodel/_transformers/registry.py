@@ -175,6 +175,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("SarvamMLAForCausalLM", ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM")),
         ("SeedOssForCausalLM", ("nemo_automodel.components.models.seed_oss.model", "SeedOssForCausalLM")),
         ("SmolLM3ForCausalLM", ("nemo_automodel.components.models.smollm3.model", "SmolLM3ForCausalLM")),
+        (
+            "SmolVLMForConditionalGeneration",
+            ("nemo_automodel.components.models.smolvlm.model", "SmolVLMForConditionalGeneration"),
+        ),
         ("SolarOpenForCausalLM", ("nemo_automodel.components.models.solar_open.model", "SolarOpenForCausalLM")),
         ("StableLmForCausalLM", ("nemo_automodel.components.models.stablelm.model", "StableLmForCausalLM")),
         ("Starcoder2ForCausalLM", ("nemo_automodel.components.models.starcoder2.model", "Starcoder2ForCausalLM")),
@@ -347,6 +351,10 @@ MODEL_TEXT_MAPPING = {
     "Qwen2_5_VLForConditionalGeneration/qwen2_5_vl_text": (
         "nemo_automodel.components.models.qwen2_5_vl.model",
         "Qwen2_5_VLForConditionalGeneration",
+    ),
+    "SmolVLMForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.smolvlm.model",
+        "SmolVLMForConditionalGeneration",
     ),
     "VideoLlama3ForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.video_llama_3.model",

@@ -18,9 +18,10 @@ from nemo_automodel.components.models.common.vision.positions import image_posit
 class ImageTextModel(Decoder):
     """ids [B, S], images -> x [B, S, H].
 
-    Subclasses set `image_token`, the tower, the projector and `language_model`, and say by `image_features` what the
-    tower is given; where they differ, `lookup` and `together` too. image_fields: what `image_features` takes, pixels
-    first. token_fields: what `together` takes besides. first_position: where texts begin to count.
+    Subclasses set `image_token`, the tower, the projector and the text model, which lies at the adapter's `text_path`,
+    and say by `image_features` what the tower is given; where they differ, `lookup` and `together` too. image_fields:
+    what `image_features` takes, pixels first. token_fields: what `together` takes besides. first_position: where texts
+    begin to count.
     """
 
     image_fields = ("pixel_values",)
@@ -29,32 +30,36 @@ class ImageTextModel(Decoder):
     counts_positions = False  # whether `positions` knows more than the mask says
 
     def get_input_embeddings(self):
-        return self.language_model.get_input_embeddings()
+        return self.get_decoder().get_input_embeddings()
 
     def set_input_embeddings(self, value):
-        self.language_model.set_input_embeddings(value)
+        self.get_decoder().set_input_embeddings(value)
 
     def get_decoder(self):
-        return self.language_model
+        return getattr(self, self._text_name)
+
+    @property
+    def _text_name(self):
+        return self.adapter_class.text_path.removeprefix(f"{self.base_model_prefix}.")
 
     @property
     def _layers_name(self):
-        return f"language_model.{self.language_model._layers_name}"
+        return f"{self._text_name}.{self.get_decoder()._layers_name}"
 
     @property
     def decoder_layers(self):
-        return self.language_model.decoder_layers
+        return self.get_decoder().decoder_layers
 
     @property
     def _layer_kinds(self):
-        return self.language_model._layer_kinds
+        return self.get_decoder()._layer_kinds
 
     @property
     def switching_tables(self):
-        return self.language_model.switching_tables
+        return self.get_decoder().switching_tables
 
     def masks(self, *args, **kwargs):
-        return self.language_model.masks(*args, **kwargs)
+        return self.get_decoder().masks(*args, **kwargs)
 
     def image_features(self, **images):
         """Rows of the images, one for each placeholder: [T, H], or [I, P, H] where each has P of them."""
@@ -62,7 +67,12 @@ class ImageTextModel(Decoder):
 
     def get_image_features(self, **images):
         """The same as transformers returns it: in `pooler_output`, the rows of all images one after the other."""
-        return BaseModelOutputWithPooling(pooler_output=_rows(self.image_features(**images)))
+        return BaseModelOutputWithPooling(pooler_output=_rows(self._features(images)))
+
+    def _features(self, images):
+        """`image_features` of pixels in the dtype of the tower, which is the first of the parts."""
+        pixels = self.image_fields[0]
+        return self.image_features(**{**images, pixels: images[pixels].to(self.dtype)})
 
     def lookup(self, input_ids):
         """The ids whose embeddings stand at their places before (or without) images [B, S]."""
@@ -106,9 +116,11 @@ class ImageTextModel(Decoder):
         x = self.get_input_embeddings()(self.lookup(input_ids)) if inputs_embeds is None else inputs_embeds
         x, added = self._put(x, is_image, images, copies)
         shift = None
+        if use_cache is None:  # some families' config says it of the whole
+            use_cache = getattr(self.config, "use_cache", None)
         if position_ids is None:
             position_ids, shift = self.positions(is_image, attention_mask, past_key_values, images, copies)
-        outputs = self.language_model(
+        outputs = self.get_decoder()(
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -142,7 +154,7 @@ class ImageTextModel(Decoder):
         """x [B, S, H] with the rows of features in its placeholders, and what is added to the first layers' outputs."""
         if self.image_fields[0] not in images:
             return x, ()
-        features = self.image_features(**images)
+        features = self._features(images)
         places = is_image.flatten().nonzero()[:, 0]
         rows = self._checked(_copied(_rows(features), is_image, copies), places)
         return _scattered(x, places, rows), self._added(features, x, is_image, places, copies)
