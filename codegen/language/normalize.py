@@ -13,6 +13,7 @@ from codegen.language.load import Node
 from codegen.language.spec import WIRINGS
 
 EVERY_ROLE = "*"
+SWITCHES = ("flag", "over", "when")  # what a truth value may stand for in place of a section
 
 
 def normal(cls: type[Section], node: Node) -> Node:
@@ -47,7 +48,7 @@ def opened(key: Key, node: Node) -> Node:
         return Node(None, node.at)
     if key.bare is None or (key.bare == "flag" and written is not True):
         return node
-    if written is True and key.bare != "kind":
+    if written is True and key.bare in SWITCHES:
         return Node({}, node.at)
     return Node({key.bare: node}, node.at)
 

@@ -7,6 +7,8 @@ from codegen.catalog import default
 from codegen.language.frame import FRAME
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS, READY_KINDS, USUAL_KINDS, WIRINGS, Spec
+from codegen.language.vision import equations, tensors
+from codegen.language.vision.sections import ImageTextSpec
 
 _HEAD = """# The spec language
 
@@ -24,10 +26,31 @@ in place of a section is its kind. `why:` may stand beside any key and becomes a
 marked ° have no template yet.
 """
 
+_IMAGES = """Such a spec puts a vision tower and a projector before the text model of another spec. Llava is the
+default of everything: `name: llava` is a complete one. It has the frame above without `overrides`, and these
+sections instead of those of text. Two more types of value: *tensor* and *tensors* are expressions over the fields of
+a batch or of what a tower returns, *projection* is equations `x -> x` over rows of patches, in which a name that is
+neither a function nor among `parts` is a linear map. Widths follow from what is read. `text.spec`, `vision.tower`
+and `processor.class` may stand in place of their section.
+"""
+_MEANINGS = {
+    "merge_patches": "`(x, n)` or `(x, n, order)`: n x n neighbours become one row.",
+    "avg_pool": "`(x, n)`: the mean of n x n neighbours.",
+    "pack_tiles": "`(x, newline, max_tiles)`: the tiles of an image as one picture, a newline behind each line.",
+    "chunk": "`a, b = chunk(x, 2)`: two halves of each row.",
+    "act": "The activation that `config.projector_hidden_act` names.",
+    "real_images": "`(x)` or `(x, like)`: [B, N, ...] without the images that are padding.",
+    "real_tiles": "`(x)`: the tiles of all images, one after the other.",
+    "patch_mask": "`(mask, patch)` or `(mask, patch, all)`: which patches have any real pixel, or only such.",
+    "flatten": "`(x)`: all axes but the first as one.",
+    "not_": "`(x)`: the other way round.",
+    "with_time": "`(sizes)`: heights and widths with one frame before them.",
+}
+
 
 def reference_page() -> str:
     """docs/spec-reference.md."""
-    return "\n".join([_HEAD, *_frame(), *_spec(), *_vocabulary()]) + "\n"
+    return "\n".join([_HEAD, *_frame(), *_spec(), *_vocabulary(), *_images()]) + "\n"
 
 
 def _frame() -> Iterator[str]:
@@ -36,23 +59,26 @@ def _frame() -> Iterator[str]:
 
 
 def _spec() -> Iterator[str]:
+    overlays = "`{when: expression, ...}` or `{by: expression, kinds: {...}}`."
     yield "\n## Sections\n"
-    rows = [(f"`{name}`", _values(key), _shown(default(key)), key.doc) for name, key in keys(Spec).items()]
-    rows.append(
-        ("`variants`, `layers`", "overlays", "", "`{when: expression, ...}` or `{by: expression, kinds: {...}}`.")
-    )
-    yield from _table(("key", "values", "default", "meaning"), rows)
-    for name, key in keys(Spec).items():
-        yield from _section(name, key)
+    yield from _sections(Spec, [("`variants`, `layers`", "overlays", "", overlays)])
 
 
-def _section(path: str, key: Key) -> Iterator[str]:
+def _sections(language: type[Section], further: list[tuple[str, ...]], of: str = "") -> Iterator[str]:
+    """The keys of a language, then what each holds; `of` stands before the headings of the latter."""
+    rows = [(f"`{name}`", _values(key), _shown(default(key)), key.doc) for name, key in keys(language).items()]
+    yield from _table(("key", "values", "default", "meaning"), [*rows, *further])
+    for name, key in keys(language).items():
+        yield from _section(name, key, of)
+
+
+def _section(path: str, key: Key, of: str) -> Iterator[str]:
     if key.section is not None:
-        yield f"\n### {path}\n"
+        yield f"\n### {of}{path}\n"
         yield from _keys(key.section, "")
     for kind, cls in (key.kinds or {}).items():
-        ready = "" if kind in READY_KINDS[path] else " °"
-        yield f"\n### {path}, kind: {kind}{ready}\n"
+        ready = "" if of or kind in READY_KINDS[path] else " °"
+        yield f"\n### {of}{path}, kind: {kind}{ready}\n"
         yield f"{_first_line(cls)}\n"
         yield from _keys(cls, "", skip=("kind",))
 
@@ -95,6 +121,19 @@ def _vocabulary() -> Iterator[str]:
     yield from _table(("kind of layer", "overlay where `kinds` does not list it"), usual)
     yield f"\nFunctions in expressions: {_code(*EXPRESSION_CALLS)}. Functions in equations: {_code(*FUNCTIONS)}."
     yield "`cast(x, weight)` rounds a factor of the embedding to the dtype of its weight, `cast(x, float32)` does not."
+
+
+def _images() -> Iterator[str]:
+    """The language of images and text."""
+    yield f"\n## Images and text\n\n{_IMAGES}"
+    yield from _sections(ImageTextSpec, [], of="Images and text: ")
+    yield "\n### Images and text: words with a meaning of their own\n"
+    called = [(f"`{name}`", _MEANINGS[name]) for name in equations.FUNCTIONS]
+    yield from _table(("in the projector", "meaning"), called)
+    yield f"\nOrders of merged patches: {_code(*equations.ORDERS)}. Activations, as transformers has them:"
+    yield f"{_code(*equations.ACTIVATIONS)}.\n\nFields of a batch: {_code(*tensors.FIELDS)}."
+    yield f"Of a tower's output: {_code(*tensors.OUTPUTS)}, and further attributes by name. Functions on both:\n"
+    yield from _table(("over tensors", "meaning"), [(f"`{name}`", _MEANINGS[name]) for name in tensors.CALLS])
 
 
 def _flow(value: object) -> str:

@@ -8,9 +8,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codegen.language.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, REFERENCE, TESTS_WORDS
+from codegen.configs import table, vision_table
+from codegen.language.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, IMAGES, REFERENCE, TESTS_WORDS
 from codegen.language.keys import Key, Section, keys
+from codegen.language.normalize import SWITCHES
 from codegen.language.spec import WIRINGS, Spec
+from codegen.language.vision.sections import ImageTextSpec
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,25 +39,50 @@ def schema_text() -> str:
 
 
 def json_schema() -> Schema:
-    """The schema of a whole spec file."""
-    writer = _Writer()
-    frame = _frame()
+    """The schema of a whole spec file: that of one of text, or of one of images and text."""
+    return {
+        "$schema": DRAFT,
+        "$id": ID,
+        "title": "Model spec",
+        "type": "object",
+        "if": _of_images(),
+        "then": {"$ref": "#/$defs/spec of images and text"},
+        "else": {"$ref": "#/$defs/spec of text"},
+        "$defs": dict(sorted({**_text(), **_images_and_text()}.items())),
+    }
+
+
+def _text() -> dict[str, Schema]:
+    """What a spec of text may hold, as definitions."""
+    writer = _Writer(Spec)
     sections = writer.sections(True)
     entries = {"$ref": "#/$defs/entries"}
     variants = {"$ref": "#/$defs/variants"}
-    properties = {**frame, **sections, "variants": variants, "layers": entries, "why": WHY}
+    properties = {**_frame(), **sections, "variants": variants, "layers": entries, "why": WHY}
     overlay = writer.sections(False)
     writer.definitions["overlay"] = _object({**overlay, "why": WHY})
     writer.definitions["entries"] = _entries(overlay)
     writer.definitions["variant"] = _object({**overlay, "layers": entries, "why": WHY})
     writer.definitions["variants"] = _entries({**overlay, "layers": entries}, "variant")
-    return {
-        "$schema": DRAFT,
-        "$id": ID,
-        "title": "Model spec",
-        **_object(properties, required=("name",)),
-        "$defs": dict(sorted(writer.definitions.items())),
-    }
+    return {**writer.definitions, "spec of text": _object(properties, required=("name",))}
+
+
+def _images_and_text() -> dict[str, Schema]:
+    """What one of images and text may hold; names of its sections have a mark, since texts have others of that name."""
+    writer = _Writer(ImageTextSpec, mark=" of images")
+    frame = {name: shape for name, shape in _frame().items() if name != "overrides"}
+    properties = {**frame, **writer.sections(True), "why": WHY}
+    return {**writer.definitions, "spec of images and text": _object(properties, required=("name",))}
+
+
+def _of_images() -> Schema:
+    """What tells a spec of images and text: a section, its config class, or its name; as `check.is_of_images` does."""
+    of_text = table()
+    names = [name for name in vision_table().model_types() if of_text.for_model_type(name) is None]
+    classes = [f"transformers:{name}" for name in vision_table()]
+    by_class = {"properties": {"config": {"enum": classes}}, "required": ["config"]}
+    by_name = {"properties": {"name": {"enum": names}}, "required": ["name"], "not": {"required": ["config"]}}
+    return _any(*({"required": [name]} for name in IMAGES), by_class, by_name)
 
 
 def _object(properties: Mapping[str, Schema], required: tuple[str, ...] = (), **more: Any) -> Schema:
@@ -116,14 +144,15 @@ def _frame() -> dict[str, Schema]:
 
 
 class _Writer:
-    """Writes the schema of sections; each class becomes one definition."""
+    """Writes the schema of a language's sections; each class becomes one definition, its name with a mark behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, language: type[Section], mark: str = "") -> None:
+        self.language, self.mark = language, mark
         self.definitions: dict[str, Schema] = dict(SHARED)
 
     def sections(self, base: bool) -> dict[str, Schema]:
         """The sections of a spec; in an overlay a `kind` may be left to what lies below."""
-        return {name: self.key(key, base, optional=name == "rope") for name, key in keys(Spec).items()}
+        return {name: self.key(key, base, optional=name == "rope") for name, key in keys(self.language).items()}
 
     def key(self, key: Key, base: bool = True, optional: bool = True) -> Schema:
         if key.type == "kinds":
@@ -139,7 +168,7 @@ class _Writer:
 
     def reference(self, cls: type[Section], kind: str | None = None) -> Schema:
         """A reference to the definition of a section, which is written on first use."""
-        name = cls.__name__ if kind is None else f"{cls.__name__}.{kind}"
+        name = (cls.__name__ if kind is None else f"{cls.__name__}.{kind}") + self.mark
         if name not in self.definitions:
             self.definitions[name] = {}
             properties = {item: self.key(key) for item, key in keys(cls).items()}
@@ -152,11 +181,13 @@ class _Writer:
         """A word, or a mapping with a `kind`; each kind has its own keys."""
         assert key.kinds is not None
         default = key.kinds[key.default] if base and key.default is not None else None
-        name = f"{default.__name__ if default else 'any'} of {len(key.kinds)}"
+        name = f"{default.__name__ if default else 'any'} of {len(key.kinds)}{self.mark}"
         if name not in self.definitions:
             self.definitions[name] = self._kinds(key.kinds, key.default if default else None)
         mapping: Schema = {"$ref": f"#/$defs/{name}"}
         if required:  # a part by name
+            if key.bare is not None:
+                return _any({"enum": list(key.kinds)}, mapping)
             return {**mapping, "required": ["kind"]} if base else mapping
         return _any({"enum": list(key.kinds)}, mapping)
 
@@ -177,10 +208,11 @@ class _Writer:
         assert key.section is not None
         options = [self.reference(key.section)]
         absent: list[Any] = ["none", None]
-        if key.bare in ("flag", "over", "when"):
+        if key.bare in SWITCHES:
             options.append({"type": "boolean"})
-        if key.bare in ("kind", "over", "when"):
-            options.append(self.key(keys(key.section)[key.bare]))
+        if key.bare in keys(key.section):
+            bare = self.key(keys(key.section)[str(key.bare)])
+            options.append(bare if optional else {**bare, "not": {"const": "none"}})
         if optional and key.bare != "kind":
             options.append({"enum": absent})
         return options[0] if len(options) == 1 else _any(*options)
@@ -210,6 +242,9 @@ _SHAPES: dict[str, Callable[[Key], Schema]] = {
     "text": lambda key: _listed(TEXT) if key.many else TEXT,
     "mapping": _mapping,
     "equations": lambda _: _any({"enum": list(WIRINGS)}, EQUATION, _listed(EQUATION)),
+    "projection": lambda _: _any({"const": "none"}, EQUATION, _listed(EQUATION, 0)),
+    "tensor": lambda _: TEXT,
+    "tensors": lambda _: {"type": "object", "additionalProperties": TEXT, "minProperties": 1},
     "fused": _fused,
     "drops": lambda _: _listed(_object({"match": TEXT, "why": TEXT}, ("match", "why"))),
 }

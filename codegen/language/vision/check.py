@@ -31,7 +31,7 @@ class ImageTextFrame(FrameReader):
         if self.node("config") is None and written is not None and self.table.for_model_type(name) is None:
             names = [item.value for item in written.items or (written,)]
             for row in map(self.table.get, self.table):
-                if row is not None and set(names) & set(row.architectures):
+                if row is not None and any(name in row.architectures for name in names):
                     return ConfigDeclaration(row.name, row.model_type), row
         return super().config(name)
 

@@ -27,7 +27,7 @@ def parse_tensor(value: object, at: Location = NOWHERE, names: Collection[str] =
         Refused: where the value is none.
     """
     if not isinstance(value, str):
-        raise Refused("must be an expression over tensors", f"known names: {', '.join(names)}")
+        raise Refused("must be an expression over tensors", f"write one of {', '.join(names)}")
     tree = python(value)
     _check(tree, names)
     return Expression(ast.unparse(tree), tree, at)

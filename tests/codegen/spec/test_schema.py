@@ -10,20 +10,24 @@ from typing import Any
 import jsonschema
 import pytest
 
-from codegen.configs import table
+from codegen.catalog import default
+from codegen.configs import table, vision_table
 from codegen.errors import Problem
-from codegen.language.check import of_images
+from codegen.language.check import is_of_images
+from codegen.language.defaults import defaults
 from codegen.language.frame import FRAME, FrameReader
+from codegen.language.keys import Section, keys
 from codegen.language.load import Node, load
 from codegen.language.reference import reference_page
 from codegen.language.resolve import Resolver
 from codegen.language.schema import json_schema, schema_text
 from codegen.language.splits import SECTIONS
 from codegen.language.values import NOWHERE
+from codegen.language.vision.check import ImageTextFrame
+from codegen.language.vision.sections import ImageTextSpec
 
 ROOT = Path(__file__).parents[3]
-# Specs of models that take images have no JSON Schema yet: `codegen check` alone knows their sections.
-SPECS = [path for path in sorted((ROOT / "specs").rglob("*.yaml")) if not of_images(path)]
+SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 # Problems that need the config class or what lies below an overlay, or stand inside an expression.
 OF_THE_CONFIG = (
@@ -36,6 +40,7 @@ OF_THE_CONFIG = (
     "has no field",
     "no kind is known",
     "known names:",
+    "is not known here",
 )
 TREES = [load(path.read_bytes(), path.name).plain() for path in SPECS]
 
@@ -56,9 +61,20 @@ def structural(tree: Any) -> list[Problem]:
     """The checker's problems with shapes, keys and words; those that need a config class or several keys are not."""
     problems: dict[Problem, None] = {}
     root = as_node(tree)
-    frame = FrameReader(root, table(), problems.setdefault).read()
-    Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), problems).resolve(root)
+    if is_of_images(root):
+        structure_of_images(root, problems)
+    else:
+        frame = FrameReader(root, table(), problems.setdefault).read()
+        Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), problems).resolve(root)
     return [problem for problem in problems if not any(re.search(words, str(problem)) for words in OF_THE_CONFIG)]
+
+
+def structure_of_images(root: Node, problems: dict[Problem, None]) -> None:
+    frame = ImageTextFrame(root, vision_table(), problems.setdefault).read()
+    if frame.overrides:
+        problems.setdefault(Problem(NOWHERE, "overrides", "is not for models of images and text yet", ""))
+    known = frozenset((*FRAME, "why"))
+    Resolver(frame.config, known, problems, ImageTextSpec).overlaid(defaults(ImageTextSpec), root, "")
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -107,17 +123,33 @@ def test_committed_specs_are_accepted(index: int) -> None:
     assert not list(SCHEMA.iter_errors(as_json(TREES[index]))) and not structural(TREES[index])
 
 
-def test_verdicts_on_broken_specs_agree() -> None:
+@pytest.mark.parametrize("images, count, least", [(False, 900, 50), (True, 500, 20)], ids=["text", "images"])
+def test_verdicts_on_broken_specs_agree(images: bool, count: int, least: int) -> None:
     choose = random.Random(5)
-    cases = [case for tree in TREES for case in broken(tree, choose)]
-    sample = choose.sample(cases, 900)
+    trees = [tree for tree in TREES if is_of_images(as_node(tree)) == images]
+    cases = [case for tree in trees for case in broken(tree, choose)]
+    sample = choose.sample(cases, min(count, len(cases)))
     refused = 0
     for what, tree in sample:
         found = structural(tree)
         errors = [error.message[:100] for error in SCHEMA.iter_errors(as_json(tree))]
         assert bool(found) == bool(errors), f"{tree.get('name', '')} {what}: {found} against {errors}"
         refused += bool(found)
-    assert refused > 300 and len(sample) - refused > 50
+    assert refused > count // 3 and len(sample) - refused > least
+
+
+def test_the_page_lists_every_key_of_images_and_text() -> None:
+    """With its default and what it means."""
+    page = reference_page().partition("## Images and text")[2]
+
+    def listed(section: type[Section]) -> None:
+        for name, key in keys(section).items():
+            shown = [part for part in (default(key) or "").split(", else ") if part]
+            assert f"| `{name}`" in page and key.doc.replace("|", "\\|") in page and all(one in page for one in shown)
+            for inner in (*filter(None, (key.section,)), *(key.kinds or {}).values()):
+                listed(inner)
+
+    listed(ImageTextSpec)
 
 
 def test_committed_schema_and_page_are_up_to_date() -> None:

@@ -62,12 +62,19 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("vision: {tower: a.b.c.d}\n", r"vision.tower: 'a.b.c.d' names no class; write auto, or family.Class"),
         ("checkpoint: {names: {linear_3: a}}\n", r"checkpoint.names.linear_3: names no part"),
         ("head: {tie: config.text_config.tie_word_embeddings}\n", r"head.tie: no template yet"),
+        ("vision: true\n", r"llava.yaml:2:9: vision.tower: must be text, not True"),
+        ("vision: {inputs: {sizes: [1]}}\n", r"vision.inputs.sizes: must be an expression over tensors"),
         ("mask: prefixes\n", r"llava.yaml:2:7: mask: 'prefixes' is not known; did you mean 'prefix'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place_and_its_cure(tmp_path, text, message):
     with pytest.raises(SpecError, match=message):
         planned(tmp_path, text)
+
+
+def test_an_architecture_that_is_no_name_is_said_to_be_none(tmp_path):
+    with pytest.raises(SpecError, match="architecture"):
+        planned(tmp_path, "architecture: {strange: 1}\nmask: prefix\n", "another")
 
 
 def test_widths_follow_the_equations(tmp_path):
