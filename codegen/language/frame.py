@@ -27,7 +27,8 @@ FRAME: dict[str, str] = {
     "reference cannot run; `reference`: a class, where transformers has none; `attention`: eager (default) or sdpa, "
     "which the reference then uses; `positions`: given (default), counted, where the reference takes places in the "
     "batch for positions whatever it is given, and generates after each text alone, or alone, where padding changes "
-    "what it makes of a text: then it is asked about each alone; `equal`: {<mutation of "
+    "what it makes of a text: then it is asked about each alone; `disk`: written (default), or read, where the "
+    "reference reads published names and writes others: checkpoints have the former; `equal`: {<mutation of "
     "--sensitivity>: <why it is the same model>}; `why`: the reason.",
     "overrides": "A hand-written class in place of a part: {attention: package.module:Class}.",
 }
@@ -40,8 +41,14 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 REFRESH = "for a newer transformers: python -m nemo_automodel.parity.config_fields"
 CONFIG_KEYS = ("model_type", "class", "fields")  # and attribute_map, why
 _NAME = 64  # characters of a suggested name
-TESTS_WORDS = {"attention": ("eager", "sdpa"), "positions": ("given", "counted", "alone")}
-TESTS_KEYS = ("tiny", "also", "excluded", "reference", "attention", "positions", "equal", "why")
+TESTS_WORDS = {
+    "attention": ("eager", "sdpa"),
+    "positions": ("given", "counted", "alone"),
+    "disk": ("written", "read"),
+}
+EXCEPTIONS = ("positions", "disk")  # words that need a reason
+ABOUT_THE_REFERENCE = ("reference", *TESTS_WORDS)
+TESTS_KEYS = ("tiny", "also", "excluded", *ABOUT_THE_REFERENCE, "equal", "why")
 DOCS_KEYS = ("hub", "paper")
 
 
@@ -276,8 +283,9 @@ class FrameReader(Frozen):
             self.refuse(entries["equal"], "tests.equal", "must name a reason each", "write {<mutation>: <reason>}")
         if "why" in entries and not isinstance(entries["why"].value, str):
             self.refuse(entries["why"], "tests.why", "must be text", "write one sentence")
-        if "positions" in entries and "why" not in entries:
-            self.refuse(entries["positions"], "tests.positions", "is an exception without a reason", "add why")
+        for name in EXCEPTIONS:
+            if name in entries and "why" not in entries:
+                self.refuse(entries[name], f"tests.{name}", "is an exception without a reason", "add why")
         return {str(name): entry.plain() for name, entry in entries.items()}
 
     def tiny(self, node: Node, config: ConfigClass | None, path: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from codegen.configs import ConfigClass, ConfigTable
 from codegen.errors import Location, Problem, SpecError
 from codegen.frozen import Frozen
+from codegen.language.frame import ABOUT_THE_REFERENCE
 from codegen.language.load import Node
 from codegen.language.spec import ConfigDeclaration, Spec
 from codegen.language.values import NOWHERE, Expression
@@ -62,7 +63,7 @@ class LoadedSpec(Frozen):
     @property
     def reference(self) -> dict[str, Any]:
         """What `tests` says of the reference and how it is run."""
-        return {name: self.tests[name] for name in ("reference", "attention", "positions") if name in self.tests}
+        return {name: self.tests[name] for name in ABOUT_THE_REFERENCE if name in self.tests}
 
 
 def config_class(spec: LoadedSpec, table: ConfigTable) -> ConfigClass:

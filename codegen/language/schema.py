@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codegen.configs import table, vision_table
-from codegen.language.frame import CONFIG_KEYS, DOCS_KEYS, FRAME, IMAGES, REFERENCE, TESTS_WORDS
+from codegen.language.frame import CONFIG_KEYS, DOCS_KEYS, EXCEPTIONS, FRAME, IMAGES, REFERENCE, TESTS_WORDS
 from codegen.language.keys import Key, Section, keys
 from codegen.language.normalize import SWITCHES
 from codegen.language.spec import WIRINGS, Spec
@@ -137,7 +137,7 @@ def _frame() -> dict[str, Schema]:
         ),
         "summary": {"type": "string", "pattern": r"\S"},
         "docs": _object(docs),
-        "tests": _object(tests) | {"dependentRequired": {"positions": ["why"]}},
+        "tests": _object(tests) | {"dependentRequired": {name: ["why"] for name in EXCEPTIONS}},
         "overrides": {"type": "object", "additionalProperties": class_path},
     }
     return {name: {**shapes[name], "description": doc} for name, doc in FRAME.items()}

@@ -185,8 +185,17 @@ def render_adapter(plan: ImageTextPlan, format_all: Format) -> str:
     lines = [Assign("text_adapter", other)]
     places = (("text_path", plan.text_name, "language_model"), ("tower_path", plan.tower_name, "vision_tower"))
     lines += [Assign(name, repr(f"model.{path}")) for name, path, usual in places if path != usual]
-    lines += [Assign("names", repr(dict(plan.names)))] if plan.names else []
-    holes = Holes(prefix=plan.prefix, stmts={"attributes": flags(tuple(lines))})
+    disk = plan.disk
+    tables = {
+        "names": dict(disk.names),
+        "tower_names": dict(disk.tower_names),
+        "tower_fused": dict(disk.tower_fused),
+        "tower_pairs": disk.tower_pairs,
+    }
+    lines += [Assign(name, repr(table)) for name, table in tables.items() if table]
+    size = [_defined("tower_head_size(self, config)", f"return {disk.head_size}")] if disk.head_size else []
+    attributes = [*flags(tuple(lines)), *(statement(one) for one in size)]
+    holes = Holes(prefix=plan.prefix, stmts={"attributes": attributes})
     source = template("image_text_adapter")
     imports = [*source.imports, Import(f"{MODELS}.{plan.text.name}.state_dict_adapter", plan.text.adapter_class, other)]
     doc = docstring(f"How {plan.title} checkpoints lie in memory.")

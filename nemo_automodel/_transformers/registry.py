@@ -324,6 +324,14 @@ MODEL_TEXT_MAPPING = {
         "nemo_automodel.components.models.internvl.model",
         "InternVLForConditionalGeneration",
     ),
+    "KimiK25ForConditionalGeneration/deepseek_v3": (
+        "nemo_automodel.components.models.kimi_k25_vl.model",
+        "Kimi_K25ForConditionalGeneration",
+    ),
+    "Kimi_K25ForConditionalGeneration/deepseek_v3": (
+        "nemo_automodel.components.models.kimi_k25_vl.model",
+        "Kimi_K25ForConditionalGeneration",
+    ),
     "LightOnOcrForConditionalGeneration/qwen3": (
         "nemo_automodel.components.models.lighton_ocr.model",
         "LightOnOcrForConditionalGeneration",

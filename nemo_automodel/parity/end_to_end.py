@@ -14,8 +14,10 @@ from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.compare import Check, Measured, compare_bf16, compare_fp32, distance, exact
 from nemo_automodel.parity.hidden_states import first_layer
 from nemo_automodel.parity.ours import in_fp32
+from nemo_automodel.parity.published import waited_for
 from nemo_automodel.parity.reference import Reference, disk_names, truth_in_fp64
 from nemo_automodel.parity.routing import Choices, flips, forced, recorded
+from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "end to end"
@@ -175,7 +177,9 @@ def compare_saved(reference: Reference, ours: PreTrainedModel, batch: Batch) -> 
     with TemporaryDirectory() as folder:
         ours.save_pretrained(folder)
         back, problems = load_elsewhere(reference, Path(folder))
+        others = waited_for(reference.model, read(Path(folder))) if reference.subject.disk == "read" else []
     checks = [exact(LEVEL, "saved, then loaded by the reference: keys", problems)]
+    checks += [exact(LEVEL, "saved under the names that the reference reads", others)] if others else []
     theirs, mine = measure(back, batch, gradients=False), measure(ours, batch, gradients=False)
     error = distance(mine["logits"], theirs["logits"])
     return [*checks, Check(LEVEL, "saved, then loaded by the reference: logits", error, FP32)]

@@ -2,9 +2,11 @@
 
 import re
 
+import torch
 from torch import nn
 
 from nemo_automodel.components.models.common.checkpoint.survey import is_ignored, why_unused
+from nemo_automodel.components.models.common.vision.adapter import ImageTextStateDictAdapter
 from nemo_automodel.parity.reference import Reference
 
 
@@ -16,7 +18,16 @@ def left_out(reference: Reference) -> list[str]:
     names = [layer + pattern for pattern in patterns if re.fullmatch(r"[\w.]+", pattern)]
     parents = {name.rpartition(".")[0].rpartition(".")[0] for name in reference.disk}
     inside = [name for name in names if name.rpartition(".")[0] in parents]
-    return [*inside, *(example for pattern in patterns if (example := _example(pattern)))]
+    return [*inside, *(_in_text(reference, example) for pattern in patterns if (example := _example(pattern)))]
+
+
+def _in_text(reference: Reference, name: str) -> str:
+    """A name of the text model's, as the checkpoint of a model around it has it; its own otherwise."""
+    adapter = reference.outline.state_dict_adapter
+    if not isinstance(adapter, ImageTextStateDictAdapter):
+        return name
+    inside = f"{adapter.text_path}.{name.removeprefix('model.')}"
+    return str(adapter.convert_single_tensor_to_hf(inside, torch.empty(0))[0][0])
 
 
 def _example(pattern: str) -> str | None:

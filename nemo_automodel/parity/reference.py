@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -20,6 +21,7 @@ from nemo_automodel.parity.batches import Texts
 from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.images import Images
+from nemo_automodel.parity.ours import BACKENDS
 from nemo_automodel.parity.padding import ask_alone
 from nemo_automodel.parity.randomise import randomise
 from nemo_automodel.parity.repeated_keys import repeat_keys
@@ -61,8 +63,16 @@ class Reference:
         return Path(self._directory.name)
 
     def save(self, folder: Path, **options: Any) -> None:
-        """Writes the checkpoint; the config names our architecture, as a published one would."""
-        self.model.save_pretrained(folder, **options)
+        """Writes the checkpoint; the config names our architecture, as a published one would.
+
+        Where the reference writes names that are not the published ones, our adapter does it: memory is alike, and that
+        the reference reads what we write is part of the proof.
+        """
+        if self.subject.disk == "read":
+            stored = disk_names(self.model, self.model.state_dict())
+            save_torch_state_dict({name: tensor.clone() for name, tensor in stored.items()}, folder, **options)
+        else:
+            self.model.save_pretrained(folder, **options)
         self.config.save_pretrained(folder)
 
     @cached_property
@@ -70,9 +80,13 @@ class Reference:
         """What batches are drawn from."""
         if not issubclass(self.subject.model_class, ImageTextLM):
             return Texts(self.config.vocab_size)
+        return Images.of(self.model, self.outline.model)
+
+    @property
+    def outline(self) -> Any:
+        """The generated model of the same config, without numbers."""
         with torch.device("meta"):
-            ours: Any = self.subject.model_class._from_config(copy.deepcopy(self.config))
-        return Images.of(self.model, ours.model)
+            return self.subject.model_class._from_config(copy.deepcopy(self.config), backend=BACKENDS["split"])
 
     @cached_property
     def disk(self) -> dict[str, torch.Tensor]:
@@ -125,12 +139,22 @@ class Reference:
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         round_heads(model)
         model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                module.register_forward_pre_hook(_in_dtype_of_weights)
         if getattr(model, "_is_stateful", False):
             model.register_forward_hook(_forget)
         if self.subject.attention == "sdpa":
             repeat_keys(model)
         if self.subject.positions == "alone":
             ask_alone(model)
+        self.translated(model)
+
+    def translated(self, model: nn.Module) -> nn.Module:
+        """A model of the reference class, whose tensors `disk_names` calls as published checkpoints do."""
+        if self.subject.disk == "read":
+            model.state_dict_adapter = self.outline.state_dict_adapter
+        return model
 
 
 def _forget(model: nn.Module, *_: Any) -> None:
@@ -139,6 +163,11 @@ def _forget(model: nn.Module, *_: Any) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 setattr(module, name, None)
+
+
+def _in_dtype_of_weights(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Before patches are embedded: pixels as a caller would give them, where a tower does not turn them itself."""
+    return tuple(one.to(module.weight.dtype) for one in args)  # type: ignore[arg-type]
 
 
 def _forget_deltas(model: nn.Module, args: object, kwargs: dict[str, Any]) -> None:

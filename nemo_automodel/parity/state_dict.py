@@ -1,6 +1,6 @@
 """Level 1: the adapter takes what lies on disk and gives back exactly that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,8 @@ def compare(ours: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> list[Che
     adapter = ours.state_dict_adapter
     memory = adapter.from_hf(dict(disk))
     held = {name: tensor for name, tensor in ours.state_dict().items() if name not in ours.all_tied_weights_keys}
-    single = dict(pair for name, tensor in memory.items() for pair in adapter.convert_single_tensor_to_hf(name, tensor))
+    pairs = [pair for name, tensor in memory.items() for pair in adapter.convert_single_tensor_to_hf(name, tensor)]
+    single = {name: joined([tensor for other, tensor in pairs if other == name]) for name, _ in pairs}
     with TemporaryDirectory() as folder:
         ours.save_pretrained(folder)
         saved = read(Path(folder))
@@ -28,6 +29,11 @@ def compare(ours: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> list[Che
         exact(LEVEL, "single tensors convert alike", differences(single, disk)),
         exact(LEVEL, "save_pretrained writes the names on disk", differences(saved, disk)),
     ]
+
+
+def joined(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Several tensors in memory may be the rows of one on disk."""
+    return blocks[0] if len(blocks) == 1 else torch.cat([*blocks])
 
 
 def read(folder: Path) -> dict[str, torch.Tensor]:

@@ -20,13 +20,15 @@ class Subject:
     """One generated architecture beside its reference, which computes attention as `attention` names it: eager, mostly
     (transformers' sdpa ignores soft caps), but in some classes eager attention is not what the model is. Where
     `positions` is "counted" it takes places in the batch for positions, whatever it is given; where it is "alone", it
-    is asked about each text of a padded batch alone, because padding changes what it makes of them."""
+    is asked about each text of a padded batch alone, because padding changes what it makes of them. Where `disk` is
+    "read", it reads published names and writes others."""
 
     model_class: type[PreTrainedModel]
     config_class: type[PreTrainedConfig]
     reference_class: type[nn.Module]
     attention: str = "eager"
     positions: str = "given"
+    disk: str = "written"
 
     @property
     def architecture(self) -> str:
@@ -40,7 +42,12 @@ class Subject:
 
 
 def subject(
-    model: str, config: str, reference: str | None = None, attention: str = "eager", positions: str = "given"
+    model: str,
+    config: str,
+    reference: str | None = None,
+    attention: str = "eager",
+    positions: str = "given",
+    disk: str = "written",
 ) -> Subject:
     """From dotted names `package.module:Name`; without `reference`, transformers' class for the config, or else its
     class of the model's name.
@@ -55,7 +62,7 @@ def subject(
         if reference
         else transformers_class(config_class, model_class.__name__, issubclass(model_class, ImageTextLM))
     )
-    return Subject(model_class, config_class, reference_class, attention, positions)
+    return Subject(model_class, config_class, reference_class, attention, positions, disk)
 
 
 def named(path: str) -> Any:

@@ -36,6 +36,7 @@ class Binding:
     reference: str | None = None
     attention: str = "eager"  # of the reference
     positions: str = "given"  # counted by the reference whatever it is given, or of each text alone
+    disk: str = "written"  # or read alone, by a reference that writes other names than published ones
     configs: dict
     auto_class = NeMoAutoModelForCausalLM
     drawn_for = "base"  # the variant that batches are drawn for
@@ -126,7 +127,7 @@ class Binding:
 @cache
 def _subject(bound):
     model = f"{bound.model_module}:{bound.architecture}"
-    return subject(model, bound.config_class, bound.reference, bound.attention, bound.positions)
+    return subject(model, bound.config_class, bound.reference, bound.attention, bound.positions, bound.disk)
 
 
 @cache

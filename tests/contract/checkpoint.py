@@ -174,8 +174,15 @@ class CheckpointContract(Binding):
 
     def starts(self, variant, seed):
         torch.manual_seed(seed)
-        reference = build(self.subject.reference_class, self.config(variant))
-        return disk_names(reference, stored_tensors(reference))
+        return self.stored_by(build(self.subject.reference_class, self.config(variant)))
+
+    def stored_by(self, reference):
+        return disk_names(self.given().translated(reference), stored_tensors(reference))
+
+    def test_whether_the_reference_writes_published_names(self, tmp_path):
+        """What the spec says under `tests.disk`: an exception that is not needed goes red."""
+        self.given().model.save_pretrained(tmp_path)
+        assert (state_dict.read(tmp_path).keys() == self.given().disk.keys()) == (self.disk == "written")
 
     def test_one_missing_weight_is_initialised(self, backend, tmp_path):
         """The class itself is lenient, as transformers' tools need it: what is missing starts as in a new model."""
@@ -191,7 +198,7 @@ class CheckpointContract(Binding):
         )
         assert info["missing_keys"] == {inside}
         start = build(self.subject.reference_class, self.config())
-        wanted, loaded = disk_names(start, stored_tensors(start))[missing], self.on_disk(model)
+        wanted, loaded = self.stored_by(start)[missing], self.on_disk(model)
         assert torch.equal(loaded[missing], wanted) if vectors else 0.001 < loaded[missing].std() < 0.2
         assert not state_dict.differences({name: loaded[name] for name in kept}, kept)
 

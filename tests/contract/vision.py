@@ -57,6 +57,14 @@ class VisionContract(Binding):
             alone = torch.cat([features(model, image) for image in images])
             close(features(model, self.together(images)), alone)
 
+    def test_the_towers_names_on_disk_are_of_tensors(self):
+        """A name of which the tower has nothing would be forgotten by whoever renames the class's own."""
+        adapter, model = self.ours().state_dict_adapter, self.ours()
+        inside = [f".{name}." for name in model.model.get_submodule(self.tower_path(model)).state_dict()]
+        fused = [name for names in adapter.tower_fused.values() for name in names]
+        for name in (*adapter.tower_names.values(), *fused, *adapter.tower_pairs):
+            assert any(f".{name}." in one for one in inside), name
+
     def test_a_text_sees_its_own_images(self, main):
         """Other pixels in the first image change the logits from its place on, and those of no other text."""
         model, batch = self.ours(main), self.batch("left")

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 
 from nemo_automodel.parity.leftovers import left_out, not_left_out
 
+OUTLINE = SimpleNamespace(state_dict_adapter=None)  # of a model of text
 NAMES = ("model.layers.0.attn.q.weight", "model.layers.1.attn.q.weight")
 
 
@@ -23,7 +24,7 @@ NAMES = ("model.layers.0.attn.q.weight", "model.layers.1.attn.q.weight")
 )
 def test_left_out(pattern, names):
     model = SimpleNamespace(_keys_to_ignore_on_load_unexpected=[pattern])
-    reference = SimpleNamespace(model=model, disk=dict.fromkeys(NAMES))
+    reference = SimpleNamespace(model=model, disk=dict.fromkeys(NAMES), outline=OUTLINE)
     assert left_out(reference) == names
     assert not_left_out(tiny(layers=62), reference) == names
     assert not_left_out(tiny([pattern]), reference) == []
@@ -31,7 +32,9 @@ def test_left_out(pattern, names):
 
 def test_layers_beyond_the_last_need_no_pattern():
     reference = SimpleNamespace(
-        model=SimpleNamespace(_keys_to_ignore_on_load_unexpected=[r"model\.layers\.61.*"]), disk=dict.fromkeys(NAMES)
+        model=SimpleNamespace(_keys_to_ignore_on_load_unexpected=[r"model\.layers\.61.*"]),
+        disk=dict.fromkeys(NAMES),
+        outline=OUTLINE,
     )
     assert not_left_out(tiny(), reference) == []
 

@@ -124,8 +124,34 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     for name in spec.checkpoint.names or {}:
         if name not in (*PREFIXES, *called):
             yield problem(("checkpoint", "names", name), "names no part", cure(name, (*PREFIXES, *called)))
+    for name in spec.checkpoint.memory or {}:
+        if name not in called:
+            yield problem(("checkpoint", "memory", name), "names no part", cure(name, called))
+    yield from _tower_names(spec, problem)
     if frame.overrides:
         yield problem(("overrides",), "is not for models of images and text yet", "remove it")
+
+
+def _tower_names(spec: ImageTextSpec, problem: Callable[..., Problem]) -> Iterator[Problem]:
+    """What is wrong with names of the tower's tensors."""
+    tower, path = spec.checkpoint.vision, ("checkpoint", "vision")
+    if tower is None:
+        return
+    pieces = {**(tower.names or {}), **{name: name for name in tower.fused or {}}}
+    for own, disk in pieces.items():
+        if twice := [name for name in pieces if pieces[name] == disk and name != own]:
+            message = f"'{cut(twice[0])}' is called '{cut(disk)}' on disk too"
+            yield problem((*path, "names", own), message, "names need a way back: write one of them longer")
+            break
+    parts = [part for fused in (tower.fused or {}).values() for part in fused.parts]
+    for disk, fused in (tower.fused or {}).items():
+        if fused.groups is not None:
+            remedy = "write the tensors, in their order: {wqkv: [q, k, v]}"
+            yield problem((*path, "fused", disk), "has groups, which a tower's has not", remedy)
+        for part in fused.parts:
+            if parts.count(part) > 1 or part in (tower.names or {}):
+                other = "stands twice" if parts.count(part) > 1 else "is among the names too"
+                yield problem((*path, "fused", disk), f"'{cut(part)}' {other}", "write it once")
 
 
 def _sentence(spec: ImageTextSpec, text: LoadedSpec) -> str:

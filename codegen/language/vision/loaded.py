@@ -7,6 +7,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.errors import Location
 from codegen.frozen import Frozen
+from codegen.language.frame import ABOUT_THE_REFERENCE
 from codegen.language.load import Node
 from codegen.language.loaded import LoadedSpec
 from codegen.language.spec import ConfigDeclaration
@@ -36,4 +37,4 @@ class LoadedImageText(Frozen):
     @property
     def reference(self) -> dict[str, Any]:
         """What `tests` says of the reference and how it is run."""
-        return {name: self.tests[name] for name in ("reference", "attention", "positions") if name in self.tests}
+        return {name: self.tests[name] for name in ABOUT_THE_REFERENCE if name in self.tests}

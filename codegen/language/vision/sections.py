@@ -1,9 +1,10 @@
 """A whole spec of a model of images and text, as declarations."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from codegen.language.keys import Section, choice, expr, key, section, text
-from codegen.language.spec import Checkpoint
+from codegen.language.keys import Section, choice, expr, key, mapping, section, text
+from codegen.language.spec import Checkpoint, Fused
 from codegen.language.values import Expression
 from codegen.language.vision.equations import Projection
 from codegen.language.vision.tensors import FIELDS, OUTPUTS
@@ -107,6 +108,25 @@ class Processor(Section):
     tokens: Expression | None = expr("Placeholders of an image.", names=("height", "width"))
 
 
+class TowerOnDisk(Section):
+    """Where the tower's own tensors lie below its prefix, otherwise than its class calls them."""
+
+    names: Mapping[str, Any] | None = mapping(
+        "Whole dotted pieces of the class's names -> what stands there on disk, all at once: "
+        "{layers: encoder.blocks, norm1: norm0, norm2: norm1}."
+    )
+    fused: Mapping[str, Fused] | None = key("fused", "stored tensor -> the tensors of the class that its rows are.")
+    pairs: tuple[str, ...] | None = text(
+        "Tensors of the class whose rows lie as rotary pairs on disk, and in halves of a head in the class.", many=True
+    )
+
+
+class ImageTextCheckpoint(Checkpoint):
+    """How the weights lie on disk."""
+
+    vision: TowerOnDisk | None = section("The tower's own names.", TowerOnDisk)
+
+
 class ImageTextSpec(Section):
     """Sections that were not written hold their defaults."""
 
@@ -121,4 +141,4 @@ class ImageTextSpec(Section):
     mask: str = choice("Who sees whom.", "causal", "image_blocks", "prefix")
     head: Head = section("Output head.", Head)
     processor: Processor = section("Processor.", Processor, bare="class")
-    checkpoint: Checkpoint = section("Disk layout.", Checkpoint)
+    checkpoint: ImageTextCheckpoint = section("Disk layout.", ImageTextCheckpoint)

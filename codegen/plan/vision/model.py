@@ -13,16 +13,11 @@ from codegen.language.vision.tensors import FIELDS, fields_read
 from codegen.plan.model import build
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
+from codegen.plan.vision.disk import plan_disk, prefixes
 from codegen.plan.vision.projector import plan_projector
 from codegen.plan.vision.tower import plan_features, tensor, tower_class, width
 from codegen.plan.vision.types import ImageTextPlan, TextPlan
 
-PREFIXES = {
-    "text": "language_model.model",
-    "head": "language_model.lm_head",
-    "vision": "vision_tower",
-    "projector": "multi_modal_projector",
-}
 TIE = "config.tie_word_embeddings"
 
 
@@ -33,7 +28,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         SpecError: where the spec asks for something that has no template yet.
     """
     asked = Asked(loaded)
-    spec, paths = loaded.spec, _prefixes(asked)
+    spec, paths = loaded.spec, prefixes(asked)
     text = build(loaded.text, config_class(loaded.text, table()))
     _refuse(asked)
     projector = plan_projector(asked, width(asked) if spec.projector else "")
@@ -65,9 +60,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
             spec.mask
         ),
         boxes=_boxes(asked),
-        names=tuple(
-            pair for part, pair in paths.items() if len({*pair}) == 2 and (projector is not None or part != "projector")
-        ),
+        disk=plan_disk(asked, paths),
     )
 
 
@@ -76,22 +69,12 @@ def _owns(loaded: LoadedImageText) -> bool:
     return loaded.name == loaded.config.model_type or loaded.root.find(("config",)) != loaded.root.at
 
 
-def _prefixes(asked: Asked) -> dict[str, tuple[str, str]]:
-    """Where the four parts begin, on disk and in memory (as transformers' classes of 5.x have it)."""
-    written = asked.loaded.spec.checkpoint.names or {}
-    disk = {part: str(written.get(part, default)) for part, default in PREFIXES.items()}
-    memory = {part: path if path.startswith("model.") else f"model.{path}" for part, path in disk.items()}
-    memory["text"] = disk["text"] if disk["text"].startswith("model.") else "model.language_model"
-    memory["head"] = "lm_head"
-    return {part: (path, memory[part]) for part, path in disk.items()}
-
-
 def _refuse(asked: Asked) -> None:
     """What the language has and no template yet, all at once."""
     spec = asked.loaded.spec
     problems: dict[Problem, None] = {}
     checkpoint = spec.checkpoint
-    for name in ("memory", "fused", "unsqueezed", "experts", "experts_mark", "float32", "drop"):
+    for name in ("fused", "unsqueezed", "experts", "experts_mark", "float32", "drop"):
         if getattr(checkpoint, name) is not None:
             path = f"checkpoint.{name}"
             problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)

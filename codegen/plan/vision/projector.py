@@ -101,7 +101,7 @@ class _Walk:
     def part(self, name: str, inner: Code, width: Code) -> tuple[Code, Code]:
         spec = self.asked.loaded.spec
         section = spec.parts.get(name, LinearPart())
-        path = str((spec.checkpoint.names or {}).get(name, name))
+        path = str({**(spec.checkpoint.names or {}), **(spec.checkpoint.memory or {})}.get(name, name))
         if isinstance(section, LinearPart):
             return self.linear(name, section, path, inner, width)
         eps = IN_INIT.code(self.asked.value(section, "eps", f"parts.{name}"))

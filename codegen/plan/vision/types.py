@@ -26,6 +26,16 @@ class TextPlan(NamedTuple):
     types: tuple[str, ...]  # model types of the config of texts that it runs
 
 
+class DiskPlan(NamedTuple):
+    """How the tensors of the parts lie on disk."""
+
+    names: tuple[tuple[str, str], ...]  # where parts begin on disk and in memory, where it is otherwise there
+    tower_names: tuple[tuple[str, str], ...] = ()  # pieces of the tower's names on disk and in memory
+    tower_fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    tower_pairs: tuple[str, ...] = ()
+    head_size: Code | None = None  # rows of a head of the tower, where they lie in pairs and it is no quotient of usual
+
+
 class ImageTextPlan(NamedTuple):
     """Everything about one model of images and text."""
 
@@ -52,7 +62,7 @@ class ImageTextPlan(NamedTuple):
     lookup: tuple[Code, ...] | None  # the body of `lookup`
     together: Code | None  # what `together` returns
     boxes: Code | None  # what `boxes` returns
-    names: tuple[tuple[str, str], ...]  # where parts begin on disk and in memory, where it is otherwise there
+    disk: DiskPlan
 
 
 class ImageTextSpecPlan(NamedTuple):

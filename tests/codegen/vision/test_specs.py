@@ -61,6 +61,17 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("vision: {inputs: {sizes: image_size}}\n", r"'image_size' is not known here; did you mean 'image_sizes'"),
         ("vision: {tower: a.b.c.d}\n", r"vision.tower: 'a.b.c.d' names no class; write auto, or family.Class"),
         ("checkpoint: {names: {linear_3: a}}\n", r"checkpoint.names.linear_3: names no part"),
+        ("checkpoint: {memory: {linear_3: a}}\n", r"checkpoint.memory.linear_3: names no part"),
+        ("checkpoint: {vision: {name: {a: b}}}\n", r"checkpoint.vision.name: is not a key here; did you mean 'names'"),
+        (
+            "checkpoint: {vision: {names: {norm1: norm, norm2: norm}}}\n",
+            r"llava.yaml:2:31: checkpoint.vision.names.norm1: 'norm2' is called 'norm' on disk too; names need a way",
+        ),
+        ("checkpoint: {vision: {fused: {qkv: [q]}}}\n", r"checkpoint.vision.fused.qkv.parts: is too short; at least 2"),
+        ("checkpoint: {vision: {fused: {qkv: {parts: [q, k], groups: 2}}}}\n", r"fused.qkv: has groups, which a"),
+        ("checkpoint: {vision: {fused: {qkv: [q, q]}}}\n", r"checkpoint.vision.fused.qkv: 'q' stands twice; write it"),
+        ("checkpoint: {vision: {names: {q: r}, fused: {qk: [q, k]}}}\n", r"fused.qk: 'q' is among the names too"),
+        ("tests: {disk: read}\n", r"llava.yaml:2:15: tests.disk: is an exception without a reason; add why"),
         ("head: {tie: config.text_config.tie_word_embeddings}\n", r"head.tie: no template yet"),
         ("vision: true\n", r"llava.yaml:2:9: vision.tower: must be text, not True"),
         ("vision: {inputs: {sizes: [1]}}\n", r"vision.inputs.sizes: must be an expression over tensors"),
@@ -89,6 +100,36 @@ parts: {linear_1: {out: 96}}
     assert "nn.Linear(96 // 2, config.text_config.hidden_size" in re.sub(r"\(\s+", "(", made)
     assert "h, gate = self.linear_1(merged).chunk(2, dim=-1)" in made
     assert "return self.linear_2(self.silu(gate) * h)" in made
+
+
+def test_what_the_adapter_says_of_the_tower(tmp_path):
+    text = """checkpoint:
+  names: {projector: mm, linear_1: proj.0}
+  memory: {linear_1: first}
+  vision:
+    names: {layers: encoder.blocks, norm1: norm0, norm2: norm1}
+    fused: {wqkv: [attn.q, attn.k, attn.v]}
+    pairs: [attn.q, attn.k]
+"""
+    made = model_files(planned(tmp_path, text).model)
+    held = {
+        line.targets[0].id: ast.literal_eval(line.value)
+        for line in ast.walk(ast.parse(made["state_dict_adapter.py"]))
+        if isinstance(line, ast.Assign) and not isinstance(line.value, ast.Name)
+    }
+    assert held.pop("names").items() >= {"mm": "model.mm", "mm.proj.0": "model.mm.first"}.items()
+    assert held == {
+        "tower_names": {"encoder.blocks": "layers", "norm0": "norm1", "norm1": "norm2"},
+        "tower_fused": {"wqkv": ("attn.q", "attn.k", "attn.v")},
+        "tower_pairs": ("attn.q", "attn.k"),
+    }
+    assert "self.first = nn.Linear" in made["model.py"]
+
+
+def test_heads_of_towers_with_other_fields(tmp_path):
+    pairs = "text: qwen2\nprojector: none\ncheckpoint: {vision: {pairs: [attn.qkv]}}\n"
+    made = model_files(planned(tmp_path, pairs, "qwen2_5_vl").model)["state_dict_adapter.py"]
+    assert "return config.vision_config.hidden_size // config.vision_config.num_heads" in made
 
 
 def test_several_specs_may_have_one_architecture_over_unlike_texts(tmp_path):

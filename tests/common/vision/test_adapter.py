@@ -6,7 +6,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, SiglipVisio
 
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.rules import PackQKV, Rename, Transpose
-from nemo_automodel.components.models.common.vision.adapter import ImageTextStateDictAdapter, in_turn
+from nemo_automodel.components.models.common.vision.adapter import ImageTextStateDictAdapter
 
 
 class Text(StateDictAdapter):
@@ -106,9 +106,3 @@ def test_towers_with_a_front(vision):
     found = adapter.from_hf({"vision_tower.vision_model.layers.0.q.weight": torch.ones(1)})
     assert set(found) == {"model.vision_tower.layers.0.q.weight"}
     assert set(adapter.to_hf(found)) == {"vision_tower.layers.0.q.weight"}
-
-
-def test_pieces_in_turn():
-    assert in_turn({"a": "b", "b": "c", "d": "e"}) == [("b", "c"), ("d", "e"), ("a", "b")]
-    with pytest.raises(ValueError, match="change places: a, b"):
-        in_turn({"a": "b", "b": "a"})

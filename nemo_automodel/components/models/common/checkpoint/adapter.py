@@ -3,9 +3,11 @@
 import re
 from functools import lru_cache
 
+import torch
+
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.codecs import as_plain
-from nemo_automodel.components.models.common.checkpoint.rules import Rename
+from nemo_automodel.components.models.common.checkpoint.rules import Renaming
 from nemo_automodel.components.models.common.checkpoint.sources import Source
 
 
@@ -16,8 +18,8 @@ class StateDictAdapter:
         packed = BackendConfig.of(backend).packed
         rules = (rule.for_backend(packed) for entry in self.rules(config) for rule in entry.expanded())
         active = [rule for rule in rules if rule is not None]
-        self.renames = tuple(rule for rule in active if isinstance(rule, Rename))
-        self.conversions = tuple(rule for rule in active if not isinstance(rule, Rename))
+        self.renames = tuple(rule for rule in active if isinstance(rule, Renaming))
+        self.conversions = tuple(rule for rule in active if not isinstance(rule, Renaming))
         self.tied = frozenset(tied)
 
     @property
@@ -31,23 +33,41 @@ class StateDictAdapter:
 
     def to_hf(self, state_dict):
         """Names and layouts of memory -> those of disk; tied tensors are left out, as on disk."""
-        out = {}
+        out, shared = {}, {}
         for name, tensor in state_dict.items():
             if name not in self.tied:
-                out.update(self.convert_single_tensor_to_hf(name, tensor))
-        return out
+                rule, stored = self._stored(name, tensor)
+                if rule is not None and rule.is_shared:
+                    shared.setdefault(stored[0][0], {})[rule.index] = stored[0][1]
+                else:
+                    out.update(stored)
+        return out | {name: torch.cat([blocks[i] for i in sorted(blocks)]) for name, blocks in shared.items()}
 
     def convert_single_tensor_to_hf(self, name, tensor):
-        """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows."""
+        """[(disk name, tensor)] of one tensor in memory, or of a shard of its rows.
+
+        Of one that shares a tensor on disk with others these are its rows alone; `to_hf` joins them.
+        """
+        return self._stored(name, tensor)[1]
+
+    def _stored(self, name, tensor):
+        """The rule of a name in memory, or None, and [(disk name, tensor)]."""
         for rule in self.conversions:
             if match := _pattern(rule.memory, rule.scope).fullmatch(name):
                 head, tail = match.groups()
-                return [
+                return rule, [
                     (self._disk_name(head + disk.replace("*", str(i)) + tail), value.contiguous())
                     for disk, values in zip(rule.disk, rule.save(tensor), strict=True)
                     for i, value in enumerate(values)
                 ]
-        return [(self._disk_name(name), tensor)]
+        return None, [(self._disk_name(name), tensor)]
+
+    def reading(self, names, memory):
+        """The adapter for these names on the way in: itself, or one without rules that they show to be needless.
+
+        memory: the names of the model's tensors.
+        """
+        return self
 
     def from_hf(self, state_dict, memory_shapes=None):
         """Names and layouts of disk -> those of memory; names of memory pass through. Quantised tensors are decoded.
@@ -57,6 +77,8 @@ class StateDictAdapter:
         missing, there twice or (by the shapes) too many, and for rules that keep a name where no shape tells the side.
         """
         shapes, state_dict = memory_shapes or {}, as_plain(state_dict)
+        if shapes and (other := self.reading(state_dict, shapes)) is not self:
+            return other.from_hf(state_dict, shapes)
         passing = shapes and self._has_memory_layout(state_dict, shapes)
         out = {}
         for memory, source in self.sources(state_dict).items():
@@ -71,13 +93,13 @@ class StateDictAdapter:
         """{name in memory: Source}: which of these tensors on disk make which in memory, in their order."""
         found = {}
         for name in names:
-            rule, memory, part, index = self._place(self._memory_name(name))
-            source = found.get(memory)
-            if source is None:
-                source = found[memory] = Source(rule, self._labels(rule, memory))
-            if source.rule is not rule:
-                raise ValueError(f"{name} is there twice, as it is in memory and as it is on disk")
-            source.add(name, part, index)
+            for rule, memory, part, index in self._places(self._memory_name(name)):
+                source = found.get(memory)
+                if source is None:
+                    source = found[memory] = Source(rule, self._labels(rule, memory))
+                if source.rule is not rule:
+                    raise ValueError(f"{name} is there twice, as it is in memory and as it is on disk")
+                source.add(name, part, index)
         return found
 
     def _labels(self, rule, memory):
@@ -100,24 +122,30 @@ class StateDictAdapter:
     def _has_memory_layout(self, state_dict, memory_shapes):
         """Whether the oblong tensors of rules that keep a name and turn it have memory's shapes."""
         names = {self._memory_name(name): name for name in state_dict}
-        kept = {name: rule for name in names for rule in [self._place(name)[0]] if rule and rule.keeps_name}
+        kept = {name: rule for name in names for rule, *_ in self._places(name) if rule and rule.keeps_name}
         seen = {name: state_dict[names[name]].shape for name in kept if name in memory_shapes}
         oblong = [name for name, shape in seen.items() if kept[name].turns and len({*shape[-2:]}) == 2]
-        if undecided := [name for name in seen if not kept[name].turns and not oblong]:
+        if undecided := [n for n in seen if not kept[n].turns and not oblong and names[n] == n]:
             raise ValueError(
                 f"{undecided[0]}: names and shapes do not tell disk from memory, where its rows are reordered"
             )
         return any(seen[name] == memory_shapes[name] for name in oblong)
 
-    def _place(self, name):
-        """The rule that uses a disk tensor (or None), the tensor in memory that it becomes part of, which part, and its
-        index."""
+    def _places(self, name):
+        """Of each rule that uses a disk tensor (none: None): itself, the tensor in memory that it becomes part of,
+        which part, and its index. Rules that share the tensor are several, others the first that fits."""
+        found = []
         for rule in self.conversions:
+            if found and not rule.is_shared:
+                continue
             for part, disk in enumerate(rule.disk):
                 if match := _pattern(disk, rule.scope).fullmatch(name):
                     head, *index, tail = match.groups()
-                    return rule, head + rule.memory + tail, part, int(index[0]) if index else 0
-        return None, name, 0, 0
+                    found.append((rule, head + rule.memory + tail, part, int(index[0]) if index else 0))
+                    break
+            if found and not found[0][0].is_shared:
+                break
+        return found or [(None, name, 0, 0)]
 
 
 @lru_cache(maxsize=1024)

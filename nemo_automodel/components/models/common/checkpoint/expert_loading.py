@@ -47,6 +47,8 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
     is_stored = state_dict is None and all(str(file).endswith(".safetensors") for file in files)
     with ExitStack() as stack:
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict or pickled_tensors(files)
+        adapter = adapter.reading(found, model.state_dict())
+        load_config = replace(load_config, weight_mapping=conversions(adapter.active) + foreign)
         half = text_half(found, model, adapter)
         tensors = decoded(half.tensors(found))
         _refuse_offloading(found, tensors, load_config)

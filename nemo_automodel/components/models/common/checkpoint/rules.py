@@ -11,18 +11,21 @@ from copy import copy
 from dataclasses import dataclass
 
 import torch
+from transformers.core_model_loading import WeightRenaming
 
 
 class Rule:
     """`disk`: names on disk; `memory`: the one name in memory; `counted`: each disk name stands for many tensors.
 
-    `turns`: the last two dimensions change places, so that an oblong shape tells the side. `within`: the path in memory
-    below which alone the rule holds, from the model with a head on; empty: everywhere.
+    `is_shared`: other rules take their rows of the same tensor on disk. `turns`: the last two dimensions change places,
+    so that an oblong shape tells the side. `within`: the path in memory below which alone the rule holds, from the
+    model with a head on; empty: everywhere.
     """
 
     needs_packing = False
     counted = False
     turns = False
+    is_shared = False
     is_written = True
     within = ""
 
@@ -134,12 +137,16 @@ class JoinRows(Rule):
         return [[part] for part in tensor.split([count // share for count in self.rows])]
 
 
-@dataclass(frozen=True)
-class Rename(Rule):
-    """A path on disk that is no attribute name, and its path in memory; what stands before and behind it carries over.
+class Renaming(Rule):
+    """Another name of the same tensor, by `to_memory` and `to_disk`; `conversion` is the entry of transformers' loader.
 
-    Renames act on the way in before every other rule, which so speak of names in memory alone.
+    Renamings act on the way in before every other rule, which so speak of names in memory alone.
     """
+
+
+@dataclass(frozen=True)
+class Rename(Renaming):
+    """A path on disk that is no attribute name, and its path in memory; what stands around it carries over."""
 
     disk_path: str
     memory: str
@@ -163,6 +170,9 @@ class Rename(Rule):
 
     def to_disk(self, name):
         return self._renamed(name, self.memory_pattern, self.disk_path)
+
+    def conversion(self):
+        return WeightRenaming(self.disk_pattern, self.memory_pattern)
 
     def _renamed(self, name, pattern, path):
         scope = re.match(self.scope, name)

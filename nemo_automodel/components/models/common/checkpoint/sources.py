@@ -68,6 +68,11 @@ class Source:
             return None
         return torch.Size([len(self.names[0]), *made[1:]]) if self._counted else made
 
+    def whole_shape(self, rows):
+        """The shape of the tensor on disk of which a tensor in memory has these rows."""
+        shares = self.rule.count if self.rule is not None and self.rule.is_shared else 1
+        return torch.Size([shares * rows[0], *rows[1:]]) if shares > 1 else rows
+
     @property
     def _counted(self):
         return self.rule is not None and self.rule.counted

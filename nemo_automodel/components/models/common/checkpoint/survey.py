@@ -48,6 +48,8 @@ class Survey:
                 self.sources[name] = source
                 self._compare(name, memory, source)
         self._find_missing()
+        # several tensors in memory may be rows of one
+        self.unexpected, self.misshapen = [*dict.fromkeys(self.unexpected)], [*dict.fromkeys(self.misshapen)]
 
     def report(self, place, ignore_shapes):
         """Says what is left out. Raises ValueError for faults; RuntimeError, as transformers, where a shape differs."""
@@ -84,7 +86,8 @@ class Survey:
         unlike = source.unlike(self.tensors)
         self.faults += [f"  {line}" for line in unlike]
         if not unlike and source.shape(self.tensors) != needed.shape:
-            wanted = {one: t.shape for one, t in self.adapter.convert_single_tensor_to_hf(memory, needed)}
+            stored_rows = self.adapter.convert_single_tensor_to_hf(memory, needed)
+            wanted = {one: source.whole_shape(rows.shape) for one, rows in stored_rows}
             firsts = [part[0] for part in source.names]  # experts are alike
             shapes = {one: (stored[one].shape, wanted.get(one, needed.shape)) for one in firsts}
             self.misshapen += [(one, *pair) for one, pair in shapes.items() if pair[0] != pair[1]]
@@ -97,7 +100,8 @@ class Survey:
         for name in self.needed:
             if name not in made and not any(re.search(pattern, name) for pattern in patterns):
                 stored = self.adapter.convert_single_tensor_to_hf(name, self.needed[name])
-                self.missing.append([self.half.on_disk(one) for one, _ in stored])
+                lacking = [self.half.on_disk(one) for one, _ in stored]
+                self.missing += [] if lacking in self.missing[-LINES:] else [lacking]
 
     def _dtype_line(self, name, tensor):
         return (
