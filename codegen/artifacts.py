@@ -1,4 +1,4 @@
-"""What one spec becomes: files, an entry in the registry and a row in the documentation's index.
+"""What one spec becomes: files, entries in the registry and a row in the documentation's index.
 
 This is the seam between rendering, which knows models, and writing, which knows disks.
 """
@@ -68,7 +68,7 @@ class Generated(Frozen):
 
     name: str
     artifacts: tuple[Artifact, ...]
-    registry: RegistryEntry | None = None
+    registry: tuple[RegistryEntry, ...] = ()
     index_row: IndexRow | None = None
     kind: str = ""
     reads: tuple[str, ...] = ()

@@ -158,6 +158,7 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
     for name_there, value in old.get("fields", {}).items():
         if value is None and name_there in fields:  # None in one of them: a default that falls through in both
             fields[name_there] = None
+    fields.setdefault("tie_word_embeddings", False)  # which transformers reads of any config, declared or not
     newer = {field: newest[field] for field in absent}
     names = row.get("attribute_map", {})
     if "attribute_map" in old:

@@ -5,7 +5,7 @@ from codegen.generate import contract
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.plan.vision.model import build_image_text
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
-from codegen.tiny.image_text import configs
+from codegen.tiny.image_text import configs, half_problems
 
 
 def plan_image_text(loaded: LoadedImageText) -> ImageTextSpecPlan:
@@ -16,6 +16,7 @@ def plan_image_text(loaded: LoadedImageText) -> ImageTextSpecPlan:
     """
     found: dict[Problem, None] = {}
     model = attempt(lambda: build_image_text(loaded), None, found)
+    found.update(dict.fromkeys(attempt(lambda: list(half_problems(loaded)), [], found)))
     if found or model is None:
         raise SpecError(list(found))
     hub, exception = str(loaded.docs.get("hub", "")), str(loaded.tests.get("why", ""))
@@ -31,4 +32,5 @@ def _features(loaded: LoadedImageText, model: ImageTextPlan) -> tuple[str, ...]:
     deep = "features after the first layers" if spec.merge.deepstack else ""
     mask = {"image_blocks": "tokens of one image see each other", "prefix": "a prefix sees itself"}.get(spec.mask, "")
     merged = "merged patches" if model.projector is not None and model.projector.regroups else ""
-    return tuple(filter(None, (f"text: {model.text.name}", positions, deep, mask, merged)))
+    laid = ", with changes" if loaded.is_overlaid else ""
+    return tuple(filter(None, (f"text: {model.text.spec}{laid}", positions, deep, mask, merged)))

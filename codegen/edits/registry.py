@@ -58,7 +58,7 @@ def _edited(literal: Literal, wanted: dict[str, tuple[str, str]], is_gone: Calla
 def _stale(entry: Entry, is_gone: Callable[[str], bool]) -> bool:
     """Whether the entry names a module of one model's package that is gone."""
     module = entry.value[0] if entry.value else ""
-    package, _, file = module.removeprefix(_PACKAGE).partition(".")
-    if not module.startswith(_PACKAGE) or not package.isidentifier() or file not in ("model", "config"):
+    *package, file = module.removeprefix(_PACKAGE).split(".")
+    if not module.startswith(_PACKAGE) or not all(map(str.isidentifier, package)) or file not in ("model", "config"):
         return False
-    return is_gone(f"{MODELS}/{package}/{file}.py")
+    return is_gone(f"{MODELS}/{'/'.join((*package, file))}.py")

@@ -62,10 +62,14 @@ def read_loaded(root: Node, shown: str, table: ConfigTable | None = None) -> Loa
 
     frame = FrameReader(root, table or committed_table(), report).read()
     resolver = Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), found)
-    resolved = resolver.resolve(root)
+    return checked(root, shown, frame, resolver.resolve(root), found)
+
+
+def checked(root: Node, shown: str, frame: Frame, resolved: Resolved | None, found: dict[Problem, None]) -> LoadedSpec:
+    """The spec of a root that is resolved. Raises SpecError with `found`, and with what is wrong across keys."""
     if resolved is not None and frame.config is not None:
         for problem in rules.problems(resolved, frame.config):
-            report(problem)
+            found.setdefault(problem)
     if found or resolved is None:
         raise SpecError([_placed(problem, root.at) for problem in found])
     return _loaded(root, shown, frame, resolved)

@@ -1,6 +1,6 @@
 """From the nodes of a spec file to one flat, typed spec per combination of outcomes of its `variants` and `layers`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -14,8 +14,9 @@ from codegen.language.keys import Key, Section, keys
 from codegen.language.load import Node
 from codegen.language.loaded import Split
 from codegen.language.merge import merged
+from codegen.language.scheduled import laid
 from codegen.language.spec import Spec
-from codegen.language.splits import OVERLAY_KEYS, Entry, Reader
+from codegen.language.splits import OVERLAY_KEYS, SECTIONS, Entry, Reader
 from codegen.language.suggest import cure
 from codegen.language.values import Expression
 
@@ -45,13 +46,15 @@ class Resolver:
     problems: dict[Problem, None] = field(default_factory=dict[Problem, None])
     language: type[Section] = Spec
     choices: dict[tuple[str, tuple[Any, ...]], Split] = field(default_factory=dict[Any, Split])
+    _is_read: bool = True  # whether what is laid down is final, so that its fields of the config count
     _checked: dict[tuple[int, Any], Node] = field(default_factory=dict[Any, Node])
     _merged: dict[tuple[int, int], Node] = field(default_factory=dict[Any, Node])
     _opened: dict[int, Node] = field(default_factory=dict[int, Node])
 
-    def resolve(self, root: Node) -> Resolved | None:
-        """Everything, or None where there are problems."""
-        base = self.overlaid(DEFAULTS, root, "")
+    def resolve(self, root: Node, over: Node | None = None, path: str = "") -> Resolved | None:
+        """Everything, or None where there are problems; `over`: what another file lays on this one, at a path there."""
+        base = self.overlaid(DEFAULTS, root, "") if over is None else self.overlaid_from(root, over, path)
+        root = root if over is None else _with_schedules(root, over)
         found = Reader(self.config, _mixer(base), self.report).entries(root)
         count = 1
         for entry in found:
@@ -92,8 +95,28 @@ class Resolver:
             for outcomes, sections in self.combinations(laid, rest):
                 yield (outcome, *outcomes), sections
 
-    def overlaid(self, below: Top, overlay: Node, path: str) -> Top:
-        """The sections below with an overlay of the file laid over them."""
+    def overlaid_from(self, root: Node, over: Node, path: str) -> Top:
+        """The sections of a file with what another one lays on them; what that replaces need not suit the config."""
+        self._is_read = False
+        laid = self.overlaid(self.overlaid(DEFAULTS, root, ""), over, f"{path}.", SECTIONS)
+        self._is_read = True
+        for name, node in laid.items():
+            if name in keys(self.language):
+                self.read_section(keys(self.language)[name], node, name)
+        return laid
+
+    def read_section(self, key: Key, node: Node, path: str) -> None:
+        """What `read_key` does, for a whole section of the spec in its normal form."""
+        if key.type == "named":
+            for name, part in (node.mapping or {}).items():
+                self.read_section(Key("kinds", "", kinds=key.kinds), part, f"{path}.{dotted(name)}")
+        elif key.type == "kinds" and key.kinds is not None and node.mapping is not None:
+            self.read(key.kinds[node.mapping["kind"].value], without(node, ("kind",)), path)
+        else:
+            self.read_key(key, node, path)
+
+    def overlaid(self, below: Top, overlay: Node, path: str, beside: Collection[str] = OVERLAY_KEYS) -> Top:
+        """The sections below with an overlay of the file laid over them; `beside`: its keys that are no sections."""
         above = dict(below)
         for name, node in (overlay.mapping or {}).items():
             key = keys(self.language).get(name)
@@ -105,13 +128,13 @@ class Resolver:
                 above[name] = node
                 if not isinstance(node.value, str):
                     self.report(Problem(node.at, f"{path}why", "must be text", "write one sentence"))
-            elif name not in (OVERLAY_KEYS if path else self.frame):
-                self.report(self.unknown(name, overlay, path))
+            elif name not in (beside if path else self.frame):
+                self.report(self.unknown(name, overlay, path, beside if path else sorted(self.frame)))
         return above
 
-    def unknown(self, name: Any, overlay: Node, path: str) -> Problem:
+    def unknown(self, name: Any, overlay: Node, path: str, beside: Collection[str]) -> Problem:
         """A key that neither the language nor the frame has."""
-        known = [*keys(self.language), *(OVERLAY_KEYS if path else sorted(self.frame))]
+        known = [*keys(self.language), *beside]
         return Problem(overlay.key_at[name], f"{path}{dotted(name)}", "is not a key here", cure(name, known))
 
     def section(self, name: str, key: Key, below: Node | None, node: Node, path: str) -> Node | None:
@@ -219,6 +242,8 @@ class Resolver:
                 self.read_key(keys(cls)[name], child, f"{path}.{name}")
 
     def read_key(self, key: Key, node: Node, path: str) -> None:
+        if not self._is_read:
+            return None
         if key.type == "section" and key.section is not None:
             return self.read(key.section, node, path)
         if key.type == "choice" and not structure.is_word(key, node.value) and not isinstance(node.value, bool):
@@ -232,6 +257,13 @@ class Resolver:
         outcomes = (False, True) if key.truth else key.words
         split = Split(condition, outcomes, not key.truth, condition.mentions("layer"), path)
         self.choices.setdefault((condition.text, key.words), split)
+
+
+def _with_schedules(root: Node, over: Node) -> Node:
+    """The file with the `variants` and `layers` of what is laid on it: a mapping merges, a list replaces."""
+    below, above = root.mapping or {}, over.mapping or {}
+    schedules = {name: laid(below.get(name), above[name]) for name in SECTIONS if name in above}
+    return Node({**below, **schedules}, over.at, key_at={**root.key_at, **over.key_at})
 
 
 def _mixer(base: Top) -> type[Section]:

@@ -79,15 +79,15 @@ def _held(
         return
     cases, *rest = brought
     for guard, where, above in cases:
-        laid = (path, node) if above is None else (where, _laid(node, above))
-        yield from _held(rest, (*guards, guard), *laid)
+        held = (path, node) if above is None else (where, laid(node, above))
+        yield from _held(rest, (*guards, guard), *held)
 
 
-def _laid(below: Node | None, above: Node) -> Node:
+def laid(below: Node | None, above: Node) -> Node:
     """A mapping over a mapping, key by key; all else replaces."""
     if below is None or below.mapping is None or above.mapping is None:
         return above
     entries = dict(below.mapping)
     for name, node in above.mapping.items():
-        entries[name] = _laid(entries.get(name), node)
+        entries[name] = laid(entries.get(name), node)
     return Node(entries, above.at, above.flow, {**below.key_at, **above.key_at})

@@ -27,7 +27,7 @@ def render(plan: SpecPlan) -> Generated:
     artifacts.append(
         Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan, example=example), plan.spec, "<!--")
     )
-    return Generated(name, tuple(artifacts), _registry(plan.model), index_row(plan), plan.kind)
+    return Generated(name, tuple(artifacts), (registry(plan.model),), index_row(plan), plan.kind)
 
 
 def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str, str]:
@@ -42,7 +42,8 @@ def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str
     return files
 
 
-def _registry(plan: ModelPlan) -> RegistryEntry:
+def registry(plan: ModelPlan) -> RegistryEntry:
+    """Under its architectures, and under its model type where that means this model."""
     config = None
     if plan.config.fields is not None:
         config = (plan.config.model_type, plan.config.module, plan.config.class_name)

@@ -12,6 +12,7 @@ from codegen.cst.imports import Import
 from codegen.memory.formatted import cached_format
 from codegen.plan.types import Assign
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
+from codegen.render import files as files_of_text
 from codegen.render.code import assigns, flags
 from codegen.render.docs import IMAGES_INDEX, index_row, render_page
 from codegen.render.test import render_test
@@ -33,21 +34,26 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
     tests = f"tests/unit_tests/models/{name}"
     files[f"{tests}/__init__.py"] = ""
     files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
-    text_half = f"- Text model: `{model.text.name}`; checkpoints over another text run with transformers' own class"
+    own = f"its own, `{FOLDER}/{model.text.name.replace('.', '/')}/model.py`, after that of `{model.text.spec}`"
+    text = f"`{model.text.name}`" if model.half is None else own
+    text_half = f"- Text model: {text}; checkpoints over another text run with transformers' own class"
     artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
     artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", render_page(plan, (text_half,)), plan.spec, "<!--"))
-    reads = (f"specs/{model.text.name}.yaml",)
-    return Generated(name, tuple(artifacts), _registry(model), index_row(plan, IMAGES_INDEX), plan.kind, reads)
+    entries = (_registry(model), *([files_of_text.registry(model.half)] if model.half is not None else []))
+    reads = (f"specs/{model.text.spec}.yaml",)
+    return Generated(name, tuple(artifacts), entries, index_row(plan, IMAGES_INDEX), plan.kind, reads)
 
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
     text = f'from {MODELS}.{plan.name}.model import {plan.architectures[0]}\n\n__all__ = ["{plan.architectures[0]}"]\n'
-    return {
+    files = {
         "__init__.py": text,
         "model.py": render_model(plan, format_all),
         "state_dict_adapter.py": render_adapter(plan, format_all),
     }
+    half = {} if plan.half is None else files_of_text.model_files(plan.half, format_all)
+    return files | {f"{plan.text.name.rpartition('.')[2]}/{name}": body for name, body in half.items()}
 
 
 def _registry(plan: ImageTextPlan) -> RegistryEntry:
@@ -78,6 +84,7 @@ def _imports(plan: ImageTextPlan) -> list[Import]:
         Import(f"{MODELS}.{plan.name}.state_dict_adapter", f"{plan.prefix}StateDictAdapter"),
     ]
     own += [Import(*plan.tower_class)] if plan.tower_class is not None else []
+    own += [Import(text, plan.half.architectures[0])] if plan.half is not None else []
     return [*template("image_text").imports, *own]
 
 
@@ -158,6 +165,7 @@ def _defined(head: str, *body: str) -> str:
 def _head(plan: ImageTextPlan) -> cst.BaseStatement:
     tied = f"{{'lm_head.weight': 'model.{plan.text_name}.{plan.text.embedding}.weight'}}"
     own = [flag for flag in plan.flags if flag.name.startswith("_supports")]
+    own += [Assign("text_class", plan.half.architectures[0])] if plan.half is not None else []
     holes = Holes(
         prefix=plan.prefix,
         names=_names(plan),

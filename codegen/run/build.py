@@ -75,7 +75,7 @@ class Made(Frozen):
     kind: str
     spec: str
     files: dict[str, str]
-    registry: RegistryEntry | None
+    registry: tuple[RegistryEntry, ...]
     index_row: IndexRow | None
     artifacts: bytes
 
@@ -180,13 +180,13 @@ def _made(path: str, root: str, generator: Generator, digest: Digest) -> bytes:
 def _remembered(path: str, known: bytes) -> Made:
     first, _, artifacts = known.partition(b"\n")
     data = json.loads(first)
-    entry, row = data["registry"], data["index_row"]
+    row = data["index_row"]
     return Made(
         data["name"],
         data["kind"],
         path,
         data["files"],
-        None if entry is None else RegistryEntry(**_tuples(entry)),
+        tuple(RegistryEntry(**_tuples(entry)) for entry in data["registry"]),
         None if row is None else IndexRow(**_tuples(row)),
         artifacts,
     )
@@ -211,11 +211,11 @@ def _clashes(made: Iterable[Made]) -> list[Problem]:
 
 def _claims(item: Made) -> list[str]:
     claims = list(item.files)
-    if item.registry is not None:
-        claims += [f"architecture {name}" for name in item.registry.architectures]
-        types = {item.registry.model_type, item.registry.config[0] if item.registry.config else None} - {None}
+    for entry in item.registry:
+        claims += [f"architecture {name}" for name in entry.architectures]
+        types = {entry.model_type, entry.config[0] if entry.config else None} - {None}
         claims += [f"model type {name}" for name in types]
-        claims += [f"architecture {name}" for name in item.registry.texts]
+        claims += [f"architecture {name}" for name in entry.texts]
     return claims
 
 

@@ -79,7 +79,7 @@ def _generated(name: str, path: str, lines: int, item: Made, report: Report, kno
         found = "conflict"
     elif any(change.path in item.files for change in report.changes):
         found = "drift"
-    architectures = item.registry.architectures if item.registry else ()
+    architectures = item.registry[0].architectures if item.registry else ()
     proven = "no" if known is None else "yes" if known.code == fingerprint(item.files) else "outdated"
     proofs = known.proofs if known is not None else ()
     return Row(name, path, lines, architectures, found, kind=item.kind, proven=proven, proofs=proofs)

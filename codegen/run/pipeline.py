@@ -131,7 +131,7 @@ class _Run:
         def is_gone(path: str) -> bool:
             return path in deleted or (path not in planned and not self.tree.exists(path))
 
-        entries = [item.registry for item in made if item.registry is not None]
+        entries = [entry for item in made for entry in item.registry]
         rows = [item.index_row for item in made if item.index_row is not None]
         edits: list[tuple[str, bool, Callable[[bytes], bytes]]] = [
             (REGISTRY, bool(entries), lambda data: registry.updated(data, entries, is_gone))

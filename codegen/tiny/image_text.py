@@ -1,14 +1,19 @@
 """Tiny configs of models of images and text: the text's own base, a small tower, and every choice both ways."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import Any
 
 from codegen.configs import ConfigClass, table
+from codegen.errors import Problem, SpecError
+from codegen.language.loaded import config_class
 from codegen.language.vision.equations import REGROUPS, calls
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Mrope
 from codegen.plan.vision import tower
+from codegen.plan.vision.text import as_said
 from codegen.tiny import configs as text_configs
+from codegen.tiny import fits, values
 from codegen.tiny.configs import SIZES
 
 Config = dict[str, Any]
@@ -17,11 +22,13 @@ TOWER: Config = {
     **{"hidden_size": 32, "embed_dim": 32, "intermediate_size": 64, "num_hidden_layers": 3, "depth": 2},
     **{"num_attention_heads": 4, "num_heads": 4, "patch_size": 3, "image_size": 12, "spatial_merge_size": 2},
     **{"temporal_patch_size": 2, "mlp_ratio": 2, "head_dim": 8, "vision_use_head": False},
+    **{"deepstack_visual_indexes": [0, 1]},
 }
 OWN_SIZES = 16  # patches of a side in the tables of towers that are told how large each image is
 PACKED: Config = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}  # of towers of patches in a row
 WHOLE: Config = {"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 4}  # of 4 x 4 patches
 VOCABULARY, POSITIONS = 151, 512
+PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tell the orders of axes apart
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
 SPECIAL = (  # the last ids of the vocabulary
     *("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "vision_end_token_id"),
@@ -41,12 +48,39 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
         found["layers"] = base | {"vision_feature_layer": [-3, -1]}
     if "tie_word_embeddings" in config.fields:
         found["tied"] = base | {"tie_word_embeddings": True}
+    if loaded.is_overlaid:
+        texts = {name: _of_text(loaded, config, one) for name, one in half_configs(loaded).items()}
+        found |= {f"text_{name}": base | {"text_config": one} for name, one in texts.items() if _is_own(name)}
     return found
+
+
+def half_configs(loaded: LoadedImageText) -> dict[str, Config]:
+    """Tiny configs of the text model by itself, `base` first. Raises SpecError where an overlay excludes that one."""
+    try:
+        return text_configs.configs(loaded.text, table())
+    except SpecError as error:
+        raise as_said(loaded, error) from error
+
+
+def half_problems(loaded: LoadedImageText) -> Iterator[Problem]:
+    """What has no value on the configs of the tests, in a text half that is one of its own."""
+    if loaded.is_overlaid:
+        text, tests = loaded.text, half_configs(loaded)
+        config = config_class(text, table())
+        found = list(values.problems(text, config, tests)) or list(fits.problems(text, config, tests))
+        if found:
+            yield from as_said(loaded, SpecError(found)).problems
+
+
+def _is_own(name: str) -> bool:
+    """Whether a config of the text's is one of what its spec says: not the whole's ties, and what no spec changes."""
+    return not name.startswith(("base", "tied", "untied", "rope_", "dropout"))
 
 
 def _base(loaded: LoadedImageText, config: ConfigClass) -> Config:
     given: Config = loaded.tests.get("tiny", {})
-    base: Config = {"text_config": _text(loaded, config), "vision_config": _tower(loaded, config)}
+    text = _of_text(loaded, config, half_configs(loaded)["base"])
+    base: Config = {"text_config": text, "vision_config": _tower(loaded, config)}
     last = base["text_config"]["vocab_size"]
     base |= {name: last - 1 - place for place, name in enumerate(SPECIAL) if name in config.fields}
     base |= {name: value for name, value in WHOLE.items() if name in config.fields}
@@ -59,23 +93,38 @@ def _base(loaded: LoadedImageText, config: ConfigClass) -> Config:
     return base | given | inner
 
 
-def _text(loaded: LoadedImageText, config: ConfigClass) -> Config:
-    """The base config of the text's own tests, as far as the class here has its fields."""
-    base: Config = dict(text_configs.configs(loaded.text, table())["base"])
-    base |= {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
+def _of_text(loaded: LoadedImageText, config: ConfigClass, found: Config) -> Config:
+    """A config of the text's own tests, as far as the class here has its fields."""
+    found = found | {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
     _, class_name, is_open = config.parts["text_config"]
     if is_open:
-        base = {"model_type": loaded.text.config.model_type, **base}
+        found = {"model_type": loaded.text.config.model_type, **found}
     elif class_name != loaded.text.config.class_name:
         fields = config.value("text_config")
-        base = {name: value for name, value in base.items() if name in fields}
-    return base | _axes(base) if isinstance(loaded.spec.positions, Mrope) else base
+        found = {name: value for name, value in found.items() if name in fields}
+    return _with_axes(found) if isinstance(loaded.spec.positions, Mrope) else found
 
 
-def _axes(base: Config) -> Config:
-    """Rotary parameters that say which pairs of a head follow which axis."""
-    pairs = base.get("head_dim", base["hidden_size"] // base["num_attention_heads"]) // 2
-    return {"rope_parameters": {**base["rope_parameters"], "mrope_section": [1, 2, pairs - 3]}}
+def _with_axes(text: Config) -> Config:
+    """Rotary parameters that say which pairs of a head follow which axis: of several pairs each, and not alike."""
+    text = text | (_wider_heads(text) if _pairs(text) < PAIRS else {})
+    return text | {"rope_parameters": {**text["rope_parameters"], "mrope_section": [1, 2, _pairs(text) - 3]}}
+
+
+def _pairs(text: Config) -> int:
+    """How many pairs of a head turn."""
+    head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    return int(head * text["rope_parameters"].get("partial_rotary_factor", 1.0)) // 2
+
+
+def _wider_heads(text: Config) -> Config:
+    """Heads of which PAIRS turn: by a field of their own, else fewer of them."""
+    head = ceil(2 * PAIRS / text["rope_parameters"].get("partial_rotary_factor", 1.0))
+    if "head_dim" in text:
+        return {"head_dim": head + head % 2}
+    hidden = text["hidden_size"]
+    heads = next(count for count in range(hidden // head, 0, -1) if hidden % (2 * count) == 0)
+    return {"num_attention_heads": heads, "num_key_value_heads": 1}
 
 
 def _tower(loaded: LoadedImageText, config: ConfigClass) -> Config:

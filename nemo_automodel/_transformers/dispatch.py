@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
 from nemo_automodel._transformers.registry import (
@@ -26,6 +27,8 @@ def choose(config, usual_names, text=True):
     if not text:
         return _class_over(config, usual_names), config
     inner = config.get_text_config()
+    if own := _own_half(config, inner.model_type):
+        return own, text_half(config)
     target = _class_of(config, usual_names)
     if target is None and inner is not config:
         target = _class_of(inner, usual_names)
@@ -47,6 +50,13 @@ def _class_over(config, usual_names):
     if found is None and any(map(takes_images, names)):
         logger.warning(f"{' or '.join(names)} is generated over other texts than {text!r}")
     return found if found is not None and isinstance(config, found.config_class) else None
+
+
+def _own_half(config, text):
+    """The class of the text half, where a generated model of images and text has one of its own."""
+    usual = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    over = next((target for name in (*_named(config), usual) if (target := resolve_over(name, text))), None)
+    return over and over.text_class
 
 
 def _named(config):
@@ -88,7 +98,7 @@ def text_half(config):
     """The text config of an outer one, with what an outer config says for the whole."""
     text = deepcopy(config.get_text_config())
     logger.warning(f"{type(config).__name__}: its text half is taken, by {type(text).__name__}")
-    text.tie_word_embeddings = bool(config.tie_word_embeddings or text.tie_word_embeddings)
+    text.tie_word_embeddings = bool(config.tie_word_embeddings or getattr(text, "tie_word_embeddings", False))
     text.dtype = text.dtype or config.dtype
     if isinstance(text.dtype, str):
         text.dtype = getattr(torch, text.dtype, text.dtype)

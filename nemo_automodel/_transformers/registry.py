@@ -166,6 +166,11 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Qwen3ForCausalLM", ("nemo_automodel.components.models.qwen3.model", "Qwen3ForCausalLM")),
         ("Qwen3MoeForCausalLM", ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM")),
         ("Qwen3NextForCausalLM", ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM")),
+        (
+            "Qwen3VLForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen3_vl.model", "Qwen3VLForConditionalGeneration"),
+        ),
+        ("Qwen3VLTextForCausalLM", ("nemo_automodel.components.models.qwen3_vl.text.model", "Qwen3VLTextForCausalLM")),
         ("Qwen3_5ForCausalLM", ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM")),
         ("Qwen3_5MoeForCausalLM", ("nemo_automodel.components.models.qwen3_5_moe_text.model", "Qwen3_5MoeForCausalLM")),
         (
@@ -298,6 +303,7 @@ MODEL_TYPE_MAPPING = {
     "qwen3_5_text": ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM"),
     "qwen3_moe": ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM"),
     "qwen3_next": ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM"),
+    "qwen3_vl_text": ("nemo_automodel.components.models.qwen3_vl.text.model", "Qwen3VLTextForCausalLM"),
     "recurrent_gemma": ("nemo_automodel.components.models.recurrent_gemma.model", "RecurrentGemmaForCausalLM"),
     "sarvam_mla": ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM"),
     "seed_oss": ("nemo_automodel.components.models.seed_oss.model", "SeedOssForCausalLM"),
@@ -359,6 +365,10 @@ MODEL_TEXT_MAPPING = {
     "Qwen2_5_VLForConditionalGeneration/qwen2_5_vl_text": (
         "nemo_automodel.components.models.qwen2_5_vl.model",
         "Qwen2_5_VLForConditionalGeneration",
+    ),
+    "Qwen3VLForConditionalGeneration/qwen3_vl_text": (
+        "nemo_automodel.components.models.qwen3_vl.model",
+        "Qwen3VLForConditionalGeneration",
     ),
     "SmolVLMForConditionalGeneration/llama": (
         "nemo_automodel.components.models.smolvlm.model",

@@ -19,7 +19,8 @@ def record(root: Path, name: str, results: Sequence[Result]) -> None:
         ConflictError, WriteError: the record cannot be written.
     """
     package = root / MODELS / name
-    files = {f"{MODELS}/{name}/{path.name}": sha256(path.read_bytes()).hexdigest() for path in package.glob("*.py")}
+    paths = ((path.relative_to(root).as_posix(), path) for path in package.rglob("*.py"))
+    files = {shown: sha256(path.read_bytes()).hexdigest() for shown, path in paths}
     proof = summary(results)
     change_file(str(root), RECORD, lambda old: with_proof(old, name, fingerprint(files), proof))
 

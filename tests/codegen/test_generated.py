@@ -23,7 +23,7 @@ MODE = black.Mode(line_length=120, target_versions={black.TargetVersion.PY311})
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
 MODELS = ROOT / "nemo_automodel/components/models"
-GENERATED = [path for spec in SPECS for path in sorted((MODELS / spec.stem).glob("*.py"))]
+GENERATED = [path for spec in SPECS for path in sorted((MODELS / spec.stem).rglob("*.py"))]
 GENERATED += [path for spec in SPECS for path in sorted((ROOT / "tests/unit_tests/models" / spec.stem).glob("*.py"))]
 # What layers of one model, and configs of one family, do both ways.
 BOTH_WAYS = ("self.rotary", "self.q_rank is None")

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from nemo_automodel._transformers.auto_model import NeMoAutoModelForImageTextToText
+from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
+from nemo_automodel._transformers.registry import resolve_type
 from nemo_automodel.parity import end_to_end
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.bits import other_bits
@@ -180,6 +181,22 @@ class VisionContract(Binding):
         tower = model.model.get_submodule(self.tower_path(model))
         switched = [module for module in tower.modules() if hasattr(module, "gradient_checkpointing")]
         assert switched and all(module.gradient_checkpointing for module in switched)
+
+    def test_the_text_half_alone(self, main):
+        """Is loaded by the causal entry point; where the text has no class of its own, that names the other one."""
+        folder, load = self.given(main).folder, NeMoAutoModelForCausalLM.from_pretrained
+        ours = self.ours(main)
+        if not (ours.text_class or resolve_type(ours.config.get_text_config().model_type)):
+            with pytest.raises(ValueError, match="use NeMoAutoModelForImageTextToText"):
+                load(folder)
+            return
+        half, batch = load(folder, attn_implementation=self.attention), self.batch("text")
+        given = {"input_ids": batch.ids, "attention_mask": batch.mask}
+        with torch.no_grad():
+            found = half.base_model(**given).last_hidden_state
+            wanted = self.given(main).model.get_decoder()(**given).last_hidden_state
+        close(found[batch.real], wanted[batch.real])
+        assert torch.equal(half.get_output_embeddings().weight, ours.lm_head.weight)
 
     # what a model of text alone promises otherwise
 

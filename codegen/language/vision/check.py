@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from codegen.configs import ConfigClass, vision_table
-from codegen.errors import Problem, SpecError, cut
-from codegen.language.check import read_spec, shown_path
+from codegen.errors import Problem, SpecError, attempt, cut
+from codegen.language.check import shown_path
 from codegen.language.defaults import defaults
 from codegen.language.frame import FRAME, Frame, FrameReader
 from codegen.language.load import Node
-from codegen.language.loaded import LoadedSpec
 from codegen.language.resolve import Resolver, typed
 from codegen.language.spec import ConfigDeclaration
 from codegen.language.suggest import cure
 from codegen.language.vision import equations
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import ImageTextSpec
+from codegen.language.vision.text import Whole, apart, text_of
 
 Report = Callable[[Problem], None]
 PREFIXES = ("text", "head", "vision", "projector")  # names under `checkpoint.names` that are no parts
@@ -50,20 +50,22 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
 
     frame = ImageTextFrame(node, vision_table(), report).read()
     resolver = Resolver(frame.config, frozenset((*FRAME, "why")), found, ImageTextSpec)
-    top = resolver.overlaid(defaults(ImageTextSpec), node, "")
+    plain, laid = apart(node)
+    top = resolver.overlaid(defaults(ImageTextSpec), plain, "")
     if resolver.choices:
         choice = next(iter(resolver.choices.values()))
         report(Problem(node.at, choice.path, "cannot be decided by the config yet", "write one word"))
     if found or frame.config is None:
         raise SpecError(list(found))
-    spec = typed(ImageTextSpec, top)
+    spec, whole = typed(ImageTextSpec, top), Whole(node, frame, frame.config, path, root)
     for problem in _rules(spec, node, frame):
         report(problem)
     if path.stem != frame.name:
         report(
             Problem(node.at, "name", f"'{frame.name}' is not the name of the file", f"rename it to {frame.name}.yaml")
         )
-    text = _text(spec, node, frame.config, path.parent, root, report)
+    named = spec.text.spec or text_of(frame.config, path.parent)
+    text = attempt(lambda: whole.half(named, laid, report), None, found)
     if found or text is None:
         raise SpecError(list(found))
     return LoadedImageText(
@@ -72,35 +74,14 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
         frame.architectures,
         frame.declaration,
         frame.config,
-        frame.summary or _sentence(spec, text),
+        frame.summary or _sentence(spec, named or "", laid is not None),
         frame.docs,
         frame.tests,
         spec,
         text,
+        named or "",
         node,
     )
-
-
-def _text(
-    spec: ImageTextSpec, node: Node, config: ConfigClass, folder: Path, root: Path, report: Report
-) -> LoadedSpec | None:
-    """The spec of the text half."""
-    name = spec.text.spec or text_of(config, folder)
-    at = node.find(("text",))
-    path = folder / f"{name}.yaml"
-    if name is None or not path.is_file():
-        default = config.parts.get("text_config", ("", ""))[0]
-        what = f"there is no spec {name!r} beside this one" if name else f"no spec is that of '{cut(default)}'"
-        known = sorted(one.stem for one in folder.glob("*.yaml"))
-        report(Problem(at, "text", what, f"write text: <spec>; {cure(name or default, known, 'specs')}"))
-        return None
-    return read_spec(path, root)
-
-
-def text_of(config: ConfigClass, folder: Path) -> str | None:
-    """The spec of the text that the config class has by itself: that of its name, or of its model type."""
-    default = config.parts.get("text_config", ("", ""))[0]
-    return default if default and (folder / f"{default}.yaml").is_file() else None
 
 
 def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
@@ -154,9 +135,10 @@ def _tower_names(spec: ImageTextSpec, problem: Callable[..., Problem]) -> Iterat
                 yield problem((*path, "fused", disk), f"'{cut(part)}' {other}", "write it once")
 
 
-def _sentence(spec: ImageTextSpec, text: LoadedSpec) -> str:
+def _sentence(spec: ImageTextSpec, text: str, is_overlaid: bool) -> str:
     tower = spec.vision.tower or "auto"
     seen = {"causal": "", "image_blocks": ", tokens of one image see each other", "prefix": ", the prompt sees itself"}
     own = "its own projector" if not spec.projector else "a projector"
     named = "a tower of transformers" if tower == "auto" else f"the tower {tower}"
-    return f"Images and text: {named}, {own}, and the text model of {text.name}{seen[spec.mask]}."
+    half = f"a text model after that of {text}" if is_overlaid else f"the text model of {text}"
+    return f"Images and text: {named}, {own}, and {half}{seen[spec.mask]}."

@@ -16,7 +16,8 @@ from codegen.language.vision.sections import ImageTextSpec
 
 
 class LoadedImageText(Frozen):
-    """Everything that a spec file says, with the spec of its text half."""
+    """Everything that a spec file says, with the spec of its text half, which is that of `text_spec`, as it is or with
+    an overlay."""
 
     path: str
     name: str
@@ -28,7 +29,13 @@ class LoadedImageText(Frozen):
     tests: Mapping[str, Any]
     spec: ImageTextSpec
     text: LoadedSpec
+    text_spec: str
     root: Node = field(default=Node({}, NOWHERE), compare=False, repr=False)
+
+    @property
+    def is_overlaid(self) -> bool:
+        """Whether the text half is one of its own."""
+        return self.text.name != self.text_spec
 
     def place(self, path: str) -> Location:
         """Where a dotted key stands, or the deepest one above it that is written."""

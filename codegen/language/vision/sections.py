@@ -11,7 +11,7 @@ from codegen.language.vision.tensors import FIELDS, OUTPUTS
 
 
 class Text(Section):
-    """The text half: another spec of the repository."""
+    """The text half: another spec of the repository, over which any key of the text language lays what is written."""
 
     spec: str | None = text("Name of the spec. Default: the model type of the config's text.")
 

@@ -2,19 +2,17 @@
 
 import ast
 
-from codegen.configs import table
 from codegen.errors import Problem, SpecError
-from codegen.language.loaded import config_class
 from codegen.language.reserved import class_prefix
 from codegen.language.values import Expression, expression
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Arange, Mrope
 from codegen.language.vision.tensors import FIELDS, fields_read
-from codegen.plan.model import build
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import plan_disk, prefixes
 from codegen.plan.vision.projector import plan_projector
+from codegen.plan.vision.text import plan_half
 from codegen.plan.vision.tower import plan_features, tensor, tower_class, width
 from codegen.plan.vision.types import ImageTextPlan, TextPlan
 
@@ -29,7 +27,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
     """
     asked = Asked(loaded)
     spec, paths = loaded.spec, prefixes(asked)
-    text = build(loaded.text, config_class(loaded.text, table()))
+    text = plan_half(loaded)
     _refuse(asked)
     projector = plan_projector(asked, width(asked) if spec.projector else "")
     tower, named = paths["vision"][1].removeprefix("model."), paths["projector"][1].removeprefix("model.")
@@ -41,7 +39,8 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         title=prefix,
         summary=loaded.summary,
         config=ConfigPlan("transformers", loaded.config.class_name, loaded.config.model_type, owned=_owns(loaded)),
-        text=_text(text, _types(loaded)),
+        text=_text(text, loaded),
+        half=text if loaded.is_overlaid else None,
         bases=_bases(asked),
         flags=_flags(asked, text),
         fields=_fields(asked),
@@ -91,15 +90,16 @@ def _types(loaded: LoadedImageText) -> tuple[str, ...]:
     return (loaded.text.config.model_type if is_open else default,)
 
 
-def _text(text: ModelPlan, types: tuple[str, ...]) -> TextPlan:
+def _text(text: ModelPlan, loaded: LoadedImageText) -> TextPlan:
     flags = {flag.name: flag.code for flag in text.body.flags}
     return TextPlan(
         text.name,
+        loaded.text_spec,
         f"{text.prefix}Model",
         f"{text.prefix}StateDictAdapter",
         any(mixer.has_experts for mixer in text.mixers),
         str(ast.literal_eval(flags.get("_input_embed_layer", "'embed_tokens'"))),
-        types,
+        _types(loaded),
     )
 
 

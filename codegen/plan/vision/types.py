@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan
+from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan, ModelPlan
 
 
 class ProjectorPlan(NamedTuple):
@@ -18,7 +18,8 @@ class ProjectorPlan(NamedTuple):
 class TextPlan(NamedTuple):
     """The generated text model that the rest stands around."""
 
-    name: str  # of its package and spec
+    name: str  # of its package
+    spec: str  # that it comes from
     model_class: str
     adapter_class: str
     has_experts: bool
@@ -46,6 +47,7 @@ class ImageTextPlan(NamedTuple):
     summary: str
     config: ConfigPlan
     text: TextPlan
+    half: ModelPlan | None  # the text model's own plan, where the package holds it
     bases: tuple[str, ...]  # classes of the library below the model
     flags: tuple[Assign, ...]
     fields: tuple[str, ...]  # of a batch: pixels first

@@ -22,7 +22,7 @@ def generate(self: RealGenerator, path: str, root: str) -> Generated:
     config = (name, f"{module}.config", f"{name.title()}Config") if "config" in text else None
     entry = RegistryEntry((architecture(name),), f"{module}.model", architecture(name), config)
     row = IndexRow("docs/model-coverage/llm/index.md", f"{name}.md", name, (text,))
-    return Generated(name, tuple(artifacts), entry, row)
+    return Generated(name, tuple(artifacts), (entry,), row)
 
 
 def read(path: str, root: str) -> str:

@@ -16,7 +16,7 @@ from codegen.render.image_text import model_files
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
-IMPORTED = re.compile(r"nemo_automodel\.components\.models\.(\w+)\.(?:model|state_dict_adapter)")
+IMPORTED = re.compile(r"nemo_automodel\.components\.models\.(\w+)\.(?:text\.)?(?:model|state_dict_adapter)")
 
 
 def planned(tmp_path, text, name="llava"):
@@ -140,9 +140,10 @@ def test_several_specs_may_have_one_architecture_over_unlike_texts(tmp_path):
 
 def test_only_models_of_images_import_another_model_and_only_its_text():
     for path in SPECS:
-        expected = {read_any(path, ROOT).text.name} if of_images(path) else set()
+        spec = read_any(path, ROOT) if of_images(path) else None
+        expected = {spec.text_spec} if spec is not None and not spec.is_overlaid else set()
         folder = ROOT / "nemo_automodel/components/models" / path.stem
-        found = {name for file in folder.glob("*.py") for name in IMPORTED.findall(file.read_text())}
+        found = {name for file in folder.rglob("*.py") for name in IMPORTED.findall(file.read_text())}
         assert found - {path.stem} == expected, path.stem
 
 

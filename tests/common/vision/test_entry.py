@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
 from nemo_automodel._transformers import registry
+from nemo_automodel.components.models.llama.model import LlamaForCausalLM
 from tests.common.vision import configs, shapes
 
 PLACE = ("tests.common.vision.shapes", "Llava")
@@ -52,6 +53,13 @@ def test_the_text_half_alone(folder, theirs):
     model = NeMoAutoModelForCausalLM.from_pretrained(folder)
     assert type(model).__name__ == "LlamaForCausalLM"
     torch.testing.assert_close(model(IDS).logits, theirs(IDS).logits)
+
+
+def test_a_text_half_of_its_own(folder, monkeypatch):
+    """Though its config is that of another model."""
+    half = type("Half", (LlamaForCausalLM,), {})
+    monkeypatch.setattr(shapes.Llava, "text_class", half)
+    assert type(NeMoAutoModelForCausalLM.from_pretrained(folder)) is half
 
 
 def test_over_another_text(caplog, monkeypatch):

@@ -13,7 +13,12 @@ SAID_BY_IDS = ("mm_token_type_ids", "token_type_ids")  # what processors add, an
 
 
 class ImageTextLM:
-    """Images go in with the prompt alone. Stands before the causal model's class."""
+    """Images go in with the prompt alone. Stands before the causal model's class.
+
+    text_class: of the text half alone, where it is no model of another family.
+    """
+
+    text_class = None
 
     def get_decoder(self):
         return self.model.get_decoder()
