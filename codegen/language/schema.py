@@ -72,6 +72,9 @@ def _images_and_text() -> dict[str, Schema]:
     writer = _Writer(ImageTextSpec, mark=" of images")
     frame = {name: shape for name, shape in _frame().items() if name != "overrides"}
     properties = {**frame, **writer.sections(True), "why": WHY}
+    laid = {name: {"$ref": f"#/$defs/variant/properties/{name}"} for name in (*keys(Spec), "layers")}
+    laid["variants"] = {"$ref": "#/$defs/variants"}
+    writer.definitions["Text of images"]["properties"] |= laid  # a key of the text language
     return {**writer.definitions, "spec of images and text": _object(properties, required=("name",))}
 
 

@@ -25,6 +25,7 @@ from codegen.language.splits import SECTIONS
 from codegen.language.values import NOWHERE
 from codegen.language.vision.check import ImageTextFrame
 from codegen.language.vision.sections import ImageTextSpec
+from codegen.language.vision.text import apart
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
@@ -74,7 +75,14 @@ def structure_of_images(root: Node, problems: dict[Problem, None]) -> None:
     if frame.overrides:
         problems.setdefault(Problem(NOWHERE, "overrides", "is not for models of images and text yet", ""))
     known = frozenset((*FRAME, "why"))
-    Resolver(frame.config, known, problems, ImageTextSpec).overlaid(defaults(ImageTextSpec), root, "")
+    plain, laid = apart(root)
+    Resolver(frame.config, known, problems, ImageTextSpec).overlaid(defaults(ImageTextSpec), plain, "")
+    named = plain.plain()["text"].get("spec") if laid is not None else None
+    below = next((path for path in SPECS if path.stem == named), None)
+    if below is not None and laid is not None:
+        Resolver(None, frozenset((*FRAME, *SECTIONS, "why")), problems).resolve(
+            load(below.read_text(), ""), laid, "text"
+        )
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -108,7 +116,7 @@ def broken(tree: Any, choose: random.Random) -> Iterator[tuple[str, Any]]:
             replacement = choose.choice([{"strange": 1}, [["x"]], {}])  # words there may be expressions
         yield f"{path} = {replacement!r}", put(tree, path, replacement)
         # An overlay without a kind has the kind of what lies below: the schema allows the keys of all.
-        if isinstance(path[-1], str) and not (path[-1] == "kind" and path[0] in SECTIONS):
+        if isinstance(path[-1], str) and not (path[-1] == "kind" and path[0] in (*SECTIONS, "text")):
             changed = copy.deepcopy(tree)
             del at(changed, path[:-1])[path[-1]]
             yield f"{path} gone", changed
