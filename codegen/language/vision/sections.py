@@ -14,8 +14,8 @@ class Text(Section):
     """The text half: another spec of the repository, over which any key of the text language lays what is written."""
 
     spec: str | None = text(
-        "Name of the spec, by itself the model type of the config's text. Any key of the text language may stand beside "
-        "it: it is laid on that spec."
+        "Name of the spec, by itself the model type of the config's text. Any key of the text language may stand "
+        "beside it: it is laid on that spec."
     )
 
 
