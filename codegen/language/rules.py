@@ -17,6 +17,14 @@ from codegen.language.spec import FUNCTIONS, Spec
 from codegen.language.values import NOWHERE, Expression
 
 Found = Iterator[tuple[tuple[Any, ...], str, str]]  # path inside the flat spec, message, cure
+IDLE = (  # what a key is for: a part, or any of a kind of mixers
+    (("attention",), "attention", Mixer, "attention"),
+    (("mlp",), "mlp", Mixer, "mlp"),
+    (("rope",), "", Softmax, "attention that could turn"),
+    (("dropout", "attention"), "", Softmax, "attention that has weights"),
+    (("dropout", "activation"), "", Gated, "a dense MLP"),
+    (("dropout", "mlp"), "", (Gated, Moe), "an MLP"),
+)
 MODEL_WIDE = ("head", "embedding")  # sections that exist once, so `layer` means nothing there
 
 
@@ -34,14 +42,23 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
 
 
 def _idle(resolved: Resolved) -> Iterator[Problem]:
-    """Sections that are written of parts that no equation calls."""
-    for name, part in (("attention", "attention"), ("rope", "attention"), ("mlp", "mlp")):
-        if any(stored.calls(spec, part) for spec in resolved.flat.values()):
+    """What is written of a part that no equation calls, or for kinds of mixers that none calls."""
+    for path, part, kinds, what in IDLE:
+        if any(_calls(spec, part, kinds) for spec in resolved.flat.values()):
             continue
         for node in resolved.nodes.values():
-            at = node.find((name,))
-            if at.file not in (NOWHERE.file, "") and name in (node.mapping or {}) and at != node.at:
-                yield Problem(at, name, f"has no effect: no equation calls {part}", "call it in block, or leave it out")
+            at, above = node.find(path), node.find(path[:-1])
+            if at.file not in (NOWHERE.file, "") and at != above:
+                message = f"has no effect: no equation calls {what}"
+                yield Problem(at, dotted(*path), message, "call it in block, or leave it out")
+
+
+def _calls(spec: Spec, part: str, kinds: type[Mixer] | tuple[type[Mixer], ...]) -> bool:
+    """Whether the block calls this part, or with no name any part, and it is of such a kind."""
+    mixers = {"attention": spec.attention, "mlp": spec.mlp, **spec.parts}
+    return any(
+        isinstance(mixer, kinds) and stored.calls(spec, name) for name, mixer in mixers.items() if part in ("", name)
+    )
 
 
 def _stored_nowhere(resolved: Resolved) -> Iterator[Problem]:

@@ -72,13 +72,13 @@ def _value(node: Node, default: Any, most: int | None, path: str) -> Iterator[Pr
 
 
 def _unlike(node: Node, default: Any, most: int | None) -> str | None:
-    """What the value should be and is not; a field without a value by itself takes any scalar or list."""
+    """What the value should be and is not; a field without a value by itself takes any scalar, list or mapping."""
     value = node.value
     if node.items is not None:
         many = isinstance(default, list) or (default is None and most is None)
         return None if many and len(node.items) <= LONGEST else _worded(default, most)
     if node.mapping is not None:
-        return None if isinstance(default, dict) else _worded(default, most)
+        return None if isinstance(default, dict) or (default is None and most is None) else _worded(default, most)
     if value is None:
         return _worded(default, most) if isinstance(default, dict) or (most and default is not None) else None
     if most is not None or type(default) is int:
@@ -93,4 +93,8 @@ def _unlike(node: Node, default: Any, most: int | None) -> str | None:
 def _worded(default: Any, most: int | None) -> str:
     if most is not None:
         return WORDS[int]
-    return "a mapping" if isinstance(default, dict) else WORDS.get(type(default), f"a value or a list of {LONGEST}")
+    return (
+        "a mapping"
+        if isinstance(default, dict)
+        else WORDS.get(type(default), f"a value, a mapping, or a list of {LONGEST}")
+    )

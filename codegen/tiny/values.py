@@ -32,7 +32,7 @@ def readable(config: ConfigClass, values: Config) -> dict[str, Any]:
 
 def unreadable(at: Location, path: str, error: Exception) -> Problem:
     """The problem of an expression that has no value on a config of the tests."""
-    what = f"there is no {error}" if isinstance(error, LookupError) else str(error)
+    what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
     cure = "write what has a value on every config, or give tests.tiny other values"
     return Problem(at, path, f"has no value on the config of the tests ({what})", cure)
 

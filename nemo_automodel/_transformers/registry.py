@@ -28,6 +28,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "Cohere2VisionForConditionalGeneration",
             ("nemo_automodel.components.models.cohere2_vision.model", "Cohere2VisionForConditionalGeneration"),
         ),
+        (
+            "CohereCompassForCausalLM",
+            ("nemo_automodel.components.models.cohere_compass_text.model", "CohereCompassForCausalLM"),
+        ),
         ("CohereForCausalLM", ("nemo_automodel.components.models.cohere.model", "CohereForCausalLM")),
         ("CwmForCausalLM", ("nemo_automodel.components.models.cwm.model", "CwmForCausalLM")),
         ("DbrxForCausalLM", ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM")),
@@ -216,6 +220,7 @@ MODEL_TYPE_MAPPING = {
     "cohere": ("nemo_automodel.components.models.cohere.model", "CohereForCausalLM"),
     "cohere2": ("nemo_automodel.components.models.cohere2.model", "Cohere2ForCausalLM"),
     "cohere2_moe": ("nemo_automodel.components.models.cohere2_moe.model", "Cohere2MoeForCausalLM"),
+    "cohere_compass_text": ("nemo_automodel.components.models.cohere_compass_text.model", "CohereCompassForCausalLM"),
     "ctrl": ("nemo_automodel.components.models.ctrl.model", "CTRLLMHeadModel"),
     "cwm": ("nemo_automodel.components.models.cwm.model", "CwmForCausalLM"),
     "dbrx": ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM"),

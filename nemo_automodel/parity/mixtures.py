@@ -1,5 +1,5 @@
-"""Layers of experts by themselves, on tokens that no text would give: ties, saturated scores, negative values; and the
-loss that balances them."""
+"""Layers of experts by themselves, on tokens that no text would give: ties, saturated scores, negative values, and
+scores of nearly nothing; and the loss that balances them."""
 
 import re
 
@@ -13,6 +13,7 @@ from nemo_automodel.parity.compare import Check, distance
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "components"
+FAINT = -12.0  # a sigmoid of 6e-6
 
 
 def mixtures(model: PreTrainedModel) -> dict[int, MoE]:
@@ -28,12 +29,25 @@ def reference_mixtures(model: nn.Module) -> dict[int, nn.Module]:
     return {int(found.group(1)): modules[path] for path in holders if (found := re.search(r"\.(\d+)\.", path))}
 
 
-def strong_tokens(width: int, rows: int = 96) -> torch.Tensor:
-    """[1, T, D]: nothing at all (every score ties), the same token twice, small, large and negative values."""
+def tokens(mixture: MoE) -> torch.Tensor:
+    """[1, T, D] for one layer."""
+    return torch.cat((_strong(mixture.config.dim), _faint(mixture)))[None]
+
+
+def _strong(width: int, rows: int = 96) -> torch.Tensor:
+    """[T, D]: nothing at all (every score ties), the same token twice, small, large and negative values."""
     x = torch.randn(rows, width, generator=torch.Generator().manual_seed(9))
     x[:4], x[4:8], x[8:40] = 0, x[8:12], x[8:40] * 20
     x[40:60] = -x[40:60].abs() * 5
-    return x[None]
+    return x
+
+
+def _faint(mixture: MoE) -> torch.Tensor:
+    """[2, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows."""
+    linear = mixture.token_router.linear
+    logits = FAINT - torch.arange(mixture.token_router.num_experts).float() / 4
+    logits = torch.stack((logits, logits.flip(0)), dim=1) - (0 if linear.bias is None else linear.bias[:, None].float())
+    return torch.linalg.lstsq(linear.weight.float(), logits).solution.T
 
 
 @torch.no_grad()
@@ -41,10 +55,10 @@ def compare(reference: nn.Module, ours: PreTrainedModel) -> list[Check]:
     """One check for each layer with experts, in fp32."""
     theirs, checks = reference_mixtures(reference), []
     for number, mixture in mixtures(ours).items():
-        x = strong_tokens(mixture.config.dim)
+        x = tokens(mixture)
         out = theirs[number](x)
         wanted = (out[0] if isinstance(out, tuple) else out).view_as(x)
-        checks.append(Check(LEVEL, f"experts of layer {number} on ties", distance(mixture(x), wanted), FP32))
+        checks.append(Check(LEVEL, f"experts of layer {number} on odd tokens", distance(mixture(x), wanted), FP32))
     return checks
 
 

@@ -75,6 +75,7 @@ def mutations(text: str, spec: LoadedSpec, config: ConfigClass, values: Mapping[
     data: Data = load(text, spec.path).plain()
     seen = {_dump(data)}
     reader = Reader(config, values)
+    deleted = {f"delete {_shown(path)}": _only_key(value) for path, value in _language(data)}
     written = (*_deletions(data), *_flips(data, reader))
     offered = _Offers(data, next(iter(spec.flat.values())), reader).mutants()
     for from_default, source in ((False, written), (True, offered)):
@@ -82,8 +83,16 @@ def mutations(text: str, spec: LoadedSpec, config: ConfigClass, values: Mapping[
             dumped = _dump(mutant)
             if dumped not in seen:
                 seen.add(dumped)
-                key = name.removeprefix("delete ").partition(":")[0].rpartition(".")[2]
+                key = deleted.get(name) or name.removeprefix("delete ").partition(":")[0].rpartition(".")[2]
                 yield Mutation(name, dumped, key, from_default, from_default and key in DERIVED)
+
+
+def _only_key(value: Any) -> str | None:
+    """The key that is all that a section says; None for what is no section, or says more."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((key, inner),) = value.items()
+    return _only_key(inner) if isinstance(inner, dict) else key
 
 
 def _dump(data: Data) -> str:

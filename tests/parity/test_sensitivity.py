@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from codegen.configs import table
+from codegen.language.check import read_text
 from codegen.language.loaded import config_class
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
 from nemo_automodel.parity.mutations import Mutation, mutations
@@ -126,12 +127,21 @@ def test_equal_code_is_a_survivor_unless_it_follows_from_other_keys(bench):
     assert judge(bench, Mutation("m", same, "bias", from_default=True, derived=True)) is None
 
 
-def test_a_reason_in_the_spec_excuses_its_own_mutation_once():
+def test_a_reason_in_the_spec_excuses_its_own_mutation():
     survivor, caught = Verdict("m", SURVIVED, "the same"), Verdict("n", CAUGHT, "logits")
-    reasons = {"m": "by algebra", "n": "not so"}
-    assert explained(survivor, reasons) == Verdict("m", SURVIVED, "by algebra", excused=True)
-    assert explained(caught, reasons) == caught
-    assert reasons == {"n": "not so"}  # what remains is reported
+    reasons, used = {"m": "by algebra", "n": "not so"}, set()
+    for _ in range(2):  # two terms of one equation may have one name
+        assert explained(survivor, reasons, used) == Verdict("m", SURVIVED, "by algebra", excused=True)
+    assert explained(caught, reasons, used) == caught
+    assert used == {"m"}  # what else the spec names is reported
+
+
+def test_a_section_that_says_one_thing_is_deleted_with_it():
+    text = "name: llama\nattention: {qk_norm: {cast: after_weight}}\n"
+    spec = read_text(text, "specs/llama.yaml")
+    config = config_class(spec, table())
+    keys = {one.name: one.key for one in mutations(text, spec, config, {})}
+    assert keys["delete attention"] == keys["delete attention.qk_norm"] == "cast"
 
 
 def test_the_sandbox_puts_the_real_package_back():
