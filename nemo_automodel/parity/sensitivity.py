@@ -73,7 +73,7 @@ def judge_all(project: Project, progress: Callable[[str], None]) -> Iterator[Ver
 
 
 def explained(verdict: Verdict, reasons: Mapping[str, str], used: set[str]) -> Verdict:
-    """A survivor for which the spec gives the reason is excused, and the reason is used. Two terms may have one name."""
+    """A survivor for which the spec gives the reason is excused, and the reason is used; several may have one name."""
     if verdict.outcome != SURVIVED or verdict.excused or verdict.mutation not in reasons:
         return verdict
     used.add(verdict.mutation)
