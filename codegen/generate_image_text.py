@@ -4,7 +4,7 @@ from codegen.errors import Problem, SpecError, attempt
 from codegen.generate import contract
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.plan.vision.model import build_image_text
-from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
+from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ProjectorPlan
 from codegen.tiny.image_text import configs, half_problems
 
 
@@ -31,6 +31,6 @@ def _features(loaded: LoadedImageText, model: ImageTextPlan) -> tuple[str, ...]:
     positions = "positions in time, height and width" if model.rotary is not None else ""
     deep = "features after the first layers" if spec.merge.deepstack else ""
     mask = {"image_blocks": "tokens of one image see each other", "prefix": "a prefix sees itself"}.get(spec.mask, "")
-    merged = "merged patches" if model.projector is not None and model.projector.regroups else ""
+    merged = "merged patches" if isinstance(model.projector, ProjectorPlan) and model.projector.regroups else ""
     laid = ", with changes" if loaded.is_overlaid else ""
     return tuple(filter(None, (f"text: {model.text.spec}{laid}", positions, deep, mask, merged)))

@@ -31,6 +31,8 @@ def value(key: Key, node: Node, chosen: Chosen) -> Any:
     if key.type == "section" and key.section is not None:
         built = None if node.value is None else build(key.section, node, chosen)
         return None if built is None or _is_absent(built) else built
+    if key.type == "projection" and key.section is not None and node.mapping is not None:
+        return build(key.section, node, chosen)
     if key.type == "choice":
         return _word(key, node, chosen)
     return _VALUES[key.type](key, node)

@@ -143,6 +143,10 @@ class Resolver:
             return self.kinded(key, below, node, path)
         if key.type == "named":
             return self.named(key, below, node, path)
+        if key.type == "projection" and key.section is not None and node.mapping is not None:
+            if "class" not in node.mapping:
+                self.report(Problem(node.at, path, "names no class", "write {class: family.Class, ...}"))
+            return self.checked(key.section, node, path)
         if key.type != "section" or key.section is None:
             return self.checked_key(name, key, node, path)
         opened = self.opened(key, node)

@@ -165,6 +165,8 @@ class _Writer:
             found = {"type": "object", "additionalProperties": part}
         elif key.type == "section":
             found = self.section(key, optional)
+        elif key.type == "projection" and key.section is not None:
+            found = _any(_SHAPES[key.type](key), {**self.reference(key.section), "required": ["class"]})
         else:
             found = _SHAPES[key.type](key)
         return {**found, "description": key.doc}

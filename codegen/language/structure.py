@@ -195,10 +195,10 @@ def _check_tensor(key: Key, value: Any, report: Report) -> None:
 def _projected(value: Any, report: Report) -> None:
     from codegen.language.vision.equations import parse_projected
 
-    if isinstance(value, dict):
-        return report("no template yet for a projector of transformers' own", "write equations: x = linear_1(x)")
     if not isinstance(value, list):
-        return report(f"must be equations, not {_shown(value)}", "write x = linear_1(x), or none")
+        return report(
+            f"must be equations, not {_shown(value)}", "write x = linear_1(x), none, or {class: family.Class}"
+        )
     for line in cast(list[Any], value):
         try:
             if not isinstance(line, str):

@@ -11,7 +11,7 @@ from codegen.cst.holes import Holes, docstring, expression, statement
 from codegen.cst.imports import Import
 from codegen.memory.formatted import cached_format
 from codegen.plan.types import Assign
-from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan
+from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ModulePlan, ProjectorPlan
 from codegen.render import files as files_of_text
 from codegen.render.code import assigns, flags
 from codegen.render.docs import IMAGES_INDEX, index_row, render_page
@@ -67,7 +67,11 @@ def _registry(plan: ImageTextPlan) -> RegistryEntry:
 
 def render_model(plan: ImageTextPlan, format_all: Format) -> str:
     """The text of `model.py`, without its header."""
-    statements = [*([_projector(plan)] if plan.projector is not None else []), _body(plan), _head(plan)]
+    statements = [
+        *([_projector(plan, plan.projector)] if isinstance(plan.projector, ProjectorPlan) else []),
+        _body(plan),
+        _head(plan),
+    ]
     statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
     return module_text(
         docstring(f"{fill(plan.summary, WIDTH)}\n\n{fill(LEGEND, WIDTH)}\n"), _imports(plan), statements, format_all
@@ -83,7 +87,7 @@ def _imports(plan: ImageTextPlan) -> list[Import]:
         Import(head, _causal(plan)),
         Import(f"{MODELS}.{plan.name}.state_dict_adapter", f"{plan.prefix}StateDictAdapter"),
     ]
-    own += [Import(*plan.tower_class)] if plan.tower_class is not None else []
+    own += [Import(*named) for named in plan.classes]
     own += [Import(text, plan.half.architectures[0])] if plan.half is not None else []
     return [*template("image_text").imports, *own]
 
@@ -107,9 +111,7 @@ def _names(plan: ImageTextPlan) -> dict[str, str]:
     }
 
 
-def _projector(plan: ImageTextPlan) -> cst.BaseStatement:
-    projector = plan.projector
-    assert projector is not None
+def _projector(plan: ImageTextPlan, projector: ProjectorPlan) -> cst.BaseStatement:
     holes = Holes(
         prefix=plan.prefix,
         when={"grid": projector.regroups, "starts": bool(projector.starts)},
@@ -129,7 +131,11 @@ def _body(plan: ImageTextPlan) -> cst.BaseStatement:
         prefix=plan.prefix,
         names=_names(plan),
         when={"projector": plan.projector is not None},
-        exprs={"token": expression(plan.token), "tower": expression(plan.tower)},
+        exprs={
+            "token": expression(plan.token),
+            "tower": expression(plan.tower),
+            "projector": expression(_built(plan)),
+        },
         stmts={
             "flags": flags(plan.flags),
             "positions": [statement(f"self.{one.name} = {one.code}") for one in rotary],
@@ -140,6 +146,16 @@ def _body(plan: ImageTextPlan) -> cst.BaseStatement:
     made = template("image_text").fill("TemplateModel", holes)
     assert isinstance(made, cst.ClassDef)
     return made.with_changes(bases=[cst.Arg(cst.Name(base)) for base in plan.bases])
+
+
+def _built(plan: ImageTextPlan) -> str:
+    """The projector, as the model makes it."""
+    projector = plan.projector
+    return (
+        f"{projector.name}({projector.config})"
+        if isinstance(projector, ModulePlan)
+        else f"{plan.prefix}Projector(config)"
+    )
 
 
 def _methods(plan: ImageTextPlan) -> list[str]:

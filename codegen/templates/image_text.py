@@ -15,7 +15,7 @@ from nemo_automodel.components.models.common.norm import OffsetFloat32RMSNorm, R
 from nemo_automodel.components.models.common.vision.adapter import (
     ImageTextStateDictAdapter as TemplateStateDictAdapter,
 )
-from nemo_automodel.components.models.common.vision.batch import patch_mask, real_images, with_time
+from nemo_automodel.components.models.common.vision.batch import flatten, not_, patch_mask, real_images, with_time
 from nemo_automodel.components.models.common.vision.causal import ImageTextLM
 from nemo_automodel.components.models.common.vision.layers import layers, of_layers
 from nemo_automodel.components.models.common.vision.masks import image_blocks, prefix
@@ -31,7 +31,7 @@ from nemo_automodel.components.models.common.vision.tower import build_tower
 
 LIBRARY = (
     *(torch, init, ACT2FN, Unpack, TransformersKwargs, place, OffsetFloat32RMSNorm, RMSNorm, patch_mask, real_images),
-    *(with_time, layers, of_layers, image_blocks, prefix, avg_pool, merge_patches, ImageTextModel),
+    *(flatten, not_, with_time, layers, of_layers, image_blocks, prefix, avg_pool, merge_patches, ImageTextModel),
     *(ImageTextModelWithAxes, ImageTextModelWithDeepstack, AxesRotaryTable, merged_boxes, rows, square_grid),
     build_tower,
 )
@@ -70,7 +70,7 @@ class TemplateModel(ImageTextModel):
         self.image_token = hole.token
         self.role_tower = hole.tower
         if when.projector:
-            self.role_projector = TemplateProjector(config)
+            self.role_projector = hole.projector
         self.role_text = TemplateTextModel(config.text_config, self.backend)
         stmts.positions
         self.post_init()

@@ -26,7 +26,14 @@ TOWER: Config = {
 }
 OWN_SIZES = 16  # patches of a side in the tables of towers that are told how large each image is
 PACKED: Config = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}  # of towers of patches in a row
-WHOLE: Config = {"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 4}  # of 4 x 4 patches
+WHOLE: Config = {  # of 4 x 4 patches
+    **{"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 4},
+    "projector_patch_to_query_dict": {16: 4, 9: 6},
+}
+FURTHER: Config = {  # of configs inside that are neither the text's nor the tower's: resamplers
+    **{"hidden_size": SIZES["hidden_size"], "num_key_value_heads": 2, "rms_norm_eps": 0.001},
+    **{"resampler_n_latents": 4, "resampler_depth": 2, "resampler_n_heads": 4, "resampler_head_dim": 8},
+}
 VOCABULARY, POSITIONS = 151, 512
 PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tell the orders of axes apart
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
@@ -44,7 +51,7 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
     other = flipped | _others(config, base)
     if other:
         found["flags"] = base | other
-    if tower.chooses_layers(loaded) and not calls_of(loaded) & set(REGROUPS):
+    if tower.chooses_layers(loaded) and loaded.spec.equations and not calls_of(loaded) & set(REGROUPS):
         found["layers"] = base | {"vision_feature_layer": [-3, -1]}
     if "tie_word_embeddings" in config.fields:
         found["tied"] = base | {"tie_word_embeddings": True}
@@ -81,6 +88,9 @@ def _base(loaded: LoadedImageText, config: ConfigClass) -> Config:
     given: Config = loaded.tests.get("tiny", {})
     text = _of_text(loaded, config, half_configs(loaded)["base"])
     base: Config = {"text_config": text, "vision_config": _tower(loaded, config)}
+    for part in sorted(config.nested - base.keys()):
+        if "." not in part:
+            base[part] = {name: value for name, value in FURTHER.items() if config.has(f"{part}.{name}")}
     last = base["text_config"]["vocab_size"]
     base |= {name: last - 1 - place for place, name in enumerate(SPECIAL) if name in config.fields}
     base |= {name: value for name, value in WHOLE.items() if name in config.fields}
@@ -147,7 +157,7 @@ def _shaped(value: object, default: object) -> object:
 
 def calls_of(loaded: LoadedImageText) -> set[str]:
     """What the projector calls."""
-    return set(calls(loaded.spec.projector))
+    return set(calls(loaded.spec.equations))
 
 
 def _flags(config: ConfigClass, values: Mapping[str, Any]) -> list[str]:

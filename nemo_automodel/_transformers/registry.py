@@ -12,6 +12,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
     [
         ("AfmoeForCausalLM", ("nemo_automodel.components.models.afmoe.model", "AfmoeForCausalLM")),
         ("ApertusForCausalLM", ("nemo_automodel.components.models.apertus.model", "ApertusForCausalLM")),
+        (
+            "AriaForConditionalGeneration",
+            ("nemo_automodel.components.models.aria.model", "AriaForConditionalGeneration"),
+        ),
         ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
@@ -68,6 +72,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
         ("Glm4MoeLiteForCausalLM", ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM")),
         ("GlmForCausalLM", ("nemo_automodel.components.models.glm.model", "GlmForCausalLM")),
+        (
+            "GotOcr2ForConditionalGeneration",
+            ("nemo_automodel.components.models.got_ocr2.model", "GotOcr2ForConditionalGeneration"),
+        ),
         ("GptOssForCausalLM", ("nemo_automodel.components.models.gpt_oss.model", "GptOssForCausalLM")),
         ("GraniteForCausalLM", ("nemo_automodel.components.models.granite.model", "GraniteForCausalLM")),
         ("GraniteMoeForCausalLM", ("nemo_automodel.components.models.granitemoe.model", "GraniteMoeForCausalLM")),
@@ -95,6 +103,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
         ),
         ("HyperCLOVAXForCausalLM", ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM")),
+        (
+            "Idefics2ForConditionalGeneration",
+            ("nemo_automodel.components.models.idefics2.model", "Idefics2ForConditionalGeneration"),
+        ),
         ("InternLM3ForCausalLM", ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM")),
         (
             "InternVLForConditionalGeneration",
@@ -323,6 +335,10 @@ MODEL_TYPE_MAPPING = {
 
 # Vision-language models, of which several may have one architecture over unlike texts: "architecture/type of the text".
 MODEL_TEXT_MAPPING = {
+    "AriaForConditionalGeneration/aria_text": (
+        "nemo_automodel.components.models.aria.model",
+        "AriaForConditionalGeneration",
+    ),
     "Cohere2VisionForConditionalGeneration/cohere2": (
         "nemo_automodel.components.models.cohere2_vision.model",
         "Cohere2VisionForConditionalGeneration",
@@ -330,6 +346,14 @@ MODEL_TEXT_MAPPING = {
     "Gemma3ForConditionalGeneration/gemma3_text": (
         "nemo_automodel.components.models.gemma3.model",
         "Gemma3ForConditionalGeneration",
+    ),
+    "GotOcr2ForConditionalGeneration/qwen2": (
+        "nemo_automodel.components.models.got_ocr2.model",
+        "GotOcr2ForConditionalGeneration",
+    ),
+    "Idefics2ForConditionalGeneration/mistral": (
+        "nemo_automodel.components.models.idefics2.model",
+        "Idefics2ForConditionalGeneration",
     ),
     "InternVLForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.internvl.model",

@@ -90,11 +90,11 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     def problem(path: tuple[Any, ...], message: str, remedy: str) -> Problem:
         return Problem(node.find(path, key=True), ".".join(map(str, path)), message, remedy)
 
-    for equation, name, bound in equations.unbound(spec.projector):
+    for equation, name, bound in equations.unbound(spec.equations):
         yield Problem(equation.at, "projector", f"'{cut(name)}' is not bound here", cure(name, bound, "bound"))
-    if spec.projector and "x" not in spec.projector[-1].targets:
+    if spec.equations and "x" not in spec.equations[-1].targets:
         yield problem(("projector",), "the last equation does not bind x", "end with x = ...")
-    called = equations.parts_called(spec.projector)
+    called = equations.parts_called(spec.equations)
     for name in spec.parts:
         if name not in called:
             yield problem(("parts", name), "is called by no equation of the projector", cure(name, called, "called"))

@@ -62,6 +62,14 @@ class LayerNormPart(Section):
     eps: Expression | None = expr("Epsilon.", "1e-05")
 
 
+class ProjectorModule(Section):
+    """A projector that is no sequence of maps: a module of transformers, called on x as it left the tower."""
+
+    class_: str | None = text("`family.Class` of transformers.")
+    config: Expression | None = expr("What it is built with; by itself the whole config.")
+    inputs: Mapping[str, Expression] | None = key("tensors", "Further arguments, by name.", names=FIELDS)
+
+
 PARTS: dict[str, type[Section]] = {"linear": LinearPart, "rmsnorm": RmsNormPart, "layernorm": LayerNormPart}
 
 
@@ -135,8 +143,11 @@ class ImageTextSpec(Section):
 
     text: Text = section("The text half.", Text, bare="spec")
     vision: Vision = section("The tower.", Vision, bare="tower")
-    projector: Projection = key(
-        "projection", "Equations x -> x; `none`: the tower has its own.", default="x = linear_2(act(linear_1(x)))"
+    projector: Projection | ProjectorModule = key(
+        "projection",
+        "Equations x -> x; `none`: the tower has its own; or a module of transformers: `{class: family.Class}`.",
+        section=ProjectorModule,
+        default="x = linear_2(act(linear_1(x)))",
     )
     parts: Mapping[str, Section] = key("named", "What the equations call.", kinds=PARTS, default="linear", bare="kind")
     merge: Merge = section("Images among the text.", Merge)
@@ -145,3 +156,8 @@ class ImageTextSpec(Section):
     head: Head = section("Output head.", Head)
     processor: Processor = section("Processor.", Processor, bare="class")
     checkpoint: ImageTextCheckpoint = section("Disk layout.", ImageTextCheckpoint)
+
+    @property
+    def equations(self) -> Projection:
+        """Those of the projector; none where the tower or a module of transformers is it."""
+        return () if isinstance(self.projector, ProjectorModule) else self.projector

@@ -6,15 +6,15 @@ from codegen.errors import Problem, SpecError
 from codegen.language.reserved import class_prefix
 from codegen.language.values import Expression, expression
 from codegen.language.vision.loaded import LoadedImageText
-from codegen.language.vision.sections import Arange, Mrope
+from codegen.language.vision.sections import Arange, Mrope, ProjectorModule
 from codegen.language.vision.tensors import FIELDS, fields_read
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import plan_disk, prefixes
-from codegen.plan.vision.projector import plan_projector
+from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import plan_half
-from codegen.plan.vision.tower import plan_features, tensor, tower_class, width
-from codegen.plan.vision.types import ImageTextPlan, TextPlan
+from codegen.plan.vision.tower import plan_features, tensor, tower_class
+from codegen.plan.vision.types import ImageTextPlan, ModulePlan, ProjectorPlan, TextPlan
 
 TIE = "config.tie_word_embeddings"
 
@@ -29,7 +29,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
     spec, paths = loaded.spec, prefixes(asked)
     text = plan_half(loaded)
     _refuse(asked)
-    projector = plan_projector(asked, width(asked) if spec.projector else "")
+    projector = plan_module(asked) if isinstance(spec.projector, ProjectorModule) else plan_equations(asked)
     tower, named = paths["vision"][1].removeprefix("model."), paths["projector"][1].removeprefix("model.")
     prefix = class_prefix(loaded.architectures[0])
     return ImageTextPlan(
@@ -48,7 +48,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         token=IN_INIT.code(asked.value(spec.merge, "token", "merge")),
         tower_name=tower,
         tower=_tower(asked),
-        tower_class=tower_class(asked),
+        classes=_classes(asked, projector),
         projector_name=named,
         projector=projector,
         text_name=paths["text"][1].removeprefix("model."),
@@ -131,6 +131,7 @@ def _fields(asked: Asked) -> tuple[str, ...]:
     """What of a batch the images need: pixels first, then in the order of the language."""
     spec = asked.loaded.spec
     read = [spec.vision.pixels or expression("pixel_values"), *(spec.vision.inputs or {}).values()]
+    read += (spec.projector.inputs or {}).values() if isinstance(spec.projector, ProjectorModule) else ()
     read += [spec.vision.grid] if spec.vision.grid is not None else []
     read += [_grid(spec.positions)] if isinstance(spec.positions, Mrope) else []
     found = {name for value in read for name in fields_read(value)}
@@ -145,6 +146,13 @@ def _grid(positions: Mrope) -> Expression:
 def _tower(asked: Asked) -> Code:
     named = tower_class(asked)
     return f"build_tower(config.vision_config{'' if named is None else f', of={named[1]}'})"
+
+
+def _classes(asked: Asked, projector: ProjectorPlan | ModulePlan | None) -> tuple[tuple[str, str], ...]:
+    """Of transformers, by module and name."""
+    tower = tower_class(asked)
+    own = [(projector.module, projector.name)] if isinstance(projector, ModulePlan) else []
+    return (*([tower] if tower is not None else []), *own)
 
 
 def _rotary(asked: Asked, text: str) -> Code | None:

@@ -5,21 +5,33 @@ from dataclasses import dataclass, field
 
 from codegen.language.values import Expression
 from codegen.language.vision.equations import ACTIVATIONS, ORDERS, REGROUPS, Projected
-from codegen.language.vision.sections import LayerNormPart, LinearPart, RmsNormPart
+from codegen.language.vision.sections import LayerNormPart, LinearPart, ProjectorModule, RmsNormPart
 from codegen.members import member
 from codegen.plan.types import Assign, Code, unless_true
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
-from codegen.plan.vision.types import ProjectorPlan
+from codegen.plan.vision.tower import class_of, tensor, width
+from codegen.plan.vision.types import ModulePlan, ProjectorPlan
 
 TARGET = "merged"  # what regrouped rows are called where `x` is still needed
 
 
-def plan_projector(asked: Asked, width: Code) -> ProjectorPlan | None:
-    """The projector; None where the tower has its own. `width`: of what comes in."""
-    equations = asked.loaded.spec.projector
+def plan_module(asked: Asked) -> ModulePlan:
+    """A projector of transformers."""
+    projector = asked.loaded.spec.projector
+    assert isinstance(projector, ProjectorModule)
+    cure = "write family.Class: aria.AriaProjector"
+    module, name = class_of(asked, projector.class_ or "", "projector.class", cure)
+    config = "config" if projector.config is None else IN_INIT.code(projector.config)
+    given = ((key, tensor(value.tree)) for key, value in (projector.inputs or {}).items())
+    return ModulePlan(module, name, config, tuple(f"{key}={code}" for key, code in given))
+
+
+def plan_equations(asked: Asked) -> ProjectorPlan | None:
+    """The projector as equations; None where the tower has its own."""
+    equations = asked.loaded.spec.equations
     if not equations:
         return None
-    walk = _Walk(asked, {"x": width})
+    walk = _Walk(asked, {"x": width(asked)})
     *before, last = [walk.equation(one) for one in equations]
     statements = [line for lines, assignment in before for line in (*lines, assignment)] + list(last[0])
     returned = last[1].partition(" = ")[2] if last[1].startswith("x = ") else "x"

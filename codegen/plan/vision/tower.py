@@ -8,7 +8,7 @@ from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.tensors import OUTPUTS, WORDS
 from codegen.plan.types import Code
 from codegen.plan.vision.asked import IN_METHOD, Asked
-from codegen.plan.vision.types import ProjectorPlan
+from codegen.plan.vision.types import ModulePlan, ProjectorPlan
 
 LAYERS = "hidden_states[config.vision_feature_layer]"
 STRATEGY = "config.vision_feature_select_strategy"
@@ -17,13 +17,8 @@ STRATEGY = "config.vision_feature_select_strategy"
 def tower_class(asked: Asked) -> tuple[str, str] | None:
     """Module and name of the class that the spec names; None: transformers' own choice for the config."""
     named = asked.loaded.spec.vision.tower or "auto"
-    if named == "auto":
-        return None
-    family, _, name = named.rpartition(".")
-    if not family.isidentifier() or not name.isidentifier():
-        cure = "write auto, or family.Class: qwen2_vl.Qwen2VisionTransformerPretrainedModel"
-        raise asked.unready(f"{named!r} names no class", "vision.tower", cure)
-    return f"transformers.models.{family}.modeling_{family}", name
+    cure = "write auto, or family.Class: qwen2_vl.Qwen2VisionTransformerPretrainedModel"
+    return None if named == "auto" else class_of(asked, named, "vision.tower", cure)
 
 
 def output(asked: Asked) -> Expression:
@@ -34,6 +29,14 @@ def output(asked: Asked) -> Expression:
     if not spec.projector:
         return expression("pooler_output")
     return expression(LAYERS if asked.has(expression("config.vision_feature_layer")) else "last_hidden_state")
+
+
+def class_of(asked: Asked, named: str, path: str, cure: str) -> tuple[str, str]:
+    """Module and name of a class of transformers, `family.Class`."""
+    family, _, name = named.rpartition(".")
+    if not family.isidentifier() or not name.isidentifier():
+        raise asked.unready(f"{named!r} names no class", path, cure)
+    return f"transformers.models.{family}.modeling_{family}", name
 
 
 def chooses_layers(loaded: LoadedImageText) -> bool:
@@ -55,7 +58,9 @@ def width(asked: Asked) -> Code:
     return wide
 
 
-def plan_features(asked: Asked, tower: str, projector: ProjectorPlan | None, name: str) -> tuple[Code, ...]:
+def plan_features(
+    asked: Asked, tower: str, projector: ProjectorPlan | ModulePlan | None, name: str
+) -> tuple[Code, ...]:
     """The body of `image_features`."""
     vision, taken = asked.loaded.spec.vision, output(asked)
     deep = asked.loaded.spec.merge.deepstack
@@ -73,6 +78,10 @@ def plan_features(asked: Asked, tower: str, projector: ProjectorPlan | None, nam
         x = f"{x}[:, {skipped}:]"
     if projector is None:
         lines.append(f"return {x}, output.{deep}" if deep else f"return {x}")
+        return tuple(lines)
+    if isinstance(projector, ModulePlan):
+        made = f"self.{name}({', '.join([x, *projector.inputs])})"
+        lines.append(f"return {made}, output.{deep}" if deep else f"return {made}")
         return tuple(lines)
     if projector.regroups or vision.grid is not None:
         lines.append(f"x = {x}")
@@ -115,10 +124,3 @@ class _Tensor(ast.NodeTransformer):
         if states and not isinstance(node.slice, ast.Constant | ast.UnaryOp):
             return ast.Call(ast.Name("of_layers"), [cast(ast.expr, self.visit(node.value)), node.slice], [])
         return cast(ast.expr, self.generic_visit(node))
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        made = cast(ast.Call, self.generic_visit(node))
-        name = ast.unparse(made.func)
-        if name == "flatten":
-            return ast.Call(ast.Attribute(made.args[0], "flatten"), [ast.Constant(1)], [])
-        return ast.UnaryOp(ast.Invert(), made.args[0]) if name == "not_" else made

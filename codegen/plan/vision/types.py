@@ -15,6 +15,15 @@ class ProjectorPlan(NamedTuple):
     regroups: bool  # whether it asks how many patches high and wide images are
 
 
+class ModulePlan(NamedTuple):
+    """A projector of transformers: where its class stands, what it is built with, and what it is given beside x."""
+
+    module: str
+    name: str
+    config: Code
+    inputs: tuple[Code, ...]
+
+
 class TextPlan(NamedTuple):
     """The generated text model that the rest stands around."""
 
@@ -55,9 +64,9 @@ class ImageTextPlan(NamedTuple):
     token: Code
     tower_name: str
     tower: Code
-    tower_class: tuple[str, str] | None  # module and name, where the spec names one
+    classes: tuple[tuple[str, str], ...]  # module and name of those of transformers that the spec names
     projector_name: str
-    projector: ProjectorPlan | None
+    projector: ProjectorPlan | ModulePlan | None
     text_name: str
     rotary: Code | None  # what takes the place of the text's rotary table
     features: tuple[Code, ...]  # the body of `image_features`

@@ -54,7 +54,17 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("projector: y = linear_1(x)\n", r"projector: the last equation does not bind x; end with x = ..."),
         ("projector: x = pack_tiles(x, y, 9)\n", r"llava.yaml:2:.*no template yet for pack_tiles"),
         ("projector: x = merge_patches(x, 2, rast)\n", r"'rast' is no order; did you mean 'raster'"),
-        ("projector: {class: aria.AriaProjector}\n", r"no template yet for a projector of transformers' own"),
+        (
+            "projector: {config: config.vision_config}\n",
+            r"llava.yaml:2:12: projector: names no class; write {class: f",
+        ),
+        ("projector: {class: AriaProjector}\n", r"projector.class: 'AriaProjector' names no class; write family.Class"),
+        (
+            "projector: {class: a.B, inputs: {m: pixel}}\n",
+            r"projector.inputs.m: 'pixel' is not known here; did you mean",
+        ),
+        ("projector: {class: a.B}\nparts: {norm: rmsnorm}\n", r"parts.norm: is called by no equation of the projector"),
+        ("projector: {klass: a.B}\n", r"projector.klass: is not a key here; did you mean 'class'"),
         ("parts: {linear_3: {bias: false}}\n", r"llava.yaml:2:9: parts.linear_3: is called by no equation"),
         ("parts: {linear_1: {out: config.text_config.width}}\n", r"LlavaConfig has no field 'text_config.width'"),
         ("vision: {pixels: real_tiles(pixel_values)}\n", r"vision.pixels: no template yet for real_tiles"),
@@ -155,3 +165,14 @@ def test_a_spec_without_images_imports_nothing_of_images():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout) == []
+
+
+def test_a_projector_of_transformers_gets_x_as_it_left_the_tower(tmp_path):
+    text = "projector: {class: idefics2.Idefics2Connector, config: config.vision_config, inputs: {mask: image_sizes}}\n"
+    plan = planned(tmp_path, text).model
+    made = model_files(plan)["model.py"]
+    assert plan.fields == ("pixel_values", "image_sizes")
+    assert "from transformers.models.idefics2.modeling_idefics2 import Idefics2Connector" in made
+    assert "self.multi_modal_projector = Idefics2Connector(config.vision_config)" in made
+    assert re.search(r"return self.multi_modal_projector\(\s*of_layers\(.*mask=image_sizes,?\s*\)", made, re.DOTALL)
+    assert "class LlavaProjector" not in made

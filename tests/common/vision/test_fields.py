@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nemo_automodel.components.models.common.vision.batch import patch_mask, real_images, with_time
+from nemo_automodel.components.models.common.vision.batch import flatten, not_, patch_mask, real_images, with_time
 from nemo_automodel.components.models.common.vision.masks import image_blocks, prefix
 
 
@@ -16,6 +16,12 @@ def test_padding_images_go():
     assert real_images(mask, pixels)[:, 0, 0].tolist() == [0, 1, 3]
     assert len(real_images(torch.zeros_like(pixels))) == 1
     assert real_images(None) is None
+    assert real_images(None, pixels).shape == (3, 4, 4) and real_images(None, pixels).all()
+
+
+def test_masks_that_a_batch_lacks_stay_lacking():
+    assert flatten(None) is None and not_(None) is None
+    assert not_(flatten(torch.tensor([[[True, False], [True, True]]]))).tolist() == [[False, True, False, False]]
 
 
 def test_a_patch_is_real_by_any_or_all_of_its_pixels():

@@ -7,10 +7,13 @@ from torch.nn import functional as F
 def real_images(x, like=None):
     """[B, N, ...] -> [images, ...]: without the images that are padding, all zero in `like` (None: in x itself).
 
-    Of a batch of padding alone the first is kept.
+    Of a batch of padding alone the first is kept. A mask x [B, N, H, W] that the batch lacks says that all pixels of
+    `like` [B, N, C, H, W] are real.
     """
-    if x is None:
+    if x is None and like is None:
         return None
+    if x is None:
+        x = torch.ones_like(like[:, :, 0], dtype=torch.bool)
     is_real = ((x if like is None else like).flatten(0, 1).flatten(1) != 0).any(-1)
     if not is_real.any():
         is_real[0] = True
@@ -34,3 +37,13 @@ def patch_mask(mask, patch, rule="any"):
 def with_time(sizes):
     """Heights and widths [I, 2] -> [I, 3]: one frame each."""
     return None if sizes is None else torch.cat((torch.ones_like(sizes[:, :1]), sizes), dim=1)
+
+
+def flatten(x):
+    """[I, ...] -> [I, P]."""
+    return None if x is None else x.flatten(1)
+
+
+def not_(mask):
+    """What is False in a mask."""
+    return None if mask is None else ~mask

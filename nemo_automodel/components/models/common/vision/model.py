@@ -13,6 +13,7 @@ from nemo_automodel.components.models.common.decoder import Decoder
 from nemo_automodel.components.models.common.masks import seen
 from nemo_automodel.components.models.common.releases import CACHE, sort_cache
 from nemo_automodel.components.models.common.vision.positions import image_positions
+from nemo_automodel.components.models.common.vision.tower import family_of
 
 
 class ImageTextModel(Decoder):
@@ -60,6 +61,13 @@ class ImageTextModel(Decoder):
 
     def masks(self, *args, **kwargs):
         return self.get_decoder().masks(*args, **kwargs)
+
+    def _init_weights(self, module):
+        family = family_of(module, self.config)
+        if family is None:
+            super()._init_weights(module)
+        else:
+            family._init_weights(module)
 
     def image_features(self, **images):
         """Rows of the images, one for each placeholder: [T, H], or [I, P, H] where each has P of them."""

@@ -1,10 +1,19 @@
-"""Vision towers: transformers' own classes, built with the attention that their config names."""
+"""Vision towers, and projectors that are no maps: transformers' own classes, with the attention of their config."""
 
-from transformers import AutoModel
+import sys
+
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+
+SUPPORTS = {"sdpa": "_supports_sdpa", "flex": "_supports_flex_attn", "flash": "_supports_flash_attn"}
 
 
 def build_tower(config, of=None):
-    """The tower of a sub-config: AutoModel's class for it, or `of`."""
+    """The tower of a sub-config: AutoModel's class for it, or `of`; eager where it cannot do what the text does."""
+    kind = AutoModel._model_mapping.get(type(config), None) if of is None else of
+    asked = config._attn_implementation or ""
+    if any(name in asked and not getattr(kind, flag, True) for name, flag in SUPPORTS.items()):
+        config._attn_implementation = "eager"
     return AutoModel.from_config(config) if of is None else of._from_config(config)
 
 
@@ -21,3 +30,20 @@ def own_config(config_class, config, **fields):
     own = config_class(**{**given, **fields})
     own._attn_implementation = config._attn_implementation
     return own
+
+
+def family_of(module, config):
+    """A model, empty but for its config, that knows how the modules of a family of transformers start; of the class
+    for `config` if the family has several. None for a module of another origin."""
+    place = type(module).__module__
+    if not place.startswith("transformers.models.") or isinstance(module, PreTrainedModel):
+        return None
+    known = [one for one in vars(sys.modules[place]).values() if isinstance(one, type)]
+    families = [one for one in known if PreTrainedModel in one.__bases__]
+    family = next((one for one in families if one.config_class is type(config)), next(iter(families), None))
+    if family is None:
+        return None
+    model = family.__new__(family)
+    nn.Module.__init__(model)  # its own asks for an attention that it may not have
+    model.config = config
+    return model
