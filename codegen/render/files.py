@@ -33,7 +33,7 @@ def render(plan: SpecPlan) -> Generated:
 def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
     files = {
-        "__init__.py": render_init(plan),
+        "__init__.py": render_init(plan.name, plan.architectures[0], plan.config),
         "model.py": render_model(plan, format_all),
         "state_dict_adapter.py": render_adapter(plan, format_all),
     }

@@ -11,10 +11,11 @@ from codegen.cst.holes import Holes, docstring, expression, statement
 from codegen.cst.imports import Import
 from codegen.memory.formatted import cached_format
 from codegen.plan.types import Assign
-from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ModulePlan, ProjectorPlan
+from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ModulePlan, PartsPlan, ProjectorPlan
 from codegen.render import files as files_of_text
 from codegen.render.code import assigns, flags
 from codegen.render.docs import IMAGES_INDEX, index_row, render_page
+from codegen.render.package import declared, fields, render_init
 from codegen.render.test import render_test
 
 MODELS = "nemo_automodel.components.models"
@@ -46,14 +47,36 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
-    text = f'from {MODELS}.{plan.name}.model import {plan.architectures[0]}\n\n__all__ = ["{plan.architectures[0]}"]\n'
+    config = {} if plan.parts is None else {"config.py": render_config(plan, plan.parts, format_all)}
     files = {
-        "__init__.py": text,
+        "__init__.py": render_init(plan.name, plan.architectures[0], plan.config),
+        **config,
         "model.py": render_model(plan, format_all),
         "state_dict_adapter.py": render_adapter(plan, format_all),
     }
     half = {} if plan.half is None else files_of_text.model_files(plan.half, format_all)
     return files | {f"{plan.text.name.rpartition('.')[2]}/{name}": body for name, body in half.items()}
+
+
+def render_config(plan: ImageTextPlan, parts: PartsPlan, format_all: Format) -> str:
+    """The text of `config.py`."""
+    source = template("image_text_config")
+    names = {
+        "TemplateConfig": plan.config.class_name,
+        "TemplateVisionConfig": parts.tower,
+        "TemplateTextConfig": parts.text[1],
+    }
+    docs = {"summary": f"Config of {plan.title} checkpoints; fields and defaults as published."}
+    types = {"model_type": plan.config.model_type, "tower_type": parts.tower_type}
+    holes = Holes(
+        names=names,
+        docs=docs,
+        exprs={name: expression(repr(model_type)) for name, model_type in types.items()},
+        stmts={"fields": fields(plan.config), "tower_fields": declared(parts.tower_fields)},
+    )
+    made = [source.fill(name, holes) for name in ("TemplateVisionConfig", "TemplateConfig")]
+    doc = docstring(f"The config classes of {plan.title}, which transformers lacks.")
+    return module_text(doc, [*source.imports, Import(*parts.text)], made, format_all)
 
 
 def _registry(plan: ImageTextPlan) -> RegistryEntry:
@@ -62,7 +85,10 @@ def _registry(plan: ImageTextPlan) -> RegistryEntry:
     module = f"{MODELS}.{plan.name}.model"
     texts = tuple(f"{name}/{model_type}" for name in plan.architectures for model_type in plan.text.types)
     architectures = plan.architectures if plan.config.owned else ()
-    return RegistryEntry(architectures, module, plan.architectures[0], texts=texts)
+    config = None
+    if plan.parts is not None:
+        config = (plan.config.model_type, plan.config.module, plan.config.class_name)
+    return RegistryEntry(architectures, module, plan.architectures[0], config, texts=texts)
 
 
 def render_model(plan: ImageTextPlan, format_all: Format) -> str:

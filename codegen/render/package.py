@@ -1,21 +1,24 @@
 """`__init__.py` and, where the spec declares its own config class, `config.py`."""
 
 import ast
+from collections.abc import Iterable
+
+import libcst as cst
 
 from codegen.cst.fill import template
 from codegen.cst.format import Format, module_text
 from codegen.cst.holes import Holes, docstring, expression, statement
 from codegen.cst.imports import Import
-from codegen.plan.types import ModelPlan
+from codegen.plan.types import Code, ConfigPlan, ModelPlan
 
 MODELS = "nemo_automodel.components.models"
 
 
-def render_init(plan: ModelPlan) -> str:
+def render_init(name: str, architecture: str, config: ConfigPlan) -> str:
     """The text of `__init__.py`: the model class, and the config class where it is generated."""
-    names = [Import(f"{MODELS}.{plan.name}.model", plan.architectures[0])]
-    if plan.config.fields is not None:
-        names.append(Import(plan.config.module, plan.config.class_name))
+    names = [Import(f"{MODELS}.{name}.model", architecture)]
+    if config.fields is not None:
+        names.append(Import(config.module, config.class_name))
     exported = ", ".join(sorted(f'"{item.name}"' for item in names))
     text = "\n".join(f"from {item.module} import {item.name}" for item in sorted(names))
     return f"{text}\n\n__all__ = [{exported}]\n"
@@ -24,19 +27,25 @@ def render_init(plan: ModelPlan) -> str:
 def render_config(plan: ModelPlan, format_all: Format) -> str:
     """The text of `config.py`."""
     source = template("config")
-    names = plan.config.attribute_map
-    fields = [statement(f"attribute_map = {names}")] if names else []
-    fields += [
-        statement(f"{name}: {_annotation(value)} = {_default(value)}") for name, value in plan.config.fields or ()
-    ]
     holes = Holes(
         names={"TemplateConfig": plan.config.class_name},
         docs={"summary": f"Config of {plan.title} checkpoints; fields and defaults as published."},
         exprs={"model_type": expression(repr(plan.config.model_type))},
-        stmts={"fields": fields},
+        stmts={"fields": fields(plan.config)},
     )
     doc = docstring(f"The config class of {plan.title}, which transformers lacks.")
     return module_text(doc, source.imports, [source.fill("TemplateConfig", holes)], format_all)
+
+
+def fields(config: ConfigPlan) -> list[cst.BaseStatement]:
+    """The fields of a config class, and the names that stand for others of them."""
+    names = config.attribute_map
+    return [*([statement(f"attribute_map = {names}")] if names else []), *declared(config.fields or ())]
+
+
+def declared(items: Iterable[tuple[str, Code]]) -> list[cst.BaseStatement]:
+    """Fields with their defaults."""
+    return [statement(f"{name}: {_annotation(value)} = {_default(value)}") for name, value in items]
 
 
 def _annotation(value: str) -> str:

@@ -39,6 +39,7 @@ PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tel
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
 SPECIAL = (  # the last ids of the vocabulary
     *("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "vision_end_token_id"),
+    "media_placeholder_token_id",
 )
 
 

@@ -41,11 +41,11 @@ def choose(config, usual_names, text=True):
 def _class_over(config, usual_names):
     """The model of images and text, by the text that it is over too: a config class of ours, else the architecture that
     transformers has for the model type, else those that the config names."""
-    if target := resolve_beside(config):
-        return target
+    beside = resolve_beside(config)
     usual, text = usual_names.get(config.model_type), config.get_text_config().model_type
     own = [name for name in _named(config) if name not in usual_names.values()]
     names = [*own, usual] if usual else _named(config)
+    names = [beside.__name__] if beside else names
     found = next((target for name in names if (target := resolve_over(name, text))), None)
     if found is None and any(map(takes_images, names)):
         logger.warning(f"{' or '.join(names)} is generated over other texts than {text!r}")

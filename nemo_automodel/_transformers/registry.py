@@ -115,6 +115,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Jais2ForCausalLM", ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM")),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("KimiLinearForCausalLM", ("nemo_automodel.components.models.kimi_linear.model", "KimiLinearForCausalLM")),
+        (
+            "KimiVLForConditionalGeneration",
+            ("nemo_automodel.components.models.kimivl.model", "KimiVLForConditionalGeneration"),
+        ),
         ("Kolibri1ForCausalLM", ("nemo_automodel.components.models.kolibri1.model", "Kolibri1ForCausalLM")),
         ("LagunaForCausalLM", ("nemo_automodel.components.models.laguna.model", "LagunaForCausalLM")),
         ("Lfm2ForCausalLM", ("nemo_automodel.components.models.lfm2.model", "Lfm2ForCausalLM")),
@@ -216,6 +220,7 @@ MODEL_ARCH_MAPPING = OrderedDict(
 _CUSTOM_CONFIG_REGISTRATIONS = {
     "baichuan": ("nemo_automodel.components.models.baichuan.config", "BaichuanConfig"),
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.config", "KimiK2Config"),
+    "kimi_vl": ("nemo_automodel.components.models.kimivl.config", "KimiVLConfig"),
 }
 
 MODEL_TYPE_MAPPING = {
@@ -362,6 +367,10 @@ MODEL_TEXT_MAPPING = {
     "KimiK25ForConditionalGeneration/deepseek_v3": (
         "nemo_automodel.components.models.kimi_k25_vl.model",
         "Kimi_K25ForConditionalGeneration",
+    ),
+    "KimiVLForConditionalGeneration/deepseek_v3": (
+        "nemo_automodel.components.models.kimivl.model",
+        "KimiVLForConditionalGeneration",
     ),
     "Kimi_K25ForConditionalGeneration/deepseek_v3": (
         "nemo_automodel.components.models.kimi_k25_vl.model",

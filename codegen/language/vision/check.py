@@ -6,7 +6,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass, vision_table
 from codegen.errors import Problem, SpecError, attempt, cut
-from codegen.language.check import shown_path
+from codegen.language.check import read_spec, shown_path
 from codegen.language.defaults import defaults
 from codegen.language.frame import FRAME, Frame, FrameReader
 from codegen.language.load import Node
@@ -14,6 +14,7 @@ from codegen.language.resolve import Resolver, typed
 from codegen.language.spec import ConfigDeclaration
 from codegen.language.suggest import cure
 from codegen.language.vision import equations
+from codegen.language.vision.declared import TEXT, with_parts
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import ImageTextSpec
 from codegen.language.vision.text import Whole, apart, text_of
@@ -23,7 +24,14 @@ PREFIXES = ("text", "head", "vision", "projector")  # names under `checkpoint.na
 
 
 class ImageTextFrame(FrameReader):
-    """The frame of a spec of images and text; several may have one config class, over unlike texts."""
+    """The frame of a spec of images and text; several may have one config class, over unlike texts.
+
+    Attributes:
+        folder: of the spec, in which that of its text stands; root_folder: of the tree.
+    """
+
+    folder: Path
+    root_folder: Path
 
     def config(self, name: str) -> tuple[ConfigDeclaration, ConfigClass | None]:
         """The class that is written, else that of the name, else that of the architecture."""
@@ -34,6 +42,22 @@ class ImageTextFrame(FrameReader):
                 if row is not None and any(name in row.architectures for name in names):
                     return ConfigDeclaration(row.name, row.model_type), row
         return super().config(name)
+
+    def declared(self, node: Node) -> tuple[ConfigDeclaration, ConfigClass | None]:
+        """With the fields of its text and of its tower, which stand in other classes."""
+        declaration, config = super().declared(node)
+        fields = declaration.fields or {}
+        if TEXT in fields:
+            at = Node(None, node.find(("fields", TEXT)))
+            self.refuse(at, f"config.fields.{TEXT}", "is that of the text spec", "remove it")
+        text = self.node("text")
+        name = None if text is None else (text.value if text.mapping is None else text.mapping.get("spec", text).value)
+        path = self.folder / f"{name}.yaml"
+        if config is not None and name is None:
+            self.refuse(self.root, "text", "is missing beside a config class of its own", "write text: <spec>")
+        if config is not None and path.is_file():
+            config = with_parts(config, self.root, read_spec(path, self.root_folder), self.table)
+        return declaration, config
 
 
 def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
@@ -48,7 +72,7 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
     def report(problem: Problem) -> None:
         found.setdefault(problem)
 
-    frame = ImageTextFrame(node, vision_table(), report).read()
+    frame = ImageTextFrame(node, vision_table(), report, path.parent, root).read()
     resolver = Resolver(frame.config, frozenset((*FRAME, "why")), found, ImageTextSpec)
     plain, laid = apart(node)
     top = resolver.overlaid(defaults(ImageTextSpec), plain, "")

@@ -23,6 +23,11 @@ class Vision(Section):
     """The tower, which is transformers' own, and what it is given."""
 
     tower: str | None = text("`auto` (AutoModel on the config's tower), or `family.Class` of transformers.")
+    config: Mapping[str, Expression] | None = key(
+        "tensors",
+        "Fields of its class's config, where that is another family's than `config.vision_config`; other fields go "
+        "over by equal name.",
+    )
     pixels: Expression | None = key("tensor", "Its first argument.", names=FIELDS)
     inputs: Mapping[str, Expression] | None = key("tensors", "Further arguments, by name.", names=FIELDS)
     output: Expression | None = key(

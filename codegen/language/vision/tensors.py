@@ -26,6 +26,8 @@ def parse_tensor(value: object, at: Location = NOWHERE, names: Collection[str] =
     Raises:
         Refused: where the value is none.
     """
+    if isinstance(value, int | float) and not names:  # a field of a config
+        value = repr(value)
     if not isinstance(value, str):
         raise Refused("must be an expression over tensors", f"write one of {', '.join(names)}")
     tree = python(value)

@@ -97,7 +97,7 @@ class Whole(Frozen):
     def _config(self, frame: Frame) -> tuple[ConfigClass | None, ConfigDeclaration]:
         """The class of the text: that of the whole, or where it may be any, that of the spec below the overlay."""
         model_type, class_name, is_open = self.config.parts["text_config"]
-        if is_open:
+        if is_open or class_name == frame.declaration.class_name:
             return frame.config, frame.declaration
         return table().get(class_name), ConfigDeclaration(class_name, model_type)
 

@@ -5,6 +5,7 @@ import ast
 from codegen.errors import Problem, SpecError
 from codegen.language.reserved import class_prefix
 from codegen.language.values import Expression, expression
+from codegen.language.vision.declared import TOWER
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Arange, Mrope, ProjectorModule
 from codegen.language.vision.tensors import FIELDS, fields_read
@@ -14,7 +15,7 @@ from codegen.plan.vision.disk import plan_disk, prefixes
 from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import plan_half
 from codegen.plan.vision.tower import plan_features, tensor, tower_class
-from codegen.plan.vision.types import ImageTextPlan, ModulePlan, ProjectorPlan, TextPlan
+from codegen.plan.vision.types import ImageTextPlan, ModulePlan, PartsPlan, ProjectorPlan, TextPlan
 
 TIE = "config.tie_word_embeddings"
 
@@ -38,7 +39,8 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         architectures=loaded.architectures,
         title=prefix,
         summary=loaded.summary,
-        config=ConfigPlan("transformers", loaded.config.class_name, loaded.config.model_type, owned=_owns(loaded)),
+        config=_config(loaded),
+        parts=_parts(loaded) if loaded.config.fields is not None else None,
         text=_text(text, loaded),
         half=text if loaded.is_overlaid else None,
         bases=_bases(asked),
@@ -61,6 +63,28 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         boxes=_boxes(asked),
         disk=plan_disk(asked, paths),
     )
+
+
+def _config(loaded: LoadedImageText) -> ConfigPlan:
+    declared = loaded.config
+    if declared.fields is None:
+        return ConfigPlan("transformers", declared.class_name, declared.model_type, owned=_owns(loaded))
+    fields = tuple((name, repr(value)) for name, value in declared.fields.items() if name != TOWER)
+    names = repr(dict(declared.attribute_map)) if declared.attribute_map else None
+    module = f"nemo_automodel.components.models.{loaded.name}.config"
+    return ConfigPlan(module, declared.class_name, declared.model_type, fields, names)
+
+
+def _parts(loaded: LoadedImageText) -> PartsPlan:
+    """The classes of text and tower of a config class of ours."""
+    model_type, tower, _ = loaded.config_class.parts[TOWER]
+    fields = loaded.config_class.value(TOWER)
+    text = loaded.text
+    module = "transformers"
+    if text.config.fields is not None:
+        module = f"nemo_automodel.components.models.{loaded.text_spec}.config"
+    held = tuple((name, repr(value)) for name, value in fields.items())
+    return PartsPlan((module, text.config.class_name), tower, model_type, held)
 
 
 def _owns(loaded: LoadedImageText) -> bool:
@@ -144,8 +168,13 @@ def _grid(positions: Mrope) -> Expression:
 
 
 def _tower(asked: Asked) -> Code:
-    named = tower_class(asked)
-    return f"build_tower(config.vision_config{'' if named is None else f', of={named[1]}'})"
+    named, own = tower_class(asked), asked.loaded.spec.vision.config or {}
+    if own and named is None:
+        message = "has no class whose config it fills"
+        raise asked.unready(message, "vision.config", "write tower: family.Class beside it")
+    given = ["config.vision_config", *([] if named is None else [f"of={named[1]}"])]
+    given += [f"{name}={IN_INIT.code(value)}" for name, value in own.items()]
+    return f"build_tower({', '.join(given)})"
 
 
 def _classes(asked: Asked, projector: ProjectorPlan | ModulePlan | None) -> tuple[tuple[str, str], ...]:

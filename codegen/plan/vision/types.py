@@ -36,6 +36,15 @@ class TextPlan(NamedTuple):
     types: tuple[str, ...]  # model types of the config of texts that it runs
 
 
+class PartsPlan(NamedTuple):
+    """The config classes of text and tower, where that of the whole is generated."""
+
+    text: tuple[str, str]  # module and class
+    tower: str
+    tower_type: str
+    tower_fields: tuple[tuple[str, Code], ...]
+
+
 class DiskPlan(NamedTuple):
     """How the tensors of the parts lie on disk."""
 
@@ -55,6 +64,7 @@ class ImageTextPlan(NamedTuple):
     title: str
     summary: str
     config: ConfigPlan
+    parts: PartsPlan | None  # None: the config class is transformers'
     text: TextPlan
     half: ModelPlan | None  # the text model's own plan, where the package holds it
     bases: tuple[str, ...]  # classes of the library below the model

@@ -81,6 +81,17 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("checkpoint: {vision: {fused: {qkv: {parts: [q, k], groups: 2}}}}\n", r"fused.qkv: has groups, which a"),
         ("checkpoint: {vision: {fused: {qkv: [q, q]}}}\n", r"checkpoint.vision.fused.qkv: 'q' stands twice; write it"),
         ("checkpoint: {vision: {names: {q: r}, fused: {qk: [q, k]}}}\n", r"fused.qk: 'q' is among the names too"),
+        ("vision: {config: {image_size: 3}}\n", r"llava.yaml:2:18: vision.config: has no class whose config it fills"),
+        ("vision: {config: {image_size: config.size}}\n", r"vision.config.*: LlavaConfig has no field 'size'"),
+        ("vision: {config: {image_size: pixel_values}}\n", r"vision.config.*'pixel_values' is not known here"),
+        (
+            "architecture: Mine\nconfig: {model_type: mine, class: MineConfig, fields: {a: 1}}\nmask: prefix\n",
+            r"text: is missing beside a config class of its own; write text: <spec>",
+        ),
+        (
+            "text: llama\nconfig: {model_type: mine, class: MineConfig, fields: {text_config: {}}}\n",
+            r"llava.yaml:3:69: config.fields.text_config: is that of the text spec; remove it",
+        ),
         ("tests: {disk: read}\n", r"llava.yaml:2:15: tests.disk: is an exception without a reason; add why"),
         ("head: {tie: config.text_config.tie_word_embeddings}\n", r"head.tie: no template yet"),
         ("vision: true\n", r"llava.yaml:2:9: vision.tower: must be text, not True"),
@@ -134,6 +145,41 @@ def test_what_the_adapter_says_of_the_tower(tmp_path):
         "tower_pairs": ("attn.q", "attn.k"),
     }
     assert "self.first = nn.Linear" in made["model.py"]
+
+
+DECLARED = """architecture: MineForConditionalGeneration
+config:
+  model_type: mine
+  class: MineConfig
+  fields: {image_token_id: 5, sizes: [1], vision_config: {model_type: eye, depth: 9}}
+text: kimi_k2
+vision:
+  tower: qwen2_5_vl.Qwen2_5_VisionTransformerPretrainedModel
+  config: {num_heads: config.vision_config.heads, window_size: 2 * config.vision_config.patch_size}
+projector: none
+"""
+
+
+def test_a_config_class_of_its_own(tmp_path):
+    """Its tower has the fields of the family's, those that are written, and those that `vision.config` reads."""
+    plan = planned(tmp_path, DECLARED, "mine").model
+    made = model_files(plan)
+    assert "from nemo_automodel.components.models.kimi_k2.config import KimiK2Config" in made["config.py"]
+    assert 'sub_configs = {"text_config": KimiK2Config, "vision_config": MineVisionConfig}' in made["config.py"]
+    assert "sizes: list = field(default_factory=lambda: [1])" in made["config.py"]
+    tower = made["config.py"].partition("class MineVisionConfig")[2].partition("class MineConfig")[0]
+    assert 'model_type = "eye"' in tower and "depth: int = 9" in tower and "heads: int = 16" in tower
+    assert "num_heads" not in tower and "window_size" not in tower and "patch_size: int = 14" in tower
+    built = re.sub(r"\s+", "", made["model.py"].partition("build_tower(")[2].partition("self.language")[0])
+    assert "num_heads=config.vision_config.heads,window_size=2*config.vision_config.patch_size" in built
+    assert plan.config.owned and plan.text.types == ("kimi_k2",)
+
+
+def test_a_config_class_of_its_own_over_an_overlay(tmp_path):
+    text = DECLARED.replace("text: kimi_k2", "text: {spec: kimi_k2, rope: {layout: half}}")
+    made = model_files(planned(tmp_path, text, "mine").model)
+    assert "from nemo_automodel.components.models.kimi_k2.config import KimiK2Config" in made["config.py"]
+    assert "from nemo_automodel.components.models.kimi_k2.config import KimiK2Config" in made["text/model.py"]
 
 
 def test_heads_of_towers_with_other_fields(tmp_path):

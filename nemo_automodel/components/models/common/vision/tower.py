@@ -8,13 +8,17 @@ from transformers import AutoModel, PreTrainedModel
 SUPPORTS = {"sdpa": "_supports_sdpa", "flex": "_supports_flex_attn", "flash": "_supports_flash_attn"}
 
 
-def build_tower(config, of=None):
-    """The tower of a sub-config: AutoModel's class for it, or `of`; eager where it cannot do what the text does."""
+def build_tower(config, of=None, **fields):
+    """The tower of a sub-config: AutoModel's class for it, or `of`; eager where it cannot do what the text does. Where
+    that is another family's class, with `fields` and what has equal names in a config of its own."""
     kind = AutoModel._model_mapping.get(type(config), None) if of is None else of
     asked = config._attn_implementation or ""
     if any(name in asked and not getattr(kind, flag, True) for name, flag in SUPPORTS.items()):
         config._attn_implementation = "eager"
-    return AutoModel.from_config(config) if of is None else of._from_config(config)
+    if of is None:
+        return AutoModel.from_config(config)
+    is_own = isinstance(config, of.config_class) and not fields
+    return of._from_config(config if is_own else own_config(of.config_class, config, **fields))
 
 
 def own_config(config_class, config, **fields):
