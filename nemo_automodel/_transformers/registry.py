@@ -212,6 +212,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "VideoLlama3ForConditionalGeneration",
             ("nemo_automodel.components.models.video_llama_3.model", "VideoLlama3ForConditionalGeneration"),
         ),
+        (
+            "VideoLlavaForConditionalGeneration",
+            ("nemo_automodel.components.models.video_llava.model", "VideoLlavaForConditionalGeneration"),
+        ),
         ("XGLMForCausalLM", ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM")),
         ("YoutuForCausalLM", ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM")),
     ]
@@ -415,6 +419,10 @@ MODEL_TEXT_MAPPING = {
     "VideoLlama3ForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.video_llama_3.model",
         "VideoLlama3ForConditionalGeneration",
+    ),
+    "VideoLlavaForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.video_llava.model",
+        "VideoLlavaForConditionalGeneration",
     ),
 }
 

@@ -1,6 +1,7 @@
 """What a model that takes images promises, beside what every model does; and what it promises otherwise."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.bits import other_bits
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.images import features
+from nemo_automodel.parity.reference import build, disk_names, stored_tensors
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
 from tests.contract.interface import configs_of
@@ -65,6 +67,17 @@ class VisionContract(Binding):
         fused = [name for names in adapter.tower_fused.values() for name in names]
         for name in (*adapter.tower_names.values(), *fused, *adapter.tower_pairs):
             assert any(f".{name}." in one for one in inside), name
+
+    def test_what_is_dropped_is_no_error(self, tmp_path):
+        """Tensors of the reference's own files that the spec drops."""
+        patterns = vars(type(self.ours().model)).get("_keys_to_ignore_on_load_unexpected", ())
+        whole = self.given().translated(build(self.subject.reference_class, self.config()))
+        stored = disk_names(whole, stored_tensors(whole)).items()
+        beyond = {name: t.clone() for name, t in stored if any(re.search(pattern, name) for pattern in patterns)}
+        assert bool(beyond) == bool(patterns)
+        self.write(tmp_path, {name: t.clone() for name, t in self.given().disk.items()} | beyond)
+        model = self.auto_class.from_pretrained(tmp_path, attn_implementation="eager").eval()
+        close(self.logits(model, self.batch()), self.logits(self.given().model, self.batch()))
 
     def test_a_text_sees_its_own_images(self, main):
         """Other pixels in the first image change the logits from its place on, and those of no other text."""

@@ -1,6 +1,10 @@
 """Plans where the tensors of the parts lie on disk, and where in memory."""
 
+from collections.abc import Sequence
+
+from codegen.language.spec import Drop
 from codegen.language.vision.sections import TowerOnDisk
+from codegen.plan.body import glob_regex
 from codegen.plan.types import Code
 from codegen.plan.vision.asked import IN_INIT, Asked
 from codegen.plan.vision.types import DiskPlan
@@ -42,6 +46,18 @@ def plan_disk(asked: Asked, paths: dict[str, tuple[str, str]]) -> DiskPlan:
         tower.pairs or (),
         _head_size(asked) if tower.pairs else None,
     )
+
+
+def dropped(asked: Asked, drops: Sequence[Drop]) -> list[str]:
+    """Patterns of names on disk, as transformers' loader searches for them: with the prefix that they have in memory, but
+    for the base model's own."""
+    places = sorted(prefixes(asked).values(), key=lambda pair: len(pair[0]), reverse=True)
+    found: list[str] = []
+    for drop in drops:
+        disk, memory = next((pair for pair in places if drop.match.startswith(f"{pair[0]}.")), ("", ""))
+        path = (memory + drop.match.removeprefix(disk)).removeprefix("model.")
+        found.append(rf"^(?:model\.)?{glob_regex(path).removeprefix('^')}")
+    return found
 
 
 def _head_size(asked: Asked) -> Code | None:

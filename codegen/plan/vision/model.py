@@ -11,7 +11,7 @@ from codegen.language.vision.sections import Arange, Mrope, ProjectorModule
 from codegen.language.vision.tensors import FIELDS, fields_read
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
-from codegen.plan.vision.disk import plan_disk, prefixes
+from codegen.plan.vision.disk import dropped, plan_disk, prefixes
 from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import plan_half
 from codegen.plan.vision.tower import plan_features, tensor, tower_class
@@ -97,7 +97,7 @@ def _refuse(asked: Asked) -> None:
     spec = asked.loaded.spec
     problems: dict[Problem, None] = {}
     checkpoint = spec.checkpoint
-    for name in ("fused", "unsqueezed", "experts", "experts_mark", "float32", "drop"):
+    for name in ("fused", "unsqueezed", "experts", "experts_mark", "float32"):
         if getattr(checkpoint, name) is not None:
             path = f"checkpoint.{name}"
             problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)
@@ -147,6 +147,9 @@ def _flags(asked: Asked, text: ModelPlan) -> tuple[Assign, ...]:
         found.append(Assign("token_fields", "('token_type_ids',)"))
     if isinstance(spec.positions, Arange) and (start := asked.value(spec.positions, "start", "positions")).constant:
         found.append(Assign("first_position", repr(start.constant)))
+    if drops := spec.checkpoint.drop:
+        reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)
+        found.append(Assign("_keys_to_ignore_on_load_unexpected", repr(dropped(asked, drops)), reasons))
     found += [flag for flag in text.body.flags if flag.name == "_no_split_modules"]
     return tuple(found)
 

@@ -32,6 +32,7 @@ SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 # Problems that need the config class or what lies below an overlay, or stand inside an expression.
 OF_THE_CONFIG = (
+    "is missing beside a config class of its own",
     r": tests\.(tiny|also\.\d+)\.",
     r": (variants|layers)\..*: needs a kind",
     "has no model type",
@@ -71,7 +72,7 @@ def structural(tree: Any) -> list[Problem]:
 
 
 def structure_of_images(root: Node, problems: dict[Problem, None]) -> None:
-    frame = ImageTextFrame(root, vision_table(), problems.setdefault).read()
+    frame = ImageTextFrame(root, vision_table(), problems.setdefault, ROOT / "specs", ROOT).read()
     if frame.overrides:
         problems.setdefault(Problem(NOWHERE, "overrides", "is not for models of images and text yet", ""))
     known = frozenset((*FRAME, "why"))

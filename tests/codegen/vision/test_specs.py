@@ -182,6 +182,18 @@ def test_a_config_class_of_its_own_over_an_overlay(tmp_path):
     assert "from nemo_automodel.components.models.kimi_k2.config import KimiK2Config" in made["text/model.py"]
 
 
+def test_what_is_dropped_lies_where_memory_has_it(tmp_path):
+    """Below a prefix of the disk, its name in memory; the base model's own names lack `model.`"""
+    drop = "[{match: vision_tower.head.*, why: unused}, {match: mtp.*, why: drafts}]"
+    made = model_files(planned(tmp_path, f"checkpoint: {{drop: {drop}}}\n").model)["model.py"]
+    patterns = ast.literal_eval(re.search(r"_unexpected = (\[.*?\])\n", made, re.DOTALL)[1])
+    assert "# vision_tower.head.*: unused; mtp.*: drafts" in made
+    for name in ("model.vision_tower.head.weight", "vision_tower.head.weight", "mtp.layers.0.norm.weight"):
+        assert any(re.search(pattern, name) for pattern in patterns), name
+    for name in ("model.vision_tower.heads.weight", "model.language_model.mtp.weight"):
+        assert not any(re.search(pattern, name) for pattern in patterns), name
+
+
 def test_heads_of_towers_with_other_fields(tmp_path):
     pairs = "text: qwen2\nprojector: none\ncheckpoint: {vision: {pairs: [attn.qkv]}}\n"
     made = model_files(planned(tmp_path, pairs, "qwen2_5_vl").model)["state_dict_adapter.py"]
