@@ -49,8 +49,8 @@ def plan_disk(asked: Asked, paths: dict[str, tuple[str, str]]) -> DiskPlan:
 
 
 def dropped(asked: Asked, drops: Sequence[Drop]) -> list[str]:
-    """Patterns of names on disk, as transformers' loader searches for them: with the prefix that they have in memory, but
-    for the base model's own."""
+    """Patterns of names on disk, as transformers' loader searches for them: with the prefix that they have in memory,
+    but for the base model's own."""
     places = sorted(prefixes(asked).values(), key=lambda pair: len(pair[0]), reverse=True)
     found: list[str] = []
     for drop in drops:
