@@ -206,6 +206,7 @@ def _defined(head: str, *body: str) -> str:
 
 def _head(plan: ImageTextPlan) -> cst.BaseStatement:
     tied = f"{{'lm_head.weight': 'model.{plan.text_name}.{plan.text.embedding}.weight'}}"
+    ties = [] if plan.ties is None else [statement("@property\n" + _defined("ties(self)", f"return {plan.ties}"))]
     own = [flag for flag in plan.flags if flag.name.startswith("_supports")]
     own += [Assign("text_class", plan.half.architectures[0])] if plan.half is not None else []
     holes = Holes(
@@ -213,7 +214,7 @@ def _head(plan: ImageTextPlan) -> cst.BaseStatement:
         names=_names(plan),
         stmts={
             "head_flags": flags((*own, Assign("_tied_weights_keys", tied))),
-            "forward": [statement(_forward(plan))],
+            "forward": [*ties, statement(_forward(plan))],
         },
     )
     return template("image_text").fill("TemplateForConditionalGeneration", holes)

@@ -6,6 +6,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass, table
 from codegen.errors import Problem, SpecError
+from codegen.language.expressions import config_paths
 from codegen.language.loaded import config_class
 from codegen.language.vision.equations import REGROUPS, calls
 from codegen.language.vision.loaded import LoadedImageText
@@ -54,8 +55,7 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
         found["flags"] = base | other
     if tower.chooses_layers(loaded) and loaded.spec.equations and not calls_of(loaded) & set(REGROUPS):
         found["layers"] = base | {"vision_feature_layer": [-3, -1]}
-    if "tie_word_embeddings" in config.fields:
-        found["tied"] = base | {"tie_word_embeddings": True}
+    found |= _tied(loaded, config, base)
     if loaded.is_overlaid:
         texts = {name: _of_text(loaded, config, one) for name, one in half_configs(loaded).items()}
         found |= {f"text_{name}": base | {"text_config": one} for name, one in texts.items() if _is_own(name)}
@@ -78,6 +78,14 @@ def half_problems(loaded: LoadedImageText) -> Iterator[Problem]:
         found = list(values.problems(text, config, tests)) or list(fits.problems(text, config, tests))
         if found:
             yield from as_said(loaded, SpecError(found)).problems
+
+
+def _tied(loaded: LoadedImageText, config: ConfigClass, base: Config) -> dict[str, Config]:
+    """A config whose head is the token embedding's; where the text's decides, one where the whole says otherwise."""
+    whole, tie = base | {"tie_word_embeddings": True}, loaded.spec.head.tie
+    if tie is None or "text_config.tie_word_embeddings" not in config_paths(tie.tree):
+        return {"tied": whole} if "tie_word_embeddings" in config.fields else {}
+    return {"tied": base | {"text_config": {**base["text_config"], "tie_word_embeddings": True}}, "untied": whole}
 
 
 def _is_own(name: str) -> bool:

@@ -62,6 +62,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         ),
         boxes=_boxes(asked),
         disk=plan_disk(asked, paths),
+        ties=_ties(asked),
     )
 
 
@@ -92,6 +93,12 @@ def _owns(loaded: LoadedImageText) -> bool:
     return loaded.name == loaded.config.model_type or loaded.root.find(("config",)) != loaded.root.at
 
 
+def _ties(asked: Asked) -> Code | None:
+    """Whether the head is the token embedding's, where it is not the config of the whole that says it."""
+    tie = asked.value(asked.loaded.spec.head, "tie", "head")
+    return None if tie.text == TIE else IN_METHOD.code(tie)
+
+
 def _refuse(asked: Asked) -> None:
     """What the language has and no template yet, all at once."""
     spec = asked.loaded.spec
@@ -101,9 +108,6 @@ def _refuse(asked: Asked) -> None:
         if getattr(checkpoint, name) is not None:
             path = f"checkpoint.{name}"
             problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)
-    tie = asked.value(spec.head, "tie", "head").text
-    if tie != TIE:
-        problems |= dict.fromkeys(asked.unready(f"no template yet for {tie}", "head.tie", f"write {TIE}").problems)
     if problems:
         raise SpecError(list(problems))
 

@@ -84,6 +84,7 @@ class ImageTextPlan(NamedTuple):
     together: Code | None  # what `together` returns
     boxes: Code | None  # what `boxes` returns
     disk: DiskPlan
+    ties: Code | None  # whether the head is the token embedding's; None: as the config of the whole says
 
 
 class ImageTextSpecPlan(NamedTuple):

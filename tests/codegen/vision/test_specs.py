@@ -93,7 +93,7 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
             r"llava.yaml:3:69: config.fields.text_config: is that of the text spec; remove it",
         ),
         ("tests: {disk: read}\n", r"llava.yaml:2:15: tests.disk: is an exception without a reason; add why"),
-        ("head: {tie: config.text_config.tie_word_embeddings}\n", r"head.tie: no template yet"),
+        ("head: {tie: config.text_config.ties}\n", r"head.tie: LlavaConfig has no field 'text_config.ties'"),
         ("vision: true\n", r"llava.yaml:2:9: vision.tower: must be text, not True"),
         ("vision: {inputs: {sizes: [1]}}\n", r"vision.inputs.sizes: must be an expression over tensors"),
         ("mask: prefixes\n", r"llava.yaml:2:7: mask: 'prefixes' is not known; did you mean 'prefix'"),
@@ -192,6 +192,18 @@ def test_what_is_dropped_lies_where_memory_has_it(tmp_path):
         assert any(re.search(pattern, name) for pattern in patterns), name
     for name in ("model.vision_tower.heads.weight", "model.language_model.mtp.weight"):
         assert not any(re.search(pattern, name) for pattern in patterns), name
+
+
+def test_configs_of_a_head_that_the_text_ties(tmp_path):
+    """In one the flags of the whole and of the text say the opposite of those in the other."""
+    spec = planned(tmp_path, "head: {tie: config.text_config.tie_word_embeddings}\n")
+    tests = {name: spec.contract.configs[name] for name in ("tied", "untied")}
+    flags = {
+        name: (one["tie_word_embeddings"], one["text_config"].get("tie_word_embeddings", False))
+        for name, one in tests.items()
+    }
+    assert flags == {"tied": (False, True), "untied": (True, False)}
+    assert "return self.config.text_config.tie_word_embeddings" in model_files(spec.model)["model.py"]
 
 
 def test_heads_of_towers_with_other_fields(tmp_path):

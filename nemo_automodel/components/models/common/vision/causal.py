@@ -20,6 +20,20 @@ class ImageTextLM:
 
     text_class = None
 
+    @property
+    def ties(self):
+        """Whether the head is the token embedding's."""
+        return self.config.tie_word_embeddings
+
+    def get_expanded_tied_weights_keys(self, all_submodels=False):
+        """transformers goes by the config of the whole."""
+        said = self.config.tie_word_embeddings
+        self.config.tie_word_embeddings = self.ties
+        try:
+            return super().get_expanded_tied_weights_keys(all_submodels)
+        finally:
+            self.config.tie_word_embeddings = said
+
     def get_decoder(self):
         return self.model.get_decoder()
 
