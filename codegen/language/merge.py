@@ -1,11 +1,12 @@
-"""Overlays: mappings merge key by key, lists and scalars replace, another `kind` replaces the whole mapping."""
+"""Overlays: mappings merge key by key, lists, scalars and a bare true replace, another `kind` replaces the whole
+mapping."""
 
 from collections.abc import Callable
 from typing import Any
 
 from codegen.language.keys import Key, Section, keys
 from codegen.language.load import Node
-from codegen.language.normalize import EVERY_ROLE
+from codegen.language.normalize import EVERY_ROLE, SWITCHES
 
 
 def merged(cls: type[Section], below: Node | None, above: Node) -> Node:
@@ -29,6 +30,8 @@ def kind(cls: type[Section], node: Node | None, otherwise: Any = None) -> Any:
 
 def _value(key: Key | None, below: Node, above: Node) -> Node:
     if key is not None and key.type == "section" and key.section is not None:
+        if key.bare in SWITCHES and not above.mapping:  # true: present with its defaults, whatever lies below
+            return above
         return merged(key.section, below, above)
     if key is None or key.type not in ("mapping", "fused", "data"):
         return above

@@ -41,7 +41,9 @@ def _inner(node: Node, config: ConfigClass, field: str, path: str) -> Iterator[P
         yield Problem(node.at, path, f"must be a mapping, not {shown(node.plain())}", "write {<field>: <value>}")
     for name, child in (node.mapping or {}).items():
         inner = f"{field}.{name}"
-        if not config.has(inner):
+        if not config.has(inner) and name in config.published:  # of the whole, and of what it holds
+            yield from _value(child, None, MOST.get(str(name)), dotted(path, name))
+        elif not config.has(inner):
             known = cast(Mapping[str, Any], config.value(field) or {})
             yield Problem(
                 node.key_at.get(name, child.at), dotted(path, name), "is no field", cure(name, known, "fields")

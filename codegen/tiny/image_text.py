@@ -94,9 +94,9 @@ def _is_own(name: str) -> bool:
 
 
 def _base(loaded: LoadedImageText, config: ConfigClass) -> Config:
-    given: Config = loaded.tests.get("tiny", {})
+    given: Config = {name: value for name, value in loaded.tests.get("tiny", {}).items() if name != "text_config"}
     text = _of_text(loaded, config, half_configs(loaded)["base"])
-    base: Config = {"text_config": text, "vision_config": _tower(loaded, config)}
+    base: Config = {"text_config": text, "vision_config": _tower(loaded, config, text["hidden_size"])}
     for part in sorted(config.nested - base.keys()):
         if "." not in part:
             base[part] = {name: value for name, value in FURTHER.items() if config.has(f"{part}.{name}")}
@@ -121,6 +121,7 @@ def _of_text(loaded: LoadedImageText, config: ConfigClass, found: Config) -> Con
     elif class_name != loaded.text.config.class_name:
         fields = config.value("text_config")
         found = {name: value for name, value in found.items() if name in fields}
+    found |= loaded.tests.get("tiny", {}).get("text_config", {})
     return _with_axes(found) if isinstance(loaded.spec.positions, Mrope) else found
 
 
@@ -137,25 +138,23 @@ def _pairs(text: Config) -> int:
 
 
 def _wider_heads(text: Config) -> Config:
-    """Heads of which PAIRS turn: by a field of their own, else fewer of them."""
+    """Heads of which PAIRS turn: by a field of their own, else by a wider model."""
     head = ceil(2 * PAIRS / text["rope_parameters"].get("partial_rotary_factor", 1.0))
-    if "head_dim" in text:
-        return {"head_dim": head + head % 2}
-    hidden = text["hidden_size"]
-    heads = next(count for count in range(hidden // head, 0, -1) if hidden % (2 * count) == 0)
-    return {"num_attention_heads": heads, "num_key_value_heads": 1}
+    head += head % 2
+    return {"head_dim": head} if "head_dim" in text else {"hidden_size": head * text["num_attention_heads"]}
 
 
-def _tower(loaded: LoadedImageText, config: ConfigClass) -> Config:
+def _tower(loaded: LoadedImageText, config: ConfigClass, width: int) -> Config:
+    """width: of the text."""
     fields = config.value("vision_config")
     model_type = config.parts["vision_config"][0]
     sizes = TOWER | (PACKED if "grid_thw" in (loaded.spec.vision.inputs or {}) else {})
     if loaded.spec.vision.grid is not None:
         sizes |= {"image_size": OWN_SIZES * sizes["patch_size"]}
     found = {name: _shaped(value, fields[name]) for name, value in sizes.items() if name in fields}
-    found |= {name: SIZES["hidden_size"] for name in OUT if name in fields}
+    found |= {name: width for name in OUT if name in fields}
     if "embed_dim" in fields and "hidden_size" in fields:  # there the latter is the width of the text
-        found["hidden_size"] = SIZES["hidden_size"]
+        found["hidden_size"] = width
     return {"model_type": model_type, **found} if model_type else found
 
 

@@ -71,7 +71,25 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("Glm4ForCausalLM", ("nemo_automodel.components.models.glm4.model", "Glm4ForCausalLM")),
         ("Glm4MoeForCausalLM", ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM")),
         ("Glm4MoeLiteForCausalLM", ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM")),
+        (
+            "Glm4vForConditionalGeneration",
+            ("nemo_automodel.components.models.glm4v.model", "Glm4vForConditionalGeneration"),
+        ),
+        (
+            "Glm4vMoeForConditionalGeneration",
+            ("nemo_automodel.components.models.glm4v_moe.model", "Glm4vMoeForConditionalGeneration"),
+        ),
+        (
+            "Glm4vMoeTextForCausalLM",
+            ("nemo_automodel.components.models.glm4v_moe.text.model", "Glm4vMoeTextForCausalLM"),
+        ),
+        ("Glm4vTextForCausalLM", ("nemo_automodel.components.models.glm4v.text.model", "Glm4vTextForCausalLM")),
         ("GlmForCausalLM", ("nemo_automodel.components.models.glm.model", "GlmForCausalLM")),
+        (
+            "GlmOcrForConditionalGeneration",
+            ("nemo_automodel.components.models.glm_ocr.model", "GlmOcrForConditionalGeneration"),
+        ),
+        ("GlmOcrTextForCausalLM", ("nemo_automodel.components.models.glm_ocr.text.model", "GlmOcrTextForCausalLM")),
         (
             "GotOcr2ForConditionalGeneration",
             ("nemo_automodel.components.models.got_ocr2.model", "GotOcr2ForConditionalGeneration"),
@@ -190,6 +208,14 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "Qwen3VLForConditionalGeneration",
             ("nemo_automodel.components.models.qwen3_vl.model", "Qwen3VLForConditionalGeneration"),
         ),
+        (
+            "Qwen3VLMoeForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen3_vl_moe.model", "Qwen3VLMoeForConditionalGeneration"),
+        ),
+        (
+            "Qwen3VLMoeTextForCausalLM",
+            ("nemo_automodel.components.models.qwen3_vl_moe.text.model", "Qwen3VLMoeTextForCausalLM"),
+        ),
         ("Qwen3VLTextForCausalLM", ("nemo_automodel.components.models.qwen3_vl.text.model", "Qwen3VLTextForCausalLM")),
         ("Qwen3_5ForCausalLM", ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM")),
         ("Qwen3_5MoeForCausalLM", ("nemo_automodel.components.models.qwen3_5_moe_text.model", "Qwen3_5MoeForCausalLM")),
@@ -265,6 +291,9 @@ MODEL_TYPE_MAPPING = {
     "glm4": ("nemo_automodel.components.models.glm4.model", "Glm4ForCausalLM"),
     "glm4_moe": ("nemo_automodel.components.models.glm4_moe.model", "Glm4MoeForCausalLM"),
     "glm4_moe_lite": ("nemo_automodel.components.models.glm4_moe_lite.model", "Glm4MoeLiteForCausalLM"),
+    "glm4v_moe_text": ("nemo_automodel.components.models.glm4v_moe.text.model", "Glm4vMoeTextForCausalLM"),
+    "glm4v_text": ("nemo_automodel.components.models.glm4v.text.model", "Glm4vTextForCausalLM"),
+    "glm_ocr_text": ("nemo_automodel.components.models.glm_ocr.text.model", "GlmOcrTextForCausalLM"),
     "gpt2": ("nemo_automodel.components.models.gpt2.model", "GPT2LMHeadModel"),
     "gpt_bigcode": ("nemo_automodel.components.models.gpt_bigcode.model", "GPTBigCodeForCausalLM"),
     "gpt_neo": ("nemo_automodel.components.models.gpt_neo.model", "GPTNeoForCausalLM"),
@@ -329,6 +358,7 @@ MODEL_TYPE_MAPPING = {
     "qwen3_5_text": ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM"),
     "qwen3_moe": ("nemo_automodel.components.models.qwen3_moe.model", "Qwen3MoeForCausalLM"),
     "qwen3_next": ("nemo_automodel.components.models.qwen3_next.model", "Qwen3NextForCausalLM"),
+    "qwen3_vl_moe_text": ("nemo_automodel.components.models.qwen3_vl_moe.text.model", "Qwen3VLMoeTextForCausalLM"),
     "qwen3_vl_text": ("nemo_automodel.components.models.qwen3_vl.text.model", "Qwen3VLTextForCausalLM"),
     "recurrent_gemma": ("nemo_automodel.components.models.recurrent_gemma.model", "RecurrentGemmaForCausalLM"),
     "sarvam_mla": ("nemo_automodel.components.models.sarvam_mla.model", "SarvamMLAForCausalLM"),
@@ -355,6 +385,18 @@ MODEL_TEXT_MAPPING = {
     "Gemma3ForConditionalGeneration/gemma3_text": (
         "nemo_automodel.components.models.gemma3.model",
         "Gemma3ForConditionalGeneration",
+    ),
+    "Glm4vForConditionalGeneration/glm4v_text": (
+        "nemo_automodel.components.models.glm4v.model",
+        "Glm4vForConditionalGeneration",
+    ),
+    "Glm4vMoeForConditionalGeneration/glm4v_moe_text": (
+        "nemo_automodel.components.models.glm4v_moe.model",
+        "Glm4vMoeForConditionalGeneration",
+    ),
+    "GlmOcrForConditionalGeneration/glm_ocr_text": (
+        "nemo_automodel.components.models.glm_ocr.model",
+        "GlmOcrForConditionalGeneration",
     ),
     "GotOcr2ForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.got_ocr2.model",
@@ -411,6 +453,10 @@ MODEL_TEXT_MAPPING = {
     "Qwen3VLForConditionalGeneration/qwen3_vl_text": (
         "nemo_automodel.components.models.qwen3_vl.model",
         "Qwen3VLForConditionalGeneration",
+    ),
+    "Qwen3VLMoeForConditionalGeneration/qwen3_vl_moe_text": (
+        "nemo_automodel.components.models.qwen3_vl_moe.model",
+        "Qwen3VLMoeForConditionalGeneration",
     ),
     "SmolVLMForConditionalGeneration/llama": (
         "nemo_automodel.components.models.smolvlm.model",

@@ -80,6 +80,17 @@ def test_named_wirings_expand() -> None:
     assert texts(only("block: parallel").block) == ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]
 
 
+def test_a_bare_true_replaces_what_lies_below() -> None:
+    below = "mlp: {kind: moe, router: {renormalize: config.use_cache}}\nattention: {qk_norm: {over: head, eps: 1e-5}}\n"
+    loaded = read(
+        f"{below}layers: {{when: layer == 0, mlp: {{router: {{renormalize: true}}}}, attention: {{qk_norm: true}}}}\n",
+        "mixtral",
+    )
+    usual, laid = loaded.flat[(False,)], loaded.flat[(True,)]
+    assert usual.mlp.router.renormalize.when.text == "config.use_cache"
+    assert laid.mlp.router.renormalize == Renormalize() and laid.attention.qk_norm == QKNorm()
+
+
 def test_overlays_merge_mappings_and_replace_the_rest() -> None:
     loaded = read(
         """

@@ -21,6 +21,7 @@ from codegen.language.load import Node, load
 from codegen.language.reference import reference_page
 from codegen.language.resolve import Resolver
 from codegen.language.schema import json_schema, schema_text
+from codegen.language.spec import Spec
 from codegen.language.splits import SECTIONS
 from codegen.language.values import NOWHERE
 from codegen.language.vision.check import ImageTextFrame
@@ -78,12 +79,15 @@ def structure_of_images(root: Node, problems: dict[Problem, None]) -> None:
     known = frozenset((*FRAME, "why"))
     plain, laid = apart(root)
     Resolver(frame.config, known, problems, ImageTextSpec).overlaid(defaults(ImageTextSpec), plain, "")
-    named = plain.plain()["text"].get("spec") if laid is not None else None
-    below = next((path for path in SPECS if path.stem == named), None)
-    if below is not None and laid is not None:
+    if laid is None:
+        return
+    below = next((path for path in SPECS if path.stem == plain.plain()["text"].get("spec")), None)
+    if below is not None:
         Resolver(None, frozenset((*FRAME, *SECTIONS, "why")), problems).resolve(
             load(below.read_text(), ""), laid, "text"
         )
+    for name in laid.mapping.keys() - {*keys(Spec), *SECTIONS, "why"}:
+        problems.setdefault(Problem(NOWHERE, f"text.{name}", "is not a key here", ""))
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
