@@ -22,6 +22,7 @@ WORD = r"^[A-Za-z][A-Za-z0-9_]*$"
 FIELD = r"^_?[A-Za-z][A-Za-z0-9_]*$"
 EQUATION: Schema = {"$ref": "#/$defs/equation"}
 TEXT: Schema = {"type": "string", "minLength": 1}
+VALUE: Schema = {**TEXT, "type": ["string", "number", "boolean"]}  # of a field of a config
 WHY: Schema = {"type": "string", "description": "Becomes the comment at this place of the generated code."}
 SCALAR: Schema = {"$ref": "#/$defs/expression"}
 CHOICE_EXPRESSION: Schema = {"$ref": "#/$defs/choice expression"}
@@ -249,7 +250,7 @@ _SHAPES: dict[str, Callable[[Key], Schema]] = {
     "equations": lambda _: _any({"enum": list(WIRINGS)}, EQUATION, _listed(EQUATION)),
     "projection": lambda _: _any({"const": "none"}, EQUATION, _listed(EQUATION, 0)),
     "tensor": lambda _: TEXT,
-    "tensors": lambda _: {"type": "object", "additionalProperties": TEXT, "minProperties": 1},
+    "tensors": lambda key: {"type": "object", "additionalProperties": TEXT if key.names else VALUE, "minProperties": 1},
     "fused": _fused,
     "drops": lambda _: _listed(_object({"match": TEXT, "why": TEXT}, ("match", "why"))),
 }
