@@ -23,12 +23,12 @@ TOWER: Config = {
     **{"hidden_size": 32, "embed_dim": 32, "intermediate_size": 64, "num_hidden_layers": 3, "depth": 2},
     **{"num_attention_heads": 4, "num_heads": 4, "patch_size": 3, "image_size": 12, "spatial_merge_size": 2},
     **{"temporal_patch_size": 2, "mlp_ratio": 2, "head_dim": 8, "vision_use_head": False},
-    **{"deepstack_visual_indexes": [0, 1]},
+    **{"deepstack_visual_indexes": [0, 1], "use_mean_pooling": False},
 }
 OWN_SIZES = 16  # patches of a side in the tables of towers that are told how large each image is
 PACKED: Config = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}  # of towers of patches in a row
-WHOLE: Config = {  # of 4 x 4 patches
-    **{"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 4},
+WHOLE: Config = {  # of 4 x 4 patches, and of 6 x 6 where they are regrouped
+    **{"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 9},
     "projector_patch_to_query_dict": {16: 4, 9: 6},
 }
 FURTHER: Config = {  # of configs inside that are neither the text's nor the tower's: resamplers
@@ -50,15 +50,17 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
     base = _base(loaded, config)
     found = {"base": base}
     flipped = {name: not base[name] for name in _flags(config, base)}
-    other = flipped | _others(config, base)
+    other = flipped | _others(config, base) | _strategies(loaded, config)
     if other:
         found["flags"] = base | other
-    if tower.chooses_layers(loaded) and loaded.spec.equations and not calls_of(loaded) & set(REGROUPS):
+    if tower.chooses_layers(loaded) and loaded.spec.equations and not _regroups(loaded):
         found["layers"] = base | {"vision_feature_layer": [-3, -1]}
     found |= _tied(loaded, config, base)
     if loaded.is_overlaid:
         texts = {name: _of_text(loaded, config, one) for name, one in half_configs(loaded).items()}
         found |= {f"text_{name}": base | {"text_config": one} for name, one in texts.items() if _is_own(name)}
+    if (lookup := loaded.spec.merge.lookup) is not None and lookup.text != "token":
+        found["variant_outside"] = base | outside(config, base)
     return found
 
 
@@ -149,6 +151,8 @@ def _tower(loaded: LoadedImageText, config: ConfigClass, width: int) -> Config:
     fields = config.value("vision_config")
     model_type = config.parts["vision_config"][0]
     sizes = TOWER | (PACKED if "grid_thw" in (loaded.spec.vision.inputs or {}) else {})
+    if _regroups(loaded):  # of fewer, a mean of all and one of neighbours are the same
+        sizes |= {"image_size": 6 * sizes["patch_size"]}
     if loaded.spec.vision.grid is not None:
         sizes |= {"image_size": OWN_SIZES * sizes["patch_size"]}
     found = {name: _shaped(value, fields[name]) for name, value in sizes.items() if name in fields}
@@ -161,6 +165,25 @@ def _tower(loaded: LoadedImageText, config: ConfigClass, width: int) -> Config:
 def _shaped(value: object, default: object) -> object:
     """A size, or one for height and width where the class holds two."""
     return [value] * 2 if isinstance(default, list) and isinstance(value, int) else value
+
+
+def outside(config: ConfigClass, base: Config) -> Config:
+    """A placeholder beyond the vocabulary."""
+    beyond: int = base["text_config"]["vocab_size"] + 2
+    return {name: beyond for name in ("image_token_id", "image_token_index") if name in config.fields}
+
+
+def _strategies(loaded: LoadedImageText, config: ConfigClass) -> Config:
+    """Leading tokens go or stay, where it is no matter how many rows there are."""
+    name = "vision_feature_select_strategy"
+    if not tower.strategy(loaded) or _regroups(loaded):
+        return {}
+    return {name: "full" if config.value(name) == "default" else "default"}
+
+
+def _regroups(loaded: LoadedImageText) -> bool:
+    """Whether rows are neighbours in a picture to the projector."""
+    return bool(calls_of(loaded) & set(REGROUPS))
 
 
 def calls_of(loaded: LoadedImageText) -> set[str]:

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from codegen.errors import CodegenError
-from codegen.language.loaded import LoadedSpec
 from nemo_automodel.parity.checkpoint_faults import CheckpointError
 from nemo_automodel.parity.newer import NewerFamily
 
@@ -94,9 +93,6 @@ def _sensitivity(options: argparse.Namespace) -> int:
 
     _quiet()
     project = open_project(options.name, options.root)
-    if not isinstance(project.spec, LoadedSpec):
-        place = f"{project.spec.path}:1:1: file"
-        raise LookupError(f"{place}: no mutations yet of models of images and text; leave --sensitivity out")
     verdicts = list(sensitivity.judge_all(project, _progress))
     _progress("")
     if options.json:

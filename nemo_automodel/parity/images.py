@@ -5,7 +5,7 @@ How many rows an image makes is asked of the reference, so that placeholders do 
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,12 @@ class Images:
             "right": self._batch(several, left=False),
             "text": self._batch([(ids[ids != self.token], []) for ids, _ in texts], left=True),
         }
+
+    def typed(self, batch: Batch) -> Batch:
+        """The same with types of tokens, as if its last words were an answer, where it has none."""
+        if self._token_types(batch.ids).keys() & {"token_type_ids"}:
+            return batch
+        return replace(batch, images={**batch.images, "token_type_ids": _answer(batch.ids)})
 
     def further(self, name: str) -> Iterator[Batch]:
         """Like the one of that name, of other seeds."""
@@ -90,8 +96,13 @@ class Images:
         known = inspect.signature(type(self.reference).forward).parameters
         is_image = (ids == self.token).long()
         if self.prefix:
-            return {"token_type_ids": (torch.arange(ids.shape[1]) >= ids.shape[1] - TEXT).long().expand_as(ids)}
+            return {"token_type_ids": _answer(ids)}
         return {name: is_image for name in ("token_type_ids", "mm_token_type_ids") if name in known}
+
+
+def _answer(ids: torch.Tensor) -> torch.Tensor:
+    """[B, S]: 1 for the last words, 0 before them."""
+    return (torch.arange(ids.shape[1]) >= ids.shape[1] - TEXT).long().expand_as(ids)
 
 
 def _placed(ids: torch.Tensor, length: int, left: bool) -> torch.Tensor:

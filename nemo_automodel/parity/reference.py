@@ -29,6 +29,8 @@ from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
 
+FAINT = 0.03  # of the weights of a tower
+
 
 class Reference:
     """The reference class in fp32, in eval mode, with the attention that its subject names.
@@ -45,6 +47,15 @@ class Reference:
         leave_out_derived(self.model, copy.deepcopy(self.config), subject.model_class)
         self._prepare(self.model)
         randomise(self.model, seed)
+
+    @classmethod
+    def faint(cls, subject: Subject, values: Mapping[str, Any]) -> "Reference":
+        """One whose tower gives features so small that what a norm adds to their variance shows."""
+        reference = cls(subject, values)
+        tower = reference.model.get_submodule(reference.outline.state_dict_adapter.tower_path)
+        for weight in tower.parameters():
+            weight.data.mul_(FAINT)
+        return reference
 
     @classmethod
     def from_checkpoint(cls, subject: Subject, folder: Path) -> "Reference":

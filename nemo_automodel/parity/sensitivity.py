@@ -14,20 +14,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from codegen.configs import table
+from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError
 from codegen.language.check import read_text
-from codegen.language.loaded import config_class
+from codegen.language.load import load
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.language.vision.check import read_image_text
+from codegen.language.vision.loaded import LoadedImageText
 from codegen.plan.model import build
+from codegen.plan.vision.model import build_image_text
+from codegen.render import image_text
 from codegen.render.files import model_files
+from codegen.tiny.image_text import outside
 from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
 from nemo_automodel.parity.batches import Batch
-from nemo_automodel.parity.bits import other_bits
+from nemo_automodel.parity.bits import differing
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
 from nemo_automodel.parity.draws import drawing_for_dropouts_alone
+from nemo_automodel.parity.images import Images
 from nemo_automodel.parity.leftovers import not_left_out
-from nemo_automodel.parity.mutations import Mutation, mutations
-from nemo_automodel.parity.ours import build_ours, has_one_order
+from nemo_automodel.parity.mutant import Mutation
+from nemo_automodel.parity.mutations import mutations
+from nemo_automodel.parity.ours import build_ours
 from nemo_automodel.parity.project import Project
 from nemo_automodel.parity.reference import Reference, disk_names, stored_tensors
 from nemo_automodel.parity.sandbox import installed
@@ -62,7 +70,7 @@ def judge_all(project: Project, progress: Callable[[str], None]) -> Iterator[Ver
         yield Verdict("none", SURVIVED, f"the spec as it is does not pass: {noticed}")
         return
     text = (project.root / project.spec.path).read_text()
-    config = config_class(project.spec, table())
+    config = class_of(project.spec)
     reasons, used = project.spec.tests.get("equal", {}), set[str]()
     for mutation in mutations(text, project.spec, config, project.configs["base"]):
         progress(mutation.name)
@@ -83,7 +91,7 @@ def explained(verdict: Verdict, reasons: Mapping[str, str], used: set[str]) -> V
 def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
     """None for a mutation that spells a default out."""
     try:
-        files = generated(mutation.text, bench.project.spec.path)
+        files = generated(mutation.text, bench.project)
     except CodegenError as error:
         return Verdict(mutation.name, REFUSED, str(error).split("\n")[0])
     if files == bench.files:
@@ -92,6 +100,8 @@ def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
         return Verdict(mutation.name, CAUGHT, noticed)
     if is_dtype_key(mutation.key):
         return Verdict(mutation.name, SURVIVED, "dtype only: no bit differs on these inputs", excused=True)
+    if mutation.key == "lookup" and bench.looks_up_its_own_alone:
+        return Verdict(mutation.name, SURVIVED, "the reference looks up no id beyond its vocabulary", excused=True)
     if "checkpoint.drop" in mutation.name:
         return Verdict(mutation.name, SURVIVED, "the reference knows no such tensor", excused=True)
     return Verdict(mutation.name, SURVIVED, "other code, the same outputs, gradients and bits")
@@ -113,10 +123,20 @@ def is_dtype_key(name: str) -> bool:
     return name in ("cast", "dtype", "bias_rounding") or name.endswith("_dtype")
 
 
-def generated(text: str, path: str) -> dict[str, str]:
-    """The model's files for the text of a spec: code alone, without what is said about it."""
-    spec = read_text(text, path)
-    files = model_files(build(spec, config_class(spec, table())), lambda source, _: source)
+def class_of(spec: LoadedSpec | LoadedImageText) -> ConfigClass:
+    """The config class of either kind of spec."""
+    return spec.config_class if isinstance(spec, LoadedImageText) else config_class(spec, table())
+
+
+def generated(text: str, project: Project) -> dict[str, str]:
+    """The model's files for the text of a spec in place of the project's: code alone, without what is said about it."""
+    path = project.spec.path
+    if isinstance(project.spec, LoadedImageText):
+        loaded = read_image_text(load(text, path), project.root / path, project.root)
+        files = image_text.model_files(build_image_text(loaded), lambda source, _: source)
+    else:
+        spec = read_text(text, path)
+        files = model_files(build(spec, config_class(spec, table())), lambda source, _: source)
     return {name: _without_docstrings(source) for name, source in files.items()}
 
 
@@ -135,13 +155,29 @@ class Bench:
         self.project = project
         self.subject = project.subject()
         text = (project.root / project.spec.path).read_text()
-        self.files = generated(text, project.spec.path)
+        self.files = generated(text, project)
         dropping = [name for name in project.configs if name.startswith("dropout")]
         names = [name for name in project.configs if name not in dropping]
         self.variants = {
             name: Measured(self.subject, project.configs[name], small=name.startswith("value_")) for name in names
         }
+        takes_images = isinstance(project.spec, LoadedImageText)
+        self.faint = {"faint": Measured(self.subject, project.configs["base"], faint=True)} if takes_images else {}
         self.training = {name: Measured(self.subject, project.configs[name]) for name in ("base", *dropping)}
+
+    @cached_property
+    def looks_up_its_own_alone(self) -> bool:
+        """Whether the reference takes no placeholder beyond the vocabulary: no test sees what would stand there."""
+        spec = self.project.spec
+        if not isinstance(spec, LoadedImageText):
+            return False
+        base = self.project.configs["base"]
+        try:
+            measured = Measured(self.subject, base | outside(spec.config_class, base))
+            measured.run(measured.reference.model, "plain")
+        except IndexError:
+            return True
+        return False
 
     def notices(self, files: dict[str, str]) -> str | None:
         """What is wrong with a model of these files; None where nothing is."""
@@ -156,7 +192,7 @@ class Bench:
 
     def examine(self, modules: Mapping[str, ModuleType]) -> None:
         """Raises Noticed, or whatever the mutant raises, where it is not what the reference is."""
-        for name, measured in self.variants.items():
+        for name, measured in (self.variants | self.faint).items():
             self._logits(modules, name, measured)
         for name, measured in self.variants.items():
             if not name.startswith(("rope_", "value_")):
@@ -203,11 +239,7 @@ class Bench:
 
     def _bits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         model = self.build(modules, measured, dtype=torch.bfloat16)
-        if has_one_order(model):
-            differ = not torch.equal(measured.run(model, "plain"), measured.bits)
-        else:
-            differ = bool(other_bits(model, measured.reference.in_bf16, measured.batches["plain"]))
-        if differ:
+        if differing(model, measured.reference.in_bf16, measured.batches["plain"]):
             raise Noticed(f"{name}: bits in bf16")
         if others := dict(dtypes(model).items() ^ measured.dtypes.items()):
             raise Noticed(f"{name}: {min(others)} is of another dtype where the model is bf16")
@@ -242,15 +274,31 @@ def dtypes(model: nn.Module) -> dict[str, torch.dtype]:
 class Measured:
     """One variant's reference and its answers."""
 
-    def __init__(self, subject: Subject, values: Mapping[str, Any], *, small: bool = False) -> None:
+    def __init__(
+        self, subject: Subject, values: Mapping[str, Any], *, small: bool = False, faint: bool = False
+    ) -> None:
         self.values = values
-        self.reference = Reference(subject, values)
+        self.reference = Reference.faint(subject, values) if faint else Reference(subject, values)
         found = self.reference.drawing.batches()
-        names = ("short",) if small else ("plain", "short", "left")
+        names = ("short",) if small or faint else ("plain", "short", "left")
         self.batches: dict[str, Batch] = {name: found[name] for name in names if name in found}
+        if isinstance(drawing := self.reference.drawing, Images) and not faint:
+            self.batches |= {name: found[name] for name in ("right", "text")} | self._bare(found["left"])
+            self.batches["typed"] = drawing.typed(found["plain"])
+
+    def _bare(self, batch: Batch) -> dict[str, Batch]:
+        """Placeholders without images, where the reference makes anything of them."""
+        bare = Batch(batch.ids, batch.mask, batch.labels)
+        try:
+            self._run(self.reference.model, bare)
+        except (IndexError, ValueError):
+            return {}
+        return {"bare": bare}
 
     def run(self, model: nn.Module, batch: str) -> torch.Tensor:
-        given = self.batches[batch]
+        return self._run(model, self.batches[batch])
+
+    def _run(self, model: nn.Module, given: Batch) -> torch.Tensor:
         with torch.no_grad():
             return model(**given.inputs, use_cache=False).logits[given.real]
 
@@ -268,10 +316,6 @@ class Measured:
     def balanced_loss(self) -> torch.Tensor | None:
         model = self.reference.model
         return mixtures.balanced_loss(model, self.batches["plain"]) if mixtures.reference_mixtures(model) else None
-
-    @cached_property
-    def bits(self) -> torch.Tensor:
-        return self.run(self.reference.in_bf16, "plain")
 
     @cached_property
     def dtypes(self) -> dict[str, torch.dtype]:

@@ -10,12 +10,13 @@ from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM, Ne
 from nemo_automodel._transformers.registry import resolve_type
 from nemo_automodel.parity import end_to_end
 from nemo_automodel.parity.batches import Batch
-from nemo_automodel.parity.bits import other_bits
+from nemo_automodel.parity.bits import differing
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.images import features
-from nemo_automodel.parity.reference import build, disk_names, stored_tensors
+from nemo_automodel.parity.ours import build_ours
+from nemo_automodel.parity.reference import Reference, build, disk_names, stored_tensors
 from tests.contract.asserting import close
-from tests.contract.binding import Binding
+from tests.contract.binding import Binding, summed_alike
 from tests.contract.interface import configs_of
 
 CONFIGS = ("variant", "stored", "main", "value", "dropout")  # parameters of tests that name a config
@@ -52,6 +53,13 @@ class VisionContract(Binding):
         images = self.pixels(self.batch("left"))
         with torch.no_grad():
             close(features(self.ours(variant, backend), images), features(self.given(variant).model, images))
+
+    def test_faint_features_equal_the_reference(self):
+        """What a norm of the projector adds to their variance counts."""
+        reference, images = Reference.faint(self.subject, self.configs["base"]), self.pixels(self.batch("left"))
+        ours = build_ours(self.model_class, self.config(), reference.disk, attention=self.attention)
+        with torch.no_grad():
+            close(features(ours, images), features(reference.model, images))
 
     def test_images_do_not_see_each_other(self, main):
         """Also where unlike sizes are padded to one."""
@@ -120,6 +128,11 @@ class VisionContract(Binding):
         token = self.ours(main).model.image_token
         if token < self.config(main).get_text_config().vocab_size or not self.raises(main, bare):
             close(ours, self.logits(self.given(main).model, bare))
+
+    def test_types_of_tokens_count_for_prefixes_alone(self, main):
+        """Some tokenizers give them with every text."""
+        batch = self.given(main).drawing.typed(self.batch("left"))
+        close(self.logits(self.ours(main), batch), self.logits(self.given(main).model, batch))
 
     def raises(self, main, batch):
         try:
@@ -214,21 +227,9 @@ class VisionContract(Binding):
     # what a model of text alone promises otherwise
 
     def test_bf16_equals_the_reference_bit_for_bit(self, main):
-        """But for projectors, which get rows one after the other where transformers gives them pictures: torch rounds a
-        product before it adds the bias where it has four dimensions. They are within the bound of the tests above."""
-        ours, reference, images = (
-            self.ours(main, "split", torch.bfloat16),
-            self.given(main).in_bf16,
-            self.batch().images,
-        )
-        images = {name: images[name] for name in ours.model.image_fields if name in images}
-        with torch.no_grad():
-            is_same = torch.equal(features(ours, images), features(reference, images))
-        if is_same:
-            super().test_bf16_equals_the_reference_bit_for_bit(main)
-        else:
-            tower, text = ours.state_dict_adapter.tower_path, ours.state_dict_adapter.text_path
-            assert not [path for path in other_bits(ours, reference, self.batch()) if path.startswith((tower, text))]
+        """But for projectors that get rows one after the other: they are within the bound of the tests above."""
+        ours, reference = self.ours(main, "split", torch.bfloat16), self.given(main).in_bf16
+        assert not differing(summed_alike(ours, reference), reference, self.batch())
 
     def test_embeddings_in_place_of_ids(self, main, backend):
         """Placeholders are found by their embedding, where that is their own."""

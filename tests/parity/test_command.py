@@ -124,8 +124,3 @@ def test_only_models_of_transformers_and_of_the_project_are_references(stranger,
     assert not stranger.exists()
     assert named_reference("transformers:LlamaForCausalLM").__name__ == "LlamaForCausalLM"
     assert named_reference("tests.reference.dbrx:DbrxForCausalLM").__name__ == "DbrxForCausalLM"
-
-
-def test_mutations_of_models_of_images_are_refused_until_there_are_some(capsys):
-    assert main(["llava", "--sensitivity"]) == 2
-    assert capsys.readouterr().err.startswith("specs/llava.yaml:1:1: file: no mutations yet")

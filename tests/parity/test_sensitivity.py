@@ -8,8 +8,10 @@ import yaml
 from codegen.configs import table
 from codegen.language.check import read_text
 from codegen.language.loaded import config_class
+from nemo_automodel.parity.mutant import Mutation
+from nemo_automodel.parity.mutate_projector import projection_mutants
 from nemo_automodel.parity.mutate_text import equation_mutants, expression_mutants
-from nemo_automodel.parity.mutations import Mutation, mutations
+from nemo_automodel.parity.mutations import mutations
 from nemo_automodel.parity.project import open_project
 from nemo_automodel.parity.sandbox import installed
 from nemo_automodel.parity.sensitivity import CAUGHT, REFUSED, SURVIVED, Bench, Verdict, explained, judge, judge_all
@@ -151,3 +153,48 @@ def test_the_sandbox_puts_the_real_package_back():
         assert modules["model"].ANSWER == 42
         assert sys.modules[real.__name__] is modules["model"]
     assert sys.modules[real.__name__] is real
+
+
+def test_projectors_change_in_one_place():
+    found = texts(projection_mutants("x = linear_2(act(merge_patches(x, 2)))"))
+    for mutant in ("relu(merge_patches(x, 2))", "act(merge_patches(x, 2 + 1))", "act(avg_pool(x, 2))", "act(x)"):
+        assert f"x = linear_2({mutant})" in found
+    assert "x = linear_2(act(merge_patches(x, 2, channel_major)))" in found
+    assert "gate, h = chunk(linear_1(x), 2)" in texts(projection_mutants("h, gate = chunk(linear_1(x), 2)"))
+
+
+@pytest.fixture(scope="module")
+def images(project):
+    """A spec in which every section of images and text has something to change."""
+    return Bench(open_project("llava", project.root))
+
+
+def test_every_key_of_images_and_text_is_offered_or_named_as_fixed(images):
+    spec = images.project.spec
+    text = (images.project.root / spec.path).read_text()
+    found = list(mutations(text, spec, spec.config_class, images.project.configs["base"]))
+    names = "\n".join(mutation.name for mutation in found)
+    for key in ("vision.pixels", "vision.output", "vision.skip", "vision.grid", "parts.linear_1.bias", "merge.token"):
+        assert f"{key}: " in names
+    for key in ("merge.lookup", "positions", "positions.start", "mask", "head.tie", "checkpoint.names.text"):
+        assert f"{key}: " in names
+    for key in ("checkpoint.transposed", "projector: drop the call act", "projector: act -> relu", "projector: none"):
+        assert key in names
+
+
+@pytest.mark.parametrize(
+    ("sections", "outcome", "reason"),
+    [
+        ({"vision": {"skip": 0}}, CAUGHT, "ValueError"),
+        ({"vision": {"skip": 1}}, CAUGHT, "34 placeholders"),
+        ({"mask": "prefix"}, CAUGHT, "base, typed: logits"),
+        ({"merge": {"lookup": "0"}}, CAUGHT, "base, bare: logits"),
+        ({"positions": {"start": "config.image_token_index"}}, REFUSED, "positions.start"),
+        ({"merge": {"lookup": "0 if token >= config.text_config.vocab_size else token"}}, SURVIVED, "looks up no id"),
+    ],
+)
+def test_verdicts_of_images_and_text(images, sections, outcome, reason):
+    text = yaml.safe_dump({"name": "llava", "processor": "LlavaProcessor", **sections}, sort_keys=False)
+    verdict = judge(images, Mutation("mutant", text, "lookup"))
+    assert (verdict.outcome, verdict.excused) == (outcome, outcome == SURVIVED)
+    assert reason in verdict.reason

@@ -118,6 +118,8 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
         yield Problem(equation.at, "projector", f"'{cut(name)}' is not bound here", cure(name, bound, "bound"))
     if spec.equations and "x" not in spec.equations[-1].targets:
         yield problem(("projector",), "the last equation does not bind x", "end with x = ...")
+    if not spec.projector and spec.vision.grid is not None:
+        yield problem(("vision", "grid"), "is read by no projector", "remove it, or write projector: x = ...")
     called = equations.parts_called(spec.equations)
     for name in spec.parts:
         if name not in called:

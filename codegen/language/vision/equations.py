@@ -94,7 +94,8 @@ def calls(projection: Projection) -> Iterator[str]:
 
 
 def _calls(node: ast.AST) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
+    """What is behind the first argument of a call is read from the config."""
+    for child in node.args[:1] if isinstance(node, ast.Call) else ast.iter_child_nodes(node):
         yield from _calls(child)
     if isinstance(node, ast.Call):
         yield _name(node)

@@ -108,6 +108,10 @@ def _refuse(asked: Asked) -> None:
         if getattr(checkpoint, name) is not None:
             path = f"checkpoint.{name}"
             problems |= dict.fromkeys(asked.unready("no template yet", path, "remove it").problems)
+    start = asked.value(spec.positions, "start", "positions") if isinstance(spec.positions, Arange) else None
+    if start is not None and not isinstance(start.constant, int):
+        message = f"no template yet for {start.text}"
+        problems |= dict.fromkeys(asked.unready(message, "positions.start", "write a number").problems)
     if problems:
         raise SpecError(list(problems))
 
@@ -149,7 +153,7 @@ def _flags(asked: Asked, text: ModelPlan) -> tuple[Assign, ...]:
         found.append(Assign("image_fields", repr(fields)))
     if spec.mask == "prefix":
         found.append(Assign("token_fields", "('token_type_ids',)"))
-    if isinstance(spec.positions, Arange) and (start := asked.value(spec.positions, "start", "positions")).constant:
+    if isinstance(spec.positions, Arange) and (start := asked.value(spec.positions, "start", "positions")).text != "0":
         found.append(Assign("first_position", repr(start.constant)))
     if drops := spec.checkpoint.drop:
         reasons = "; ".join(f"{drop.match}: {drop.why}" for drop in drops)

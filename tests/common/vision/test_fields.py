@@ -41,6 +41,6 @@ def test_sizes_with_time():
 
 def test_blocks():
     is_image = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1], [0] * 5]).bool()
-    assert image_blocks(is_image).tolist() == [[0, 0, -1, 1, -1], [-1, -1, 0, 0, 0], [-1] * 5]
-    assert prefix(torch.tensor([[0, 0, 1]])).tolist() == [[0, 0, -1]]
+    assert image_blocks(is_image).numbers.tolist() == [[0, 0, -1, 1, -1], [-1, -1, 0, 0, 0], [-1] * 5]
+    assert prefix(torch.tensor([[0, 0, 1]])).numbers.tolist() == [[0, 0, -1]]
     assert prefix(None) is None

@@ -3,7 +3,6 @@
 from functools import wraps
 
 import torch
-from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationMixin, StaticCache
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -100,14 +99,14 @@ class DecoderModel(Decoder):
         inputs_embeds=None,
         use_cache=None,
         cache=None,
-        block_sequence_ids=None,
+        blocks=None,
         added=(),
         **kwargs: Unpack[TransformersKwargs],
     ):
         """`cache` is another name of `past_key_values`. Raises TypeError for keywords that nothing reads.
 
-        position_ids: [B, S], or [axes, B, S] for a rotary table of several axes. block_sequence_ids: [B, S], numbers of
-        blocks whose tokens see each other in both directions, -1 for none. added: tensors like x, the k-th of which is
+        position_ids: [B, S], or [axes, B, S] for a rotary table of several axes. blocks: `Blocks` [B, S], of tokens
+        that see each other in both directions. added: tensors like x, the k-th of which is
         added to what layer k gives.
         """
         if not is_paged(cache):
@@ -123,7 +122,7 @@ class DecoderModel(Decoder):
         elif use_cache and past_key_values is None:
             past_key_values = dynamic_cache(self._layer_kinds)
         fill(past_key_values, self._layer_kinds)
-        masks = self.masks(x, attention_mask, past_key_values, of_text(position_ids), block_sequence_ids)
+        masks = self.masks(x, attention_mask, past_key_values, of_text(position_ids), blocks)
         embedded = position_ids
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
@@ -181,10 +180,10 @@ class DecoderModel(Decoder):
     def switching_tables(self):
         return switching(self._tables().values())
 
-    def masks(self, x, attention_mask, past_key_values, position_ids, block_sequence_ids=None):
+    def masks(self, x, attention_mask, past_key_values, position_ids, blocks=None):
         """{kind: mask}, one for each kind that some layer wants; `generate` may have made them already.
 
-        position_ids are the caller's: None tells that no sequences are packed. block_sequence_ids: as of `forward`.
+        position_ids are the caller's: None tells that no sequences are packed. blocks: as of `forward`.
         """
         if isinstance(attention_mask, dict):
             return attention_mask
@@ -195,8 +194,8 @@ class DecoderModel(Decoder):
             "position_ids": position_ids,
             CACHE: past_key_values,
         }
-        if block_sequence_ids is not None:  # of all tokens, also those in the cache
-            arguments["block_sequence_ids"] = pad(block_sequence_ids, (seen(past_key_values), 0), value=-1)
+        if blocks is not None:
+            arguments["blocks"] = blocks.after(seen(past_key_values))
         masks = {
             name: kind.create(self.config, alibi is None, layer_idx=layer, **arguments)
             for name, (kind, layer) in self._kinds.items()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers.cache_utils import (
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -18,6 +19,7 @@ from transformers.masking_utils import (
     create_chunked_causal_mask,
     create_sliding_window_causal_mask,
     find_packed_sequence_indices,
+    sliding_window_overlay,
 )
 from transformers.utils.generic import is_flash_attention_requested
 
@@ -35,6 +37,26 @@ class TokenMixer(nn.Module):
     @property
     def mask_kind(self):
         raise NotImplementedError(f"{type(self).__name__}: say which masks it takes")
+
+
+class Blocks(NamedTuple):
+    """Tokens that see each other in both directions. numbers [B, S]: of a token's block, -1 for none; in_windows:
+    whether a window still hides what lies before it, and not what comes after."""
+
+    numbers: torch.Tensor
+    in_windows: bool = False
+
+    def after(self, seen):
+        """Those of all tokens, where a cache has `seen` some, which are in none."""
+        return self._padded(seen, 0)
+
+    def within(self, cache, layer_idx, length):
+        """Those of every key that a layer of the cache makes room for."""
+        keys, offset = (length, 0) if cache is None else cache.get_mask_sizes(length, layer_idx)
+        return self._padded(0, max(keys + offset - self.numbers.shape[-1], 0))
+
+    def _padded(self, before, behind):
+        return self._replace(numbers=F.pad(self.numbers, (before, behind), value=-1))
 
 
 @dataclass(frozen=True)
@@ -64,11 +86,21 @@ class MaskKind:
         static = StaticSlidingWindowLayer if window else StaticLayer
         return static(max_cache_len=max_length, **window)
 
-    def create(self, config, allow_is_causal_skip, **arguments):
-        """The mask in the form that the config's attention implementation wants; None where it needs none."""
-        if allow_is_causal_skip and self._is_plain(config, arguments):
+    def create(self, config, allow_is_causal_skip, blocks=None, **arguments):
+        """The mask in the form that the config's attention implementation wants; None where it needs none.
+
+        blocks: `Blocks`, of all tokens.
+        """
+        if allow_is_causal_skip and blocks is None and self._is_plain(config, arguments):
             return None
         arguments["allow_is_causal_skip"] = allow_is_causal_skip
+        if blocks is not None:
+            if blocks.in_windows and self.window is not None:
+                length = arguments["inputs_embeds"].shape[1]
+                seen = _same_block(blocks.within(arguments[CACHE], arguments["layer_idx"], length).numbers)
+                arguments |= {"or_mask_function": seen, "and_mask_function": sliding_window_overlay(self.window)}
+                return create_causal_mask(config=config, **arguments)
+            arguments["block_sequence_ids"] = blocks.numbers
         if self.window is not None:
             return create_sliding_window_causal_mask(config=_with(config, sliding_window=self.window), **arguments)
         if self.chunk is None:
@@ -86,7 +118,7 @@ class MaskKind:
         """
         if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
             return False
-        given = (arguments.get(name) for name in ("attention_mask", "position_ids", CACHE, "block_sequence_ids"))
+        given = (arguments.get(name) for name in ("attention_mask", "position_ids", CACHE))
         if config._attn_implementation != "sdpa" or any(value is not None for value in given):
             return False
         return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach
@@ -117,7 +149,7 @@ class StateKind:
         """A layer of a cache, static by nature."""
         return LinearAttentionLayer()
 
-    def create(self, config, allow_is_causal_skip, **arguments):
+    def create(self, config, allow_is_causal_skip, blocks=None, **arguments):
         """`Rows`, of the new tokens alone; None where there is neither padding nor a second sequence in a row."""
         mask, length = arguments["attention_mask"], arguments["inputs_embeds"].shape[1]
         if mask is None:
@@ -143,7 +175,7 @@ class NoKind:
         """A layer of a cache that stays empty, and that the cache does not ask how much it has seen."""
         return idle_cache_layer()
 
-    def create(self, config, allow_is_causal_skip, **arguments):
+    def create(self, config, allow_is_causal_skip, blocks=None, **arguments):
         return None
 
 
@@ -167,6 +199,15 @@ def _same_chunk(packed, chunk):
         return chunks[row, query] == chunks[row, key]
 
     return same_chunk
+
+
+def _same_block(numbers):
+    """Whether a query and a key are of one block [B, T]."""
+
+    def same_block(batch, head, query, key):
+        return (numbers[batch, query] == numbers[batch, key]) & (numbers[batch, query] >= 0)
+
+    return same_block
 
 
 def _with(config, **fields):

@@ -87,7 +87,7 @@ class ImageTextModel(Decoder):
         return input_ids
 
     def together(self, is_image, images, **tokens):
-        """Numbers of blocks [B, S] whose tokens see each other, -1 for none; None: each sees those before it."""
+        """`Blocks` [B, S] of tokens that see each other; None: each sees those before it."""
 
     def is_image(self, input_ids):
         """Which ids are placeholders [B, S]."""
@@ -134,7 +134,7 @@ class ImageTextModel(Decoder):
             past_key_values=past_key_values,
             inputs_embeds=x,
             use_cache=use_cache,
-            block_sequence_ids=self.together(is_image, images, **tokens),
+            blocks=self.together(is_image, images, **tokens),
             added=added,
             **kwargs,
         )
