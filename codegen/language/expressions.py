@@ -207,7 +207,8 @@ def _path(node: ast.Attribute | ast.Subscript, names: frozenset[str]) -> None:
     inner: ast.expr = node
     while isinstance(inner, ast.Attribute | ast.Subscript):
         if isinstance(inner, ast.Subscript):
-            _check(inner.slice, names)
+            for bound in bounds(inner.slice):
+                _check(bound, names)
         elif inner.attr.startswith("__"):
             raise Refused(f"'{_shown(node)}' is not allowed", "name a field of the config")
         inner = inner.value
@@ -215,6 +216,12 @@ def _path(node: ast.Attribute | ast.Subscript, names: frozenset[str]) -> None:
         raise Refused(f"'{_shown(node)}' is not allowed", "only fields of `config` have a dot or an index")
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
         raise Refused(f"'{_shown(node)}' is not allowed", "write config.<field>")
+
+
+def bounds(index: ast.expr) -> list[ast.expr]:
+    """What stands between brackets: an index, or the ends of a slice."""
+    parts = (index.lower, index.upper, index.step) if isinstance(index, ast.Slice) else (index,)
+    return [part for part in parts if part is not None]
 
 
 def config_paths(tree: ast.AST) -> Iterator[str]:

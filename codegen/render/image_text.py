@@ -152,11 +152,12 @@ def _projector(plan: ImageTextPlan, projector: ProjectorPlan) -> cst.BaseStateme
 
 
 def _body(plan: ImageTextPlan) -> cst.BaseStatement:
+    vectors = plan.projector.vectors if isinstance(plan.projector, ProjectorPlan) else ()
     rotary = [Assign(f"{plan.text_name}.rotary_emb", plan.rotary)] if plan.rotary is not None else []
     holes = Holes(
         prefix=plan.prefix,
         names=_names(plan),
-        when={"projector": plan.projector is not None},
+        when={"projector": plan.projector is not None, "vectors": bool(vectors)},
         exprs={
             "token": expression(plan.token),
             "tower": expression(plan.tower),
@@ -164,6 +165,10 @@ def _body(plan: ImageTextPlan) -> cst.BaseStatement:
         },
         stmts={
             "flags": flags(plan.flags),
+            "vectors": assigns(vectors),
+            "starts": [
+                statement(f"init.normal_(self.{one.name}, std=len(self.{one.name}) ** -0.5)") for one in vectors
+            ],
             "positions": [statement(f"self.{one.name} = {one.code}") for one in rotary],
             "methods": [statement(one) for one in _methods(plan)],
         },

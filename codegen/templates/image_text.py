@@ -27,11 +27,24 @@ from nemo_automodel.components.models.common.vision.model import (
 )
 from nemo_automodel.components.models.common.vision.positions import AxesRotaryTable, merged_boxes
 from nemo_automodel.components.models.common.vision.rows import rows, square_grid
+from nemo_automodel.components.models.common.vision.tiles import Tiles
 from nemo_automodel.components.models.common.vision.tower import build_tower
 
 LIBRARY = (
     *(torch, init, ACT2FN, Unpack, TransformersKwargs, place, OffsetFloat32RMSNorm, RMSNorm, patch_mask, real_images),
-    *(flatten, not_, with_time, layers, of_layers, image_blocks, prefix, avg_pool, merge_patches, ImageTextModel),
+    *(
+        Tiles,
+        flatten,
+        not_,
+        with_time,
+        layers,
+        of_layers,
+        image_blocks,
+        prefix,
+        avg_pool,
+        merge_patches,
+        ImageTextModel,
+    ),
     *(ImageTextModelWithAxes, ImageTextModelWithDeepstack, AxesRotaryTable, merged_boxes, rows, square_grid),
     build_tower,
 )
@@ -71,9 +84,15 @@ class TemplateModel(ImageTextModel):
         self.role_tower = hole.tower
         if when.projector:
             self.role_projector = hole.projector
+        stmts.vectors
         self.role_text = TemplateTextModel(config.text_config, self.backend)
         stmts.positions
         self.post_init()
+
+    if when.vectors:
+
+        def initialize(self, std):
+            stmts.starts
 
     stmts.methods
 

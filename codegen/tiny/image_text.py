@@ -1,5 +1,6 @@
 """Tiny configs of models of images and text: the text's own base, a small tower, and every choice both ways."""
 
+import re
 from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
@@ -30,17 +31,19 @@ PACKED: Config = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [
 WHOLE: Config = {  # of 4 x 4 patches, and of 6 x 6 where they are regrouped
     **{"spatial_merge_size": 2, "downsample_factor": 2, "mm_tokens_per_image": 9},
     "projector_patch_to_query_dict": {16: 4, 9: 6},
+    "image_grid_pinpoints": [[12, 24], [24, 12], [24, 24], [12, 36]],
 }
 FURTHER: Config = {  # of configs inside that are neither the text's nor the tower's: resamplers
     **{"hidden_size": SIZES["hidden_size"], "num_key_value_heads": 2, "rms_norm_eps": 0.001},
     **{"resampler_n_latents": 4, "resampler_depth": 2, "resampler_n_heads": 4, "resampler_head_dim": 8},
 }
 VOCABULARY, POSITIONS = 151, 512
+_COUNTED = re.compile(r"([a-z]\w*_)\d+")  # a word that ends in a number, of tiles say
 PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tell the orders of axes apart
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
 SPECIAL = (  # the last ids of the vocabulary
     *("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "vision_end_token_id"),
-    "media_placeholder_token_id",
+    *("media_placeholder_token_id", "video_token_index"),
 )
 
 
@@ -201,6 +204,9 @@ def _others(config: ConfigClass, base: Config) -> Config:
     found: Config = {}
     if config.fields.get("projector_hidden_act") is not None:
         found["projector_hidden_act"] = "relu" if config.fields["projector_hidden_act"] != "relu" else "gelu"
+    found |= {
+        name: f"{counted[1]}1" for name, value in config.fields.items() if (counted := _COUNTED.fullmatch(str(value)))
+    }
     if isinstance(config.fields.get("vision_feature_layer"), int):
         found["vision_feature_layer"] = -1 if config.fields["vision_feature_layer"] != -1 else -2
     return found

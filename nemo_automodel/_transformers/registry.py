@@ -152,6 +152,14 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "LlavaForConditionalGeneration",
             ("nemo_automodel.components.models.llava.model", "LlavaForConditionalGeneration"),
         ),
+        (
+            "LlavaNextForConditionalGeneration",
+            ("nemo_automodel.components.models.llava_next.model", "LlavaNextForConditionalGeneration"),
+        ),
+        (
+            "LlavaOnevisionForConditionalGeneration",
+            ("nemo_automodel.components.models.llava_onevision.model", "LlavaOnevisionForConditionalGeneration"),
+        ),
         ("Mamba2ForCausalLM", ("nemo_automodel.components.models.mamba2.model", "Mamba2ForCausalLM")),
         ("MambaForCausalLM", ("nemo_automodel.components.models.mamba.model", "MambaForCausalLM")),
         ("MellumForCausalLM", ("nemo_automodel.components.models.mellum.model", "MellumForCausalLM")),
@@ -429,6 +437,14 @@ MODEL_TEXT_MAPPING = {
     "LlavaForConditionalGeneration/llama": (
         "nemo_automodel.components.models.llava.model",
         "LlavaForConditionalGeneration",
+    ),
+    "LlavaNextForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.llava_next.model",
+        "LlavaNextForConditionalGeneration",
+    ),
+    "LlavaOnevisionForConditionalGeneration/qwen2": (
+        "nemo_automodel.components.models.llava_onevision.model",
+        "LlavaOnevisionForConditionalGeneration",
     ),
     "Mistral3ForConditionalGeneration/mistral": (
         "nemo_automodel.components.models.mistral3.model",

@@ -29,7 +29,9 @@ class Images:
     @classmethod
     def of(cls, reference: nn.Module, ours: Any) -> "Images":
         """`ours`: the generated base model, which says what its fields are called and which id is the placeholder."""
-        return cls(reference, pictures_of(reference, ours.image_fields), ours.image_token, bool(ours.token_fields))
+        known = inspect.signature(reference.forward).parameters
+        fields = [name for name in ours.image_fields if name in known]
+        return cls(reference, pictures_of(reference, fields), ours.image_token, bool(ours.token_fields))
 
     def batches(self, seed: int = 1) -> dict[str, Batch]:
         """`plain`: one text with two images; `short`: with one. `left`, `right`: three texts, of one image, of two, of

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
 SIDES = ((2, 3), (4, 2), (3, 3), (2, 5))  # heights and widths of images, in units of merged patches
 GRIDS = ("image_grid_thw", "image_grid_hws")
-SIZES, MERGES = "image_sizes", "image_merge_sizes"
+SIZES, MERGES, COUNTS = "image_sizes", "image_merge_sizes", "batch_num_images"
 MASKS = ("pixel_mask", "pixel_attention_mask")  # of pixels that are real: of each image, or of each text's images
 Tensors = dict[str, torch.Tensor]
 
@@ -102,6 +103,34 @@ class Nested(Masked):
         return {name: torch.cat([torch.cat([one[name] for one in text], dim=1) for text in filled]) for name in absent}
 
 
+@dataclass(frozen=True)
+class Tiled(Pictures):
+    """Pictures cut into tiles [I, tiles, C, S, S], an overview first, and their sizes; where a field says how many
+    images each text has, those of a text with several are not cut. pinpoints: the resolutions that there are."""
+
+    pinpoints: Sequence[Sequence[int]] = ()
+
+    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+        size = (height * (self.side // 2 - 1), width * (self.side // 2 - 1))  # no multiple of a tile
+        count = image_size_to_num_patches(size, self.pinpoints, self.side)
+        tiles = torch.randn(1, count, self.shape[0], self.side, self.side, generator=generator)
+        return {self.fields[0]: tiles, SIZES: torch.tensor([size]), **self._counted([1])}
+
+    def _counted(self, counts: list[int]) -> Tensors:
+        return {COUNTS: torch.tensor(counts)} if COUNTS in self.fields else {}
+
+    def together(self, texts: Sequence[Sequence[Tensors]]) -> Tensors:
+        name = self.fields[0]
+        whole = [[(image, len(text) > 1 and COUNTS in self.fields) for image in text] for text in texts]
+        images = [(image[name][:, :1] if alone else image[name], image[SIZES]) for of in whole for image, alone in of]
+        if not images:
+            return {}
+        most = max(tiles.shape[1] for tiles, _ in images)
+        tiles = [torch.cat((of, of.new_zeros(1, most - of.shape[1], *of.shape[2:])), dim=1) for of, _ in images]
+        sizes = torch.cat([size for _, size in images])
+        return {name: torch.cat(tiles), SIZES: sizes, **self._counted([len(text) for text in texts])}
+
+
 def framed(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """x [..., h, w] with zeros below and to its right."""
     return nn.functional.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
@@ -119,6 +148,9 @@ def pictures_of(reference: nn.Module, fields: Sequence[str]) -> Pictures:
     shape = (vision.num_channels, patch, patch) if first is None else tuple(first.weight.shape[1:])
     form, shape = _form(fields), (int(torch.tensor(shape).prod()),) if isinstance(first, nn.Conv3d) else shape
     side = first_of(vision, "image_size") if hasattr(vision, "image_size") else 0
+    pinpoints = getattr(config, "image_grid_pinpoints", None)
+    if pinpoints and form is Sized:
+        return Tiled(tuple(fields), patch, unit, shape, side, pinpoints)
     return form(tuple(fields), patch, unit, shape, side)
 
 

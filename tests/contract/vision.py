@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from nemo_automodel.parity.bits import differing
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.images import features
 from nemo_automodel.parity.ours import build_ours
+from nemo_automodel.parity.pictures import COUNTS
 from nemo_automodel.parity.reference import Reference, build, disk_names, stored_tensors
 from tests.contract.asserting import close
 from tests.contract.binding import Binding, summed_alike
@@ -99,6 +101,12 @@ class VisionContract(Binding):
         for row in range(1, len(before)):
             close(after[row], before[row])
 
+    def cut(self):
+        """What batches are drawn from where images mean the same whether a text has one or several."""
+        drawing = self.given(self.drawn_for).drawing
+        fields = tuple(name for name in drawing.pictures.fields if name != COUNTS)
+        return replace(drawing, pictures=replace(drawing.pictures, fields=fields))
+
     def rows(self, model, batch):
         """Logits of each text, where it has tokens."""
         with torch.no_grad():
@@ -153,8 +161,8 @@ class VisionContract(Binding):
 
     def test_a_conversation_goes_on_from_its_cache(self, main):
         """A second image in what is added to a cache means what it means in the whole text."""
-        model, batch = self.ours(main), self.batch("plain")
-        first, second = self.drawn(3)[1:]
+        model, batch = self.ours(main), self.cut().batches()["plain"]
+        first, second = self.cut().pictures.drawn(3, 1)[1:]
         count = len(features(model, first)) + 12
         whole = Batch(batch.ids, None, batch.labels, batch.images)
         with torch.no_grad():

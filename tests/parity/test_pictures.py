@@ -10,9 +10,9 @@ from nemo_automodel.parity.pictures import pictures_of
 SIDE, PATCH = 12, 3
 
 
-def pictures(*fields):
+def pictures(*fields, **whole):
     reference = nn.Sequential(nn.Conv2d(3, 8, PATCH))
-    reference.config = PreTrainedConfig()
+    reference.config = PreTrainedConfig(**whole)
     reference.config.vision_config = PreTrainedConfig()
     reference.config.vision_config.patch_size, reference.config.vision_config.image_size = PATCH, SIDE
     return pictures_of(reference, ("pixel_values", *fields))
@@ -52,3 +52,15 @@ def test_texts_with_fewer_images_have_some_that_are_zero():
     assert joined["pixel_attention_mask"].shape == (3, 2, SIDE, SIDE)
     for value in joined.values():
         assert value.flatten(2).any(-1).tolist() == [[True, False], [True, True], [False, False]]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_tiles_of_several_images_of_a_text_are_cut_unless_they_are_counted(counted):
+    fields = ("image_sizes", "batch_num_images") if counted else ("image_sizes",)
+    found = pictures(*fields, image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]])
+    images = found.drawn(3, 1)
+    counts = [image["pixel_values"].shape[1] for image in images]
+    joined = found.together([images[:1], images[1:], []])
+    real = joined["pixel_values"].flatten(2).any(-1).sum(-1).tolist()
+    assert min(counts) > 1 and real == ([counts[0], 1, 1] if counted else counts)
+    assert joined.get("batch_num_images", torch.zeros(0)).tolist() == ([1, 2, 0] if counted else [])

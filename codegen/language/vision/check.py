@@ -1,5 +1,6 @@
 """Spec files of images and text in, checked specs out; every problem at once, each with its place and its cure."""
 
+import ast
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,22 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     def problem(path: tuple[Any, ...], message: str, remedy: str) -> Problem:
         return Problem(node.find(path, key=True), ".".join(map(str, path)), message, remedy)
 
-    for equation, name, bound in equations.unbound(spec.equations):
+    for equation, name, bound in equations.unbound(spec.equations, spec.parameters):
         yield Problem(equation.at, "projector", f"'{cut(name)}' is not bound here", cure(name, bound, "bound"))
     if spec.equations and "x" not in spec.equations[-1].targets:
         yield problem(("projector",), "the last equation does not bind x", "end with x = ...")
     if not spec.projector and spec.vision.grid is not None:
         yield problem(("vision", "grid"), "is read by no projector", "remove it, or write projector: x = ...")
-    called = equations.parts_called(spec.equations)
+    for equation, call in equations.packing(spec.equations):
+        newline = ast.unparse(call.args[1])
+        if newline not in spec.parameters:
+            yield Problem(
+                equation.at, "projector", f"'{newline}' is no parameter", f"write parts: {{{newline}: parameter}}"
+            )
+        if equation is not spec.equations[-1]:
+            yield Problem(equation.at, "projector", "rows of tiles are no pictures any more", "put pack_tiles last")
+    read = equations.names_read(spec.equations)
+    called = [*equations.parts_called(spec.equations), *(name for name in spec.parameters if name in read)]
     for name in spec.parts:
         if name not in called:
             yield problem(("parts", name), "is called by no equation of the projector", cure(name, called, "called"))

@@ -13,12 +13,12 @@ from codegen.language.values import NOWHERE
 
 ORDERS = ("raster", "preordered", "channel_major")
 REGROUPS = ("merge_patches", "avg_pool")  # they change how many rows an image has
-FUNCTIONS = (*REGROUPS, "chunk", "act")
-LACKING = ("pack_tiles",)
+PACKS = "pack_tiles"
+FUNCTIONS = (*REGROUPS, PACKS, "chunk", "act")
 ACTIVATIONS = ("gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "sigmoid", "silu", "tanh")
 _TARGETS = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:,\s*([A-Za-z_]\w*)\s*)?=(?!=)(.*)", re.DOTALL | re.ASCII)
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
-_ARITY = {"merge_patches": (2, 3), "avg_pool": (2, 2), "chunk": (2, 2)}
+_ARITY = {"merge_patches": (2, 3), "avg_pool": (2, 2), "chunk": (2, 2), PACKS: (2, 3)}
 
 
 class Projected(Frozen):
@@ -69,8 +69,6 @@ def _call(node: ast.Call, outermost: bool) -> None:
     name, shown = _name(node), cut(ast.unparse(node))
     if name == "chunk" and not outermost:
         raise Refused(f"'{shown}' gives two halves", "write a, b = chunk(x, 2) in an equation of its own")
-    if name in LACKING:
-        raise Refused(f"no template yet for {name}", "images of one tile each have one")
     fewest, most = _ARITY.get(name, (1, 1))
     if not name or node.keywords or not fewest <= len(node.args) <= most:
         raise Refused(f"'{shown}': {name or 'this'} takes {fewest} to {most} arguments", f"write {name or 'part'}(x)")
@@ -79,7 +77,12 @@ def _call(node: ast.Call, outermost: bool) -> None:
         parse(ast.unparse(node.args[1]), names=("config",))
     if name == "chunk" and ast.unparse(node.args[1]) != "2":
         raise Refused(f"'{shown}' is not allowed", "write chunk(x, 2)")
-    if len(node.args) == 3 and (order := ast.unparse(node.args[2])) not in ORDERS:
+    if name == PACKS:
+        if not outermost or not isinstance(node.args[1], ast.Name):
+            raise Refused(f"'{shown}' is not allowed", "write x = pack_tiles(..., <parameter>), the last equation")
+        if len(node.args) == 3:
+            parse(ast.unparse(node.args[2]), names=("config",))
+    elif len(node.args) == 3 and (order := ast.unparse(node.args[2])) not in ORDERS:
         raise Refused(f"'{cut(order)}' is no order", cure(order, ORDERS))
 
 
@@ -106,9 +109,21 @@ def parts_called(projection: Projection) -> list[str]:
     return list(dict.fromkeys(name for name in calls(projection) if name not in (*FUNCTIONS, *ACTIVATIONS)))
 
 
-def unbound(projection: Projection) -> Iterator[tuple[Projected, str, Collection[str]]]:
-    """Names that are read and not bound, with those that are."""
-    bound = ["x"]
+def packing(projection: Projection) -> Iterator[tuple[Projected, ast.Call]]:
+    """The equations that put tiles together, with the calls."""
+    for equation in projection:
+        if isinstance(equation.value, ast.Call) and _name(equation.value) == PACKS:
+            yield equation, equation.value
+
+
+def names_read(projection: Projection) -> set[str]:
+    """Names that stand for a value."""
+    return {name for equation in projection for name in _read(equation.value)}
+
+
+def unbound(projection: Projection, known: Collection[str] = ()) -> Iterator[tuple[Projected, str, Collection[str]]]:
+    """Names that are read and not bound, with those that are; `known` are bound from the start."""
+    bound = ["x", *known]
     for equation in projection:
         for name in _read(equation.value):
             if name not in bound:
@@ -118,7 +133,8 @@ def unbound(projection: Projection) -> Iterator[tuple[Projected, str, Collection
 
 def _read(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Call):
-        yield from (name for argument in node.args[:1] for name in _read(argument))
+        tensors = node.args[: 2 if _name(node) == PACKS else 1]
+        yield from (name for argument in tensors for name in _read(argument))
     elif isinstance(node, ast.Name):
         yield node.id
     elif not isinstance(node, ast.Attribute):

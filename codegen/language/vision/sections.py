@@ -75,7 +75,16 @@ class ProjectorModule(Section):
     inputs: Mapping[str, Expression] | None = key("tensors", "Further arguments, by name.", names=FIELDS)
 
 
-PARTS: dict[str, type[Section]] = {"linear": LinearPart, "rmsnorm": RmsNormPart, "layernorm": LayerNormPart}
+class ParameterPart(Section):
+    """A vector that equations read by its name; on disk it lies beside the projector."""
+
+    out: Expression | None = expr("Its width.", "config.text_config.hidden_size")
+
+
+PARTS: dict[str, type[Section]] = {
+    **{"linear": LinearPart, "rmsnorm": RmsNormPart, "layernorm": LayerNormPart},
+    "parameter": ParameterPart,
+}
 
 
 class Merge(Section):
@@ -166,3 +175,8 @@ class ImageTextSpec(Section):
     def equations(self) -> Projection:
         """Those of the projector; none where the tower or a module of transformers is it."""
         return () if isinstance(self.projector, ProjectorModule) else self.projector
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Parts that are vectors."""
+        return tuple(name for name, part in self.parts.items() if isinstance(part, ParameterPart))

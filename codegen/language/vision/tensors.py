@@ -14,8 +14,15 @@ FIELDS = (
     "token_type_ids",
 )
 OUTPUTS = ("last_hidden_state", "hidden_states", "pooler_output")  # of a tower; further attributes by name
-CALLS = {"real_images": (1, 2), "patch_mask": (2, 3), "flatten": (1, 1), "not_": (1, 1), "with_time": (1, 1)}
-LACKING = ("real_tiles",)
+CALLS = {
+    "real_tiles": (1, 1),
+    "real_images": (1, 2),
+    "patch_mask": (2, 3),
+    "flatten": (1, 1),
+    "not_": (1, 1),
+    "with_time": (1, 1),
+}
+TILED = ("image_sizes", "batch_num_images")  # what says how images are cut into tiles
 WORDS = ("any", "all")  # the last argument of patch_mask
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)
 
@@ -74,8 +81,6 @@ def _index(node: ast.expr) -> None:
 
 def _call(node: ast.Call, names: Collection[str]) -> None:
     name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
-    if name in LACKING:
-        raise Refused(f"no template yet for {name}", "images of one tile each have one")
     if name not in CALLS:
         raise Refused(f"'{cut(name)}' is no function", cure(name, CALLS, "functions"))
     fewest, most = CALLS[name]
@@ -89,4 +94,5 @@ def _call(node: ast.Call, names: Collection[str]) -> None:
 def fields_read(expression: Expression) -> Iterator[str]:
     """The fields of a batch that an expression reads, in their order there."""
     found = {node.id for node in ast.walk(expression.tree) if isinstance(node, ast.Name)}
+    found |= set(TILED) if "real_tiles" in found else set()
     return (name for name in FIELDS if name in found)

@@ -37,6 +37,9 @@ def plan_disk(asked: Asked, paths: dict[str, tuple[str, str]]) -> DiskPlan:
     if spec.projector:
         disk, memory = paths["projector"]
         named, held = spec.checkpoint.names or {}, spec.checkpoint.memory or {}
+        beside, held_by = (path.rpartition(".")[0] for path in (disk, memory))
+        vectors = {name: str(named.get(name, name)) for name in spec.parameters}
+        pairs += [(f"{beside}.{path}".removeprefix("."), f"{held_by}.{name}") for name, path in vectors.items()]
         pairs += [(f"{disk}.{named.get(name, name)}", f"{memory}.{path}") for name, path in held.items()]
     tower = spec.checkpoint.vision or TowerOnDisk()
     return DiskPlan(

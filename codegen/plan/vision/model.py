@@ -8,13 +8,13 @@ from codegen.language.values import Expression, expression
 from codegen.language.vision.declared import TOWER
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Arange, Mrope, ProjectorModule
-from codegen.language.vision.tensors import FIELDS, fields_read
+from codegen.language.vision.tensors import FIELDS, TILED, fields_read
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import dropped, plan_disk, prefixes
 from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import plan_half
-from codegen.plan.vision.tower import plan_features, tensor, tower_class
+from codegen.plan.vision.tower import is_tiled, plan_features, tensor, tower_class
 from codegen.plan.vision.types import ImageTextPlan, ModulePlan, PartsPlan, ProjectorPlan, TextPlan
 
 TIE = "config.tie_word_embeddings"
@@ -169,7 +169,7 @@ def _fields(asked: Asked) -> tuple[str, ...]:
     read += (spec.projector.inputs or {}).values() if isinstance(spec.projector, ProjectorModule) else ()
     read += [spec.vision.grid] if spec.vision.grid is not None else []
     read += [_grid(spec.positions)] if isinstance(spec.positions, Mrope) else []
-    found = {name for value in read for name in fields_read(value)}
+    found = {name for value in read for name in fields_read(value)} | set(TILED if is_tiled(asked) else ())
     pixels = next(iter(fields_read(read[0])))
     return (pixels, *(name for name in FIELDS if name in found - {pixels}))
 

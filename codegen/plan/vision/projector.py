@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass, field
 
 from codegen.language.values import Expression
-from codegen.language.vision.equations import ACTIVATIONS, ORDERS, REGROUPS, Projected
+from codegen.language.vision.equations import ACTIVATIONS, ORDERS, REGROUPS, Projected, packing
 from codegen.language.vision.sections import LayerNormPart, LinearPart, ProjectorModule, RmsNormPart
 from codegen.members import member
 from codegen.plan.types import Assign, Code, unless_true
@@ -32,14 +32,36 @@ def plan_equations(asked: Asked) -> ProjectorPlan | None:
     if not equations:
         return None
     walk = _Walk(asked, {"x": width(asked)})
-    *before, last = [walk.equation(one) for one in equations]
+    *others, end = equations
+    packs = [call for _, call in packing(equations)]
+    end = Projected(end.targets, packs[0].args[0], end.at) if packs else end
+    *before, last = [walk.equation(one) for one in (*others, end)]
     statements = [line for lines, assignment in before for line in (*lines, assignment)] + list(last[0])
     returned = last[1].partition(" = ")[2] if last[1].startswith("x = ") else "x"
     if returned == "x":
         statements.append(last[1])
     return ProjectorPlan(
-        tuple(walk.parts.values()), tuple(walk.starts), tuple(statements), returned, regroups=walk.regroups
+        tuple(walk.parts.values()),
+        tuple(walk.starts),
+        tuple(statements),
+        returned,
+        walk.regroups,
+        _vectors(asked),
+        _packs(packs),
     )
+
+
+def _vectors(asked: Asked) -> tuple[Assign, ...]:
+    """The parts that are bare vectors."""
+    parts = asked.loaded.spec.parts
+    widths = {name: asked.value(parts[name], "out", f"parts.{name}") for name in asked.loaded.spec.parameters}
+    return tuple(
+        Assign(name, f"nn.Parameter(torch.empty({IN_INIT.code(out)}))", parts[name].why) for name, out in widths.items()
+    )
+
+
+def _packs(calls: list[ast.Call]) -> tuple[Code, ...]:
+    return tuple(IN_METHOD.tree_code(argument) for call in calls for argument in call.args[1:])
 
 
 @dataclass
@@ -67,6 +89,9 @@ class _Walk:
     def code(self, node: ast.expr) -> tuple[Code, Code]:
         """Code of an expression in `forward`, and its width in `__init__`; "" for a number."""
         if isinstance(node, ast.Name):
+            if node.id in self.asked.loaded.spec.parameters:
+                message = "no template yet for a vector that is no newline"
+                raise self.asked.unready(message, f"parts.{node.id}", "give it to pack_tiles")
             return node.id, self.widths[node.id]
         if isinstance(node, ast.BinOp):
             (left, width), (right, other) = self.code(node.left), self.code(node.right)

@@ -4,8 +4,9 @@ import ast
 from typing import cast
 
 from codegen.language.values import Expression, expression
+from codegen.language.vision.equations import PACKS, calls
 from codegen.language.vision.loaded import LoadedImageText
-from codegen.language.vision.tensors import OUTPUTS, WORDS
+from codegen.language.vision.tensors import OUTPUTS, TILED, WORDS
 from codegen.plan.types import Code
 from codegen.plan.vision.asked import IN_METHOD, Asked
 from codegen.plan.vision.types import ModulePlan, ProjectorPlan
@@ -68,7 +69,7 @@ def plan_features(
     given = [pixels, *(f"{key}={tensor(value.tree)}" for key, value in (vision.inputs or {}).items())]
     given += ["output_hidden_states=True"] if "hidden_states" in _names(taken.tree) else []
     called = f"self.{tower}({', '.join(given)})"
-    lines = [f"output = {called}"]
+    lines = [*_tiles(asked), f"output = {called}"]
     x = tensor(taken.tree)
     skipped = _skip(asked)
     if skipped is not None:
@@ -88,8 +89,30 @@ def plan_features(
         lines.append(f"grid = {tensor(vision.grid.tree) if vision.grid is not None else 'square_grid(x)'}")
         x = "rows(x, grid)"
     made = f"self.{name}({x}{', grid' if projector.regroups else ''})"
+    if projector.packs:
+        newline, *most = projector.packs
+        made = f"tiles.packed({', '.join([made, f'self.{newline}', *most])})"
     lines.append(f"return {made}, output.{deep}" if deep else f"return {made}")
     return tuple(lines)
+
+
+def is_tiled(asked: Asked) -> bool:
+    """Whether images are cut into tiles."""
+    spec = asked.loaded.spec
+    pixels = spec.vision.pixels
+    return PACKS in calls(spec.equations) or (pixels is not None and "real_tiles" in _names(pixels.tree))
+
+
+def _tiles(asked: Asked) -> list[Code]:
+    if not is_tiled(asked):
+        return []
+    if not asked.has(expression("config.image_grid_pinpoints"), filled=False):
+        message = f"{asked.config.name} has no image_grid_pinpoints, by which images are cut"
+        raise asked.unready(message, "vision.pixels", "leave out real_tiles and pack_tiles")
+    config = [
+        IN_METHOD.code(expression(f"config.{name}")) for name in ("image_grid_pinpoints", "vision_config.image_size")
+    ]
+    return [f"tiles = Tiles.of({', '.join((TILED[0], *config, TILED[1]))})"]
 
 
 def _skip(asked: Asked) -> Code | None:
@@ -118,6 +141,11 @@ class _Tensor(ast.NodeTransformer):
         if node.id in OUTPUTS:
             return ast.parse(f"output.{node.id}", mode="eval").body
         return ast.Constant(node.id) if node.id in WORDS else node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if isinstance(node.func, ast.Name) and node.func.id == "real_tiles":
+            return ast.parse(f"tiles.real({ast.unparse(self.visit(node.args[0]))})", mode="eval").body
+        return cast(ast.expr, self.generic_visit(node))
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         states = isinstance(node.value, ast.Name) and node.value.id == "hidden_states"

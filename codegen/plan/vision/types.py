@@ -13,6 +13,8 @@ class ProjectorPlan(NamedTuple):
     equations: tuple[Code, ...]  # statements before the last equation
     returned: Code
     regroups: bool  # whether it asks how many patches high and wide images are
+    vectors: tuple[Assign, ...]  # beside it, in the model
+    packs: tuple[Code, ...]  # what tiles are put together with behind it: the newline's attribute, and how many
 
 
 class ModulePlan(NamedTuple):

@@ -52,7 +52,20 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("projector: x = norm(x)\n", r"projector: 'norm' is called and is no linear map by its name; write parts"),
         ("projector: x = linear_1(y)\n", r"llava.yaml:2:12: projector: 'y' is not bound here"),
         ("projector: y = linear_1(x)\n", r"projector: the last equation does not bind x; end with x = ..."),
-        ("projector: x = pack_tiles(x, y, 9)\n", r"llava.yaml:2:.*no template yet for pack_tiles"),
+        (
+            "projector: x = pack_tiles(x, y, 9)\n",
+            r"llava.yaml:2:12: projector: 'y' is no parameter; write parts: {y: para",
+        ),
+        ("projector: x = linear_1(pack_tiles(x, y))\n", r"'pack_tiles\(x, y\)' is not allowed; write x = pack_tiles"),
+        (
+            "projector: ['x = pack_tiles(x, y)', x = linear_1(x)]\nparts: {y: parameter}\n",
+            r"llava.yaml:2:.*rows of tiles are no pictures any more; put pack_tiles last",
+        ),
+        (
+            "projector: x = linear_1(x + y)\nparts: {y: parameter}\n",
+            r"parts.y: no template yet for a vector that is no",
+        ),
+        ("parts: {y: parameter}\n", r"parts.y: is called by no equation"),
         ("projector: x = merge_patches(x, 2, rast)\n", r"'rast' is no order; did you mean 'raster'"),
         (
             "projector: {config: config.vision_config}\n",
@@ -67,7 +80,7 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
         ("projector: {klass: a.B}\n", r"projector.klass: is not a key here; did you mean 'class'"),
         ("parts: {linear_3: {bias: false}}\n", r"llava.yaml:2:9: parts.linear_3: is called by no equation"),
         ("parts: {linear_1: {out: config.text_config.width}}\n", r"LlavaConfig has no field 'text_config.width'"),
-        ("vision: {pixels: real_tiles(pixel_values)}\n", r"vision.pixels: no template yet for real_tiles"),
+        ("vision: {pixels: real_tiles(pixel_values)}\n", r"vision.pixels: LlavaConfig has no image_grid_pinpoints"),
         ("vision: {inputs: {sizes: image_size}}\n", r"'image_size' is not known here; did you mean 'image_sizes'"),
         ("vision: {tower: a.b.c.d}\n", r"vision.tower: 'a.b.c.d' names no class; write auto, or family.Class"),
         ("checkpoint: {names: {linear_3: a}}\n", r"checkpoint.names.linear_3: names no part"),
@@ -246,3 +259,18 @@ def test_a_projector_of_transformers_gets_x_as_it_left_the_tower(tmp_path):
     assert "self.multi_modal_projector = Idefics2Connector(config.vision_config)" in made
     assert re.search(r"return self.multi_modal_projector\(\s*of_layers\(.*mask=image_sizes,?\s*\)", made, re.DOTALL)
     assert "class LlavaProjector" not in made
+
+
+def test_tiles_are_packed_behind_the_projector_whatever_it_does(tmp_path):
+    text = """vision: {pixels: real_tiles(pixel_values)}
+projector: x = pack_tiles(linear_1(merge_patches(x, 2)), newline, int(config.projector_hidden_act[2:]))
+parts: {newline: {kind: parameter, out: 96}, linear_1: {out: 96}}
+checkpoint: {names: {projector: model.connector, newline: line}}
+"""
+    plan = planned(tmp_path, text, "llava_next").model
+    made = re.sub(r"\s+", " ", model_files(plan)["model.py"])
+    assert plan.fields == ("pixel_values", "image_sizes", "batch_num_images")
+    assert "self.newline = nn.Parameter(torch.empty(96))" in made
+    assert "init.normal_(self.newline, std=len(self.newline) ** -0.5)" in made
+    assert "self.connector(rows(x, grid), grid), self.newline, int(self.config.projector_hidden_act[2:])" in made
+    assert ("model.line", "model.newline") in plan.disk.names

@@ -55,3 +55,14 @@ def test_padding_goes_and_several_images_of_a_text_are_not_cut():
 def test_other_numbers_of_tiles_are_an_error(shape):
     with pytest.raises(ValueError, match="tiles: take both from one"):
         tiles().real(torch.zeros(shape))
+
+
+def test_rows_of_merged_patches_come_one_after_the_other():
+    found = tiles()
+    x = torch.randn(sum(found.counts), PATCHES, WIDTH)
+    assert torch.equal(found.packed(x.flatten(0, 1), NEWLINE), found.packed(x, NEWLINE))
+
+
+def test_pixels_without_sizes_are_an_error():
+    with pytest.raises(ValueError, match="pixels without image_sizes"):
+        Tiles.of(None, PINPOINTS, TILE)

@@ -197,8 +197,8 @@ class Prefix(Rename):
         return self._beginning(self.memory)
 
     def _beginning(self, path):
-        longer = [rf"{re.escape(one.removeprefix(path))}\." for one in self.others if one.startswith(f"{path}.")]
-        return rf"^{re.escape(path)}(?=\.)" + (f"(?!{'|'.join(longer)})" if longer else "")
+        longer = [rf"{re.escape(one.removeprefix(path))}(?:\.|$)" for one in self.others if one.startswith(f"{path}.")]
+        return rf"^{re.escape(path)}(?=\.|$)" + (f"(?!{'|'.join(longer)})" if longer else "")
 
 
 @dataclass(frozen=True)

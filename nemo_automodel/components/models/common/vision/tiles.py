@@ -22,7 +22,12 @@ class Tiles:
         """image_sizes [I, 2]; pinpoints: the resolutions that there are; tile: the side of one, in pixels.
 
         batch_num_images [B]: how many images each text has; those of a text with several are not cut.
+        Raises ValueError where there are no sizes.
         """
+        if image_sizes is None:
+            raise ValueError(
+                "pixels without image_sizes, which say how they are cut: take both from one processor call"
+            )
         sizes, cut = image_sizes.tolist(), [True] * len(image_sizes)
         if batch_num_images is not None:
             cut = [count == 1 for count in batch_num_images.tolist() for _ in range(count)]
@@ -52,8 +57,10 @@ class Tiles:
         return pixels
 
     def packed(self, x, newline, max_tiles=None):
-        """Rows of tiles [all tiles, P, D] -> [T, D]: of each image its overview, then the picture that its tiles make,
-        without what was padded, shrunk to at most `max_tiles` of them, with newline [D] at the end of each line."""
+        """Rows of tiles [all tiles, P, D], or [all tiles * P, D], -> [T, D]: of each image its overview, then the
+        picture that its tiles make, without what was padded, shrunk to at most `max_tiles` of them, with newline [D] at
+        the end of each line."""
+        x = x.reshape(sum(self.counts), -1, x.shape[-1])  # merged patches come one after the other
         images = zip(x.split(self.counts), self.sizes, self.shapes, strict=True)
         return torch.cat([_of_one(tiles, size, shape, newline, max_tiles) for tiles, size, shape in images])
 
