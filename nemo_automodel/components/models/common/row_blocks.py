@@ -30,9 +30,12 @@ def from_rows(rows, like, order):
     return rows.view([like.shape[d] for d in order]).permute(back)
 
 
-def row_blocks(*tensors):
-    """Slices along dimension 0 of [R, ...] each, together, R > 0; all at once on a device that is not a CPU."""
+def row_blocks(*tensors, by=1):
+    """Slices along dimension 0 of [R, ...] each, together, R > 0; all at once on a device that is not a CPU.
+
+    by: what their number of rows is a multiple of, but in the last.
+    """
     rows = len(tensors[0])
     if tensors[0].device.type == "cpu":
-        rows = max(1, block_bytes() // (4 * max(t[0].numel() for t in tensors)))
+        rows = max(1, block_bytes() // (4 * by * max(t[0].numel() for t in tensors))) * by
     return zip(*(t.split(rows) for t in tensors), strict=True)

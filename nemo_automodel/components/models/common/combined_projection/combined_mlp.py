@@ -7,6 +7,7 @@ from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.rules import PackGateUp, ReorderGateUp, packed_name
 from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
 from nemo_automodel.components.models.common.nested import place
+from nemo_automodel.components.models.common.recomputed import projected
 
 
 class CombinedGateUpMLP(PackingMixin, nn.Module):
@@ -74,4 +75,4 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
     def forward(self, x, padding_mask=None):
         """The mask is for experts, which other layers may have in its place."""
         gate, up = self.compute_gate_up(x)
-        return self.get_submodule(self._names[2])(self.act_fn(gate) * up)
+        return projected(self.get_submodule(self._names[2]), self.act_fn, gate, up)

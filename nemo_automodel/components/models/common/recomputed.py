@@ -1,0 +1,95 @@
+"""The product of an MLP in front of its last projection, of which the backward pass keeps the factors alone.
+
+By itself autograd keeps four tensors as wide as the MLP: gate, activation(gate), up, and their product, which the
+projection reads. Here it keeps gate and up: the rest is one pass over memory, and is made again on the way back. Values
+and gradients are the formula's, bit for bit.
+"""
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
+
+from nemo_automodel.components.models.common.chunk_by_chunk import called
+from nemo_automodel.components.models.common.row_blocks import outgrows_a_block, row_blocks
+
+
+def projected(down, activation, gate, up):
+    """down(activation(gate) * up): [..., I] -> [..., H].
+
+    down: a module. Where it is more than a linear map (adapters, quantised weights) it is called as it is, and what it
+    keeps is its own.
+    """
+    if not _is_worth_a_node(gate, up):
+        return down(activation(gate) * up)
+    product = _Product.apply(activation, gate, up, *activation.parameters())
+    if type(down) is not nn.Linear or not product.requires_grad:
+        return down(product)
+    with saved_tensors_hooks(_Forgets(product), _remembered):
+        return down(product)
+
+
+def _is_worth_a_node(gate, up):
+    """A compiler makes again what is cheap by itself; subclasses of tensors have rules for their own operators."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_block(gate):
+        return False
+    return type(gate) is type(up) is torch.Tensor and not gate.is_meta
+
+
+VECTORS = 64  # numbers that activations take at once, and the last of a block by another formula
+
+
+class _Product(torch.autograd.Function):
+    """A few rows at a time: activation(gate) is read again while it lies in the cache."""
+
+    @staticmethod
+    def forward(ctx, activation, gate, up, *parameters):
+        ctx.activation, ctx.made = activation, None
+        ctx.save_for_backward(gate, up, *parameters)
+        return _by_rows(activation, gate, up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (leaves, product), ctx.made = _made(ctx), None
+        found = iter(torch.autograd.grad(product, [one for one in leaves if one.requires_grad], grad))
+        return None, *(next(found) if one.requires_grad else None for one in leaves)
+
+
+def _by_rows(activation, gate, up):
+    if not (gate.is_contiguous() and up.is_contiguous()):
+        return activation(gate) * up
+    out = torch.empty_like(gate)
+    for g, u, y in row_blocks(*(one.view(-1, one.shape[-1]) for one in (gate, up, out)), by=VECTORS):
+        torch.mul(activation(g), u, out=y)
+    return out
+
+
+def _made(ctx):
+    """(gate, up and parameters apart from their graph, the product of them), once for all that ask on the way back."""
+    if ctx.made is None:
+        needed = ctx.needs_input_grad[1:]
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_(needs) for t, needs in zip(ctx.saved_tensors, needed, strict=True)]
+            gate, up, *parameters = leaves
+            ctx.made = leaves, called(ctx.activation, parameters, gate) * up
+    return ctx.made
+
+
+class _Forgets:
+    """What is kept in place of a saved tensor: the node of the product in place of the product, all else as it is."""
+
+    def __init__(self, product):
+        self.node, self.at, self.size = product.grad_fn, product.data_ptr(), product.numel()
+
+    def __call__(self, saved):
+        is_plain = type(saved) is torch.Tensor and saved.is_contiguous()
+        is_product = is_plain and saved.data_ptr() == self.at and saved.numel() == self.size
+        return (self.node, saved.shape) if is_product else saved
+
+
+def _remembered(kept):
+    if isinstance(kept, torch.Tensor):
+        return kept
+    node, shape = kept
+    return _made(node)[1].detach().view(shape)
