@@ -226,7 +226,15 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ),
         ("Qwen3VLTextForCausalLM", ("nemo_automodel.components.models.qwen3_vl.text.model", "Qwen3VLTextForCausalLM")),
         ("Qwen3_5ForCausalLM", ("nemo_automodel.components.models.qwen3_5_text.model", "Qwen3_5ForCausalLM")),
+        (
+            "Qwen3_5ForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen3_5.model", "Qwen3_5ForConditionalGeneration"),
+        ),
         ("Qwen3_5MoeForCausalLM", ("nemo_automodel.components.models.qwen3_5_moe_text.model", "Qwen3_5MoeForCausalLM")),
+        (
+            "Qwen3_5MoeForConditionalGeneration",
+            ("nemo_automodel.components.models.qwen3_5_moe.model", "Qwen3_5MoeForConditionalGeneration"),
+        ),
         (
             "RecurrentGemmaForCausalLM",
             ("nemo_automodel.components.models.recurrent_gemma.model", "RecurrentGemmaForCausalLM"),
@@ -473,6 +481,14 @@ MODEL_TEXT_MAPPING = {
     "Qwen3VLMoeForConditionalGeneration/qwen3_vl_moe_text": (
         "nemo_automodel.components.models.qwen3_vl_moe.model",
         "Qwen3VLMoeForConditionalGeneration",
+    ),
+    "Qwen3_5ForConditionalGeneration/qwen3_5_text": (
+        "nemo_automodel.components.models.qwen3_5.model",
+        "Qwen3_5ForConditionalGeneration",
+    ),
+    "Qwen3_5MoeForConditionalGeneration/qwen3_5_moe_text": (
+        "nemo_automodel.components.models.qwen3_5_moe.model",
+        "Qwen3_5MoeForConditionalGeneration",
     ),
     "SmolVLMForConditionalGeneration/llama": (
         "nemo_automodel.components.models.smolvlm.model",

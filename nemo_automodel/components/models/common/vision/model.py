@@ -4,6 +4,8 @@ text model does the rest.
 Shapes: B batch, S positions, H text width, I images, T rows of features of all images, in their order.
 """
 
+import re
+
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
@@ -29,6 +31,16 @@ class ImageTextModel(Decoder):
     token_fields = ()
     first_position = 0
     counts_positions = False  # whether `positions` knows more than the mask says
+
+    def post_init(self):
+        """What the text model alone leaves out of its checkpoints (a tower) is no surplus where it is held."""
+        super().post_init()
+        adapter = self.adapter_class
+        places = [f"{place}." for place in (*adapter.names, *adapter.names.values(), adapter.tower_path)]
+        left_out = self._keys_to_ignore_on_load_unexpected
+        self._keys_to_ignore_on_load_unexpected = {
+            one for one in left_out if not any(re.search(one, place) for place in places)
+        }
 
     def get_input_embeddings(self):
         return self.get_decoder().get_input_embeddings()
