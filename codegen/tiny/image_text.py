@@ -9,7 +9,7 @@ from codegen.configs import ConfigClass, table
 from codegen.errors import Problem, SpecError
 from codegen.language.expressions import config_paths
 from codegen.language.loaded import config_class
-from codegen.language.vision.equations import REGROUPS, calls
+from codegen.language.vision.equations import PACKS, REGROUPS, calls
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Mrope
 from codegen.plan.vision import tower
@@ -179,7 +179,7 @@ def outside(config: ConfigClass, base: Config) -> Config:
 def _strategies(loaded: LoadedImageText, config: ConfigClass) -> Config:
     """Leading tokens go or stay, where it is no matter how many rows there are."""
     name = "vision_feature_select_strategy"
-    if not tower.strategy(loaded) or _regroups(loaded):
+    if not tower.strategy(loaded) or _regroups(loaded) or PACKS in calls_of(loaded):  # those ask for whole pictures
         return {}
     return {name: "full" if config.value(name) == "default" else "default"}
 
