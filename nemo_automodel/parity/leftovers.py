@@ -22,9 +22,9 @@ def left_out(reference: Reference) -> list[str]:
 
 
 def _in_text(reference: Reference, name: str) -> str:
-    """A name of the text model's, as the checkpoint of a model around it has it; its own otherwise."""
+    """A name below the text model, as the checkpoint of a model around it has it; its own otherwise."""
     adapter = reference.outline.state_dict_adapter
-    if not isinstance(adapter, ImageTextStateDictAdapter):
+    if not isinstance(adapter, ImageTextStateDictAdapter) or not name.startswith("model."):
         return name
     inside = f"{adapter.text_path}.{name.removeprefix('model.')}"
     return str(adapter.convert_single_tensor_to_hf(inside, torch.empty(0))[0][0])

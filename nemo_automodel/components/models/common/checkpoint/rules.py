@@ -197,7 +197,8 @@ class Prefix(Rename):
         return self._beginning(self.memory)
 
     def _beginning(self, path):
-        longer = [rf"{re.escape(one.removeprefix(path))}(?:\.|$)" for one in self.others if one.startswith(f"{path}.")]
+        inner = [re.escape(one.removeprefix(path)) for one in self.others if one.startswith(f"{path}.")]
+        longer = [one + end for one in inner for end in (r"\.", "$")]  # transformers strips no groups within a group
         return rf"^{re.escape(path)}(?=\.|$)" + (f"(?!{'|'.join(longer)})" if longer else "")
 
 
