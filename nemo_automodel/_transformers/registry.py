@@ -131,6 +131,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.internvl.model", "InternVLForConditionalGeneration"),
         ),
         ("Jais2ForCausalLM", ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM")),
+        (
+            "JanusForConditionalGeneration",
+            ("nemo_automodel.components.models.janus.model", "JanusForConditionalGeneration"),
+        ),
         ("KimiK2ForCausalLM", ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM")),
         ("KimiLinearForCausalLM", ("nemo_automodel.components.models.kimi_linear.model", "KimiLinearForCausalLM")),
         (
@@ -425,6 +429,10 @@ MODEL_TEXT_MAPPING = {
     "InternVLForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.internvl.model",
         "InternVLForConditionalGeneration",
+    ),
+    "JanusForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.janus.model",
+        "JanusForConditionalGeneration",
     ),
     "KimiK25ForConditionalGeneration/deepseek_v3": (
         "nemo_automodel.components.models.kimi_k25_vl.model",

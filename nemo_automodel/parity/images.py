@@ -115,9 +115,10 @@ def _placed(ids: torch.Tensor, length: int, left: bool) -> torch.Tensor:
 def features(model: Any, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Rows [T, H] of the images, one image after the other. Some references are told the layer (Aria's takes the last
     one by itself, whatever its config says)."""
-    known, layer = inspect.signature(model.get_image_features).parameters, "vision_feature_layer"
+    holder = model if hasattr(model, "get_image_features") else model.base_model
+    known, layer = inspect.signature(holder.get_image_features).parameters, "vision_feature_layer"
     said = {layer: getattr(model.config, layer)} if layer in known else {}
-    found = model.get_image_features(**images, **said)
+    found = holder.get_image_features(**images, **said)
     found = getattr(found, "pooler_output", found)
     parts = [found] if isinstance(found, torch.Tensor) else list(found)
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
