@@ -52,13 +52,15 @@ class EcosystemContract(Binding):
         found = set_peft_model_state_dict(ours, made)
         assert not found.unexpected_keys
 
+        batch = self.batch()
+
         def truth():
             with truth_in_fp64():
-                return {"logits": self.logits(in_fp64(theirs), self.batch())}
+                return {"logits": self.logits(in_fp64(theirs), batch)}
 
-        mine, wanted = ({"logits": self.logits(model, self.batch())} for model in (ours, theirs))
+        mine, wanted = ({"logits": self.logits(model, batch)} for model in (ours, theirs))
         all_pass(compare_fp32("adapters", mine, wanted, truth))
-        assert not torch.equal(self.logits(ours, self.batch()), self.logits(self.ours(main), self.batch()))
+        assert not torch.equal(self.logits(ours, batch), self.logits(self.ours(main), batch))
 
     def test_adapters_go_both_ways(self, backend):
         """Files of adapters, each on one part of the model or on all of it: ours on transformers' class, and theirs on

@@ -72,7 +72,6 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "short_convolutions_stored_in_another_order": {
         "attention": {"kind": "short_conv", "kernel": 3},
-        "rope": "none",
         "checkpoint": {"fused": {"xbc": ["x", "B", "C"]}},
     },
     "state_spaces_between_attention": {
@@ -90,7 +89,6 @@ EQUAL: dict[str, dict[str, Any]] = {
             **{"kind": "mamba2", "heads": 6, "head_dim": 8, "groups": 2, "state": 5, "kernel": 3, "bias": True},
             **{"conv_bias": False, "dt_limit": "[0.2, 0.9]"},
         },
-        "rope": "none",
         "checkpoint": {"fused": {"zxd": ["x", "B", "C", "dt", "z"]}},
     },
     "selective_state_spaces_between_attention": {
@@ -105,7 +103,6 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "selective_state_spaces_stored_in_another_order": {
         "attention": {"kind": "mamba1", "width": 26, "state": 6, "dt_rank": 3, "kernel": 4, "conv_bias": False},
-        "rope": "none",
         "checkpoint": {"fused": {"zx": ["z", "x"], "chosen": ["C", "dt", "B"]}},
     },
     "lightning_attention_between_attention": {
@@ -120,7 +117,6 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "lightning_attention_with_two_of_three_fused": {
         "attention": {"kind": "lightning", "decay": 0.4, "heads": 4, "head_dim": 6, "activation": "sigmoid"},
-        "rope": "none",
         "checkpoint": {"fused": {"vq": {"parts": ["v", "q"], "groups": 2}}},
     },
     "gated_delta_nets_with_fused_projections": {
@@ -149,7 +145,6 @@ EQUAL: dict[str, dict[str, Any]] = {
             },
             **{"kernel": 4, "gate_activation": "sigmoid", "norm": {"gate": "before"}},
         },
-        "rope": "none",
         "checkpoint": {
             "names": {"a": ["f_a", "f_b"], "z": ["g.a", "g.b"], "conv_q": "cq", "conv_k": "c.k", "conv_v": "cv"}
         },
@@ -163,7 +158,6 @@ EQUAL: dict[str, dict[str, Any]] = {
     },
     "linear_recurrent_units_with_few_taps": {
         "attention": {"kind": "rg_lru", "width": "config.hidden_size", "heads": 2, "kernel": 2, "activation": "gelu"},
-        "rope": "none",
     },
     "decays_with_a_bound": {
         "attention": {
@@ -181,7 +175,6 @@ EQUAL: dict[str, dict[str, Any]] = {
             "when": EVEN,
             "attention": {"decay": "head", "key_heads": 2, "decay_bound": "-config.num_attention_heads"},
         },
-        "rope": "none",
         "checkpoint": {"fused": {"conv1d": ["conv_q", "conv_k", "conv_v"]}},
     },
     "names_beside_their_part": {

@@ -10,8 +10,11 @@ from pathlib import Path
 from codegen.language.check import specs_of_text
 
 ROOT = Path(__file__).parents[3]
-MODELS_BY_SPEC = sorted(path.stem for path in specs_of_text(ROOT / "specs"))
 MODELS = "nemo_automodel/components/models"
+HALVES = (path.parent for path in (ROOT / MODELS).glob("*/text/model.py"))  # text models of specs of images
+WITH_LAYERS = sorted(path.stem for path in specs_of_text(ROOT / "specs")) + sorted(
+    path.relative_to(ROOT / MODELS).as_posix() for path in HALVES
+)
 PARTS = ("codegen", "specs", "nemo_automodel", "tests/unit_tests", "examples", "docs", "pyproject.toml")
 
 
@@ -47,8 +50,8 @@ def test_one_more_keyword_for_every_mixer_is_one_edit(tmp_path):
     text, old, new = contract.read_text(), "past_key_values=None, **kwargs", "past_key_values=None, bias=None, **kwargs"
     assert text.count(old) == 1
     contract.write_text(text.replace(old, new))
-    assert len(applied(tmp_path)) == len(MODELS_BY_SPEC)
-    for name in MODELS_BY_SPEC:
+    assert len(applied(tmp_path)) == len(WITH_LAYERS)
+    for name in WITH_LAYERS:
         text = (tmp_path / MODELS / name / "model.py").read_text()
         own = [line for line in changed_lines(tmp_path, name) if "def forward" in line]
         assert changed_lines(tmp_path, name) == own == [f"    def forward(self, x, rope, mask, {new}):"] * len(own)
@@ -62,6 +65,6 @@ def test_one_line_of_a_template_updates_every_model_in_one_hunk(tmp_path):
     text = template.read_text()
     assert text.count(line) == 1
     template.write_text(text.replace(line, line.replace("(config, backend)", "(config, backend=backend)")))
-    assert len(applied(tmp_path)) == len(MODELS_BY_SPEC)
-    for name in MODELS_BY_SPEC:
+    assert len(applied(tmp_path)) == len(WITH_LAYERS)
+    for name in WITH_LAYERS:
         assert changed_lines(tmp_path, name) == ["        super().__init__(config, backend=backend)"], name
