@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from train_step import MODELS, build
 
 
-def kept(model, ids):
-    """Bytes between a forward and its backward pass."""
+def kept(model, given):
+    """Bytes between a forward with these keywords and its backward pass."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages = {}
 
@@ -24,7 +24,7 @@ def kept(model, ids):
         return saved
 
     with saved_tensors_hooks(keep, lambda saved: saved):
-        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss = model(**given, use_cache=False).loss
     found = sum(storage.nbytes() for address, storage in storages.items() if address not in own)
     del loss
     return found
@@ -43,7 +43,8 @@ def main():
         for dtype in options.dtype:
             ours, theirs = build(name, getattr(torch, dtype))
             ids = torch.randint(shape["vocab_size"], batch)
-            a, b = (kept(model, ids) / ids.numel() / shape["num_hidden_layers"] for model in (ours, theirs))
+            given, places = {"input_ids": ids, "labels": ids}, ids.numel() * shape["num_hidden_layers"]
+            a, b = (kept(model, given) / places for model in (ours, theirs))
             print(f"{name:10} {dtype:9} {a:9.0f} {b:9.0f}  {a / b:.3f}")
 
 

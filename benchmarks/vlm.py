@@ -14,6 +14,7 @@ import statistics
 import time
 
 import torch
+from memory import kept
 from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -112,24 +113,6 @@ def batch(name):
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(one) for one in texts], batch_first=True)
     given = {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100), **images}
     return given | ({} if name == "llava" else {"mm_token_type_ids": (ids == IMAGE).long()})
-
-
-def kept(model, given):
-    """Bytes that autograd keeps for the backward pass, parameters left out, each storage once."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    sizes = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(**given, use_cache=False).loss
-    found = sum(size for size, _ in sizes.values())
-    del loss
-    return found
 
 
 def timed(model, given):

@@ -44,12 +44,11 @@ def problems(resolved: Resolved, config: ConfigClass) -> Iterator[Problem]:
 def _idle(resolved: Resolved) -> Iterator[Problem]:
     """What is written of a part that no equation calls, or for kinds of mixers that none calls."""
     for path, part, kinds, what in IDLE:
-        if any(_calls(spec, part, kinds) for spec in resolved.flat.values()):
-            continue
-        for node in resolved.nodes.values():
-            at, above = node.find(path), node.find(path[:-1])
-            if at.file not in (NOWHERE.file, "") and at != above:
-                message = f"has no effect: no equation calls {what}"
+        places = [(node.find(path), node.find(path[:-1])) for node in resolved.nodes.values()]
+        written = [at for at, above in places if at.file not in (NOWHERE.file, "") and at != above]
+        if written and not any(_calls(spec, part, kinds) for spec in resolved.flat.values()):
+            message = f"has no effect: no equation calls {what}"
+            for at in written:
                 yield Problem(at, dotted(*path), message, "call it in block, or leave it out")
 
 

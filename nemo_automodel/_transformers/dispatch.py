@@ -6,7 +6,7 @@ import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
-from nemo_automodel._transformers.registry import (
+from nemo_automodel._transformers.lookup import (
     resolve,
     resolve_beside,
     resolve_over,

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
 
 
-def leave_out_derived(reference: nn.Module, config: Any, model_class: Any) -> set[str]:
+def leave_out_derived(reference: nn.Module, ours: Any) -> set[str]:
     """Keeps them out of the reference's state dict, in place; their names. It derives them anew when it is loaded."""
-    with torch.device("meta"):
-        ours = model_class._from_config(config)
     without = take_unused(reference, ours)
     stored = {name for name, _ in reference.named_buffers()} & reference.state_dict().keys()
     derived = {name for name in stored if is_ignored(ours, name)}

@@ -66,7 +66,7 @@ def put(data: Data, path: Path, value: Any) -> Data:
     """A copy with a value at a path; mappings on the way are made, and bare words written out."""
     mutant = deepcopy(data)
     place: Any = mutant
-    for part, following in zip(path[:-1], path[1:], strict=True):
+    for part in path[:-1]:
         inner = place[part] if isinstance(place, list) else place.get(part)
         if not isinstance(inner, dict | list):
             inner = (
@@ -74,9 +74,14 @@ def put(data: Data, path: Path, value: Any) -> Data:
             )
         place[part] = inner
         place = inner
-        del following
     place[path[-1]] = value
     return mutant
+
+
+def other_words(key: Key, value: Any) -> Iterator[Any]:
+    """The words of a choice that is now `value`; None: its first."""
+    now = key.words[0] if value is None else value
+    return (word for word in key.words if word != now)
 
 
 def flipped(text: str, value: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from codegen.language.keys import Key, Section, keys
 from codegen.language.vision.equations import parts_called
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import ImageTextSpec, LinearPart
-from nemo_automodel.parity.mutant import Data, Named, Path, Reader, dotted, flipped, put
+from nemo_automodel.parity.mutant import Data, Named, Path, Reader, dotted, flipped, other_words, put
 from nemo_automodel.parity.mutate_projector import projection_mutants
 
 PREFIXES = ("text", "head", "vision", "projector")
@@ -88,7 +88,7 @@ class Offers:
 
     def _alternatives(self, path: Path, key: Key, value: Any) -> Iterator[Any]:
         if key.type == "choice":
-            yield from (word for word in key.words if word != value and not (value is None and word == key.words[0]))
+            yield from other_words(key, value)
         if key.type == "expression" and (now := value or self.reader.default(key)) is not None:
             yield from flipped(now.text, self.reader.read(now))
         yield from OFFERED.get(path, ())

@@ -8,7 +8,7 @@ from codegen.language.attention import Norm, QKNorm
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.language.values import Expression
-from nemo_automodel.parity.mutant import Data, Named, Path, Reader, dotted, flipped, put
+from nemo_automodel.parity.mutant import Data, Named, Path, Reader, dotted, flipped, other_words, put
 from nemo_automodel.parity.mutate_text import equation_mutants
 
 EQUATIONS = ("input", "block", "output")
@@ -71,7 +71,7 @@ class Offers:
 
     def _alternatives(self, path: Path, key: Key, value: Any) -> Iterator[Any]:
         if key.type == "choice":
-            yield from (word for word in key.words if word != value and not (value is None and word == key.words[0]))
+            yield from other_words(key, value)
         elif key.type == "expression":
             yield from self._other_value(path[-1], key, value)
         elif key.type == "mapping":

@@ -44,7 +44,7 @@ class Reference:
         with torch.random.fork_rng(devices=[]):  # where vectors start may be drawn too
             torch.manual_seed(seed)
             self.model = build(subject.reference_class, copy.deepcopy(self.config), subject.attention)
-        leave_out_derived(self.model, copy.deepcopy(self.config), subject.model_class)
+        leave_out_derived(self.model, self.outline)
         self._prepare(self.model)
         randomise(self.model, seed)
 
@@ -93,7 +93,7 @@ class Reference:
             return Texts(self.config.vocab_size)
         return Images.of(self.model, self.outline.model)
 
-    @property
+    @cached_property
     def outline(self) -> Any:
         """The generated model of the same config, without numbers."""
         with torch.device("meta"):
@@ -138,7 +138,7 @@ class Reference:
             choice |= {"config": config_for(kind, self.config)}
         loaded = kind.from_pretrained(folder, dtype=dtype, **choice, **options)
         model, info = loaded if isinstance(loaded, tuple) else (loaded, {"missing_keys": set()})
-        derived = leave_out_derived(model, copy.deepcopy(self.config), self.subject.model_class)
+        derived = leave_out_derived(model, self.outline)
         info["missing_keys"] = {name for name in info["missing_keys"] if name not in derived}
         restore(model, read(folder))
         _let_run_again(model)

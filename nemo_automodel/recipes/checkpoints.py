@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import cached_file
 
-from nemo_automodel._transformers.registry import register_config
+from nemo_automodel._transformers.lookup import register_config
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.config_loading import HUB_KEYS
 from nemo_automodel.recipes.mistakes import SAID_BY_OTHERS, RecipeError, close_match, naming, near_file, refuse, unknown

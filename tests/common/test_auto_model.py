@@ -11,7 +11,7 @@ from transformers.quantizers import HfQuantizer, register_quantization_config, r
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
-from nemo_automodel._transformers import registry
+from nemo_automodel._transformers import lookup, registry
 from tests.common.tiny import TinyConfig, TinyForCausalLM, batch, tiny
 
 
@@ -88,8 +88,8 @@ def test_a_broken_entry_raises(folder, monkeypatch):
 
 
 def test_modules_are_imported_when_they_are_needed():
-    assert registry.resolve("NoSuchForCausalLM") is None
-    assert registry.resolve("TinyForCausalLM") is TinyForCausalLM
+    assert lookup.resolve("NoSuchForCausalLM") is None
+    assert lookup.resolve("TinyForCausalLM") is TinyForCausalLM
 
 
 def test_a_text_model_is_no_vision_language_model(folder):

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 
 from codegen.language.check import read_spec
 from nemo_automodel import NeMoAutoModelForCausalLM
-from nemo_automodel._transformers.registry import resolve_type
+from nemo_automodel._transformers.lookup import resolve_type
 from tests.common.outer_folders import LAYOUTS, build, llava, text_logits
 from tests.contract.newer import leave_out_newer
 

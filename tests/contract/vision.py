@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
-from nemo_automodel._transformers.registry import resolve_type
+from nemo_automodel._transformers.lookup import resolve_type
 from nemo_automodel.parity import end_to_end
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.bits import differing

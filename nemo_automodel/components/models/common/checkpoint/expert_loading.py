@@ -41,14 +41,14 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
     """
     adapter = adapter or StateDictAdapter(model.config)
     foreign = load_config.weight_mapping or []
-    load_config = replace(load_config, weight_mapping=conversions(adapter.active) + foreign)
+    load_config = _with_rules(load_config, adapter, foreign)
     if load_config.hf_quantizer is not None or is_deepspeed_zero3_enabled() or not (files or state_dict):
         return _checked(load(model, state_dict, files, load_config, **kwargs))
     is_stored = state_dict is None and all(str(file).endswith(".safetensors") for file in files)
     with ExitStack() as stack:
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict or pickled_tensors(files)
-        adapter = adapter.reading(found, model.state_dict())
-        load_config = replace(load_config, weight_mapping=conversions(adapter.active) + foreign)
+        if (reading := adapter.reading(found, model.state_dict())) is not adapter:
+            adapter, load_config = reading, _with_rules(load_config, reading, foreign)
         half = text_half(found, model, adapter)
         tensors = decoded(half.tensors(found))
         _refuse_offloading(found, tensors, load_config)
@@ -66,6 +66,10 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
         info, offloaded = _checked(load(model, rest, files, load_config, **kwargs))
         fill_experts(model, experts, tensors, load_config, info)
         return info, offloaded
+
+
+def _with_rules(load_config, adapter, foreign):
+    return replace(load_config, weight_mapping=conversions(adapter.active) + foreign)
 
 
 def _checked(loaded):
