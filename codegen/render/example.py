@@ -2,25 +2,37 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codegen.cst.format import Format
 from codegen.plan.types import SpecPlan
 
+if TYPE_CHECKING:
+    from codegen.plan.vision.types import ImageTextSpecPlan
 
-def render_example(plan: SpecPlan, format_all: Format) -> str:
+TEXT = (
+    "NeMoAutoModelForCausalLM",
+    {"dataset": {"_target_": "nemo_automodel.recipes.data.MockDataset", "samples": 1024, "sequence_length": 512}},
+)
+IMAGES = (
+    "NeMoAutoModelForImageTextToText",
+    {
+        "dataset": {"_target_": "nemo_automodel.recipes.images.MockImageTextDataset", "samples": 1024},
+        "freeze": ["vision"],
+    },
+)
+
+
+def render_example(plan: "SpecPlan | ImageTextSpecPlan", format_all: Format) -> str:
     """The text of the example, without its header."""
     name = plan.model.name
+    entry, sections = TEXT if isinstance(plan, SpecPlan) else IMAGES
     content: dict[str, Any] = {
         "model": {
-            "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+            "_target_": f"nemo_automodel.{entry}.from_pretrained",
             "pretrained_model_name_or_path": plan.hub or f"path/to/{name}",
         },
-        "dataset": {
-            "_target_": "nemo_automodel.recipes.data.MockDataset",
-            "samples": 1024,
-            "sequence_length": 512,
-        },
+        **sections,
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-05, "weight_decay": 0.01},
         "trainer": {
             "output_dir": f"output/{name}",

@@ -15,6 +15,7 @@ from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ModulePl
 from codegen.render import files as files_of_text
 from codegen.render.code import assigns, flags
 from codegen.render.docs import IMAGES_INDEX, index_row, render_page
+from codegen.render.example import render_example
 from codegen.render.package import declared, fields, render_init
 from codegen.render.test import render_test
 
@@ -35,11 +36,14 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
     tests = f"tests/unit_tests/models/{name}"
     files[f"{tests}/__init__.py"] = ""
     files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
+    example = f"examples/vlm_finetune/{name}/{name}.yaml"
+    files[example] = render_example(plan, cached_format)
     own = f"its own, `{FOLDER}/{model.text.name.replace('.', '/')}/model.py`, after that of `{model.text.spec}`"
     text = f"`{model.text.name}`" if model.half is None else own
     text_half = f"- Text model: {text}; checkpoints over another text run with transformers' own class"
     artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
-    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", render_page(plan, (text_half,)), plan.spec, "<!--"))
+    page = render_page(plan, (text_half,), example)
+    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", page, plan.spec, "<!--"))
     entries = (_registry(model), *([files_of_text.registry(model.half)] if model.half is not None else []))
     reads = (f"specs/{model.text.spec}.yaml",)
     return Generated(name, tuple(artifacts), entries, index_row(plan, IMAGES_INDEX), plan.kind, reads)

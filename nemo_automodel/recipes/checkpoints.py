@@ -1,4 +1,4 @@
-"""The sections `model`, `peft` and `tokenizer`: what is loaded from a checkpoint's folder, or from the hub."""
+"""The sections `model`, `peft`, `tokenizer` and `processor`: what lies in a checkpoint's folder, or on the hub."""
 
 import sys
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_torchvision_available
 
 from nemo_automodel._transformers.lookup import register_config
 from nemo_automodel.components.models.common.backend import BackendConfig
@@ -212,6 +212,32 @@ def _named_tokenizer(section: dict[str, Any], allowed: Allowed) -> Any:
     mistake = _not_there(where, path)
     refuse([mistake] if mistake else [] if _has_tokenizer(path, hub) else [f"{where}: {path} has no tokenizer"])
     return build(section, "tokenizer", allowed)
+
+
+def load_processor(recipe: dict[str, Any], allowed: Allowed = NOTHING_ELSE) -> Any:
+    """The named processor of images and text, or the checkpoint's own.
+
+    Raises:
+        RecipeError: there is none, it cannot be loaded, or what is found is a tokenizer alone.
+    """
+    section = recipe.get("processor")
+    where, (path, hub) = "processor", _source(recipe["model"] if section is None else section)
+    if section is not None:
+        mistake = _not_there(f"processor.{WEIGHTS}", path)
+        refuse([mistake] if mistake else [])
+    elif path is None:
+        raise RecipeError(f"no section 'processor', and no model.{WEIGHTS} that may have one")
+    try:
+        own = AutoProcessor.from_pretrained
+        given = {**hub, "trust_remote_code": allowed.remote_code}
+        found = own(path, **given) if section is None else build(section, where, allowed)
+    except (*SAID_BY_OTHERS, AttributeError) as error:  # the last: of a class whose packages are not there
+        said = " ".join(str(error).split())
+        cure = "" if is_torchvision_available() else "; processors of videos need torchvision: pip install torchvision"
+        raise RecipeError(f"{where}: that of {path} cannot be loaded: {said}{cure}") from error
+    if not isinstance(found, ProcessorMixin):
+        raise RecipeError(f"{where}: {path} has none of images and text, only a {type(found).__name__}; name another")
+    return found
 
 
 def _source(section: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -11,7 +11,8 @@ from nemo_automodel.recipes.mistakes import RecipeError, close_match, near_file,
 from nemo_automodel.recipes.targets import ROLES, TARGET
 
 REQUIRED_SECTIONS = ("model", "dataset", "optimizer", "trainer")
-OPTIONAL_SECTIONS = ("tokenizer", "eval_dataset", "peft", "fsdp")
+OPTIONAL_SECTIONS = ("tokenizer", "processor", "eval_dataset", "peft", "freeze", "fsdp")
+LISTS = ("freeze",)
 REMOTE_CODE = "trust_remote_code"
 
 
@@ -82,7 +83,7 @@ def _sections(recipe: dict[str, Any]) -> Iterator[str]:
     for name, section in recipe.items():
         if name not in known:
             yield f"'{name}' is not a section{close_match(str(name), known)}"
-        elif not isinstance(section, dict):
+        elif name not in LISTS and not isinstance(section, dict):
             yield f"{name}: expected a mapping, got {section!r:.80}"
 
 

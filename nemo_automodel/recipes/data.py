@@ -1,4 +1,4 @@
-"""Data sets for the recipes.
+"""Data sets of text for the recipes.
 
 An item is `{"input_ids": int64 [S], "labels": int64 [S]}`, with equal ids: the model shifts the labels.
 """
@@ -21,6 +21,8 @@ class TextDataset(Dataset[dict[str, Tensor]]):
     Raises:
         ValueError: a line is no JSON object with the column, or the file does not fill one block.
     """
+
+    takes_images = False
 
     def __init__(self, path: str, tokenizer: Any, sequence_length: int, column: str = "text") -> None:
         if sequence_length < 1:
@@ -48,6 +50,8 @@ class MockDataset(Dataset[dict[str, Tensor]]):
     Raises:
         ValueError: there would be no sequences, or empty ones.
     """
+
+    takes_images = False
 
     def __init__(self, vocab_size: int, samples: int, sequence_length: int, seed: int = 0) -> None:
         if samples < 1 or sequence_length < 1:

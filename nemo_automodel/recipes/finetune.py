@@ -1,6 +1,7 @@
-"""Fine-tunes a causal language model as an example YAML says.
+"""Fine-tunes a language model, or one of images and text, as an example YAML says.
 
     python -m nemo_automodel.recipes.finetune examples/llm_finetune/llama/llama.yaml trainer.max_steps=100
+    python -m nemo_automodel.recipes.finetune examples/vlm_finetune/llava/llava.yaml trainer.max_steps=100
     torchrun --nproc-per-node 2 -m nemo_automodel.recipes.finetune examples/llm_finetune/llama/llama.yaml
 
 Under `torchrun` the model is sharded with FSDP2. Checkpoints are in Hugging Face layout; `--resume` goes on from the
@@ -10,28 +11,28 @@ last one.
 import argparse
 import os
 import sys
-from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from nemo_automodel.components.moe.balance import MoEBalanceCallback, routers
 from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
-from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model, load_tokenizer
+from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model
 from nemo_automodel.recipes.config import load_recipe
+from nemo_automodel.recipes.freezing import check_freeze, freeze
+from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, check_inputs, collator_for, load_reader
 from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse, unknown
-from nemo_automodel.recipes.parts import build, check
+from nemo_automodel.recipes.parts import check
 from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
 from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed
 from nemo_automodel.recipes.values import misfits
 
-DATASETS = ("dataset", "eval_dataset")
-OFFERED = ("tokenizer", "vocab_size")  # to data sets
 ADAPTER_FILE, OPTIMIZER_FILE = "adapter_config.json", "optimizer.pt"
+READERS = ("tokenizer", "processor")
 SHARDING_OPTIONS = ("reshard_after_forward", "cpu_offload")
 
 
@@ -90,16 +91,17 @@ def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
     Raises:
         RecipeError: with the mistakes of all sections.
     """
-    datasets = [name for name in DATASETS if name in recipe]
     arguments, *_ = all_of(
         lambda: training_arguments(recipe),
         lambda: optimizer_of(recipe),
         lambda: check_model(recipe["model"], allowed),
         lambda: adapter_config(recipe, allowed),
-        *(lambda name=name: check(recipe[name], name, allowed, OFFERED) for name in datasets),
-        lambda: "tokenizer" in recipe and check(recipe["tokenizer"], "tokenizer", allowed),
+        *(lambda name=name: name in recipe and check(recipe[name], name, allowed, OFFERED) for name in SECTIONS),
+        *(lambda name=name: name in recipe and check(recipe[name], name, allowed) for name in READERS),
+        lambda: "freeze" in recipe and check_freeze(recipe["freeze"]),
         lambda: refuse(_sharding_mistakes(recipe)),
     )
+    check_inputs(recipe, allowed)
     refuse(_alone_only(arguments))
     return arguments
 
@@ -115,13 +117,12 @@ def build_trainer(
     set_seed(
         arguments.seed
     )  # for what is drawn before the Trainer does so: adapters, fresh weights; equal on all ranks
-    tokenizer = load_tokenizer(recipe, _needs_tokenizer(recipe, allowed), allowed)
+    reader = load_reader(recipe, allowed)
     model = build_model(recipe, adapter_config(recipe, allowed), allowed, checkpoint if sharded else None)
-    offered = {"tokenizer": tokenizer, "vocab_size": model.config.get_text_config().vocab_size}
-    for name in DATASETS:
-        if recipe.get(name, {}).get("vocab_size", 0) > offered["vocab_size"]:
-            raise RecipeError(f"{name}.vocab_size: the model has {offered['vocab_size']} tokens; leave it out")
-    datasets = {name: build(recipe[name], name, allowed, **offered) for name in DATASETS if name in recipe}
+    if "freeze" in recipe:
+        freeze(model, recipe["freeze"])
+    datasets = build_datasets(recipe, model, reader, allowed)
+    collator = collator_for(datasets, reader, sharded)
     if sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
@@ -129,20 +130,15 @@ def build_trainer(
         return (ShardedTrainer if sharded else Trainer)(
             model,
             arguments,
-            data_collator=default_data_collator,
+            data_collator=collator,
             train_dataset=datasets["dataset"],
             eval_dataset=datasets.get("eval_dataset"),
             optimizer_cls_and_kwargs=optimizer_of(recipe),
             callbacks=[
                 *([MoEBalanceCallback()] if routers(model) else []),
-                *([TokenizerCallback(tokenizer)] if tokenizer is not None else []),
+                *([TokenizerCallback(reader)] if reader is not None else []),
             ],
         )
-
-
-def _needs_tokenizer(recipe: dict[str, Any], allowed: Allowed) -> bool:
-    targets = [check(recipe[name], name, allowed, OFFERED) for name in DATASETS if name in recipe]
-    return any("tokenizer" in signature(target).parameters for target in targets)
 
 
 def _sharding_mistakes(recipe: dict[str, Any]) -> list[str]:

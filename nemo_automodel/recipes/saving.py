@@ -1,4 +1,4 @@
-"""The tokenizer beside every saved model."""
+"""The tokenizer, or the processor of images and text, beside every saved model."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
 class TokenizerCallback(TrainerCallback):
-    """Saves the tokenizer with each checkpoint and with the model.
+    """Saves the tokenizer (or processor) with each checkpoint and with the model.
 
     The Trainer would do so itself, but it also changes the model's config by the tokenizer's special tokens.
     """

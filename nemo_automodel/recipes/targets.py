@@ -21,6 +21,11 @@ AUTO_MODELS = (
 )
 TOKENIZERS = ("Tokenizer", "TokenizerFast", "Processor")  # how their names end in transformers
 OWN = "nemo_automodel.recipes.data"
+OWN_IMAGES = "nemo_automodel.recipes.images"
+DATASETS = (
+    *(f"{OWN}.{name}" for name in ("MockDataset", "TextDataset")),
+    *(f"{OWN_IMAGES}.{name}" for name in ("MockImageTextDataset", "ImageTextDataset")),
+)
 BACKENDS = tuple(
     f"nemo_automodel.components.models.common.{name}"
     for name in ("BackendConfig", "backend.BackendConfig", "utils.BackendConfig")
@@ -55,17 +60,23 @@ def _models() -> list[str]:
     return [f"{name}.{way}" for name in AUTO_MODELS for way in (PRETRAINED, FRESH)]
 
 
-def _tokenizers() -> list[str]:
+def _tokenizers(endings: tuple[str, ...] = TOKENIZERS) -> list[str]:
     import transformers
 
-    found = [name for name in dir(transformers) if name.endswith(TOKENIZERS) and name[0].isupper()]
+    found = [name for name in dir(transformers) if name.endswith(endings) and name[0].isupper()]
     return [f"transformers.{name}.{PRETRAINED}" for name in found]
 
 
-def _tokenizer_bases() -> tuple[type, ...]:
-    from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
+def _processor_bases() -> tuple[type, ...]:
+    from transformers import AutoProcessor, ProcessorMixin
 
-    return (PreTrainedTokenizerBase, ProcessorMixin, AutoTokenizer, AutoProcessor)
+    return (ProcessorMixin, AutoProcessor)
+
+
+def _tokenizer_bases() -> tuple[type, ...]:
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    return (PreTrainedTokenizerBase, AutoTokenizer, *_processor_bases())
 
 
 def _public(package: str, base: str) -> list[str]:
@@ -86,7 +97,7 @@ def _adapters() -> list[str]:
 DATASET = Role(
     "a data set of the recipes",
     f"{OWN}.TextDataset",
-    lambda: [f"{OWN}.{name}" for name in ("MockDataset", "TextDataset")],
+    lambda: DATASETS,
 )
 ADAPTER = Role("a config of peft", "peft.LoraConfig", _adapters)
 ROLES = {
@@ -98,6 +109,12 @@ ROLES = {
         "transformers.AutoTokenizer.from_pretrained",
         _tokenizers,
         _tokenizer_bases,
+    ),
+    "processor": Role(
+        "a processor of transformers",
+        "transformers.AutoProcessor.from_pretrained",
+        lambda: _tokenizers(("Processor",)),
+        _processor_bases,
     ),
     "dataset": DATASET,
     "eval_dataset": DATASET,
@@ -128,6 +145,11 @@ def resolve_target(section: dict[str, Any], where: str, allowed: Allowed = NOTHI
             cure += "; a class of your own is allowed by --dataset-module MODULE on the command line"
         raise RecipeError(f"{where}.{TARGET}: {name!r} is not allowed: {cure}")
     return found
+
+
+def is_of_images(section: dict[str, Any]) -> bool:
+    """Whether a section `model` builds a model that takes images beside text."""
+    return "ImageTextToText" in str(section.get(TARGET))
 
 
 def _is_good(role: Role, found: Any) -> bool:

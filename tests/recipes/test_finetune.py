@@ -1,10 +1,6 @@
 """The recipe trains, saves in Hugging Face layout and resumes, on one process and sharded over two."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,20 +12,9 @@ from transformers import AutoModelForCausalLM
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.finetune import finetune, main
 from nemo_automodel.recipes.mistakes import RecipeError
+from tests.recipes.runs import drop_all_but, losses, torchrun
 
 BACKEND = "model.backend={_target_: nemo_automodel.components.models.common.BackendConfig, projections: %s}"
-
-
-def losses(folder: Path) -> list[float]:
-    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    return [entry["loss"] for entry in history if "loss" in entry]
-
-
-def drop_all_but(checkpoint: str, output: Path) -> None:
-    """What a run that was stopped right after `checkpoint` leaves."""
-    for path in output.iterdir():
-        if path.name != checkpoint:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def assert_loads_in_transformers(folder: Path) -> None:
@@ -39,13 +24,6 @@ def assert_loads_in_transformers(folder: Path) -> None:
     assert model.config.architectures == ["LlamaForCausalLM"]
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert "lm_head.weight" not in list(file.keys())  # it is tied: one of the two is written
-
-
-def torchrun(*arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.mark.parametrize("projections", ["split", "packed"])

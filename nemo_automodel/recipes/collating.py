@@ -1,0 +1,144 @@
+"""Examples of images and text to batches, by the processor of the checkpoint; the loss is on answers alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nemo_automodel.recipes.images import Example, texts
+
+IGNORED = -100  # what losses of transformers leave out
+EXPANDED = "text_replacement_offsets"  # what a processor says of the places of images: their text before and after
+
+
+@dataclass(frozen=True)
+class Written:
+    """A conversation as one text, and which characters of it answers are."""
+
+    text: str
+    answers: list[tuple[int, int]]
+
+
+class ImageTextCollator:
+    """`Example`s -> what the model takes, with `labels` [B, S]: ids of answers, -100 elsewhere.
+
+    An answer is what the chat template writes after its prompt for one, up to the token that ends the turn. Where
+    a template ends the last answer with no special token, the tokenizer's end-of-sequence token does. Processors that
+    have no chat template and take a `suffix` (PaliGemma's) are given it.
+
+    Raises:
+        ValueError: the processor has neither, or its tokenizer does not tell where its tokens stand in a text or has no
+            token for padding.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        name, tokenizer = type(processor).__name__, processor.tokenizer
+        self.takes_suffix = processor.chat_template is None and "suffix" in signature(processor.__call__).parameters
+        if processor.chat_template is None and not self.takes_suffix:
+            raise ValueError(f"{name} has no chat template: put a chat_template.jinja beside the checkpoint")
+        if not tokenizer.is_fast:
+            raise ValueError(f"{type(tokenizer).__name__} does not tell where its tokens stand: take a fast tokenizer")
+        if tokenizer.pad_token is None:
+            raise ValueError(f"{type(tokenizer).__name__} has no token for padding: name a pad_token in its config")
+        self.processor = processor
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        return self._with_suffixes(examples) if self.takes_suffix else self._by_template(examples)
+
+    def _by_template(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        written = [self._written(example) for example in examples]
+        begin = self.processor.tokenizer.bos_token
+        begun = begin is not None and written[0].text.startswith(begin)
+        batch = self._processed(
+            examples,
+            text=[one.text for one in written],
+            add_special_tokens=not begun,
+            return_offsets_mapping=True,
+            return_text_replacement_offsets=True,
+        )
+        offsets = batch.pop("offset_mapping")
+        expanded = batch.pop(EXPANDED, None)
+        labels = torch.full_like(batch["input_ids"], IGNORED)
+        for row, (example, one) in enumerate(zip(examples, written, strict=True)):
+            growth = None if expanded is None else [_growth(replaced) for replaced in expanded[row]]
+            for start, end in self._tokens(one, offsets[row], growth, example.where):
+                labels[row, start:end] = batch["input_ids"][row, start:end]
+        return {**batch, "labels": labels}
+
+    def _processed(self, examples: Sequence[Example], **texts: Any) -> dict[str, Any]:
+        """What the processor makes of a batch; it says itself what does not fit."""
+        images = [example.images for example in examples]
+        try:
+            return dict(
+                self.processor(images=images if any(images) else None, padding=True, return_tensors="pt", **texts)
+            )
+        except (ValueError, IndexError, StopIteration) as error:
+            places = ", ".join(example.where for example in examples)
+            raise ValueError(f"{places}: {type(self.processor).__name__}: {error}") from error
+
+    def _written(self, example: Example) -> Written:
+        whole, answers = self._rendered(example.messages), []
+        for index, message in enumerate(example.messages):
+            if message["role"] != "assistant":
+                continue
+            before = self._rendered(example.messages[:index], add_generation_prompt=True)
+            after = self._rendered(example.messages[: index + 1]).rstrip()
+            if not (after.startswith(before) and whole.startswith(after)):
+                raise ValueError(
+                    f"{example.where}: the chat template writes message {index} otherwise in the whole conversation "
+                    "than alone: what is its answer cannot be told; split the conversation into examples"
+                )
+            if texts(message["content"]).strip() not in after[len(before) :]:
+                raise ValueError(f"{example.where}: the chat template leaves out the answer of message {index}")
+            answers.append((len(before), len(after)))
+        return self._ended(whole.rstrip(), answers)
+
+    def _rendered(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        return self.processor.apply_chat_template(messages, tokenize=False, **options)
+
+    def _ended(self, text: str, answers: list[tuple[int, int]]) -> Written:
+        tokenizer = self.processor.tokenizer
+        special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        if tokenizer.eos_token is None or text.endswith((*special, *tokenizer.all_special_tokens)):
+            return Written(text, answers)
+        text += tokenizer.eos_token
+        return Written(text, [*answers[:-1], (answers[-1][0], len(text))])
+
+    def _tokens(self, written: Written, offsets: Tensor, growth: list[int] | None, where: str) -> list[tuple[int, int]]:
+        """The tokens [first, last) of each answer. Processors write more at the places of images, and some before the
+        text, so characters are counted from its end. growth: of each image's place, in characters."""
+        end, image = int(offsets.max()), self.processor.image_token
+        found = []
+        for answer in written.answers:
+            later = written.text.count(image, answer[1])
+            if later and growth is None:
+                raise ValueError(
+                    f"{where}: an image stands after an answer, and {type(self.processor).__name__} does not tell how "
+                    "it writes images: split the conversation into examples"
+                )
+            shift = end - len(written.text) - sum(growth[-later:] if later else ())
+            first, last = (place + shift for place in answer)
+            inside = ((offsets[:, 0] < last) & (offsets[:, 1] > first)).nonzero()[:, 0]
+            found.append((int(inside[0]), int(inside[-1]) + 1))
+        return found
+
+    def _with_suffixes(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """A question and its answer each; the processor says which types of tokens an answer has."""
+        for example in examples:
+            if [message["role"] for message in example.messages] != ["user", "assistant"]:
+                raise ValueError(f"{example.where}: {type(self.processor).__name__} takes one question and its answer")
+        image = self.processor.image_token
+        asked = [example.messages[0]["content"] for example in examples]
+        prompts = ["".join(image if part["type"] == "image" else part["text"] for part in parts) for parts in asked]
+        answers = [texts(example.messages[1]["content"]) for example in examples]
+        batch = self._processed(examples, text=prompts, suffix=answers)
+        return {**batch, "labels": batch["labels"].masked_fill(batch["attention_mask"] == 0, IGNORED)}
+
+
+def _growth(replaced: dict[str, Any]) -> int:
+    """By how many characters a place of an image became longer."""
+    (start, end), (new_start, new_end) = replaced["span"], replaced["new_span"]
+    return (new_end - new_start) - (end - start)
