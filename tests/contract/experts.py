@@ -14,6 +14,7 @@ from nemo_automodel.parity import mixtures
 from nemo_automodel.parity.compare import distance, failures
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.routing import recorded
+from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.tolerances import FP32
 from tests.contract.asserting import close
 from tests.contract.binding import Binding, summed_alike
@@ -49,6 +50,40 @@ class ExpertsContract(Binding):
         ours, theirs = self.auto_class.from_pretrained(tmp_path, **options), reference.load(tmp_path, **half)
         ours = summed_alike(ours, theirs)
         assert torch.equal(self.logits(ours, self.batch()), self.logits(theirs.eval(), self.batch()))
+
+    def test_experts_stored_the_other_way_round(self, tmp_path):
+        """Those that lie as in memory are read by their shapes in either layout, and saved in that of the reference."""
+        disk, names = self.given().disk, [*self.experts_as_in_memory()]
+        assert bool(names) == bool(self.ours().state_dict_adapter.turnable)
+        if not names:
+            return
+        for folder in ("turned", "saved"):
+            (tmp_path / folder).mkdir()
+        self.write(tmp_path / "turned", disk | {name: disk[name].transpose(1, 2).contiguous() for name in names})
+        ours = self.auto_class.from_pretrained(tmp_path / "turned", attn_implementation="eager", dtype=torch.float32)
+        assert torch.equal(self.logits(ours.eval(), self.batch()), self.logits(self.loaded(), self.batch()))
+        base = type(ours.base_model).from_pretrained(tmp_path / "turned", dtype=torch.float32).state_dict()
+        assert all(torch.equal(base[name], tensor) for name, tensor in ours.base_model.state_dict().items())
+        if getattr(ours, "text_class", None):
+            half = ours.text_class.from_pretrained(tmp_path / "turned", dtype=torch.float32).base_model.state_dict()
+            assert all(torch.equal(half[name], t) for name, t in ours.base_model.get_decoder().state_dict().items())
+        ours.save_pretrained(tmp_path / "saved")
+        saved = read(tmp_path / "saved")
+        assert saved.keys() == disk.keys() and all(torch.equal(saved[name], disk[name]) for name in disk)
+
+    def loaded(self):
+        """From the reference's checkpoint, as a user does it."""
+        options = {"attn_implementation": "eager", "dtype": torch.float32}
+        return self.auto_class.from_pretrained(self.given().folder, **options).eval()
+
+    def experts_as_in_memory(self):
+        """Names on disk of what is one tensor there too, under the name that it has in memory, with its rows."""
+        adapter = self.ours().state_dict_adapter
+        for path, module in self.ours().named_modules():
+            for name, tensor in module.named_parameters(recurse=False) if isinstance(module, GroupedExperts) else ():
+                stored = adapter.convert_single_tensor_to_hf(f"{path}.{name}", tensor)
+                if tensor.dim() == 3 and stored[0][0].endswith(f".{name}") and stored[0][1].shape == tensor.shape:
+                    yield stored[0][0]
 
     def test_padding_is_not_routed(self, main, backend):
         """A padded batch gives each sequence what it gets alone, and leaves no trace of padding in the load.

@@ -69,12 +69,11 @@ def _biased(context: Context) -> bool:
 
 
 def _stored(context: Context, roles: tuple[str, ...], memory: str) -> list[Code]:
-    """The rule for experts that lie in one tensor; none where memory has the same layout and name."""
+    """The rule for experts that lie in one tensor; where memory has the same layout and name, it is for such as lie the
+    other way round."""
     spec = context.base
     disk = [f"{attribute(spec, 'mlp')}.{name}" for name in expert_names.stored_tensors(spec)[roles == ("down",)]]
     options = [] if expert_names.lie_as_stored(spec) else _conversions(context, roles)
-    if disk == [memory] and not options:
-        return []
     shown = repr(disk[0]) if len(disk) == 1 else repr(tuple(disk))
     return [f"StoredExperts({', '.join([shown, repr(memory), *options])})"]
 

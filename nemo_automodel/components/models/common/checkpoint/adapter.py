@@ -1,6 +1,7 @@
 """Between the names and layouts of a checkpoint and those of a model in memory."""
 
 import re
+from copy import copy
 from functools import lru_cache
 
 import torch
@@ -16,10 +17,11 @@ class StateDictAdapter:
 
     def __init__(self, config, backend=None, tied=()):
         packed = BackendConfig.of(backend).packed
-        rules = (rule.for_backend(packed) for entry in self.rules(config) for rule in entry.expanded())
-        active = [rule for rule in rules if rule is not None]
+        table = [rule for entry in self.rules(config) for rule in entry.expanded()]
+        active = [rule for one in table if (rule := one.for_backend(packed)) is not None]
         self.renames = tuple(rule for rule in active if isinstance(rule, Renaming))
         self.conversions = tuple(rule for rule in active if not isinstance(rule, Renaming))
+        self.turnable = tuple(rule for rule in table if rule.turned() is not None)
         self.tied = frozenset(tied)
 
     @property
@@ -62,12 +64,23 @@ class StateDictAdapter:
                 ]
         return None, [(self._disk_name(name), tensor)]
 
-    def reading(self, names, memory):
-        """The adapter for these names on the way in: itself, or one without rules that they show to be needless.
+    def reading(self, tensors, memory):
+        """The adapter for these tensors on the way in: itself, or one with the rules that names and shapes ask for.
 
-        memory: the names of the model's tensors.
+        tensors: {name: of a shape}. memory: {name: shape} of the model's tensors.
         """
-        return self
+        if not self._are_turned(tensors, memory):
+            return self
+        other = copy(self)
+        other.conversions, other.turnable = (*(rule.turned() for rule in self.turnable), *self.conversions), ()
+        return other
+
+    def _are_turned(self, tensors, memory):
+        """Whether matrices that lie as in memory by the rules do so the other way round, of which square ones tell
+        nothing; where some do and some do not, no adapter reads them all."""
+        stored = {self._memory_name(name): tensor.shape for name, tensor in tensors.items()} if self.turnable else {}
+        told = [_tells_turned(_shapes(rule, stored), _shapes(rule, memory)) for rule in self.turnable]
+        return True in told and False not in told
 
     def from_hf(self, state_dict, memory_shapes=None):
         """Names and layouts of disk -> those of memory; names of memory pass through. Quantised tensors are decoded.
@@ -146,6 +159,20 @@ class StateDictAdapter:
             if found and not found[0][0].is_shared:
                 break
         return found or [(None, name, 0, 0)]
+
+
+def _shapes(rule, named):
+    """The shapes of a rule's tensors in memory, of {name in memory: shape}."""
+    pattern = _pattern(rule.memory, rule.scope)
+    return {tuple(shape) for name, shape in named.items() if pattern.fullmatch(name)}
+
+
+def _tells_turned(stored, memory):
+    """Whether stored shapes are those of memory with the last two changed (False: the same); None: they do not tell."""
+    oblong = {shape for shape in memory if shape[-1] != shape[-2]}
+    if stored & oblong:
+        return False
+    return True if stored & {(*shape[:-2], shape[-1], shape[-2]) for shape in oblong} else None
 
 
 @lru_cache(maxsize=1024)

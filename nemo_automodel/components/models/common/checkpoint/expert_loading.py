@@ -47,10 +47,10 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
     is_stored = state_dict is None and all(str(file).endswith(".safetensors") for file in files)
     with ExitStack() as stack:
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict or pickled_tensors(files)
-        if (reading := adapter.reading(found, model.state_dict())) is not adapter:
-            adapter, load_config = reading, _with_rules(load_config, reading, foreign)
         half = text_half(found, model, adapter)
         tensors = decoded(half.tensors(found))
+        if (reading := adapter.reading(tensors, shapes_of(model))) is not adapter:
+            adapter, load_config = reading, _with_rules(load_config, reading, foreign)
         _refuse_offloading(found, tensors, load_config)
         sources = {}
         if not _renames_any(foreign, tensors):
@@ -66,6 +66,11 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
         info, offloaded = _checked(load(model, rest, files, load_config, **kwargs))
         fill_experts(model, experts, tensors, load_config, info)
         return info, offloaded
+
+
+def shapes_of(model):
+    """{name: shape} of the model's tensors."""
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def _with_rules(load_config, adapter, foreign):

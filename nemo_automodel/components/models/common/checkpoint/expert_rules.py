@@ -81,6 +81,7 @@ class StoredExperts(Rule):
 
     On disk the rows of an expert are `groups` equal blocks of `order` (the number of rows: interleaved); two tensors
     come in `order`. transposed: stored [E, columns, rows]. flat: E, where experts lie below one another, [E rows, ...].
+    is_bias: of vectors, which no layout turns.
     """
 
     stored: str | tuple
@@ -89,6 +90,7 @@ class StoredExperts(Rule):
     transposed: bool = field(default=False, kw_only=True)
     flat: int | None = field(default=None, kw_only=True)
     order: tuple = field(default=("gate", "up"), kw_only=True)
+    is_bias: bool = field(default=False, kw_only=True)
 
     @property
     def disk(self):
@@ -102,13 +104,20 @@ class StoredExperts(Rule):
     def _keeps_order(self):
         return self.groups == 1 and self.order == ("gate", "up")
 
+    @property
+    def _is_as_stored(self):
+        return self.keeps_name and self._keeps_order and not self.transposed and self.flat is None
+
     def for_backend(self, packed):
-        as_stored = self.keeps_name and self._keeps_order and not self.transposed and self.flat is None
-        return None if as_stored else self
+        return None if self._is_as_stored else self
+
+    def turned(self):
+        """Qwen3-VL's mixtures were published as [E, columns, rows], which transformers writes as [E, rows, columns]."""
+        return replace(self, transposed=True) if self._is_as_stored and not self.is_bias else None
 
     def expanded(self):
         biases = tuple(bias_name(name) for name in self.disk)
-        return self, replace(self, stored=biases, memory=bias_name(self.memory), transposed=False)
+        return self, replace(self, stored=biases, memory=bias_name(self.memory), transposed=False, is_bias=True)
 
     def load(self, parts):
         tensors = [self._by_expert(tensor) for (tensor,) in parts]

@@ -50,6 +50,9 @@ class Rule:
         """The rules, each of one tensor in memory, that this entry of a table stands for."""
         return (self,)
 
+    def turned(self):
+        """The rule for matrices that lie the other way round on disk, where such are read too."""
+
     def for_backend(self, packed):
         """What remains of the rule where the backend packs projections, or does not; None: nothing."""
         return self if packed or not self.needs_packing else None

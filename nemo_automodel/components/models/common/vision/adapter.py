@@ -34,6 +34,7 @@ class ImageTextStateDictAdapter(StateDictAdapter):
         text = self.text_adapter(config.get_text_config(), backend)
         self.renames = (*self.renames, *(rule.below(self.text_path) for rule in text.renames))
         self.conversions = (*self.conversions, *(rule.below(self.text_path) for rule in text.conversions))
+        self.turnable = tuple(rule.below(self.text_path) for rule in text.turnable)
 
     def rules(self, config):
         """What is neither the text model's nor its prefix'."""
@@ -60,15 +61,16 @@ class ImageTextStateDictAdapter(StateDictAdapter):
         """Rows of a head of the tower's queries and keys."""
         return config.vision_config.hidden_size // config.vision_config.num_attention_heads
 
-    def reading(self, names, memory):
+    def reading(self, tensors, memory):
         """Without the rules of the tower's pieces where all its names are those in memory: `norm1` may be one's there
         and another's on disk."""
+        adapter = super().reading(tensors, memory)
         pieces = next((rule for rule in self.renames if isinstance(rule, Pieces)), None)
-        own = [name for name in names if pieces and re.match(pieces.scope, self._placed(name))]
+        own = [name for name in tensors if pieces and re.match(pieces.scope, self._placed(name))]
         if not own or not all(name in memory or f"model.{name}" in memory for name in own):
-            return self
-        other = copy(self)
-        other.renames = tuple(rule for rule in self.renames if rule is not pieces)
+            return adapter
+        other = copy(adapter)
+        other.renames = tuple(rule for rule in adapter.renames if rule is not pieces)
         return other
 
     def _placed(self, name):
