@@ -48,7 +48,7 @@ class Images:
 
     def typed(self, batch: Batch) -> Batch:
         """The same with types of tokens, as if its last words were an answer, where it has none."""
-        if self._token_types(batch.ids).keys() & {"token_type_ids"}:
+        if self.token_types(batch.ids).keys() & {"token_type_ids"}:
             return batch
         return replace(batch, images={**batch.images, "token_type_ids": _answer(batch.ids)})
 
@@ -91,9 +91,9 @@ class Images:
         images = self.pictures.together([of for _, of in texts])
         padded = None if bool(mask.all()) else mask
         each = [self.pictures.together([of]) for _, of in texts]
-        return Batch(ids, padded, labels, {**images, **self._token_types(ids)}, length - TEXT, each, [self.token])
+        return Batch(ids, padded, labels, {**images, **self.token_types(ids)}, length - TEXT, each, [self.token])
 
-    def _token_types(self, ids: torch.Tensor) -> Tensors:
+    def token_types(self, ids: torch.Tensor) -> Tensors:
         """What the reference must be told, though the ids say it: it would be causal without a word."""
         known = inspect.signature(type(self.reference).forward).parameters
         is_image = (ids == self.token).long()

@@ -36,9 +36,9 @@ class Pictures:
         """So many images, each as the one of a text: its fields."""
         generator = torch.Generator().manual_seed(seed)
         sides = [SIDES[(seed + number) % len(SIDES)] for number in range(count)]
-        return [self._one(height * self.unit, width * self.unit, generator) for height, width in sides]
+        return [self.one(height * self.unit, width * self.unit, generator) for height, width in sides]
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
         """An image of so many patches, as far as the form lets it choose."""
         return {self.fields[0]: self._noise(self.side, self.side, generator)}
 
@@ -54,7 +54,7 @@ class Pictures:
 class Packed(Pictures):
     """Patches of all images one after the other, and how many each has, high and wide."""
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
         pixels = torch.randn(height * width, *self.shape, generator=generator)
         sizes = {GRIDS[0]: (1, height, width), GRIDS[1]: (height, width), MERGES: self.unit}
         return {self.fields[0]: pixels} | {n: torch.tensor([of]) for n, of in sizes.items() if n in self.fields}
@@ -63,7 +63,7 @@ class Packed(Pictures):
 class Sized(Pictures):
     """Pictures of sizes of their own, which are told; together they are padded to one size with zeros."""
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
         height, width = height * self.patch, width * self.patch
         return {self.fields[0]: self._noise(height, width, generator), SIZES: torch.tensor([(height, width)])}
 
@@ -79,7 +79,7 @@ class Sized(Pictures):
 class Masked(Pictures):
     """Pictures padded to one size, and which of their pixels are real: some patches are so in part."""
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
         height, width = (min(size * self.patch, self.side) - 1 for size in (height, width))
         real = torch.ones(1, height, width, dtype=torch.long)
         found = {self.fields[0]: self._noise(height, width, generator)}
@@ -90,8 +90,8 @@ class Masked(Pictures):
 class Nested(Masked):
     """The pictures of each text [B, N, C, H, W]; a text that has fewer than another has some that are all zero."""
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
-        return {name: value[None] for name, value in super()._one(height, width, generator).items()}
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+        return {name: value[None] for name, value in super().one(height, width, generator).items()}
 
     def together(self, texts: Sequence[Sequence[Tensors]]) -> Tensors:
         images = [image for text in texts for image in text]
@@ -110,7 +110,7 @@ class Tiled(Pictures):
 
     pinpoints: Sequence[Sequence[int]] = ()
 
-    def _one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
+    def one(self, height: int, width: int, generator: torch.Generator) -> Tensors:
         size = (height * (self.side // 2 - 1), width * (self.side // 2 - 1))  # no multiple of a tile
         count = image_size_to_num_patches(size, self.pinpoints, self.side)
         tiles = torch.randn(1, count, self.shape[0], self.side, self.side, generator=generator)

@@ -15,6 +15,7 @@ PARTS = (
     "interface",
     "experts",
     "vision",
+    "wrong_images",
 )
 for part in PARTS:
     pytest.register_assert_rewrite(f"tests.contract.{part}")
@@ -29,6 +30,7 @@ from tests.contract.numerics import NumericsContract  # noqa: E402
 from tests.contract.strictness import StrictnessContract  # noqa: E402
 from tests.contract.training import TrainingContract  # noqa: E402
 from tests.contract.vision import VisionContract  # noqa: E402
+from tests.contract.wrong_images import WrongImagesContract  # noqa: E402
 
 
 class ModelContract(
@@ -48,7 +50,7 @@ class MixtureContract(ModelContract, ExpertsContract):
     """The same of a model with mixtures of experts."""
 
 
-class ImageTextContract(VisionContract, ModelContract):
+class ImageTextContract(VisionContract, WrongImagesContract, ModelContract):
     """The same of a model that takes images beside text."""
 
 

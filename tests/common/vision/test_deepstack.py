@@ -25,6 +25,7 @@ def model(monkeypatch):
     config = shapes.Qwen3VLConfig(**configs.QWEN3_VL)
     made = shapes.Qwen3VLModel(config).eval()
     made.image_token = TOKEN
+    monkeypatch.setattr(made, "given", lambda keywords: {"pixel_values": keywords["pixel_values"]})  # rows already
     for layer in made.decoder_layers:
         monkeypatch.setattr(layer, "forward", lambda x, **context: x)
     monkeypatch.setattr(made.language_model.norm, "forward", lambda x: x)

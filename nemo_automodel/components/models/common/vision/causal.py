@@ -62,7 +62,7 @@ class ImageTextLM:
         """Positions, and masks that were made ahead, of a text whose images are known only here."""
         model = self.model
         is_image = model.is_image(inputs["input_ids"])
-        images = {name: inputs[name] for name in model.image_fields if inputs[name] is not None}
+        images = model.given(inputs)
         if model.counts_positions:
             inputs["position_ids"], shift = model.positions(is_image, mask, cache, images, inputs.get("copies", 1))
             remember(cache, shift)

@@ -14,6 +14,7 @@ from transformers.utils.generic import TransformersKwargs
 from nemo_automodel.components.models.common.decoder import Decoder
 from nemo_automodel.components.models.common.masks import seen
 from nemo_automodel.components.models.common.releases import CACHE, sort_cache
+from nemo_automodel.components.models.common.vision.given import CURE, Takes, refuse_videos
 from nemo_automodel.components.models.common.vision.positions import image_positions
 from nemo_automodel.components.models.common.vision.tower import family_of
 
@@ -41,6 +42,8 @@ class ImageTextModel(Decoder):
         self._keys_to_ignore_on_load_unexpected = {
             one for one in left_out if not any(re.search(one, place) for place in places)
         }
+        tower = self.get_submodule(adapter.tower_path.removeprefix(f"{self.base_model_prefix}."))
+        self._takes = Takes.of(self.config, tower, self.image_fields)
 
     def get_input_embeddings(self):
         return self.get_decoder().get_input_embeddings()
@@ -86,13 +89,26 @@ class ImageTextModel(Decoder):
         raise NotImplementedError(f"{type(self).__name__}: say what its tower is given")
 
     def get_image_features(self, **images):
-        """The same as transformers returns it: in `pooler_output`, the rows of all images one after the other."""
-        return BaseModelOutputWithPooling(pooler_output=_rows(self._features(images)))
+        """The same as transformers returns it: in `pooler_output`, the rows of all images one after the other.
+
+        Raises ValueError where the fields contradict one another, or what the tower takes.
+        """
+        return BaseModelOutputWithPooling(pooler_output=_rows(self._features(self.given(images))))
+
+    def given(self, keywords):
+        """Those of `image_fields` among them that are given, as tensors that fit one another and the tower. Raises
+        ValueError where they do not."""
+        found = {name: keywords[name] for name in self.image_fields if keywords.get(name) is not None}
+        return self._takes.checked(found, self.image_fields)
 
     def _features(self, images):
         """`image_features` of pixels in the dtype of the tower, which is the first of the parts."""
         pixels = self.image_fields[0]
-        return self.image_features(**{**images, pixels: images[pixels].to(self.dtype)})
+        try:
+            return self.image_features(**{**images, pixels: images[pixels].to(self.dtype)})
+        except LookupError as error:  # in a table that is made for other sizes
+            told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in images.items())
+            raise ValueError(f"{told} do not fit the tower: {error}; {CURE}, of images that it can take") from error
 
     def lookup(self, input_ids):
         """The ids whose embeddings stand at their places before (or without) images [B, S]."""
@@ -126,9 +142,11 @@ class ImageTextModel(Decoder):
         **kwargs: Unpack[TransformersKwargs],
     ):
         """`mm_token_type_ids` say what the ids say already. copies: how many rows, one after the other, have the same
-        images. Raises ValueError where placeholders and rows of features are not equally many.
+        images. Raises ValueError where placeholders and rows of features are not equally many, where what is given of
+        images does not fit together, and for videos.
         """
-        images, tokens = self._taken(self.image_fields, kwargs), self._taken(self.token_fields, kwargs)
+        images, tokens = self.given(self._taken(self.image_fields, kwargs)), self._taken(self.token_fields, kwargs)
+        refuse_videos(kwargs)
         past_key_values, kwargs = sort_cache(past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")

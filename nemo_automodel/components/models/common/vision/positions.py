@@ -34,7 +34,10 @@ def _of_one_row(is_image, images, count):
         if is_image[at]:
             box = next(images, None)
             if box is None or not all(is_image[at : at + _size(box)]) or at + _size(box) > len(is_image):
-                raise ValueError(f"image tokens at place {at} of a text, where the images are {box or 'fewer'}")
+                raise ValueError(
+                    f"image tokens at place {at} of a text, where {_told(box)}: all placeholders of an image follow one"
+                    " another, in one text"
+                )
             pieces.append(torch.cartesian_prod(*map(torch.arange, box)).view(-1, 3).T + count)
             at, count = at + _size(box), count + max(box[1:])
         else:
@@ -42,6 +45,10 @@ def _of_one_row(is_image, images, count):
             pieces.append(torch.arange(count, count + stop - at).expand(3, -1))
             at, count = stop, count + stop - at
     return torch.cat(pieces, dim=1), count
+
+
+def _told(box):
+    return f"the next image needs {_size(box)} of them" if box else "there is no further image"
 
 
 def _size(box):
