@@ -2,8 +2,8 @@
 
 The families of `WHOLE` run whole: together they touch every value of the catalog that any family touches. Of others,
 each test runs on the base config and on one more, drawn by the names of the family and the test; so is which of the two
-is split and which packed. Tests that take long and ask for no number of a family (`DEAR`) run so in families of `WHOLE`
-too, and of others in one of three, drawn likewise.
+is split and which packed. Tests of what the library does alike for all (`DEAR`: they take long and ask for no number
+that another does not ask for) run so in families of `WHOLE` too, and of others in one of three, drawn likewise.
 """
 
 from itertools import product
@@ -49,7 +49,25 @@ WHOLE = (
 )
 
 
-DEAR = ("test_layers_compile_without_graph_breaks", "test_search_equals_the_reference", "test_trainer_resumes")
+DEAR = (
+    "test_adapters_go_both_ways",
+    "test_adapters_learn_the_same_under_checkpointing",
+    "test_dtype_on_load",
+    "test_embeddings_can_be_resized",
+    "test_from_pretrained_takes_shards",
+    "test_generation_without_arguments",
+    "test_gradient_checkpointing",
+    "test_greedy_with_the_default_attention",
+    "test_layers_compile_without_graph_breaks",
+    "test_lora_by_names",
+    "test_loss_falls",
+    "test_one_missing_weight_is_initialised",
+    "test_pickle_and_copy",
+    "test_saving_a_model_that_was_never_loaded",
+    "test_search_equals_the_reference",
+    "test_trainer_resumes",
+    "test_use_cache_comes_from_the_config",
+)
 DRAWN = 3  # one of so many other families runs a dear test
 
 
