@@ -94,6 +94,8 @@ def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
         files = generated(mutation.text, bench.project)
     except CodegenError as error:
         return Verdict(mutation.name, REFUSED, str(error).split("\n")[0])
+    except Exception as error:  # a fault of the generator, which must not hide the verdicts on the others
+        return Verdict(mutation.name, SURVIVED, f"the generator ends with {type(error).__name__}: {error}")
     if files == bench.files:
         return same_code(mutation)
     if noticed := bench.notices(files):

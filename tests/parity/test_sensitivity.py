@@ -121,6 +121,15 @@ def test_where_a_spec_as_it_is_is_noticed_no_mutation_counts(project, monkeypatc
     assert (verdict.outcome, verdict.excused) == (SURVIVED, False) and "base: bits" in verdict.reason
 
 
+def test_a_fault_of_the_generator_is_no_refusal(bench, monkeypatch):
+    def fail(*_):
+        raise AttributeError("eps")
+
+    monkeypatch.setattr("nemo_automodel.parity.sensitivity.build", fail)
+    verdict = judge(bench, Mutation("mutant", spec(norm={"offset": 1}), "offset"))
+    assert (verdict.outcome, verdict.excused) == (SURVIVED, False) and "AttributeError: eps" in verdict.reason
+
+
 def test_equal_code_is_a_survivor_unless_it_follows_from_other_keys(bench):
     same = spec(norm={"offset": 0})
     assert judge(bench, Mutation("m", same, "offset")).outcome == SURVIVED

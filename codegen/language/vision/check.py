@@ -134,6 +134,10 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     for name in spec.parts:
         if name not in called:
             yield problem(("parts", name), "is called by no equation of the projector", cure(name, called, "called"))
+    for name in equations.parts_called(spec.equations):
+        if name in spec.parameters:
+            message = f"'{cut(name)}' is a vector, and is called"
+            yield problem(("parts", name), message, "write linear, rmsnorm or layernorm")
     for name in called:
         if name not in spec.parts and "norm" in name:
             message = f"'{cut(name)}' is called and is no linear map by its name"
