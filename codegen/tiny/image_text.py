@@ -37,7 +37,9 @@ FURTHER: Config = {  # of configs inside that are neither the text's nor the tow
     **{"hidden_size": SIZES["hidden_size"], "num_key_value_heads": 2, "rms_norm_eps": 0.001},
     **{"resampler_n_latents": 4, "resampler_depth": 2, "resampler_n_heads": 4, "resampler_head_dim": 8},
 }
+STRATEGY = "vision_feature_select_strategy"
 VOCABULARY, POSITIONS = 151, 512
+TOWERS = {"default": "clip_vision_model", "full": "siglip_vision_model"}  # with a token that is no patch, and without
 _COUNTED = re.compile(r"([a-z]\w*_)\d+")  # a word that ends in a number, of tiles say
 PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tell the orders of axes apart
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
@@ -56,6 +58,7 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
     other = flipped | _others(config, base) | _strategies(loaded, config)
     if other:
         found["flags"] = base | other
+    found |= _towers(loaded, config, base)
     if tower.chooses_layers(loaded) and loaded.spec.equations and not _regroups(loaded):
         found["layers"] = base | {"vision_feature_layer": [-3, -1]}
     found |= _tied(loaded, config, base)
@@ -176,12 +179,29 @@ def outside(config: ConfigClass, base: Config) -> Config:
     return {name: beyond for name in ("image_token_id", "image_token_index") if name in config.fields}
 
 
+def _towers(loaded: LoadedImageText, config: ConfigClass, base: Config) -> dict[str, Config]:
+    """Where whole pictures are asked for: the other strategy, with a tower that gives them then."""
+    if not tower.strategy(loaded) or _takes_any_number(loaded) or not config.parts["vision_config"][2]:
+        return {}
+    strategy = _other_strategy(config)
+    seen = base["vision_config"] | {"model_type": TOWERS[strategy]}
+    return {"strategy": base | {STRATEGY: strategy, "vision_config": seen}}
+
+
 def _strategies(loaded: LoadedImageText, config: ConfigClass) -> Config:
     """Leading tokens go or stay, where it is no matter how many rows there are."""
-    name = "vision_feature_select_strategy"
-    if not tower.strategy(loaded) or _regroups(loaded) or PACKS in calls_of(loaded):  # those ask for whole pictures
+    if not tower.strategy(loaded) or not _takes_any_number(loaded):
         return {}
-    return {name: "full" if config.value(name) == "default" else "default"}
+    return {STRATEGY: _other_strategy(config)}
+
+
+def _other_strategy(config: ConfigClass) -> str:
+    return "full" if config.value(STRATEGY) == "default" else "default"
+
+
+def _takes_any_number(loaded: LoadedImageText) -> bool:
+    """Whether it is no matter to the projector how many rows a picture has: others ask for whole ones."""
+    return not _regroups(loaded) and PACKS not in calls_of(loaded)
 
 
 def _regroups(loaded: LoadedImageText) -> bool:

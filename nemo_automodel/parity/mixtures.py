@@ -13,7 +13,7 @@ from nemo_automodel.parity.compare import Check, distance
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "components"
-FAINT = -12.0  # a sigmoid of 6e-6
+FAINT = (-12.0, -28.0, -46.0)  # sigmoids of 6e-6, 7e-13 and 1e-20: beside one of them each usual epsilon shows
 
 
 def mixtures(model: PreTrainedModel) -> dict[int, MoE]:
@@ -43,10 +43,11 @@ def _strong(width: int, rows: int = 96) -> torch.Tensor:
 
 
 def _faint(mixture: MoE) -> torch.Tensor:
-    """[2, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows."""
+    """[T, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows."""
     linear = mixture.token_router.linear
-    logits = FAINT - torch.arange(mixture.token_router.num_experts).float() / 4
-    logits = torch.stack((logits, logits.flip(0)), dim=1) - (0 if linear.bias is None else linear.bias[:, None].float())
+    below = torch.arange(mixture.token_router.num_experts).float() / 4
+    logits = torch.stack([faint - order for faint in FAINT for order in (below, below.flip(0))], dim=1)
+    logits -= 0 if linear.bias is None else linear.bias[:, None].float()
     return torch.linalg.lstsq(linear.weight.float(), logits).solution.T
 
 

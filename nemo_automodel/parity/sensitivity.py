@@ -231,12 +231,12 @@ class Bench:
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
     def _balance(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        """The loss that balances experts, where the reference has experts and such a loss."""
-        wanted = measured.balanced_loss
-        if wanted is None:
+        """The loss that balances experts, where there are experts: with such a loss, or without as the reference."""
+        model = self.build(modules, measured)
+        if not mixtures.mixtures(model):
             return
-        mine = mixtures.balanced_loss(self.build(modules, measured), measured.batches["plain"])
-        if mine is None or not distance(mine, wanted) <= FP32:
+        mine, wanted = mixtures.balanced_loss(model, measured.batches["plain"]), measured.balanced_loss
+        if (mine is None) != (wanted is None) or (mine is not None and not distance(mine, wanted) <= FP32):
             raise Noticed(f"{name}: loss with that which balances experts")
 
     def _bits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:

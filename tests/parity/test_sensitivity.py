@@ -164,6 +164,13 @@ def test_the_sandbox_puts_the_real_package_back():
     assert sys.modules[real.__name__] is real
 
 
+def test_the_sandbox_holds_packages_within_the_package():
+    text, model = "ANSWER = 42\n", "from nemo_automodel.components.models.llama.text.model import ANSWER\n"
+    with installed("llama", {"model.py": model, "text/__init__.py": "raise\n", "text/model.py": text}) as modules:
+        assert list(modules) == ["text.model", "model"] and modules["model"].ANSWER == 42
+    assert "nemo_automodel.components.models.llama.text.model" not in sys.modules
+
+
 def test_projectors_change_in_one_place():
     found = texts(projection_mutants("x = linear_2(act(merge_patches(x, 2)))"))
     for mutant in ("relu(merge_patches(x, 2))", "act(merge_patches(x, 2 + 1))", "act(avg_pool(x, 2))", "act(x)"):
