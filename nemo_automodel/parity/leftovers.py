@@ -39,5 +39,10 @@ def _example(pattern: str) -> str | None:
 
 
 def not_left_out(model: nn.Module, reference: Reference) -> list[str]:
-    """Those of them that our class would refuse."""
-    return [name for name in left_out(reference) if not (why_unused(model, name) or is_ignored(model, name))]
+    """Those of them that our class would refuse: it knows reasons by names in memory."""
+    named = {name: _memory_name(model, name) for name in left_out(reference)}
+    return [name for name, memory in named.items() if not (why_unused(model, memory) or is_ignored(model, memory))]
+
+
+def _memory_name(model: nn.Module, name: str) -> str:
+    return next(iter(model.state_dict_adapter.sources({name: torch.empty(0)})))

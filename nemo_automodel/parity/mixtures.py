@@ -2,6 +2,8 @@
 scores of nearly nothing; and the loss that balances them."""
 
 import re
+from collections.abc import Mapping
+from math import log
 
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from nemo_automodel.parity.compare import Check, distance
 from nemo_automodel.parity.tolerances import FP32
 
 LEVEL = "components"
-FAINT = (-12.0, -28.0, -46.0)  # sigmoids of 6e-6, 7e-13 and 1e-20: beside one of them each usual epsilon shows
+FAINT = -12.0  # a sigmoid of 6e-6
 
 
 def mixtures(model: PreTrainedModel) -> dict[int, MoE]:
@@ -27,6 +29,11 @@ def reference_mixtures(model: nn.Module) -> dict[int, nn.Module]:
     modules = dict(model.named_modules())
     holders = [path.rpartition(".")[0] for path in modules if path.endswith(".experts")]
     return {int(found.group(1)): modules[path] for path in holders if (found := re.search(r"\.(\d+)\.", path))}
+
+
+def asked(ours: PreTrainedModel) -> dict[int, torch.Tensor]:
+    """What each layer of experts is asked about, by the number of the decoder layer."""
+    return {number: tokens(mixture) for number, mixture in mixtures(ours).items()}
 
 
 def tokens(mixture: MoE) -> torch.Tensor:
@@ -43,20 +50,23 @@ def _strong(width: int, rows: int = 96) -> torch.Tensor:
 
 
 def _faint(mixture: MoE) -> torch.Tensor:
-    """[T, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows."""
-    linear = mixture.token_router.linear
+    """[T, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows: some
+    of them of scores like the epsilon that the config says, however small."""
+    linear, eps = mixture.token_router.linear, mixture.config.norm_topk_eps
     below = torch.arange(mixture.token_router.num_experts).float() / 4
-    logits = torch.stack([faint - order for faint in FAINT for order in (below, below.flip(0))], dim=1)
-    logits -= 0 if linear.bias is None else linear.bias[:, None].float()
-    return torch.linalg.lstsq(linear.weight.float(), logits).solution.T
+    logits = [faint - order for faint in (FAINT, *([log(eps)] if eps else [])) for order in (below, below.flip(0))]
+    wanted = torch.stack(logits, dim=1) - (0 if linear.bias is None else linear.bias[:, None].float())
+    return torch.linalg.lstsq(linear.weight.float(), wanted).solution.T
 
 
 @torch.no_grad()
-def compare(reference: nn.Module, ours: PreTrainedModel) -> list[Check]:
-    """One check for each layer with experts, in fp32."""
-    theirs, checks = reference_mixtures(reference), []
+def compare(
+    reference: nn.Module, ours: PreTrainedModel, inputs: Mapping[int, torch.Tensor] | None = None
+) -> list[Check]:
+    """One check for each layer with experts, in fp32. inputs: what to ask, where it is not for `ours` to say."""
+    theirs, checks, inputs = reference_mixtures(reference), [], inputs or {}
     for number, mixture in mixtures(ours).items():
-        x = tokens(mixture)
+        x = inputs[number] if number in inputs else tokens(mixture)
         out = theirs[number](x)
         wanted = (out[0] if isinstance(out, tuple) else out).view_as(x)
         checks.append(Check(LEVEL, f"experts of layer {number} on odd tokens", distance(mixture(x), wanted), FP32))

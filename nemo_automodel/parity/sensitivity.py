@@ -104,7 +104,7 @@ def judge(bench: "Bench", mutation: Mutation) -> Verdict | None:
         return Verdict(mutation.name, SURVIVED, "dtype only: no bit differs on these inputs", excused=True)
     if mutation.key == "lookup" and bench.looks_up_its_own_alone:
         return Verdict(mutation.name, SURVIVED, "the reference looks up no id beyond its vocabulary", excused=True)
-    if "checkpoint.drop" in mutation.name:
+    if mutation.key == "drop" or "checkpoint.drop" in mutation.name:
         return Verdict(mutation.name, SURVIVED, "the reference knows no such tensor", excused=True)
     return Verdict(mutation.name, SURVIVED, "other code, the same outputs, gradients and bits")
 
@@ -168,6 +168,12 @@ class Bench:
         self.training = {name: Measured(self.subject, project.configs[name]) for name in ("base", *dropping)}
 
     @cached_property
+    def asked(self) -> dict[str, dict[int, torch.Tensor]]:
+        """What layers of experts are asked about, by variant: what the spec as it is makes of their weights."""
+        with installed(self.project.spec.name, self.files) as modules:
+            return {name: mixtures.asked(self.build(modules, one)) for name, one in self.variants.items()}
+
+    @cached_property
     def looks_up_its_own_alone(self) -> bool:
         """Whether the reference takes no placeholder beyond the vocabulary: no test sees what would stand there."""
         spec = self.project.spec
@@ -227,7 +233,8 @@ class Bench:
             raise Noticed(f"{name}: {failed[0].note}")
 
     def _mixtures(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        if failed := failures(mixtures.compare(measured.reference.model, self.build(modules, measured))):
+        ours = self.build(modules, measured)
+        if failed := failures(mixtures.compare(measured.reference.model, ours, self.asked.get(name))):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
     def _balance(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 from transformers import PreTrainedConfig
 
+from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
+from nemo_automodel.components.models.common.checkpoint.rules import Rename
 from nemo_automodel.parity.leftovers import left_out, not_left_out
 
 OUTLINE = SimpleNamespace(state_dict_adapter=None)  # of a model of text
@@ -39,7 +41,23 @@ def test_layers_beyond_the_last_need_no_pattern():
     assert not_left_out(tiny(), reference) == []
 
 
+def test_names_of_the_disk_are_those_of_memory_to_a_model():
+    """As below a text that lies elsewhere on disk, in a model of images and text."""
+    pattern = r"model\.layers\.61.*"
+    model = SimpleNamespace(_keys_to_ignore_on_load_unexpected=[pattern])
+    reference = SimpleNamespace(model=model, disk=dict.fromkeys(NAMES), outline=OUTLINE)
+    elsewhere = tiny()
+    elsewhere.state_dict_adapter, elsewhere.base_model._layers_name = Elsewhere(None), "decoder"
+    assert not_left_out(elsewhere, reference) == []
+
+
+class Elsewhere(StateDictAdapter):
+    def rules(self, config):
+        return [Rename("model.layers", "model.decoder")]
+
+
 def tiny(patterns=None, layers=2):
     model = SimpleNamespace(base_model_prefix="model", config=PreTrainedConfig(num_hidden_layers=layers))
+    model.state_dict_adapter = StateDictAdapter(None)
     model.base_model, model._keys_to_ignore_on_load_unexpected = SimpleNamespace(_layers_name="layers"), patterns
     return model

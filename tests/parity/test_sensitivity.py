@@ -121,6 +121,12 @@ def test_where_a_spec_as_it_is_is_noticed_no_mutation_counts(project, monkeypatc
     assert (verdict.outcome, verdict.excused) == (SURVIVED, False) and "base: bits" in verdict.reason
 
 
+def test_tensors_that_no_reference_knows_may_be_dropped(bench):
+    text = spec(checkpoint={"drop": [{"match": "mtp.*", "why": "drafts"}]})
+    assert judge(bench, Mutation("delete checkpoint", text, "drop")).excused
+    assert not judge(bench, Mutation("delete checkpoint", text, "names")).excused
+
+
 def test_a_fault_of_the_generator_is_no_refusal(bench, monkeypatch):
     def fail(*_):
         raise AttributeError("eps")

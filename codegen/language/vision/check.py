@@ -119,8 +119,9 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
         yield Problem(equation.at, "projector", f"'{cut(name)}' is not bound here", cure(name, bound, "bound"))
     if spec.equations and "x" not in spec.equations[-1].targets:
         yield problem(("projector",), "the last equation does not bind x", "end with x = ...")
-    if not spec.projector and spec.vision.grid is not None:
-        yield problem(("vision", "grid"), "is read by no projector", "remove it, or write projector: x = ...")
+    if spec.vision.grid is not None and not set(equations.REGROUPS) & set(equations.calls(spec.equations)):
+        cures = f"remove it, or call {' or '.join(equations.REGROUPS)} in the projector"
+        yield problem(("vision", "grid"), "is read by no equation of a projector", cures)
     for equation, call in equations.packing(spec.equations):
         newline = ast.unparse(call.args[1])
         if newline not in spec.parameters:

@@ -65,6 +65,7 @@ def test_a_spec_of_images_is_told_by_a_section_or_its_config_class(text, told):
             "projector: x = linear_1(x + y)\nparts: {y: parameter}\n",
             r"parts.y: no template yet for a vector that is no",
         ),
+        ("vision: {grid: image_sizes}\n", r"vision.grid: is read by no equation of a projector; remove it, or call"),
         ("parts: {y: parameter}\n", r"parts.y: is called by no equation"),
         ("parts: {linear_1: parameter}\n", r"parts.linear_1: 'linear_1' is a vector, and is called; write linear"),
         ("projector: x = merge_patches(x, 2, rast)\n", r"'rast' is no order; did you mean 'raster'"),
