@@ -43,6 +43,7 @@ TOWERS = {"default": "clip_vision_model", "full": "siglip_vision_model"}  # with
 _COUNTED = re.compile(r"([a-z]\w*_)\d+")  # a word that ends in a number, of tiles say
 PAIRS = 6  # that turn, at least, where they follow three axes: fewer cannot tell the orders of axes apart
 OUT = ("out_hidden_size",)  # fields of a tower that are as wide as the text
+PLACEHOLDERS = ("image_token_id", "image_token_index", "media_placeholder_token_id")
 SPECIAL = (  # the last ids of the vocabulary
     *("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "vision_end_token_id"),
     *("media_placeholder_token_id", "video_token_index"),
@@ -174,9 +175,10 @@ def _shaped(value: object, default: object) -> object:
 
 
 def outside(config: ConfigClass, base: Config) -> Config:
-    """A placeholder beyond the vocabulary."""
-    beyond: int = base["text_config"]["vocab_size"] + 2
-    return {name: beyond for name in ("image_token_id", "image_token_index") if name in config.fields}
+    """A placeholder beyond the vocabulary, and padding that is not the first of the vocabulary."""
+    text: Config = base["text_config"]
+    padding = {"text_config": text | {"pad_token_id": 3}} if "pad_token_id" in text else {}
+    return {name: text["vocab_size"] + 2 for name in PLACEHOLDERS if name in config.fields} | padding
 
 
 def _towers(loaded: LoadedImageText, config: ConfigClass, base: Config) -> dict[str, Config]:

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
+LARGE = 100  # to such a number, a count of positions say, one more would be within rounding
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -96,7 +97,7 @@ def _other_constant(node: ast.expr) -> ast.expr:
     if isinstance(value, bool):
         node.value = not value  # type: ignore[attr-defined]
     elif isinstance(value, int):
-        node.value = value + 1  # type: ignore[attr-defined]
+        node.value = value + (value // 2 if value >= LARGE else 1)  # type: ignore[attr-defined]
     elif isinstance(value, float):
         node.value = value * 1.5  # type: ignore[attr-defined]
     return node
