@@ -200,15 +200,17 @@ class Bench:
 
     def examine(self, modules: Mapping[str, ModuleType]) -> None:
         """Raises Noticed, or whatever the mutant raises, where it is not what the reference is."""
+        models = dict[str, nn.Module]()  # in fp32, each built once
         for name, measured in (self.variants | self.faint).items():
-            self._logits(modules, name, measured)
+            models[name] = self.build(modules, measured)
+            self._logits(models[name], name, measured)
         for name, measured in self.variants.items():
             if not name.startswith(("rope_", "value_")):
-                self._memory(modules, name, measured)
-                self._mixtures(modules, name, measured)
-                self._balance(modules, name, measured)
+                self._memory(models[name], name, measured)
+                self._mixtures(models[name], name, measured)
+                self._balance(models[name], name, measured)
                 self._bits(modules, name, measured)
-                self._gradients(modules, name, measured)
+                self._gradients(models[name], name, measured)
                 self._packed(modules, name, measured)
         for name, measured in self.training.items():
             self._training(modules, name, measured)
@@ -221,25 +223,22 @@ class Bench:
         options.setdefault("attention", self.subject.attention)
         return build_ours(model_class, subject.config(measured.values), measured.reference.disk, **options)
 
-    def _logits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        model = self.build(modules, measured)
+    def _logits(self, model: nn.Module, name: str, measured: "Measured") -> None:
         for batch, wanted in measured.logits.items():
             error = distance(measured.run(model, batch), wanted)
             if not error <= FP32:
                 raise Noticed(f"{name}, {batch}: logits {error:.1e}")
 
-    def _memory(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        if failed := failures(memory.compare(measured.reference.model, self.build(modules, measured))):
+    def _memory(self, model: nn.Module, name: str, measured: "Measured") -> None:
+        if failed := failures(memory.compare(measured.reference.model, model)):
             raise Noticed(f"{name}: {failed[0].note}")
 
-    def _mixtures(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        ours = self.build(modules, measured)
-        if failed := failures(mixtures.compare(measured.reference.model, ours, self.asked.get(name))):
+    def _mixtures(self, model: nn.Module, name: str, measured: "Measured") -> None:
+        if failed := failures(mixtures.compare(measured.reference.model, model, self.asked.get(name))):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
-    def _balance(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
+    def _balance(self, model: nn.Module, name: str, measured: "Measured") -> None:
         """The loss that balances experts, where there are experts: with such a loss, or without as the reference."""
-        model = self.build(modules, measured)
         if not mixtures.mixtures(model):
             return
         mine, wanted = mixtures.balanced_loss(model, measured.batches["plain"]), measured.balanced_loss
@@ -253,8 +252,8 @@ class Bench:
         if others := dict(dtypes(model).items() ^ measured.dtypes.items()):
             raise Noticed(f"{name}: {min(others)} is of another dtype where the model is bf16")
 
-    def _gradients(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
-        mine = end_to_end.measure(self.build(modules, measured), measured.batches["plain"])
+    def _gradients(self, model: nn.Module, name: str, measured: "Measured") -> None:
+        mine = end_to_end.measure(model, measured.batches["plain"])
         checks = compare_fp32("gradients", mine, measured.gradients, measured.in_fp64, measured.elsewhere)
         if failed := failures(checks):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
