@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class ImageTextCollator:
 
     def __init__(self, processor: Any) -> None:
         name, tokenizer = type(processor).__name__, processor.tokenizer
-        self.takes_suffix = processor.chat_template is None and "suffix" in signature(processor.__call__).parameters
+        self.takes_suffix = processor.chat_template is None and _takes_suffix(processor)
         if processor.chat_template is None and not self.takes_suffix:
             raise ValueError(f"{name} has no chat template: put a chat_template.jinja beside the checkpoint")
         if not tokenizer.is_fast:
@@ -69,15 +70,20 @@ class ImageTextCollator:
         return {**batch, "labels": labels}
 
     def _processed(self, examples: Sequence[Example], **texts: Any) -> dict[str, Any]:
-        """What the processor makes of a batch; it says itself what does not fit."""
+        """What the processor makes of a batch; it says itself what does not fit. Most take a list of images for each
+        text, and a few (GOT-OCR's) one list for all texts, which others divide by the places in them."""
         images = [example.images for example in examples]
+        options = {"padding": True, "return_tensors": "pt", **texts}
+        if not any(images):
+            return dict(self.processor(**options))
         try:
-            return dict(
-                self.processor(images=images if any(images) else None, padding=True, return_tensors="pt", **texts)
-            )
-        except (ValueError, IndexError, StopIteration) as error:
-            places = ", ".join(example.where for example in examples)
-            raise ValueError(f"{places}: {type(self.processor).__name__}: {error}") from error
+            return dict(self.processor(images=images, **options))
+        except ValueError as error:
+            try:
+                return dict(self.processor(images=list(chain(*images)), **options))
+            except ValueError:
+                places = ", ".join(example.where for example in examples)
+                raise ValueError(f"{places}: {type(self.processor).__name__}: {error}") from error
 
     def _written(self, example: Example) -> Written:
         whole, answers = self._rendered(example.messages), []
@@ -142,3 +148,9 @@ def _growth(replaced: dict[str, Any]) -> int:
     """By how many characters a place of an image became longer."""
     (start, end), (new_start, new_end) = replaced["span"], replaced["new_span"]
     return (new_end - new_start) - (end - start)
+
+
+def _takes_suffix(processor: Any) -> bool:
+    """Whether a processor takes answers beside questions: as an argument, in older releases as one of a text."""
+    of_text = processor.valid_processor_kwargs.__annotations__.get("text_kwargs")
+    return "suffix" in signature(processor.__call__).parameters or "suffix" in getattr(of_text, "__annotations__", ())

@@ -118,7 +118,8 @@ def _checked(row: Any, folder: Path, where: str) -> tuple[list[dict[str, Any]], 
     places = sum(part["type"] == "image" for part in chain(*(message["content"] for message in messages)))
     if places != len(files):
         raise ValueError(
-            f"{where}: {len(files)} images and {places} places for them ('{MARK}' or a part of type image)"
+            f"{where}: images: {len(files)}, places for them ('{MARK}' or a part of type image): {places}; "
+            "give each image its place"
         )
     return messages, files, where
 

@@ -18,8 +18,6 @@ from transformers import (
     PixtralImageProcessorPil,
     PixtralVisionConfig,
     PreTrainedTokenizerFast,
-    ProcessorMixin,
-    Qwen2VLProcessor,
     Qwen3Config,
 )
 
@@ -103,11 +101,3 @@ def lighton_ocr(folder: Path, chat: str = MARKED) -> Path:
 def lighton_ocr_processor(words: PreTrainedTokenizerFast, chat: str = MARKED) -> LightOnOcrProcessor:
     pixels = PixtralImageProcessorPil(size={"longest_edge": 64}, patch_size={"height": 16, "width": 16})
     return LightOnOcrProcessor(pixels, words, patch_size=8, chat_template=template(chat, "[IMG]"))
-
-
-class WithoutVideos(Qwen2VLProcessor):
-    """Those of videos need torchvision."""
-
-    def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str) -> None:
-        self.image_token, self.image_token_id = "<image>", tokenizer.convert_tokens_to_ids("<image>")
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
