@@ -33,7 +33,7 @@ def shard(
     reshard_after_forward: bool = True,
     cpu_offload: bool = False,
 ) -> None:
-    """Shard every decoder layer, and what is left at the root, over all ranks, in place.
+    """Shard every layer of text and tower, and what is left at the root, over all ranks, in place.
 
     Parameters become DTensors. With `bf16` layers compute in bfloat16 and gradients are reduced in float32.
     Modules whose trainable parameters are of another dtype than most of the model (routers in float32) are groups of
@@ -43,7 +43,8 @@ def shard(
         ValueError: the model declares no layers in `_no_split_modules`.
     """
     layer_classes = set(model._no_split_modules or ())
-    layers = [module for module in model.modules() if type(module).__name__ in layer_classes]
+    # From the inside out, since a tower may name a part of itself and layers within that.
+    layers = [module for module in reversed([*model.modules()]) if type(module).__name__ in layer_classes]
     if not layers:
         raise ValueError(f"{type(model).__name__}: no layers to shard: _no_split_modules is {layer_classes or 'empty'}")
     policies: dict[str, Any] = {

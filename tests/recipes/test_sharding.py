@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed
+from torch.distributed.fsdp import FSDPModule
 from transformers import Glm4MoeConfig
 
 from nemo_automodel import NeMoAutoModelForCausalLM
@@ -42,3 +43,22 @@ def test_routers_in_fp32_within_layers_in_bf16(alone: None) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.dtype == wanted[name].dtype
         torch.testing.assert_close(parameter.grad.full_tensor(), wanted[name].grad)
+
+
+def test_layers_within_layers(alone: None) -> None:
+    """Some towers name the whole of them beside its layers."""
+    model = NeMoAutoModelForCausalLM.from_config(Glm4MoeConfig(**SIZES, **HEADS, **EXPERTS))
+    ids = torch.arange(12).view(1, 12)
+    expected = model(input_ids=ids, labels=ids).loss
+    inner = type(model.model.layers[0].self_attn).__name__
+    model._no_split_modules = {*model._no_split_modules, inner}
+    shard(model, "cpu")
+    assert {
+        type(module).__name__.removeprefix("FSDP") for module in model.modules() if isinstance(module, FSDPModule)
+    } == {
+        *model._no_split_modules,
+        "Glm4MoeForCausalLM",
+    }
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    assert torch.equal(loss, expected) and model.lm_head.weight.grad is not None
