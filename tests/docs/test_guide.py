@@ -13,18 +13,33 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("specs", "codegen", "nemo_automodel", "tests", "examples", "docs", "pyproject.toml")
-CONTRACT = 'python -m pytest -q -m "" tests/unit_tests/models/arcee'
+CONTRACT = 'python -m pytest -q -m "" tests/unit_tests/models/{name}'
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 IN_PLACE_OF = {
     "codegen parity arcee": "codegen list",  # the checkpoint's proof, which follows, has the same three levels
     "codegen parity arcee --sensitivity": "codegen check",
-    CONTRACT: f"test -f {CONTRACT.rpartition(' ')[2]}/test_arcee.py",
+    "codegen parity llava_mistral": "codegen check",
+    **{
+        CONTRACT.format(name=name): f"test -f tests/unit_tests/models/{name}/test_{name}.py"
+        for name in ("arcee", "llava_mistral")
+    },
 }
 DIFFERS = ("codegen diff",)  # exit code 1: there is something to apply
+PASSING = (
+    "checkpoints",
+    "output",
+    "pairs",
+    "tiny.py",
+    "tiny_vlm.py",
+    "load.py",
+    "pairs.py",
+    ".codegen",
+    ".pytest_cache",
+)
 SPEC, MODEL = "specs/arcee.yaml", "nemo_automodel/components/models/arcee/model.py"
 
 
@@ -53,7 +68,7 @@ class Newcomer:
 
     def _is_passing(self, path: Path) -> bool:
         first, *_ = path.relative_to(self.tree).parts
-        return first in ("checkpoints", "output", "tiny.py", ".codegen", ".pytest_cache") or "__pycache__" in path.parts
+        return first in PASSING or "__pycache__" in path.parts
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +94,7 @@ def test_the_guide_as_a_newcomer_types_it(newcomer: Newcomer) -> None:
         if language == "python":
             newcomer.writes(re.match(r"# (\S+\.py)\n", text)[1], text)
         elif language == "yaml":
-            newcomer.writes(SPEC, text)
+            newcomer.writes(f"specs/{re.search(r'^name: (.+)$', text, re.MULTILINE)[1]}.yaml", text)
         else:
             for command in commands(text):
                 if shlex.split(command)[0] in ("make", "source"):
@@ -89,8 +104,12 @@ def test_the_guide_as_a_newcomer_types_it(newcomer: Newcomer) -> None:
     assert len((newcomer.tree / MODEL).read_text(encoding="utf-8").splitlines()) < 130  # "about a hundred lines"
     assert type(AutoModelForCausalLM.from_pretrained(newcomer.tree / "output/arcee")).__name__ == "ArceeForCausalLM"
     assert (newcomer.tree / "output/arcee-lora/adapter_model.safetensors").is_file()
+    trained = newcomer.tree / "output/llava_mistral2"
+    assert type(AutoModelForImageTextToText.from_pretrained(trained)).__module__.startswith("transformers.")
+    assert type(AutoProcessor.from_pretrained(trained)).__name__ == "LlavaProcessor"
     mistaken(newcomer)
-    (newcomer.tree / SPEC).unlink()
+    for spec in (SPEC, "specs/llava_mistral.yaml"):
+        (newcomer.tree / spec).unlink()
     newcomer.types("codegen apply")
     assert newcomer.files() == before
 
