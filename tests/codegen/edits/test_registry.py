@@ -90,6 +90,23 @@ def test_model_types_come_and_go_beside_the_architectures() -> None:
     assert b"MODEL_TYPE_MAPPING" not in untyped
 
 
+TEXTED = TYPED + '\nMODEL_TEXT_MAPPING = {\n    "HandForImages/gamma": ("some.where.hand", "HandForImages"),\n}\n'
+
+
+def test_names_that_a_spec_no_longer_says_go() -> None:
+    """Another text, no alias, no model type: what a person registered to a module of his own stays."""
+    place = f"{BASE}.beta.model", "BetaForCausalLM"
+    before = RegistryEntry(("Beta", "OldBeta"), *place, model_type="beta", texts=("Beta/llama", "Beta/mistral"))
+    after = RegistryEntry(("Beta",), *place, texts=("Beta/qwen2",))
+    fresh = updated(TEXTED.encode(), [after, entry("zzz")], nothing_gone)
+    once = updated(TEXTED.encode(), [before, entry("zzz")], nothing_gone)
+    assert names(once, "MODEL_TEXT_MAPPING") == ["Beta/llama", "Beta/mistral", "HandForImages/gamma"]
+    assert updated(once, [after, entry("zzz")], nothing_gone) == fresh
+    assert names(fresh, "MODEL_TEXT_MAPPING") == ["Beta/qwen2", "HandForImages/gamma"]
+    assert names(fresh, "MODEL_TYPE_MAPPING") == ["gamma"] and "OldBeta" not in names(fresh)
+    assert updated(once, [entry("zzz")], nothing_gone) == once  # of a spec that is not there nothing is known
+
+
 def test_second_edit_changes_nothing() -> None:
     entries = [entry("beta", config=True), entry("llama")]
     once = updated(FOREIGN.encode(), entries, nothing_gone)
