@@ -3,6 +3,8 @@
 from copy import deepcopy
 
 import torch
+import transformers
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
@@ -95,10 +97,13 @@ def _lent(name, config):
 
 
 def text_half(config):
-    """The text config of an outer one, with what an outer config says for the whole."""
+    """The text config of an outer one, with what an outer config says for the whole.
+
+    Raises ValueError where the two say otherwise whether the embeddings are tied, and no class tells which counts.
+    """
     text = deepcopy(config.get_text_config())
     logger.warning(f"{type(config).__name__}: its text half is taken, by {type(text).__name__}")
-    text.tie_word_embeddings = bool(config.tie_word_embeddings or getattr(text, "tie_word_embeddings", False))
+    text.tie_word_embeddings = _is_tied(config, text)
     text.dtype = text.dtype or config.dtype
     if isinstance(text.dtype, str):
         text.dtype = getattr(torch, text.dtype, text.dtype)
@@ -106,3 +111,34 @@ def text_half(config):
         text.quantization_config = config.quantization_config
     text.name_or_path = config.name_or_path
     return text
+
+
+def _is_tied(config, text):
+    """Whether the head of the text half is its token embedding. Where the two configs differ, one of them counts,
+    which one depends on the class: so it is asked."""
+    said = {bool(of.tie_word_embeddings) for of in (config, text) if hasattr(of, "tie_word_embeddings")}
+    if len(said) < 2:
+        return True in said
+    whole = _whole_class(config)
+    if whole is None:
+        raise ValueError(
+            f"{type(config).__name__} says tie_word_embeddings: {config.tie_word_embeddings}, its text half"
+            f" {text.tie_word_embeddings}, and no class is known for {config.architectures or config.model_type}, which"
+            " would tell what counts: make them alike in config.json"
+        )
+    with torch.device("meta"):
+        model = whole._from_config(deepcopy(config))
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def _whole_class(config):
+    """The class with a head that a config is of: ours, or else that of transformers; None where there is none."""
+    ours = _class_over(config, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    named = [getattr(transformers, name, None) for name in _named(config)]
+    known = [ours, AutoModelForImageTextToText._model_mapping.get(type(config), None), *named]
+    return next((kind for kind in known if _is_whole(kind, config)), None)
+
+
+def _is_whole(kind, config):
+    is_model = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
+    return is_model and isinstance(config, kind.config_class or ()) and kind.can_generate()

@@ -68,9 +68,13 @@ LAYOUTS = {
 }
 
 
-def build(make):
-    """A randomised outer model, fp32, eager, in eval mode."""
+def build(make, tie=None, tie_text=None):
+    """A randomised outer model, fp32, eager, in eval mode; tie, tie_text: flags of the outer config and the text's."""
     cls, config = make()
+    if tie is not None:
+        fields = config.to_dict()
+        fields["text_config"]["tie_word_embeddings"] = tie_text
+        config = type(config)(**fields | {"tie_word_embeddings": tie})
     torch.manual_seed(0)
     model = cls._from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 
 from codegen.language.check import read_spec
 from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel._transformers.dispatch import text_half
 from nemo_automodel._transformers.lookup import resolve_type
 from tests.common.outer_folders import LAYOUTS, build, llava, text_logits
 from tests.contract.newer import leave_out_newer
@@ -42,6 +43,32 @@ def test_the_text_half_is_loaded(layout, projections, tmp_path):
     model.save_pretrained(tmp_path / "text")
     assert json.loads((tmp_path / "text/config.json").read_text())["model_type"] == model.config.model_type
     assert close(load(tmp_path / "text"), text_logits(outer, IDS))
+
+
+@pytest.mark.parametrize("flags", [(True, False), (False, True)], ids=["outer", "text"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_text_half_is_tied_as_the_whole_is(layout, flags, tmp_path):
+    """Which flag counts depends on the outer class: Llama 4's text half is a causal model by itself."""
+    make, _ = LAYOUTS[layout]
+    outer = build(make, *flags)
+    outer.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    is_tied = outer.get_output_embeddings().weight is outer.get_input_embeddings().weight
+    assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == is_tied
+    assert is_tied == (outer.config.text_config if layout == "llama4" else outer.config).tie_word_embeddings
+    assert close(model, text_logits(outer, IDS))
+
+
+def test_flags_that_differ_are_refused_where_no_class_tells_which_counts():
+    _, config = llava()
+    fields = {name: value for name, value in config.to_dict().items() if name != "model_type"}
+    other = type("OtherConfig", (type(config),), {"model_type": "other_vl"})(**fields)
+    other.tie_word_embeddings, other.text_config.tie_word_embeddings = True, False
+    other.architectures = ["OtherForConditionalGeneration"]
+    with pytest.raises(ValueError, match="OtherConfig says tie_word_embeddings: True, its text half False"):
+        text_half(other)
+    other.text_config.tie_word_embeddings = True
+    assert text_half(other).tie_word_embeddings is True
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
