@@ -8,6 +8,7 @@ PARTS = (
     "checkpoint",
     "strictness",
     "numerics",
+    "processors",
     "inputs",
     "generation",
     "training",
@@ -27,6 +28,7 @@ from tests.contract.generation import GenerationContract  # noqa: E402
 from tests.contract.inputs import InputsContract  # noqa: E402
 from tests.contract.interface import InterfaceContract  # noqa: E402
 from tests.contract.numerics import NumericsContract  # noqa: E402
+from tests.contract.processors import ProcessorContract  # noqa: E402
 from tests.contract.strictness import StrictnessContract  # noqa: E402
 from tests.contract.training import TrainingContract  # noqa: E402
 from tests.contract.vision import VisionContract  # noqa: E402
@@ -50,7 +52,7 @@ class MixtureContract(ModelContract, ExpertsContract):
     """The same of a model with mixtures of experts."""
 
 
-class ImageTextContract(VisionContract, WrongImagesContract, ModelContract):
+class ImageTextContract(VisionContract, WrongImagesContract, ProcessorContract, ModelContract):
     """The same of a model that takes images beside text."""
 
 
