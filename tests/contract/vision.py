@@ -151,13 +151,16 @@ class VisionContract(Binding):
 
     @pytest.mark.parametrize("options", [{}, {"num_beams": 3, "num_return_sequences": 2}], ids=["greedy", "beams"])
     def test_the_tower_runs_once(self, options):
-        """However many tokens and continuations are made of a prompt."""
-        model, batch, calls = self.fresh(), self.batch("left"), []
-        image_features = model.model.image_features
-        model.model.image_features = lambda *args, **kwargs: calls.append(1) or image_features(*args, **kwargs)
+        """However many tokens and continuations are made of a prompt, and over no more than in one forward pass."""
+        model, batch, sizes = self.fresh(), self.batch("left"), []
+        convolutions = (module for module in model.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d))
+        first = next(convolutions)
+        first.register_forward_hook(lambda module, args, output: sizes.append(output.shape))
         with torch.no_grad():
+            model(**batch.inputs)
+            once = [*sizes]
             model.generate(**{**batch.inputs, "attention_mask": batch.real.long()}, max_new_tokens=4, **options)
-        assert len(calls) == 1
+        assert len(once) == 1 and sizes == 2 * once
 
     def test_a_conversation_goes_on_from_its_cache(self, main):
         """A second image in what is added to a cache means what it means in the whole text."""
