@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nemo_automodel.components.models.common.vision.given import COLUMNS, COUNTS, GRIDS, MASKS, SIZES
+from nemo_automodel.components.models.common.vision.given import COLUMNS, COUNTS, GRIDS, MASKS, MERGES, SIZES
 from nemo_automodel.parity.images import features
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
@@ -100,7 +100,7 @@ class WrongImagesContract(Binding):
                 self.refuses({**image, name: value}, name)
         several = self.given().drawing.pictures.drawn(2, 1)
         together = self.given().drawing.pictures.together([several])
-        for name in {*GRIDS, SIZES} & set(others):
+        for name in {*GRIDS, SIZES, MERGES} & set(others):
             for value in (together[name][SMALLER], together[name][[0, 1, 1]]):
                 self.refuses({**together, name: value}, name, "tiles")
 

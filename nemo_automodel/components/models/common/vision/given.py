@@ -79,14 +79,14 @@ class Takes:
     def _patches(self, name, pixels, grid, numbers):
         """[T, ...], of pixels that may have further dimensions in front."""
         sizes = numbers[grid]
-        units = numbers.get(MERGES, torch.tensor([self.unit]))
-        if len(units) not in (1, len(sizes)):
+        units = numbers.get(MERGES, torch.full((len(sizes),), self.unit))
+        if len(units) != len(sizes):
             raise ValueError(f"{len(units)} {MERGES}, {len(sizes)} rows of {grid}: {CURE}")
         if (sizes[:, -2:] % units[:, None]).any():
             said = f", says {MERGES}" if MERGES in numbers else ""
             raise ValueError(
-                f"{grid} {sizes.tolist()}: height and width must be multiples of {units.tolist()} patches, which"
-                f" become one row{said}"
+                f"{grid} {sizes.tolist()}: height and width must be multiples of {units.unique().tolist()} patches,"
+                f" which become one row{said}"
             )
         count, shape = int(sizes.prod(-1).sum()), pixels.shape
         front = next((dims for dims in range(1, len(shape)) if prod(shape[:dims]) == count), None)
