@@ -24,10 +24,15 @@ from tests.contract.binding import Binding
 MARKS = {
     "image_token": "<imgpad>",
     "context_image_token": "<imgpad>",
+    "img_patch_token": "<imgpad>",
     "boi_token": "<boi>",
     "eoi_token": "<eoi>",
     "start_image_token": "<img>",
     "end_image_token": "</img>",
+    "start_of_img_token": "<img>",
+    "end_of_img_token": "</img>",
+    "tile_token": "<tile>",
+    "tile_global_token": "<whole>",
     "img_line_break_token": "<line>",
     "image_break_token": "<break>",
     "image_end_token": "<end>",
@@ -37,6 +42,7 @@ MARKS = {
     "end_of_utterance_token": "<said>",
     "video_token": "<video>",
 }
+IDLE = ("self", "kwargs", "chat_template", "use_default_system_prompt", "size_conversion")  # no sizes of what is asked
 SIDES = ((22, 37), (41, 19))  # heights and widths of pictures
 # Whose processors make no pictures as small as tiny towers take: spec -> what they say of it.
 LEFT_OUT = {"aria": "max_image_size must be either 490 or 980"}
@@ -103,30 +109,33 @@ class Sizes:
         self.leading = int(self.patches + 1 in tables)  # a token of the tower that is no patch
 
     def processor(self, name, image_token):
-        """The class of that name, with all that it is made of; skips where it needs torchvision, which is not there."""
+        """The class of that name, with all that it is made of. Skips where it needs a package that is not there, or
+        asks for what no config says."""
         kind = getattr(transformers, name)
         need_torchvision(kind)
-        family = kind.__module__.split(".")[-2]
-        of_images = IMAGE_PROCESSOR_MAPPING_NAMES[family]
-        image = getattr(transformers, of_images["pil" if "pil" in of_images else "torchvision"])
-        need_torchvision(image)
-        parts = {
-            "image_processor": self.of_images(image),
-            "tokenizer": words(image_token, self.config.get_text_config().vocab_size),
-        }
-        if "video_processor" in kind.get_attributes():
-            parts["video_processor"] = None
-        asked, known = inspect.signature(kind.__init__).parameters, self.of_texts()
+        parts, known = self._parts(kind, image_token), self.of_texts()
+        asked = inspect.signature(kind.__init__).parameters
+        if strange := asked.keys() - {*known, *parts, *IDLE}:
+            pytest.skip(f"{name} asks for {', '.join(sorted(strange))}, which no config says")
+        told = {name: value for name, value in known.items() if name in asked}
         try:
-            made = type(name, (WithoutVideos, kind), {})(
-                **parts, **{name: value for name, value in known.items() if name in asked}
-            )
+            made = type(name, (WithoutVideos, kind), {})(**parts, **told)
         except ImportError as error:  # of a package for what is not asked of it here
             pytest.skip(str(error))
         for name, value in known.items():
             if hasattr(kind, name):  # where the class has it as a default
                 setattr(made, name, value)
         return made
+
+    def _parts(self, kind, image_token):
+        """What makes pixels, and what makes ids; nothing that reads videos."""
+        of_images = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind.__module__.split(".")[-2])
+        of_images = of_images or IMAGE_PROCESSOR_MAPPING_NAMES[self.config.model_type]
+        image = getattr(transformers, of_images["pil" if "pil" in of_images else "torchvision"])
+        need_torchvision(image)
+        tokenizer = words(image_token, self.config.get_text_config().vocab_size)
+        videos = {"video_processor": None} if "video_processor" in kind.get_attributes() else {}
+        return {"image_processor": self.of_images(image), "tokenizer": tokenizer, **videos}
 
     def of_images(self, kind):
         """What makes pixels, with sizes by the names and the forms of its defaults."""
@@ -166,8 +175,10 @@ class Sizes:
             "image_seq_len": self.rows,
             "num_image_tokens": self.patches if hasattr(self.config, "image_grid_pinpoints") else self.rows,
             "num_additional_image_tokens": self.leading,
+            "img_size": self.side,
+            "vision_feature_select_strategy": "default" if self.rows == self.patches else "full",
         }
-        said = ("vision_feature_select_strategy", "vision_aspect_ratio")
+        said = ("vision_feature_select_strategy", "vision_aspect_ratio", "downsample_factor")
         return known | {name: getattr(self.config, name) for name in said if hasattr(self.config, name)}
 
     def told(self, formula, fields):
