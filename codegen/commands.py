@@ -80,6 +80,7 @@ def _list(options: Namespace) -> int:
     if options.write:
         changed = write_files(root, {coverage.PAGE: coverage.page(rows, lacking).encode()})
         return _answer(options, {"changed": changed}, f"{coverage.PAGE}: {'updated' if changed else 'up to date'}\n")
+    lacking += missing.missing_images(rows, Path(root))
     return _answer(options, {"missing": list(map(asdict, lacking))}, missing.text(lacking))
 
 
@@ -108,7 +109,7 @@ def _schema(options: Namespace) -> int:
 def _new(options: Namespace) -> int:
     from codegen.new import draft
 
-    outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout)
+    outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout, text=options.text)
     if not options.stdout or options.as_json:
         return _answer(options, asdict(outcome), f"{outcome}\n")
     sys.stdout.write(outcome.text)

@@ -25,7 +25,7 @@ class ConfigClass:
     wherever it runs; `newer` are those that only the newest has. `lender` is the model of another family that
     transformers runs the checkpoints with. `in_oldest` is whether the oldest release has the class at all.
     `parts` are, of a class of images and text, the model type and the config class of its text and of its tower, and
-    whether they may be others.
+    whether they may be others. `model` is what the model of such a class tells by itself (parity/class_facts.py).
     """
 
     name: str
@@ -40,6 +40,7 @@ class ConfigClass:
     lender: str | None = None
     in_oldest: bool = True
     parts: Mapping[str, tuple[str, str, bool]] = field(default_factory=dict[str, tuple[str, str, bool]])
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def from_declaration(
@@ -173,8 +174,14 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
         lender=row.get("lender"),
         in_oldest=row.get("oldest", {}) is not None,
         parts={part: (found[0], found[1], found[2]) for part, found in row.get("parts", {}).items()},
+        model=_facts(row.get("model") or {}, old.get("model") or {}),
         **sets,
     )
+
+
+def _facts(newest: Mapping[str, Any], oldest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the model of a class is made of; AutoModel finds the tower only where it does so in both releases."""
+    return {**newest, "auto": bool(newest.get("auto") and (not oldest or oldest.get("auto")))} if newest else {}
 
 
 @cache

@@ -5,27 +5,31 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError, SpecError
 from codegen.explain.answer import Change, Explanation, Field
 from codegen.explain.flips import flips, get
-from codegen.explain.meaning import Meaning, meaning, plain
-from codegen.explain.meaning import Path as Keys
 from codegen.frozen import Frozen
-from codegen.generate import generate
+from codegen.generate import plan_any, rendered
 from codegen.language.bare import bare_key
 from codegen.language.check import is_of_images, read_text
 from codegen.language.flow import flow
 from codegen.language.frame import FRAME
+from codegen.language.keys import Section
 from codegen.language.load import Node, load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.spec import Spec
 from codegen.language.suggest import cure
 from codegen.layout import SPECS, STATE_DIR
+from codegen.meaning import Meaning, meaning, plain
+from codegen.meaning import Path as Keys
 from codegen.memory import formatted, last_run
 from codegen.memory.store import Store
+
+if TYPE_CHECKING:  # at run time only where a spec is one of images and text
+    from codegen.language.vision.loaded import LoadedImageText
 
 HEADER = 2  # lines that the writer puts before every body
 
@@ -43,30 +47,41 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
     return subject.all() if field is None else subject.one(field)
 
 
-def _subject(name: str, root: Path) -> "_Subject":
+def _subject(name: str, root: Path) -> "Subject":
     shown = f"{SPECS}/{name}.yaml"
     if name.isidentifier() and os.path.lexists(root / shown):
         text = last_run.content(str(root / shown))
         if is_of_images(load(text, shown)):
-            raise CodegenError(f"{shown} takes images, which are not explained yet; explain the spec of its text")
+            from codegen.explain.images import image_subject  # nothing of it is needed for text alone
+
+            return image_subject(shown, load(text, shown), root)
         spec = read_text(text, shown)
-        return _Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
+        return Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
     known = sorted(path.stem for path in (root / SPECS).glob("*.yaml"))
     raise CodegenError(f"there is no spec of '{name}'; {cure(name, known) or '`codegen list` shows the specs'}")
 
 
-class _Subject(Frozen):
-    """A spec: as text with places, and as loaded."""
+class Subject(Frozen):
+    """A spec: as text with places, and as loaded; `declared` is the whole language of its kind."""
 
     shown: str
     node: Node
-    spec: LoadedSpec
+    spec: "LoadedSpec | LoadedImageText"
     config: ConfigClass
     root: Path
+    declared: type[Section] = Spec
 
-    @property
-    def base(self) -> Spec:
-        return next(iter(self.spec.flat.values()))
+    def read(self, text: str) -> "LoadedSpec | LoadedImageText":
+        """Another spec in the place of this one. Raises SpecError."""
+        return read_text(text, self.shown)
+
+    def others(self, written: dict[str, Any], path: Keys) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Specs with one field otherwise, each with what it is."""
+        yield from flips(written, path, self.meaning(path), self.declared)
+
+    def texts(self) -> "list[Spec]":
+        """The flat specs of a text."""
+        return list(self.spec.flat.values()) if isinstance(self.spec, LoadedSpec) else []
 
     def all(self) -> Explanation:
         fields = tuple(self.field(path) for path, _ in _leaves((), self.node.plain()))
@@ -78,9 +93,9 @@ class _Subject(Frozen):
         written: dict[str, Any] = self.node.plain()
         bodies, lacking = self.bodies(self.spec)
         compared, changes, refused = "", (), list[str]()
-        for label, other in flips(written, path, self.meaning(path)) if not lacking else ():
+        for label, other in self.others(written, path) if not lacking else ():
             try:
-                changed, gone = self.bodies(read_text(json.dumps(other), self.shown))
+                changed, gone = self.bodies(self.read(json.dumps(other)))
             except SpecError as error:
                 refused.append(f"{label}: {error.problems[0].message}")
                 continue
@@ -109,7 +124,7 @@ class _Subject(Frozen):
         parts = dotted.split(".")
         here: Any = self.node.plain()
         while parts:
-            if path and isinstance(here, str) and parts == [bare_key(path[-1])]:
+            if path and isinstance(here, str) and parts == [bare_key(path[-1], self.declared)]:
                 return path  # the bare word stands for this key
             if isinstance(here, list) and len(cast("list[Any]", here)) == 1 and not parts[0].isdigit():
                 path, here = (*path, 0), get(here, (0,))  # the only one
@@ -123,7 +138,7 @@ class _Subject(Frozen):
 
     def meaning(self, path: Keys) -> Meaning:
         """What the language says; where an overlay changes a section's kind, that of the overlay."""
-        flat = list(self.spec.flat.values())
+        flat = self.texts()
         for spec in flat:
             try:
                 return meaning(path, spec)
@@ -153,10 +168,10 @@ class _Subject(Frozen):
             if other != path and other[0] != path[0] and path and plain(other)[: len(path)] == path:
                 yield f"{self.node.find(other, key=True)} ({'.'.join(map(str, other))}: {flow(value)})"
 
-    def bodies(self, spec: LoadedSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    def bodies(self, spec: "LoadedSpec | LoadedImageText") -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The generated files without their headers; or what has no template yet."""
         try:
-            made = generate(spec)
+            made = rendered(plan_any(spec))
         except SpecError as error:
             return {}, error.lacking
         return {artifact.path: artifact.body for artifact in made.artifacts}, ()

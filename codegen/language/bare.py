@@ -7,14 +7,17 @@ from codegen.language.keys import Section, keys
 from codegen.language.spec import Spec
 
 
-def bare_key(section: object) -> str:
-    """The key that a bare word stands for: `kind`, or `over` of `qk_norm`, `when` of `renormalize`."""
-    return _bare_keys().get(str(section), "kind")
+def bare_key(section: object, of: type[Section] = Spec) -> str:
+    """The key that a bare word stands for: `kind`, or `over` of `qk_norm`, `when` of `renormalize`.
+
+    of: the whole spec's declaration, that of a text spec by itself.
+    """
+    return _bare_keys(of).get(str(section), "kind")
 
 
 @cache
-def _bare_keys() -> dict[str, str]:
-    return dict(_found(Spec))
+def _bare_keys(of: type[Section]) -> dict[str, str]:
+    return dict(_found(of))
 
 
 def _found(cls: type[Section]) -> Iterator[tuple[str, str]]:

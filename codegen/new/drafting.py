@@ -1,52 +1,41 @@
 """From a published model to the draft of its spec. Nothing that is found there is run."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
-from keyword import iskeyword
 from pathlib import Path
-from typing import Any
 
-from codegen.configs import ConfigTable, table
-from codegen.errors import CodegenError, SpecError
-from codegen.frozen import Frozen
-from codegen.generate import generate
-from codegen.language.check import read_text
-from codegen.language.frame import IDENTIFIER
-from codegen.language.loaded import LoadedSpec, config_class
-from codegen.language.reserved import class_prefix
-from codegen.layout import DOCS_PAGES, MODEL_TESTS, REGISTRY, SPECS
-from codegen.new import compose, nearest
-from codegen.new.body import Body
-from codegen.new.doubts import distrust, suit, unwritten
-from codegen.new.expected import expect
-from codegen.new.kind import VLM, Kind, classify
+from codegen.configs import table
+from codegen.errors import CodegenError
+from codegen.layout import SPECS
+from codegen.new.causal import Drafting, spec_name
+from codegen.new.kind import VLM, classify
 from codegen.new.language import language
 from codegen.new.report import Draft
-from codegen.new.source import Source, read
-from codegen.new.text import spec_text
-from codegen.new.values import Values, values
-from codegen.new.weights import Weights, arrange, within
-from codegen.tiny.mentions import mentions
+from codegen.new.source import read
 from codegen.write.single import write_files
 
 
-def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True) -> Draft:
+def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True, text: bool = False) -> Draft:
     """Draft `specs/<name>.yaml`; `name` defaults to the model type, without the `_model` that some end with.
 
-    Without `write` nothing is written.
+    Without `write` nothing is written. With `text` it is the spec of the text of a vision-language model alone.
 
     Raises:
         CodegenError: the source is missing or broken, or a spec of this name exists.
     """
     source = read(path)
     kind = classify(source.config)
-    inner = language(source, kind)
-    spec_name = _name(name or inner.config["model_type"].removesuffix("_model"))
-    target = f"{SPECS}/{spec_name}.yaml"
+    whole = kind.name == VLM and kind.sees and not text
+    inner = source if whole else language(source, kind)
+    called = spec_name(name or inner.config["model_type"].removesuffix("_model"))
+    target = f"{SPECS}/{called}.yaml"
     if write:
-        _refuse_existing(root, spec_name)
-    made = _Drafting(inner, kind, spec_name, target, root, table()).draft()
+        _refuse_existing(root, called)
+    if whole:
+        from codegen.new.vision.drafting import ImageTextDrafting  # nothing of it is needed for text alone
+
+        made = ImageTextDrafting(inner, kind, called, target, root).draft()
+    else:
+        made = Drafting(inner, kind, called, target, root, table()).draft()
     if write:
         write_files(str(root), {target: made.text.encode()})
     return replace(made, written=write)
@@ -57,174 +46,3 @@ def _refuse_existing(root: Path, name: str) -> None:
     if present is not None:
         cure = "edit it, or draft under another name with --name, or only look with --stdout"
         raise CodegenError(f"{SPECS}/{present.name} exists already and is not overwritten; {cure}")
-
-
-def _name(text: str) -> str:
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_")
-    if not IDENTIFIER.fullmatch(name) or iskeyword(name):
-        raise CodegenError(f"{text!r} is no name for a spec; give an ASCII identifier with --name")
-    return name
-
-
-class _Drafting(Frozen):
-    """One draft in the making."""
-
-    source: Source
-    kind: Kind
-    name: str
-    target: str
-    root: Path
-    table: ConfigTable
-
-    @property
-    def architecture(self) -> str:
-        prefix = class_prefix(self.kind.architecture)
-        return f"{prefix}ForCausalLM" if self.kind.name == VLM else self.kind.architecture
-
-    def draft(self) -> Draft:
-        found = values(self.source.config, f"{class_prefix(self.architecture)}Config", self.table)
-        tensors, beyond = within(self.source.tensors, found.get("num_hidden_layers"))
-        weights = arrange(tensors)
-        experts = classify({**self.source.config, "architectures": [self.architecture]}).name
-        ranked = nearest.rank(weights, found, experts, self.root, self.table)
-        if not ranked:
-            raise CodegenError(f"{self.root}/{SPECS}: holds no valid spec to draft from; start with `name: llama`")
-        best = ranked[0]
-        body = compose.compose(best, weights, found, experts)
-        frame, doubts = self.frame(found)
-        taken, error = suit(body, lambda one: self.wrong(frame, one), best.name)
-        compose.follow_config(body, best, found)  # once more: what did not suit may have stood in the way
-        more, error = suit(body, lambda one: self.wrong(frame, one), best.name)
-        taken += more
-
-        def strays(one: Body) -> int:
-            return sum(map(len, _checked(self.loaded(frame, one), found, weights)))
-
-        distant = error is None and not best.is_near
-        loose = distrust(body, lambda one: self.wrong(frame, one), strays, best.name) if distant else []
-        body.tidy()
-        loaded = self.loaded(frame, body) if error is None else None
-        text = spec_text(frame, doubts, body, [*loose, *unwritten(body, loose)])
-        strange, lacking = _checked(loaded, found, weights)
-        files, templates = self.files(loaded)
-        return Draft(
-            name=self.name,
-            spec=self.target,
-            written=False,
-            text=text,
-            source=self.source.shown,
-            kind=self.kind.name,
-            seen=(*self.kind.seen, *self.seen(found, weights)),
-            nearest=best.path,
-            alike=round(best.alike, 4),
-            equals=tuple(one.path for one in ranked[1:] if nearest.are_alike(one, best)),
-            runners_up=tuple(f"{one.path} ({one.alike:.2f})" for one in ranked[1:3]),
-            differences=tuple(nearest.differences(best, weights, found)),
-            uncertain=tuple(
-                line.removeprefix("# uncertain: ") for line in text.splitlines() if line[:13] == "# uncertain: "
-            ),
-            taken_out=tuple(taken),
-            unexplained=tuple(strange),
-            missing=tuple(lacking),
-            unread=_unread(loaded, found),
-            problems=tuple(f"{one.path}: {one.message}; {one.cure}" for one in error.problems) if error else (),
-            files=files,
-            tests=self.tests(found),
-            lacking=templates,
-            notes=(*self.source.notes, *beyond),
-        )
-
-    def frame(self, found: Values) -> tuple[dict[str, Any], dict[str, str]]:
-        """Name, architecture and config class, where they do not follow from the name."""
-        frame: dict[str, Any] = {"name": self.name}
-        doubts: dict[str, str] = {}
-        if not found.known or self.architecture not in found.config.architectures[:1]:
-            frame["architecture"] = self.architecture
-        if found.known:
-            if self.name != found.config.model_type:
-                frame["config"] = f"transformers:{found.config.name}"
-            return frame, doubts
-        published = self.source.config["model_type"]
-        frame["config"] = {"model_type": _name(published), "class": found.config.name, "fields": dict(found.declared)}
-        if found.aliases:
-            frame["config"]["attribute_map"] = dict(found.aliases)
-        doubts["config"] = "config.fields: transformers has no such model type; the values here become the defaults"
-        if _name(published) != published:
-            doubts["config"] = f"config.model_type: the config.json says {published!r}, which is no identifier"
-        return frame, doubts
-
-    def loaded(self, frame: Mapping[str, Any], body: Body) -> LoadedSpec:
-        return read_text(spec_text(frame, {}, body, []), self.target, self.table)
-
-    def wrong(self, frame: Mapping[str, Any], body: Body) -> SpecError | None:
-        try:
-            self.loaded(frame, body)
-        except SpecError as error:
-            return error
-        return None
-
-    def seen(self, found: Values, weights: Weights) -> list[str]:
-        model_type = self.source.config["model_type"]
-        lines = [
-            (
-                f"model type {model_type}: transformers' {found.config.name}"
-                if found.known
-                else f"model type {model_type}: not in transformers, so the draft declares {found.config.name}"
-            )
-        ]
-        if weights.inside:
-            number = len(self.source.tensors)
-            lines.append(f"{number} tensors, {len(weights.inside)} kinds of them in layers {weights.layers}")
-        if weights.headless and weights.inside:
-            lines.append("tensor names start inside the base model: saved without its head")
-        if weights.sometimes:
-            lines.append(f"only some layers have {', '.join(sorted(weights.sometimes))}")
-        if found.left_out:
-            lines.append(f"config entries that no field can have: {', '.join(found.left_out)}")
-        return lines
-
-    def files(self, loaded: LoadedSpec | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What applying writes and edits, and what it lacks."""
-        if loaded is None:
-            return (), ()
-        edits = (REGISTRY, DOCS_PAGES[0])
-        try:
-            made = generate(loaded)
-        except SpecError as error:
-            return (), error.lacking
-        return (*(artifact.path for artifact in made.artifacts), *(f"{path} (entries)" for path in edits)), ()
-
-    def tests(self, found: Values) -> tuple[str, ...]:
-        lines = [f"{MODEL_TESTS}/{self.name}/test_{self.name}.py", f"codegen parity {self.name}"]
-        lines.append(f"codegen parity {self.name} --checkpoint {self.source.shown}")
-        if not found.known:
-            reference = f"tests.reference.{self.name}:{self.architecture}"
-            lines.append(f'they need a reference: write it in plain torch, and `tests: {{reference: "{reference}"}}`')
-        return tuple(lines)
-
-
-def _checked(loaded: LoadedSpec | None, found: Values, weights: Weights) -> tuple[list[str], list[str]]:
-    """Tensors that the finished draft does not expect, and those that it expects in vain."""
-    if loaded is None or not weights.inside:
-        return [], []
-    expected = expect(loaded, found)
-    weights = weights.without(expected.dropped)
-    strange, lacking = list[str](), list[str]()
-    stack = f"{weights.model}.{weights.layers}.*."
-    for prefix, here, there in (
-        (stack, weights.inside, expected.inside),
-        (f"{weights.model}.", weights.around, expected.around),
-        ("", weights.top, expected.top),
-    ):
-        strange += [prefix + name for name in nearest.unexplained(here, there)]
-        lacking += [prefix + name for name in sorted(nearest.missing(here, there) - expected.tied)]
-    return strange, lacking
-
-
-def _unread(loaded: LoadedSpec | None, found: Values) -> tuple[str, ...]:
-    if loaded is None:
-        return ()
-    config = config_class(loaded, table())
-    read_fields = {mention.field for mention in mentions(loaded, config)} | {"rope_parameters"}
-    named = {config.field_name(name) for name in ("hidden_size", "num_hidden_layers", "max_position_embeddings")}
-    return tuple(sorted(found.fields - read_fields - named - set(found.aliases)))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, cast
 
 from codegen.errors import CodegenError
@@ -25,16 +26,22 @@ EXPERT_FIELDS = (
 # What names the config of the language model inside a larger one, and what the config of a tower beside it.
 TEXT = ("text_config", "llm_config", "language_config")
 TOWER = re.compile(r"vision|visual|image|img|audio|speech|(^|_)vit(_|$)")
+_HEARS = re.compile("audio|speech")
 _ENCODERS = ("ForMaskedLM", "ForPreTraining", "EncoderModel")
 
 
 class Kind(Frozen):
-    """The class of a model, the config of its language model, and what told so."""
+    """The class of a model, the config of its language model, and what told so.
+
+    whole: the config that holds those of text and towers. sees: whether one of the towers is for images.
+    """
 
     name: str
     architecture: str
     text: Mapping[str, Any]
     seen: tuple[str, ...]
+    whole: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sees: bool = False
 
 
 def classify(config: Mapping[str, Any]) -> Kind:
@@ -72,9 +79,16 @@ def _refuse_encoders(config: Mapping[str, Any], architecture: str) -> None:
     if config.get("is_encoder_decoder") or (both and not causal):
         raise CodegenError(f"{architecture}: is an encoder-decoder, no causal language model; {cure}")
     alone = architecture.endswith(_ENCODERS) or "type_vocab_size" in config or "bert" in config["model_type"]
+    if _generates(config, architecture):
+        return
     pair = str((_nested(config, "text_config") or {}).get("model_type")).endswith("_text_model")
     if not causal and (alone or pair or "projection_dim" in config):
         raise CodegenError(f"{architecture}: is an encoder, no causal language model; {cure}")
+
+
+def _generates(config: Mapping[str, Any], architecture: str) -> bool:
+    """Whether a model beside towers says that it writes text, rather than comparing it with images."""
+    return architecture.endswith("ForConditionalGeneration") and bool(_towers(config)) and "text_config" in config
 
 
 def _towers(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,9 +114,10 @@ def _with_towers(config: Mapping[str, Any], architecture: str, said: tuple[str, 
     if text is None or not any(name in text for name in ("hidden_size", "n_embd", "d_model")):
         raise CodegenError(f"{architecture}: is a vision-language model without text_config; add that of its text")
     _, why = _experts(text)
-    sort = "vision-language" if any(not re.search("audio|speech", name) for name in towers) else "audio-language"
+    sees = any(isinstance(place.get(name), dict) and not _HEARS.search(name) for name in towers)
+    sort = "audio-language" if all(_HEARS.search(name) for name in towers) else "vision-language"
     told = f"{sort} model: {', '.join(towers)} and {inside or 'the text at the top'}"
-    return Kind(VLM, architecture, text, (*said, told, f"language model: {why}"))
+    return Kind(VLM, architecture, text, (*said, told, f"language model: {why}"), place, sees)
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def language(source: Source, kind: Kind) -> Source:
     tied = {name: source.config[name] for name in ("tie_word_embeddings",) if name in source.config}
     config = {"model_type": f"{source.config['model_type']}_text", **tied, **kind.text}
     tensors = text_tensors(source.tensors, config.get("num_hidden_layers"))
-    note = "no draft of a whole vision-language model yet: this is one of its text (specs/llava.yaml is a whole one)"
+    note = "this is a draft of the text alone" + ("" if kind.sees else ": specs have no language for sound")
     notes = (*source.notes, note, *_left_out(source.tensors, tensors))
     return replace(source, config=config, tensors=_unwrapped(tensors), notes=notes)
 

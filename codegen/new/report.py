@@ -21,6 +21,7 @@ class Draft(Frozen):
         problems: what is wrong with the draft as it stands.
         files: what `codegen apply` will write or edit; `tests` are those that prove it.
         lacking: what has no template yet.
+        parts: of a model of images and text, a line for each part.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Draft(Frozen):
     tests: tuple[str, ...]
     lacking: tuple[str, ...]
     notes: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(line for title, lines in self._sections() if lines for line in _section(title, lines))
@@ -52,6 +54,7 @@ class Draft(Frozen):
     def _sections(self) -> list[tuple[str, tuple[str, ...]]]:
         return [
             (f"Seen in {self.source}: {self.kind}", (*self.seen, *self.notes)),
+            ("What it is made of", self.parts),
             (f"Nearest: {self.nearest} ({self.alike:.2f}), then {', '.join(self.runners_up) or 'none'}", ("",)),
             ("Nothing published tells it from these, which say more", self.equals),
             ("How it differs", self.differences),

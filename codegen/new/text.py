@@ -10,8 +10,9 @@ from codegen.new.body import Body
 WIDTH = 118
 SCHEMA = "# yaml-language-server: $schema=spec.schema.json"
 ORDER = (
+    *("text", "vision", "projector", "merge"),
     *("input", "norm", "rope", "attention", "mlp", "block", "variants", "layers", "head", "output", "parts"),
-    *("positions", "checkpoint", "embedding", "dropout"),
+    *("positions", "mask", "checkpoint", "processor", "embedding", "dropout"),
 )
 
 

@@ -116,10 +116,10 @@ def values(published: Mapping[str, Any], class_name: str, table: ConfigTable) ->
     """The values of a config.json; `class_name` is that of the class to declare where transformers has none."""
     found = table.for_model_type(published["model_type"])
     if found is not None:
-        held = {**found.fields, **_fields(published), **_rope(published)}
+        held = {**found.fields, **declared_fields(published), **_rope(published)}
         held |= {alias: held.get(name) for alias, name in found.attribute_map.items()}
         return Values(found, True, held, {}, dict(found.attribute_map))
-    declared = _fields(published) | _rope(published)
+    declared = declared_fields(published) | _rope(published)
     for name in LEGACY_ROPE:
         if "rope_parameters" in declared and name not in ("partial_rotary_factor",):
             declared.pop(name, None)
@@ -130,7 +130,7 @@ def values(published: Mapping[str, Any], class_name: str, table: ConfigTable) ->
     return Values(config, False, held, declared, aliases, left_out)
 
 
-def _fields(published: Mapping[str, Any]) -> dict[str, Any]:
+def declared_fields(published: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that can be declared, without what transformers writes into every config."""
     return {
         name: value

@@ -27,11 +27,11 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from nemo_automodel.components.models.common.releases import VERSION, release
+from nemo_automodel.parity.class_facts import PARTS, class_facts
 from nemo_automodel.parity.config_rows import Table
 
 TABLE = Path(__file__).parents[2] / "codegen" / "config_fields.json"
 VISION_TABLE = TABLE.with_name("vision_fields.json")
-PARTS = ("text_config", "vision_config")  # that a class of images and text holds
 # Base-class fields that say nothing about an architecture.
 _COMMON = frozenset(vars(PreTrainedConfig())) - {"tie_word_embeddings"}
 _TEXT = re.compile(r"_text$")
@@ -200,7 +200,7 @@ def image_text_classes() -> dict[type[PreTrainedConfig], str]:
 
 def build_image_text() -> dict[str, dict[str, Any]]:
     """The rows of classes of images and text that hold a text and a tower: class name -> row, with the model types and
-    classes of both, and whether they may be others."""
+    classes of both, whether they may be others, and what the model is made of."""
     rows: dict[str, dict[str, Any]] = {}
     for config_class, model in image_text_classes().items():
         row = describe(config_class, (model,), trials=False)
@@ -210,7 +210,8 @@ def build_image_text() -> dict[str, dict[str, Any]]:
                 name: [part.model_type, type(part).__name__, config_class.sub_configs.get(name) is AutoConfig]
                 for name, part in inner.items()
             }
-            rows[config_class.__name__] = row
+            facts = class_facts(getattr(transformers, model), config_class())
+            rows[config_class.__name__] = row | ({"model": facts} if facts else {})
     return dict(sorted(rows.items()))
 
 

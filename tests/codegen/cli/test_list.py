@@ -8,7 +8,7 @@ import yaml
 
 from codegen.run import coverage
 from codegen.run.inventory import rows
-from codegen.run.missing import LACKING, causal_types, lacking_values, missing
+from codegen.run.missing import LACKING, causal_types, lacking_values, missing, missing_images
 from codegen.run.pipeline import Options
 from codegen.run.proofs import RECORD, Proof, fingerprint, parsed, with_proof
 from tests.codegen.scratch.project import REPOSITORY, Project
@@ -63,6 +63,15 @@ def test_the_page_is_what_the_command_writes() -> None:
     assert lacking_values().keys() <= {one.model_type for one in absent} - waiting, "what has a spec lacks nothing"
     page = coverage.page(listed, absent)
     assert (REPOSITORY / coverage.PAGE).read_text() == page, "run `codegen list --write`"
+
+
+def test_models_of_images_and_text_are_told_with_their_text() -> None:
+    absent = {one.model_type: one for one in missing_images([], REPOSITORY)}
+    assert absent["llava"].architecture == "LlavaForConditionalGeneration"
+    assert "no spec is that of its text, llama" in absent["llava"].lacks
+    known = [row for row in rows(Options(str(REPOSITORY))) if row.name in ("llama", "llava")]
+    rest = {one.model_type: one.lacks for one in missing_images(known, REPOSITORY)}
+    assert "llava" not in rest and rest["vipllava"] == "images and text; llama has a spec"
 
 
 def test_what_lacks_is_in_order_and_of_known_types() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.language.check import read_text
+from codegen.generate import plan_any, read_any
 from codegen.new import draft
 from tests.codegen.new.checkpoints import checkpoint, expanded
 
@@ -45,6 +45,8 @@ def test_a_checkpoint_becomes_this_draft(case, root, tmp_path):
             (case / name).write_text(text)
         assert (case / name).exists(), f"no {name}: write it with {UPDATE}"
         assert text == (case / name).read_text(), f"{case.name}/{name} differs: look at it, then {UPDATE}"
-    read_text(made.text, "draft.yaml")
+    (root / made.spec).write_text(made.text)
+    plan_any(read_any(root / made.spec, root))
+    (root / made.spec).unlink()
     assert not made.problems
     assert len(made.uncertain) == made.text.count("# uncertain: ") > 0

@@ -60,7 +60,9 @@ def test_a_tower_leaves_no_trace_in_the_text(layout, flat, tmp_path):
     model, head, place = LAYOUTS[layout]
     config = {"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]}
     config |= {"vision_config": {"hidden_size": 32}} | (TEXT if flat else {"text_config": TEXT})
-    made = draft(checkpoint(tmp_path / "one", config, text(model, head) | tower(place)), ROOT, "probe", write=False)
+    made = draft(
+        checkpoint(tmp_path / "one", config, text(model, head) | tower(place)), ROOT, "probe", write=False, text=True
+    )
     assert not {"norm", "input", "output", "block", "layers"} & {line.split(":")[0] for line in made.text.splitlines()}
     assert made.nearest == "specs/qwen3.yaml" and not made.unexplained and not made.missing
     assert any("vision-language" in line for line in made.seen)

@@ -48,8 +48,8 @@ class Meaning(Frozen):
         return candidate(self.key.chain, config)
 
 
-def meaning(path: Path, spec: Spec) -> Meaning:
-    """The meaning of a path; `spec` decides which kinds its sections have.
+def meaning(path: Path, spec: Section) -> Meaning:
+    """The meaning of a path; `spec` decides which kinds its sections have, and what sections there are.
 
     Raises:
         CodegenError: where the language has no such key.
@@ -57,11 +57,12 @@ def meaning(path: Path, spec: Spec) -> Meaning:
     first, *rest = path or ("",)
     if first in FRAME:
         return Meaning("frame", FRAME[first])
-    if first in OVERLAYS:
+    overlays = OVERLAYS if isinstance(spec, Spec) else {}
+    if first in overlays:
         return _overlay(path, spec)
-    known = keys(Spec)
+    known = keys(type(spec))
     if first not in known:
-        raise CodegenError(f"{first}: is no key of a spec; {cure(first, [*known, *FRAME, *OVERLAYS], 'keys')}")
+        raise CodegenError(f"{first}: is no key of a spec; {cure(first, [*known, *FRAME, *overlays], 'keys')}")
     return _inside(known[first], getattr(spec, first), rest, first)
 
 
@@ -74,7 +75,7 @@ def plain(path: Path) -> Path:
     return () if rest and rest[0] in _OVERLAY_KEYS else rest
 
 
-def _overlay(path: Path, spec: Spec) -> Meaning:
+def _overlay(path: Path, spec: Section) -> Meaning:
     below = plain(path)
     if below:
         return meaning(below, spec)
@@ -91,6 +92,8 @@ def _inside(key: Key, value: Any, rest: list[Any], at: str) -> Meaning:
         if name not in parts:
             raise CodegenError(f"{at}.{name}: there is no such part; {cure(name, parts, 'parts')}")
         return _section(type(parts[name]), parts[name], rest[1:], f"{at}.{name}", key)
+    if isinstance(name, int):  # one of several equations
+        return Meaning(key.type, key.doc, key)
     if isinstance(value, Section) and key.type == "kinds":
         return _section(type(value), value, rest, at, key)
     if key.section is not None:

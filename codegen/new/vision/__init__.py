@@ -1,0 +1,1 @@
+"""Drafts of specs of images and text."""
