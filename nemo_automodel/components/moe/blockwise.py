@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from nemo_automodel.components.models.common.forgetting import made_again, maker
 from nemo_automodel.components.moe import avx512, products
 from nemo_automodel.components.moe.activation import weigh, weigh_backward
 from nemo_automodel.components.moe.grouping import group
@@ -33,7 +34,7 @@ def blockwise_avx512(x, indices, weights, up, up_bias, down, down_bias, activate
 
 
 class _Blockwise(torch.autograd.Function):
-    """Keeps the products with `up` alone; the backward pass computes the rest again, block by block."""
+    """Keeps the products with `up`, and x where no node makes it again; the rest is computed again, block by block."""
 
     @staticmethod
     def forward(ctx, x, indices, weights, up, up_bias, down, down_bias, activate, by):
@@ -50,7 +51,8 @@ class _Blockwise(torch.autograd.Function):
             by.products(hidden, down.transpose(1, 2), block, y[rows])
             if down_bias is not None:
                 y[rows] += (_spread(down_bias, block) * factors[rows]).to(x.dtype)
-        ctx.save_for_backward(x, up, up_bias, down, down_bias, h, tokens, factors, groups.rows)
+        ctx.maker, ctx.shape = maker(x), x.shape
+        ctx.save_for_backward(None if ctx.maker else x, up, up_bias, down, down_bias, h, tokens, factors, groups.rows)
         ctx.blocks, ctx.activate, ctx.fused, ctx.sizes, ctx.by = blocks, activate, fused, groups.sizes, by
         return F.embedding_bag(groups.rows, y, mode="sum")
 
@@ -58,6 +60,7 @@ class _Blockwise(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         x, up, up_bias, down, down_bias, h, tokens, factors, choice_rows = ctx.saved_tensors
+        x = made_again(ctx.maker, ctx.shape) if ctx.maker else x
         grad_up, grad_down = _grad_weights(up, ctx, 3), _grad_weights(down, ctx, 5)
         grad_up_bias, grad_down_bias = (None if b is None else torch.zeros_like(b) for b in (up_bias, down_bias))
         grad_x = _empty((len(tokens) + 1, x.shape[1]), x)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.forgetting import products
 from nemo_automodel.components.models.common.functional import clamped_glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
 from nemo_automodel.components.models.common.nested import follow, place
@@ -45,11 +46,10 @@ class MLP(nn.Module):
         self.kind, self.glu = kind, glu or {}
 
     def forward(self, x):
-        gate, up, down = self._names
-        h, down = follow(self, up)(x), follow(self, down)
-        if self.kind == "plain":
-            return down(self.act_fn(h))
-        return down(clamped_glu(follow(self, gate)(x), h, self.act_fn, **self.glu))
+        *inner, down = self._names if self.kind == "gated" else self._names[1:]
+        *gate, up = products(x, *(follow(self, name) for name in inner))
+        h = clamped_glu(*gate, up, self.act_fn, **self.glu) if gate else self.act_fn(up)
+        return follow(self, down)(h)
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,7 @@ class MoE(nn.Module):
     def _with_shared(self, x, y):
         shared = follow(self, self.names.shared)(x)
         if self.config.shared_expert_gate:
-            shared = torch.sigmoid(follow(self, self.names.shared_gate)(x)) * shared
+            (gate,) = products(x, follow(self, self.names.shared_gate))
+            shared = torch.sigmoid(gate) * shared
         y = y + shared
         return y if self.config.shared_combine == "sum" else y / 2

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
+from nemo_automodel.components.models.common.forgetting import forgetting
 from nemo_automodel.components.models.common.functional import softcap
 from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.pinned import keeping
@@ -19,7 +20,7 @@ class RouterLinear(nn.Linear):
 
 def project(x, weight, bias):
     """The product in the dtype of x, whatever autocast says."""
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(x.device.type, enabled=False), forgetting(x, nn.Linear):
         return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 

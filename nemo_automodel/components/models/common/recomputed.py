@@ -6,12 +6,11 @@ and gradients are the formula's, bit for bit.
 """
 
 import torch
-from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import saved_tensors_hooks
 
 from nemo_automodel.components.models.common.chunk_by_chunk import called
-from nemo_automodel.components.models.common.row_blocks import outgrows_a_block, row_blocks
+from nemo_automodel.components.models.common.forgetting import forgetting
+from nemo_automodel.components.models.common.row_blocks import outgrows_a_core, row_blocks
 
 
 def projected(down, activation, gate, up):
@@ -23,15 +22,13 @@ def projected(down, activation, gate, up):
     if not _is_worth_a_node(gate, up):
         return down(activation(gate) * up)
     product = _Product.apply(activation, gate, up, *activation.parameters())
-    if type(down) is not nn.Linear or not product.requires_grad:
-        return down(product)
-    with saved_tensors_hooks(_Forgets(product), _remembered):
+    with forgetting(product, type(down)):
         return down(product)
 
 
 def _is_worth_a_node(gate, up):
     """A compiler makes again what is cheap by itself; subclasses of tensors have rules for their own operators."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_block(gate):
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_core(gate):
         return False
     return type(gate) is type(up) is torch.Tensor and not gate.is_meta
 
@@ -44,7 +41,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, activation, gate, up, *parameters):
-        ctx.activation, ctx.made = activation, None
+        ctx.activation, ctx.made, ctx.again = activation, None, _product_of
         ctx.save_for_backward(gate, up, *parameters)
         return _by_rows(activation, gate, up)
 
@@ -76,20 +73,5 @@ def _made(ctx):
     return ctx.made
 
 
-class _Forgets:
-    """What is kept in place of a saved tensor: the node of the product in place of the product, all else as it is."""
-
-    def __init__(self, product):
-        self.node, self.at, self.size = product.grad_fn, product.data_ptr(), product.numel()
-
-    def __call__(self, saved):
-        is_plain = type(saved) is torch.Tensor and saved.is_contiguous()
-        is_product = is_plain and saved.data_ptr() == self.at and saved.numel() == self.size
-        return (self.node, saved.shape) if is_product else saved
-
-
-def _remembered(kept):
-    if isinstance(kept, torch.Tensor):
-        return kept
-    node, shape = kept
-    return _made(node)[1].detach().view(shape)
+def _product_of(node):
+    return _made(node)[1].detach()

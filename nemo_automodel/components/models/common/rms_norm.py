@@ -9,7 +9,7 @@ import torch
 from nemo_automodel.components.models.common.row_blocks import (
     as_rows,
     from_rows,
-    outgrows_a_block,
+    outgrows_a_core,
     row_blocks,
     row_order,
 )
@@ -31,7 +31,7 @@ def rms_norm(x, weight, eps, *, rounds_first):
 
 def _is_worth_a_node(x, weight, rounds_first):
     """A compiler fuses the formula by itself; subclasses of tensors (DTensor) have rules for its operators alone."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_block(x):
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_core(x):
         return False
     if type(x) is not torch.Tensor or type(weight) not in (torch.Tensor, torch.nn.Parameter) or weight.dim() != 1:
         return False
@@ -47,15 +47,15 @@ class _RMSNorm(torch.autograd.Function):
         for x_rows, y, s in row_blocks(rows, out, scale):
             x_rows = x_rows.float()
             torch.mean(x_rows.square(), -1, keepdim=True, out=s).add_(eps).rsqrt_()
-            unit = (x_rows * s).to(x.dtype if rounds_first else torch.float32)
-            _multiply(unit, weight, out=y)
+            _scaled(x_rows, s, weight, rounds_first, out=y)
         ctx.save_for_backward(x, weight, scale)
+        ctx.rounds_first, ctx.opened, ctx.made, ctx.again = rounds_first, None, None, _again
         return from_rows(out, x, order)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        x, weight, scale = ctx.saved_tensors
+        (x, weight, scale), ctx.opened, ctx.made = _opened(ctx), None, None
         order, weight32 = row_order(x), weight.float()
         rows, grad = as_rows(x, order), as_rows(grad, order)
         grad_x, grad_weight = torch.empty_like(rows), torch.zeros_like(weight32)
@@ -66,6 +66,31 @@ class _RMSNorm(torch.autograd.Function):
             mean = (product @ weight32).div_(x.shape[-1])[:, None]
             _multiply((g * weight32).addcmul_(unit, mean, value=-1), s, out=out)
         return from_rows(grad_x, x, order), grad_weight.to(weight.dtype), None, None
+
+
+def _scaled(x, scale, weight, rounds_first, *, out):
+    unit = (x * scale).to(out.dtype if rounds_first else torch.float32)
+    _multiply(unit, weight, out=out)
+
+
+def _opened(node):
+    """What the node keeps, for both that read it on the way back: a checkpoint gives it once."""
+    if node.opened is None:
+        node.opened = node.saved_tensors
+    return node.opened
+
+
+def _again(node):
+    """The output, once for all that read it on the way back (see `forgetting`)."""
+    if node.made is None:
+        x, weight, scale = _opened(node)
+        order = row_order(x)
+        rows = as_rows(x, order)
+        out = torch.empty_like(rows)
+        for x_rows, s, y in row_blocks(rows, scale, out):
+            _scaled(x_rows.float(), s, weight, node.rounds_first, out=y)
+        node.made = from_rows(out, x, order)
+    return node.made
 
 
 def _multiply(a, b, *, out):

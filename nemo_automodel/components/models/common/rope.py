@@ -61,13 +61,13 @@ def _(x):
 
 
 def rotate_halves(x, cos, sin):
-    """Rotates x [B, N, S, R] in pairs (i, i + R/2)."""
+    """Rotates x [B, S, N, R] in pairs (i, i + R/2)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
 def rotate_pairs(x, cos, sin):
-    """Rotates x [B, N, S, R] in pairs (2i, 2i + 1)."""
+    """Rotates x [B, S, N, R] in pairs (2i, 2i + 1)."""
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
 
@@ -76,17 +76,19 @@ def apply_rope(q, k, rope, rotate=rotate_halves, *, dtype=None, sign=1):
     """q [B, N, S, D] and k [B, K, S, D] with their first R dimensions turned by the table's angles.
 
     `rotate` is the layout, `dtype` the precision of the rotation (None: that of q and the table together; the result
-    has q's), `sign` -1 turns the other way.
+    has q's), `sign` -1 turns the other way. Results lie in memory as [B, S, N, D]: attention's output does then too,
+    which the projection after it reads without a copy.
     """
-    cos, sin = (t.unsqueeze(1) for t in rope)
+    cos, sin = (t.unsqueeze(2) for t in rope)
     sin = sin if sign == 1 else -sin
     return _turn(q, cos, sin, rotate, dtype), _turn(k, cos, sin, rotate, dtype)
 
 
 def _turn(x, cos, sin, rotate, dtype):
-    width = 2 * cos.shape[-1]
+    x, width = x.transpose(1, 2), 2 * cos.shape[-1]
     turned = rotate(x[..., :width].to(dtype or x.dtype), cos, sin).to(x.dtype)
-    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
+    turned = turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
+    return turned.transpose(1, 2)
 
 
 def get_rope_config(config, layer_type=None):

@@ -9,9 +9,9 @@ def block_bytes():
     return CORE_BYTES * torch.get_num_threads()
 
 
-def outgrows_a_block(x):
-    """Whether x in fp32 is more than one block; smaller tensors stay in the cache between passes anyhow."""
-    return 4 * x.numel() > block_bytes()
+def outgrows_a_core(x):
+    """Whether x in fp32 is more than a core's share; smaller tensors stay in the cache between passes anyhow."""
+    return 4 * x.numel() > CORE_BYTES
 
 
 def row_order(x):

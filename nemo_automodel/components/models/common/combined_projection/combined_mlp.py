@@ -67,8 +67,8 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         if self.packed:
             return self.packed_product(x).unflatten(-1, (-1, 2)).unbind(-1)
         if self._fused is None:
-            return self.get_submodule(self._names[0])(x), self.get_submodule(self._names[1])(x)
-        parts = self.get_submodule(self._fused)(x).unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
+            return self.products(x, *self._names[:2])
+        parts = self.products(x, self._fused)[0].unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
         gate, up = (parts[self._order.index(part)].flatten(-2) for part in ("gate", "up"))
         return gate, up
 

@@ -107,8 +107,8 @@ class CombinedQKVAttentionMixin(PackingMixin):
     def compute_qkv(self, x):
         """[B, S, H] -> q [B, S, N * D] (twice as wide with gates), k [B, S, K * D], v [B, S, K * E]."""
         if self._qkv_name is None:
-            return tuple(self.get_submodule(name)(x) for name in self._qkv_names)
-        y = self.packed_product(x) if self.packed else self.get_submodule(self._qkv_name)(x)
+            return self.products(x, *self._qkv_names)
+        y = self.packed_product(x) if self.packed else self.products(x, self._qkv_name)[0]
         groups = y.unflatten(-1, (-1, sum(self._qkv_widths))).split(self._qkv_widths, dim=-1)
         q, k, v = (groups[self._qkv_parts.index(part)].flatten(-2) for part in "qkv")
         return q, k, v

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from nemo_automodel.components.models.common.forgetting import products
 from nemo_automodel.components.models.common.nested import place, take
 
 
@@ -93,7 +94,13 @@ class PackingMixin:
                     f"{part} was replaced by a {kind}, which the packed {name} would bypass: build the model with "
                     "backend.projections 'split', or call split_projections() before"
                 )
-        return self.get_submodule(name)(x)
+        return self.products(x, name)[0]
+
+    def products(self, x, *names):
+        """What the modules of these names make of x."""
+        modules = [self.get_submodule(name) for name in names]
+        kinds = [one.linear if type(one) is PackedLinear else type(one) for one in modules]
+        return products(x, *modules, kinds=kinds)
 
     @torch.no_grad()
     def unpack(self):
