@@ -18,6 +18,7 @@ from nemo_automodel.parity.mutant import Mutation, Reader, dotted, dumped
 from nemo_automodel.parity.mutate_written import deletions, flips, of_language
 
 DERIVED = ("bias", "when")
+OVERLAYS = ("layers", "variants")  # what they say is no default, and may leave the same to the other layers
 # Of images and text: keys without a default of their own, and words that a config may say.
 DERIVED_OF_IMAGES = (*DERIVED, "pixels", "output", "skip", "grid", "lookup", "start", "tie", "deepstack")
 
@@ -36,14 +37,17 @@ def mutations(
         offered = mutate_sections.Offers(data, next(iter(spec.flat.values())), reader).mutants()
     seen = {dumped(data)}
     deleted = {f"delete {dotted(path)}": _only_key(value) for path, value in of_language(data)}
+    overlaid = tuple(dotted(path) for path, _ in of_language(data) if path[0] in OVERLAYS)
     written = (*deletions(data), *flips(data, reader, languages))
     for from_default, source in ((False, written), (True, offered)):
         for name, mutant in source:
             made = dumped(mutant)
             if made not in seen:
                 seen.add(made)
-                key = deleted.get(name) or name.removeprefix("delete ").partition(":")[0].rpartition(".")[2]
-                yield Mutation(name, made, key, from_default, from_default and key in derived)
+                place = name.removeprefix("delete ").partition(":")[0]
+                key = deleted.get(name) or place.rpartition(".")[2]
+                follows = key in derived or any(path.endswith(f".{place}") for path in overlaid)
+                yield Mutation(name, made, key, from_default, from_default and follows)
 
 
 def _only_key(value: Any) -> str | None:

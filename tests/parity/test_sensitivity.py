@@ -153,6 +153,14 @@ def test_a_reason_in_the_spec_excuses_its_own_mutation():
     assert used == {"m"}  # what else the spec names is reported
 
 
+def test_what_an_overlay_says_is_no_default_of_the_others():
+    kinds = "{sliding_attention: {attention: {sinks: true}}, full_attention: {}}"
+    text = f"name: cohere2\nlayers: {{by: 'config.layer_types[layer]', kinds: {kinds}}}\n"
+    spec = read_text(text, "specs/cohere2.yaml")
+    found = {one.name: one for one in mutations(text, spec, config_class(spec, table()), {})}
+    assert found["attention.sinks: False"].derived and not found["rope.layout: interleaved"].derived
+
+
 def test_large_numbers_change_by_more_than_rounding():
     assert {"2 + 2048", "1 + 3072"} <= set(texts(expression_mutants("1 + 2048")))
 
