@@ -162,6 +162,9 @@ def _config_class(name: str, row: Mapping[str, Any]) -> ConfigClass:
     fields.setdefault("tie_word_embeddings", False)  # which transformers reads of any config, declared or not
     newer = {field: newest[field] for field in absent}
     names = row.get("attribute_map", {})
+    fields |= {
+        alias: newest[name] for alias, name in names.items() if name in absent and alias in old.get("fields", {})
+    }
     if "attribute_map" in old:
         names = dict(names.items() & (old["attribute_map"] or {}).items())
     return ConfigClass(

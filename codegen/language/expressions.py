@@ -192,7 +192,7 @@ def _call(node: ast.Call, names: frozenset[str]) -> None:
 
 
 CAST_TO = ("weight", "float32")  # the dtype of the weight beside it, or that
-_ARITY = {"per_layer": 2, "newer": 2, "cast": 2, "min": None, "max": None}
+_ARITY = {"per_layer": 2, "newer": 2, "given": 2, "cast": 2, "min": None, "max": None}
 
 
 def _arity(function: str, node: ast.Call) -> None:
@@ -237,7 +237,16 @@ def config_paths(tree: ast.AST) -> Iterator[str]:
 
 def newer_paths(tree: ast.AST) -> set[str]:
     """The fields x of every `newer(config.x, ...)`: those that only newer releases of transformers declare."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "newer"]
+    return _first_paths(tree, "newer")
+
+
+def given_paths(tree: ast.AST) -> set[str]:
+    """The fields x of every `given(config.x, ...)`: those that published configs may carry, and no class declares."""
+    return _first_paths(tree, "given")
+
+
+def _first_paths(tree: ast.AST, function: str) -> set[str]:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == function]
     return {path for call in calls if (path := _dotted(call.args[0])) is not None}
 
 

@@ -63,9 +63,11 @@ def lacking(config: ConfigClass | None, key: Key, node: Node, path: str) -> Iter
 
 
 def missing(config: ConfigClass, tree: ast.expr, node: Node, path: str) -> Iterator[Problem]:
-    guarded = expressions.newer_paths(tree)
+    guarded, carried = expressions.newer_paths(tree), expressions.given_paths(tree)
     for name in expressions.config_paths(tree):
-        if name in guarded and config.has(name):
+        if name in carried and name in config.published:
+            continue
+        if name in guarded | carried and config.has(name):
             yield Problem(node.at, path, f"every release has the field '{name}'", f"write config.{name}")
         elif name in config.newer and name not in guarded:
             message = f"only newer releases of transformers have the field '{name}'"

@@ -186,6 +186,7 @@ EXPRESSION_CALLS = (
     "sum",
     "per_layer",
     "newer",
+    "given",
     "yarn_mscale",
     "cast",
     "bfloat16",

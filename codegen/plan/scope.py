@@ -55,9 +55,9 @@ class _Spell(ast.NodeTransformer):
         return ast.parse(self.names[node.id], mode="eval").body if node.id in self.names else node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        """`newer(config.x, y)` reads the field by its name: the installed release may have none."""
+        """`newer(config.x, y)` and `given(config.x, y)` read the field by its name: there may be none."""
         match node:
-            case ast.Call(func=ast.Name(id="newer"), args=[ast.Attribute(value=holder, attr=name), other]):
+            case ast.Call(func=ast.Name(id="newer" | "given"), args=[ast.Attribute(value=holder, attr=name), other]):
                 return ast.Call(node.func, [self.visit(holder), ast.Constant(name), self.visit(other)], [])
             case _:
                 return self.generic_visit(node)  # pyright: ignore[reportReturnType]

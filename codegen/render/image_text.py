@@ -221,6 +221,8 @@ def _head(plan: ImageTextPlan) -> cst.BaseStatement:
     holes = Holes(
         prefix=plan.prefix,
         names=_names(plan),
+        when={"before_head": plan.before is not None, "transform_logits": plan.logits is not None},
+        exprs={"before": expression(plan.before or "x"), "logits": expression(plan.logits or "logits")},
         stmts={
             "head_flags": flags((*own, Assign("_tied_weights_keys", tied))),
             "forward": [*ties, statement(_forward(plan))],

@@ -10,6 +10,7 @@ from transformers.utils.generic import TransformersKwargs
 
 from codegen.templates.holes import hole, stmts, when
 from nemo_automodel.components.models.common.causal_lm import CausalLM as TemplateCausalLM
+from nemo_automodel.components.models.common.functional import given, newer, softcap
 from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.norm import OffsetFloat32RMSNorm, RMSNorm
 from nemo_automodel.components.models.common.vision.adapter import (
@@ -47,6 +48,9 @@ LIBRARY = (
     ),
     *(ImageTextModelWithAxes, ImageTextModelWithDeepstack, AxesRotaryTable, merged_boxes, rows, square_grid),
     build_tower,
+    given,
+    newer,
+    softcap,
 )
 
 
@@ -111,3 +115,13 @@ class TemplateForConditionalGeneration(ImageTextLM, TemplateCausalLM):
         self.post_init()
 
     stmts.forward
+
+    if when.before_head:
+
+        def before_head(self, x):
+            return hole.before
+
+    if when.transform_logits:
+
+        def transform_logits(self, logits):
+            return hole.logits

@@ -19,6 +19,7 @@ from nemo_automodel.components.models.common.embedding import (
 from nemo_automodel.components.models.common.functional import (
     bfloat16,
     clamped_glu,
+    given,
     head_size,
     newer,
     per_layer,

@@ -119,10 +119,20 @@ def evaluate(tree: ast.expr, config: Mapping[str, Any], **names: Any) -> Any:
             return [value(item) for item in tree.elts]
         case ast.Call(func=ast.Name(id=function)) if function in NUMERIC:
             return _bounded(NUMERIC[function], *map(value, tree.args))
+        case ast.Call(func=ast.Name(id="given"), args=[field, other]):
+            return _given(field, other, value)
         case ast.Call(func=ast.Name(id=function)) if function in FUNCTIONS:
             return FUNCTIONS[function](*map(value, tree.args))
         case _:
             raise Unknown(ast.unparse(tree))
+
+
+def _given(field: ast.expr, other: ast.expr, value: Callable[[ast.expr], Any]) -> Any:
+    """A field that a config may carry, else the other value."""
+    try:
+        return value(field)
+    except KeyError:
+        return value(other)
 
 
 def _named(name: str, names: Mapping[str, Any]) -> Any:

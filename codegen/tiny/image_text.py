@@ -60,9 +60,11 @@ def configs(loaded: LoadedImageText) -> dict[str, Config]:
     if other:
         found["flags"] = base | other
     found |= _towers(loaded, config, base)
-    if tower.chooses_layers(loaded) and loaded.spec.equations and not _regroups(loaded):
-        found["layers"] = base | {"vision_feature_layer": [-3, -1]}
+    chosen = tower.field_of_layers(loaded)
+    if chosen is not None and loaded.spec.equations and not _regroups(loaded):
+        found["layers"] = base | {chosen: -2 if isinstance(config.value(chosen), list) else [-3, -1]}
     found |= _tied(loaded, config, base)
+    found |= {f"also_{n + 1}": base | one for n, one in enumerate(loaded.tests.get("also", ()))}
     if loaded.is_overlaid:
         texts = {name: _of_text(loaded, config, one) for name, one in half_configs(loaded).items()}
         found |= {f"text_{name}": base | {"text_config": one} for name, one in texts.items() if _is_own(name)}

@@ -14,6 +14,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.aria.model", "AriaForConditionalGeneration"),
         ),
         ("AriaTextForCausalLM", ("nemo_automodel.components.models.aria_text.model", "AriaTextForCausalLM")),
+        (
+            "AyaVisionForConditionalGeneration",
+            ("nemo_automodel.components.models.aya_vision.model", "AyaVisionForConditionalGeneration"),
+        ),
         ("BaiChuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BaichuanForCausalLM", ("nemo_automodel.components.models.baichuan.model", "BaichuanForCausalLM")),
         ("BambaForCausalLM", ("nemo_automodel.components.models.bamba.model", "BambaForCausalLM")),
@@ -38,6 +42,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
         ("DbrxForCausalLM", ("nemo_automodel.components.models.dbrx.model", "DbrxForCausalLM")),
         ("DeepseekV2ForCausalLM", ("nemo_automodel.components.models.deepseek_v2.model", "DeepseekV2ForCausalLM")),
         ("DeepseekV3ForCausalLM", ("nemo_automodel.components.models.deepseek_v3.model", "DeepseekV3ForCausalLM")),
+        (
+            "DeepseekVLForConditionalGeneration",
+            ("nemo_automodel.components.models.deepseek_vl.model", "DeepseekVLForConditionalGeneration"),
+        ),
         ("Dots1ForCausalLM", ("nemo_automodel.components.models.dots1.model", "Dots1ForCausalLM")),
         ("Emu3ForCausalLM", ("nemo_automodel.components.models.emu3_text.model", "Emu3ForCausalLM")),
         ("Ernie4_5ForCausalLM", ("nemo_automodel.components.models.ernie4_5.model", "Ernie4_5ForCausalLM")),
@@ -259,6 +267,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             "VideoLlavaForConditionalGeneration",
             ("nemo_automodel.components.models.video_llava.model", "VideoLlavaForConditionalGeneration"),
         ),
+        (
+            "VipLlavaForConditionalGeneration",
+            ("nemo_automodel.components.models.vipllava.model", "VipLlavaForConditionalGeneration"),
+        ),
         ("XGLMForCausalLM", ("nemo_automodel.components.models.xglm.model", "XGLMForCausalLM")),
         ("YoutuForCausalLM", ("nemo_automodel.components.models.youtu.model", "YoutuForCausalLM")),
     ]
@@ -395,9 +407,17 @@ MODEL_TEXT_MAPPING = {
         "nemo_automodel.components.models.aria.model",
         "AriaForConditionalGeneration",
     ),
+    "AyaVisionForConditionalGeneration/cohere2": (
+        "nemo_automodel.components.models.aya_vision.model",
+        "AyaVisionForConditionalGeneration",
+    ),
     "Cohere2VisionForConditionalGeneration/cohere2": (
         "nemo_automodel.components.models.cohere2_vision.model",
         "Cohere2VisionForConditionalGeneration",
+    ),
+    "DeepseekVLForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.deepseek_vl.model",
+        "DeepseekVLForConditionalGeneration",
     ),
     "Gemma3ForConditionalGeneration/gemma3_text": (
         "nemo_automodel.components.models.gemma3.model",
@@ -506,5 +526,9 @@ MODEL_TEXT_MAPPING = {
     "VideoLlavaForConditionalGeneration/llama": (
         "nemo_automodel.components.models.video_llava.model",
         "VideoLlavaForConditionalGeneration",
+    ),
+    "VipLlavaForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.vipllava.model",
+        "VipLlavaForConditionalGeneration",
     ),
 }

@@ -151,7 +151,7 @@ class Reference:
         round_heads(model)
         model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
         for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
+            if isinstance(module, nn.Conv2d | nn.Conv3d) or any(isinstance(m, nn.Unfold) for m in module.children()):
                 module.register_forward_pre_hook(_in_dtype_of_weights)
         if getattr(model, "_is_stateful", False):
             model.register_forward_hook(_forget)
@@ -178,7 +178,7 @@ def _forget(model: nn.Module, *_: Any) -> None:
 
 def _in_dtype_of_weights(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """Before patches are embedded: pixels as a caller would give them, where a tower does not turn them itself."""
-    return tuple(one.to(module.weight.dtype) for one in args)  # type: ignore[arg-type]
+    return tuple(one.to(next(module.parameters()).dtype) for one in args)
 
 
 def _forget_deltas(model: nn.Module, args: object, kwargs: dict[str, Any]) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from codegen.configs import ConfigClass, vision_table
 from codegen.errors import Problem, SpecError, attempt, cut
+from codegen.language import equations as flow
 from codegen.language.check import read_spec, shown_path
 from codegen.language.defaults import defaults
 from codegen.language.frame import FRAME, Frame, FrameReader
 from codegen.language.load import Node
 from codegen.language.resolve import Resolver, typed
-from codegen.language.spec import ConfigDeclaration
+from codegen.language.spec import FUNCTIONS, ConfigDeclaration
+from codegen.language.splits import SECTIONS
 from codegen.language.suggest import cure
 from codegen.language.vision import equations
 from codegen.language.vision.declared import TEXT, with_parts
@@ -74,7 +76,13 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
         found.setdefault(problem)
 
     frame = ImageTextFrame(node, vision_table(), report, path.parent, root).read()
-    resolver = Resolver(frame.config, frozenset((*FRAME, "why")), found, ImageTextSpec)
+    resolver = Resolver(frame.config, frozenset((*FRAME, *SECTIONS, "why")), found, ImageTextSpec)
+    for name in SECTIONS:
+        if name in (node.mapping or {}):
+            remedy = "write the condition in a value, A if config.x else B, or as `when` of a part; or below `text`"
+            report(
+                Problem(node.find((name,), key=True), name, "is for texts: these sections hold for all layers", remedy)
+            )
     plain, laid = apart(node)
     top = resolver.overlaid(defaults(ImageTextSpec), plain, "")
     if resolver.choices:
@@ -122,6 +130,9 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     if spec.vision.grid is not None and not set(equations.REGROUPS) & set(equations.calls(spec.equations)):
         cures = f"remove it, or call {' or '.join(equations.REGROUPS)} in the projector"
         yield problem(("vision", "grid"), "is read by no equation of a projector", cures)
+    if spec.vision.width is not None and not spec.equations:
+        yield problem(("vision", "width"), "is read by no equation", "remove it, or write projector: x = ...")
+    yield from _output(spec)
     for equation, call in equations.packing(spec.equations):
         newline = ast.unparse(call.args[1])
         if newline not in spec.parameters:
@@ -152,6 +163,27 @@ def _rules(spec: ImageTextSpec, node: Node, frame: Frame) -> Iterator[Problem]:
     yield from _tower_names(spec, problem)
     if frame.overrides:
         yield problem(("overrides",), "is not for models of images and text yet", "remove it")
+
+
+def _output(spec: ImageTextSpec) -> Iterator[Problem]:
+    """What is wrong with the equation of the logits."""
+    head = "lm_head"
+    found = [
+        (one.equation, one.message, one.cure) for one in flow.problems(flow.GROUPS["output"], spec.output, (), head)
+    ]
+    for equation in spec.output if not found else ():
+        for name in dict.fromkeys(
+            flow.called(call) or "" for call in ast.walk(equation.value) if isinstance(call, ast.Call)
+        ):
+            if name in FUNCTIONS and name != "softcap":
+                found.append((equation, f"'{name}' is not for logits", "numbers and softcap are"))
+        for name in flow.called_names([equation]):
+            if name != head:
+                found.append(
+                    (equation, f"'{cut(name)}' is called, and there are no parts beside the head", "leave it out")
+                )
+    for equation, message, remedy in found:
+        yield Problem(equation.at, "output", message, remedy)
 
 
 def _tower_names(spec: ImageTextSpec, problem: Callable[..., Problem]) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from codegen.errors import Location, cut
 from codegen.frozen import Frozen
 from codegen.language.expressions import Refused, parse, python
+from codegen.language.spec import EXPRESSION_CALLS
 from codegen.language.suggest import cure
 from codegen.language.values import NOWHERE
 
@@ -69,6 +70,8 @@ def _call(node: ast.Call, outermost: bool) -> None:
     name, shown = _name(node), cut(ast.unparse(node))
     if name == "chunk" and not outermost:
         raise Refused(f"'{shown}' gives two halves", "write a, b = chunk(x, 2) in an equation of its own")
+    if name in EXPRESSION_CALLS:
+        raise Refused(f"'{shown}' is called on no rows", "write a number without a call: x * config.<field> ** 0.5")
     fewest, most = _ARITY.get(name, (1, 1))
     if not name or node.keywords or not fewest <= len(node.args) <= most:
         raise Refused(f"'{shown}': {name or 'this'} takes {fewest} to {most} arguments", f"write {name or 'part'}(x)")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.language.keys import Section, choice, expr, key, mapping, section, text
+from codegen.language.keys import Section, choice, expr, key, mapping, section, text, when
 from codegen.language.spec import Checkpoint, Fused
-from codegen.language.values import Expression
+from codegen.language.values import Equation, Expression
 from codegen.language.vision.equations import Projection
 from codegen.language.vision.tensors import FIELDS, OUTPUTS
 
@@ -36,6 +36,9 @@ class Vision(Section):
         "field, else `last_hidden_state`; `pooler_output` where there is no projector.",
         names=OUTPUTS,
     )
+    width: Expression | None = expr(
+        "How wide a row of it is, of each layer where several go on.", "config.vision_config.hidden_size"
+    )
     skip: Expression | None = expr(
         "Leading tokens that are no patches. By itself 1 where `config.vision_feature_select_strategy` is 'default', "
         "else 0."
@@ -46,12 +49,13 @@ class Vision(Section):
 
 
 class LinearPart(Section):
-    """A linear map: what an equation calls and `parts` does not name is one, too."""
+    """A linear map: what an equation calls and `parts` does not name is one, too. With `when` false, x goes on."""
 
     out: Expression | None = expr(
         "Output width; `width` is the incoming one.", "config.text_config.hidden_size", names=("width",)
     )
     bias: Expression | None = expr("Bias.", "config.multimodal_projector_bias", "config.projector_bias", "True")
+    when: Expression | None = when()
 
 
 class RmsNormPart(Section):
@@ -59,12 +63,14 @@ class RmsNormPart(Section):
 
     eps: Expression | None = expr("Epsilon.", "config.text_config.rms_norm_eps")
     offset: int | None = choice("What is added to the weight.", 0, 1)
+    when: Expression | None = when()
 
 
 class LayerNormPart(Section):
     """A layer norm."""
 
     eps: Expression | None = expr("Epsilon.", "1e-05")
+    when: Expression | None = when()
 
 
 class ProjectorModule(Section):
@@ -167,6 +173,12 @@ class ImageTextSpec(Section):
     merge: Merge = section("Images among the text.", Merge)
     positions: Section = key("kinds", "Positions.", kinds=POSITIONS, default="arange", bare="kind")
     mask: str = choice("Who sees whom.", "causal", "image_blocks", "prefix")
+    output: tuple[Equation, ...] = key(
+        "equations",
+        "x -> logits, where x is what the text's own output hands to its head: what that one does around it does not "
+        "hold here.",
+        default="logits = lm_head(x)",
+    )
     head: Head = section("Output head.", Head)
     processor: Processor = section("Processor.", Processor, bare="class")
     checkpoint: ImageTextCheckpoint = section("Disk layout.", ImageTextCheckpoint)

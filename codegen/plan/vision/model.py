@@ -12,6 +12,7 @@ from codegen.language.vision.tensors import FIELDS, TILED, fields_read
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import dropped, plan_disk, prefixes
+from codegen.plan.vision.output import plan_output
 from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import plan_half
 from codegen.plan.vision.tower import is_tiled, plan_features, tensor, tower_class
@@ -31,6 +32,7 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
     text = plan_half(loaded)
     _refuse(asked)
     projector = plan_module(asked) if isinstance(spec.projector, ProjectorModule) else plan_equations(asked)
+    before, logits = plan_output(asked)
     tower, named = paths["vision"][1].removeprefix("model."), paths["projector"][1].removeprefix("model.")
     prefix = class_prefix(loaded.architectures[0])
     return ImageTextPlan(
@@ -62,6 +64,8 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         ),
         boxes=_boxes(asked),
         disk=plan_disk(asked, paths),
+        before=before,
+        logits=logits,
         ties=_ties(asked),
     )
 

@@ -141,13 +141,13 @@ class _Walk:
         path = str({**(spec.checkpoint.names or {}), **(spec.checkpoint.memory or {})}.get(name, name))
         if isinstance(section, LinearPart):
             return self.linear(name, section, path, inner, width)
+        assert isinstance(section, LayerNormPart | RmsNormPart)
         eps = IN_INIT.code(self.asked.value(section, "eps", f"parts.{name}"))
         if isinstance(section, LayerNormPart):
             made = f"nn.LayerNorm({width}, {eps})"
         else:
-            assert isinstance(section, RmsNormPart)
             made = f"{'OffsetFloat32RMSNorm' if section.offset else 'RMSNorm'}({width}, {eps})"
-        self.parts.setdefault(name, Assign(path, made, section.why))
+        self.parts.setdefault(name, Assign(path, _where(section.when, made), section.why))
         return f"{member(path)}({inner})", width
 
     def linear(self, name: str, section: LinearPart, path: str, inner: Code, width: Code) -> tuple[Code, Code]:
@@ -156,16 +156,24 @@ class _Walk:
         if name in (self.asked.loaded.spec.checkpoint.transposed or ()):
             if bias != "False":
                 raise self.asked.unready("no template yet for a bias beside it", "checkpoint.transposed", "bias: false")
+            if section.when is not None:
+                message = "no template yet for a matrix [in, out] that may be absent"
+                raise self.asked.unready(message, f"parts.{name}.when", "leave it out of checkpoint.transposed")
             self.parts.setdefault(name, Assign(path, f"nn.Parameter(torch.empty({width}, {out}))", section.why))
             self.starts.append(f"init.zeros_({member(path)})")
             return f"{_tight(inner)} @ {member(path)}", out
         written = unless_true(bias)
         arguments = ", ".join([width, out, *([] if written is None else [f"bias={written}"])])
-        self.parts.setdefault(name, Assign(path, f"nn.Linear({arguments})", section.why))
-        return f"{member(path)}({inner})", out
+        self.parts.setdefault(name, Assign(path, _where(section.when, f"nn.Linear({arguments})"), section.why))
+        return f"{member(path)}({inner})", _where(section.when, out, width)
 
     def width(self, value: Expression, incoming: Code) -> Code:
         return IN_INIT.code(value, width=incoming)
+
+
+def _where(condition: Expression | None, made: Code, else_: Code = "nn.Identity()") -> Code:
+    """What is there under a condition on the config, and what otherwise."""
+    return made if condition is None or made == else_ else f"{made} if {IN_INIT.code(condition)} else {else_}"
 
 
 def _tree(code: Code) -> ast.expr:

@@ -8,7 +8,7 @@ from codegen.language.vision.equations import PACKS, calls
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.tensors import OUTPUTS, TILED, WORDS
 from codegen.plan.types import Code
-from codegen.plan.vision.asked import IN_METHOD, Asked
+from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.types import ModulePlan, ProjectorPlan
 
 LAYERS = "hidden_states[config.vision_feature_layer]"
@@ -40,9 +40,21 @@ def class_of(asked: Asked, named: str, path: str, cure: str) -> tuple[str, str]:
     return f"transformers.models.{family}.modeling_{family}", name
 
 
-def chooses_layers(loaded: LoadedImageText) -> bool:
-    """Whether the config says of which layers the features are."""
-    return output(Asked(loaded)).text == LAYERS
+def chosen_layers(asked: Asked) -> ast.expr | None:
+    """The expression over the config that says of which layers the features are; None: it says nothing of them."""
+    match output(asked).tree:
+        case ast.Subscript(value=ast.Name(id="hidden_states"), slice=chosen) if "config" in _names(chosen):
+            return chosen
+        case _:
+            return None
+
+
+def field_of_layers(loaded: LoadedImageText) -> str | None:
+    """The field of the config that is these layers itself."""
+    tree = chosen_layers(Asked(loaded))
+    if not isinstance(tree, ast.Attribute) or not isinstance(tree.value, ast.Name):
+        return None
+    return loaded.config_class.field_name(tree.attr)
 
 
 def strategy(loaded: LoadedImageText) -> bool:
@@ -53,10 +65,12 @@ def strategy(loaded: LoadedImageText) -> bool:
 
 def width(asked: Asked) -> Code:
     """How wide it is, in `__init__`."""
-    wide = "config.vision_config.hidden_size"
-    if output(asked).text == LAYERS:
-        wide = f"{wide} * layers(config.vision_feature_layer)"
-    return wide
+    one = IN_INIT.code(asked.value(asked.loaded.spec.vision, "width", "vision"))
+    chosen = chosen_layers(asked)
+    if chosen is None:
+        return one
+    tight = isinstance(ast.parse(one, mode="eval").body, ast.BinOp | ast.IfExp)
+    return f"{f'({one})' if tight else one} * layers({IN_INIT.tree_code(chosen)})"
 
 
 def plan_features(

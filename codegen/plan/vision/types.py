@@ -86,6 +86,8 @@ class ImageTextPlan(NamedTuple):
     together: Code | None  # what `together` returns
     boxes: Code | None  # what `boxes` returns
     disk: DiskPlan
+    before: Code | None  # what is done with x before the head
+    logits: Code | None  # and with the logits behind it
     ties: Code | None  # whether the head is the token embedding's; None: as the config of the whole says
 
 

@@ -124,6 +124,26 @@ def test_an_architecture_that_is_no_name_is_said_to_be_none(tmp_path):
         planned(tmp_path, "architecture: {strange: 1}\nmask: prefix\n", "another")
 
 
+@pytest.mark.parametrize(
+    ("vision", "wide"),
+    [
+        (
+            "{width: 3 * config.vision_config.patch_size, output: last_hidden_state}",
+            "3 * config.vision_config.patch_size",
+        ),
+        (
+            "{width: config.vision_config.patch_size + 1}",
+            "(config.vision_config.patch_size + 1) * layers(config.vision_feature_layer)",
+        ),
+    ],
+)
+def test_a_tower_may_give_rows_of_another_width(tmp_path, vision, wide):
+    made = model_files(planned(tmp_path, f"vision: {vision}\nprojector: x = linear_1(x)\n").model)["model.py"]
+    assert f"self.linear_1 = nn.Linear({wide}, config.text_config.hidden_size" in " ".join(made.split()).replace(
+        "( ", "("
+    )
+
+
 def test_widths_follow_the_equations(tmp_path):
     text = """projector:
   - h, gate = chunk(linear_1(merge_patches(x, 2)), 2)

@@ -69,6 +69,7 @@ FUNCTIONS = {
     "len": len,
     "sum": sum,
     "newer": lambda value, older: value,
+    "given": lambda value, otherwise: otherwise if value is None else value,
     "per_layer": lambda value, layer: value[layer] if isinstance(value, list | tuple) else value,
     "yarn_mscale": yarn_mscale,
     "softcap": softcap,

@@ -57,6 +57,11 @@ def newer(config, name, older):
     return getattr(config, name) if hasattr(type(config), name) else older
 
 
+def given(config, name, otherwise):
+    """A field that published configs may carry though their class declares none; else `otherwise`."""
+    return getattr(config, name, otherwise)
+
+
 def yarn_scale(factor, weight=1.0):
     """`0.1 * weight * ln(factor) + 1` above a factor of 1 (YaRN, arXiv 2309.00071, section 3.4)."""
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
