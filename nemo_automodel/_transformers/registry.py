@@ -156,6 +156,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.lighton_ocr.model", "LightOnOcrForConditionalGeneration"),
         ),
         ("Llama4ForCausalLM", ("nemo_automodel.components.models.llama4_text.model", "Llama4ForCausalLM")),
+        (
+            "Llama4ForConditionalGeneration",
+            ("nemo_automodel.components.models.llama4.model", "Llama4ForConditionalGeneration"),
+        ),
         ("LlamaForCausalLM", ("nemo_automodel.components.models.llama.model", "LlamaForCausalLM")),
         (
             "LlavaForConditionalGeneration",
@@ -466,6 +470,10 @@ MODEL_TEXT_MAPPING = {
     "LightOnOcrForConditionalGeneration/qwen3": (
         "nemo_automodel.components.models.lighton_ocr.model",
         "LightOnOcrForConditionalGeneration",
+    ),
+    "Llama4ForConditionalGeneration/llama4_text": (
+        "nemo_automodel.components.models.llama4.model",
+        "Llama4ForConditionalGeneration",
     ),
     "LlavaForConditionalGeneration/llama": (
         "nemo_automodel.components.models.llava.model",

@@ -40,14 +40,12 @@ class Takes:
     def of(cls, config, tower, fields):
         """By the config and the modules of a tower, and the names of what it is given with."""
         vision = config.vision_config
-        maps = (module for module in tower.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
-        first = next(maps, None)
         units = (getattr(of, "spatial_merge_size", None) for of in (config, vision))
         unit = next(filter(None, units), None) or _first(getattr(vision, "merge_kernel_size", 1))
         is_tiled = SIZES in fields and bool(getattr(config, "image_grid_pinpoints", None))
         is_free = not is_tiled and any(name in (*GRIDS, SIZES, *MASKS) for name in fields)
         return cls(
-            None if first is None else tuple(first.weight.shape[1:]),
+            next(filter(None, map(_patch, tower.modules())), None),
             unit,
             0 if is_free else _only_side(vision, tower),
             is_tiled,
@@ -119,13 +117,28 @@ class Takes:
             )
 
 
+def _patch(module):
+    """The shape of a patch that a module takes, channels first: a convolution, or a linear map of what is unfolded."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
+        return tuple(module.weight.shape[1:])
+    unfold, linear = ([one for one in module.children() if isinstance(one, kind)] for kind in (nn.Unfold, nn.Linear))
+    if not (unfold and linear):
+        return None
+    size = unfold[0].kernel_size
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return linear[0].in_features // prod(size), *size
+
+
 def _only_side(vision, tower):
     """Patches in one direction, of a tower that looks up a position for each; 0: there is no such table."""
     if not hasattr(vision, "image_size") or not hasattr(vision, "patch_size"):
         return 0
     side = _first(vision.image_size) // _first(vision.patch_size)
-    tables = (module for module in tower.modules() if isinstance(module, nn.Embedding))
-    return side if any(table.num_embeddings in (side**2, side**2 + 1) for table in tables) else 0
+    rows = [module.num_embeddings for module in tower.modules() if isinstance(module, nn.Embedding)]
+    rows += [
+        len(one) for name, one in tower.named_parameters() if "position" in name.rpartition(".")[2] and one.dim() == 2
+    ]
+    return side if {side**2, side**2 + 1} & {*rows} else 0
 
 
 def _numbers(field, value, pixels):
