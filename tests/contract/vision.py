@@ -153,8 +153,8 @@ class VisionContract(Binding):
     def test_the_tower_runs_once(self, options):
         """However many tokens and continuations are made of a prompt, and over no more than in one forward pass."""
         model, batch, sizes = self.fresh(), self.batch("left"), []
-        convolutions = (module for module in model.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d))
-        first = next(convolutions)
+        kinds = torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Unfold  # what cuts pictures in patches
+        first = next(module for module in model.modules() if isinstance(module, kinds))
         first.register_forward_hook(lambda module, args, output: sizes.append(output.shape))
         with torch.no_grad():
             model(**batch.inputs)
