@@ -75,6 +75,8 @@ def _images_and_text() -> dict[str, Schema]:
     properties = {**frame, **writer.sections(True), "why": WHY}
     laid = {name: {"$ref": f"#/$defs/variant/properties/{name}"} for name in (*keys(Spec), "layers")}
     laid["variants"] = {"$ref": "#/$defs/variants"}
+    empty: Schema = {"type": "object", "maxProperties": 0}  # a mapping merges with that of the spec below
+    laid |= {name: _any(laid[name], empty) for name in ("variants", "layers")}
     writer.definitions["Text of images"]["properties"] |= laid  # a key of the text language
     return {**writer.definitions, "spec of images and text": _object(properties, required=("name",))}
 

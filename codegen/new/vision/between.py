@@ -32,11 +32,27 @@ def draft_projector(body: Body, placed: Placed, published: Published, likes: Seq
         module = published.module(placed.prefixes["projector"])
         widths = Widths(published.rows_width, published.text_width)
         act = "act" if published.fields.get("projector_hidden_act") else None
-        found = chain(placed.projector, widths, module.get("inside", {}), act) if all(vars(widths).values()) else None
+        inside = module.get("inside", {})
+        found = chain(placed.projector, widths, inside, act) if all(vars(widths).values()) else None
+        if found is None:
+            found = _of_another_width(body, published, placed, inside, act)
         if found is None:
             _module(body, module, published, placed)
         else:
             _Writer(body, published, placed, module, *_order(body, likes)).write(found)
+
+
+def _of_another_width(
+    body: Body, published: Published, placed: Placed, inside: Mapping[str, str], act: str | None
+) -> Chain | None:
+    """Maps of rows that leave the tower in another width, which a field of its config says; `vision.width` then."""
+    fields = [name for name, value in published.tower.items() if type(value) is int and value > 1]
+    for name in sorted(fields, key=lambda name: "output" not in name):
+        found = chain(placed.projector, Widths(published.tower[name], published.text_width), inside, act)
+        if found is not None and all(step.merges == 1 for step in found.steps):
+            body.put(f"config.vision_config.{name}", "vision", "width", doubt=f"what the projector takes is {name}")
+            return found
+    return None
 
 
 def _unseen(body: Body, published: Published, near: Candidate | None) -> None:

@@ -91,15 +91,17 @@ def _projector(
 ) -> str | None:
     """The module between tower and text: it reads what is as wide as the tower, and gives what is as wide as the text.
 
-    Of several, one that the class has or whose name says so.
+    Of several, one that the class has or whose name says so. One that the class has may read rows of another width.
     """
 
-    def leads(found: Mapping[str, Shape]) -> bool:
+    def leads(path: str, found: Mapping[str, Shape]) -> bool:
         sizes = [size for shape in found.values() for size in shape or ()]
         wide = not isinstance(width, int) or any(size % width == 0 for size in sizes)
-        return any(size == hidden for size in sizes) and wide
+        return any(size == hidden for size in sizes) and (wide or path.rpartition(".")[2] in beside)
 
-    others = [path for path, found in groups.items() if path != tower and leads(found) and not _OTHERS.search(path)]
+    others = [
+        path for path, found in groups.items() if path != tower and leads(path, found) and not _OTHERS.search(path)
+    ]
     ranked = sorted(others, key=lambda path: (path.rpartition(".")[2] not in beside, not _BETWEEN.search(path), path))
     return ranked[0] if ranked else None
 
