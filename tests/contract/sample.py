@@ -3,7 +3,8 @@
 The families of `WHOLE` run whole: together they touch every value of the catalog that any family touches. Of others,
 each test runs on the base config and on one more, drawn by the names of the family and the test; so is which of the two
 is split and which packed. Tests of what the library does alike for all (`DEAR`: they take long and ask for no number
-that another does not ask for) run so in families of `WHOLE` too, and of others in one of three, drawn likewise.
+that another does not ask for) run so in families of `WHOLE` too, and of others in one of three, drawn likewise; those
+of `DEAREST` in one of twelve of all.
 """
 
 from itertools import product
@@ -65,19 +66,19 @@ DEAR = (
     "test_pickle_and_copy",
     "test_saving_a_model_that_was_never_loaded",
     "test_search_equals_the_reference",
-    "test_trainer_resumes",
     "test_use_cache_comes_from_the_config",
 )
-DRAWN = 3  # one of so many other families runs a dear test
+DEAREST = ("test_trainer_resumes",)  # seconds each, and alike for all: no family runs them whole
+DRAWN, SELDOM = 3, 12  # one of so many other families runs a dear test, and one of so many of all the dearest
 
 
 def sample(family, test, configs, backends):
     """The runs that are always made, of a test for each config and backend; an axis that it does not have is empty."""
     whole, dear = family in WHOLE, test in DEAR
-    if whole and not dear:
+    if whole and not dear and test not in DEAREST:
         return set(product(configs or (None,), backends or (None,)))
     draw = crc32(f"{family}.{test}".encode())
-    if dear and not whole and draw % DRAWN:
+    if test in DEAREST and (draw >> 8) % SELDOM or dear and not whole and draw % DRAWN:
         return set()
     draw //= DRAWN
     others = configs[1:] or configs

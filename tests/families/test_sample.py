@@ -12,7 +12,7 @@ from codegen.language.keys import Key, Section, keys
 from codegen.language.loaded import LoadedSpec
 from codegen.language.values import Expression
 from tests.contract import MixtureContract
-from tests.contract.sample import DEAR, WHOLE, sample
+from tests.contract.sample import DEAR, DEAREST, WHOLE, sample
 
 ROOT = Path(__file__).parents[2]
 SPECS = {path.stem: read_spec(path, ROOT) for path in specs_of_text(ROOT / "specs")}
@@ -88,3 +88,11 @@ def test_a_dear_test_runs_in_every_whole_family_and_in_some_others(test):
     assert all(len(runs[family]) == 2 for family in WHOLE)
     others = [runs[family] for family in SPECS if family not in WHOLE]
     assert len(others) / 8 < sum(map(bool, others)) < len(others) / 2
+
+
+@pytest.mark.parametrize("test", DEAREST)
+def test_the_dearest_run_in_some_families_on_both_backends(test):
+    assert hasattr(MixtureContract, test)
+    runs = [sample(family, test, (), ("split", "packed")) for family in SPECS]
+    assert len(SPECS) / 24 < sum(map(bool, runs)) < len(SPECS) / 6
+    assert {backend for run in runs for _, backend in run} == {"split", "packed"}
