@@ -211,3 +211,22 @@ def test_beside_layers_with_sinks_scores_are_rounded_less_their_largest():
     shifted = torch.softmax(half - half.max(-1, keepdim=True).values, dim=-1)
     assert torch.equal(attention_weights(module, half), shifted)
     assert not torch.equal(shifted, alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_share_one_mask_that_sdpa_keeps(qkv, dtype):
+    """Equal to a bit, rows that see nothing included; sdpa alone would keep a copy for each layer."""
+    module, mask = attention("sdpa"), torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
+    mask[0, :, :2] = False
+    q, k = (t.to(dtype).requires_grad_() for t in qkv[:2])
+    v = -k
+    plain = torch.nn.functional.scaled_dot_product_attention(
+        q, *(t.repeat_interleave(2, dim=1) for t in (k, v)), attn_mask=mask, scale=module.scale
+    )
+    kept = set()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.add((t.shape, t.data_ptr())) or t, lambda t: t):
+        layers = [attend(module, q, k, v, mask)[0] for _ in range(3)]
+    assert all(torch.equal(y, plain.transpose(1, 2).flatten(-2)) for y in layers)
+    assert len([1 for shape, _ in kept if shape[-2:] == (6, 6)]) == 1
+    assert not mask.additive.requires_grad
+    assert attend(module, *(t.float() for t in (q, k, v)), mask)[0].dtype == torch.float32

@@ -164,3 +164,76 @@ def test_peak_memory_is_half_of_all_at_once():
                 peak = max(peak, held)
         peaks.append(peak)
     assert 0 < peaks[0] <= 0.5 * peaks[1]
+
+
+LOSSES = {
+    "of logits": lambda x, head, labels, **options: cross_entropy(transform(head(x)), labels, **options),
+    "past logits": lambda x, head, labels, **options: chunked_cross_entropy(
+        x, head, labels, transform, head(x), **options
+    ),
+    "chunked": lambda x, head, labels, **options: chunked_cross_entropy(x, head, labels, transform, **options),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_given_product_with_the_head_changes_nothing(data, name):
+    head, labels, results = nn.Linear(H, V), ignoring(data[1], **OPTIONS[name]), []
+    for loss_of in ("chunked", "past logits"):
+        head.zero_grad()
+        leaf = data[0].clone().requires_grad_()
+        loss = LOSSES[loss_of](leaf, head, labels, **OPTIONS[name])
+        loss.backward()
+        results.append([loss.detach(), leaf.grad, head.weight.grad.clone(), head.bias.grad.clone()])
+    assert all(close(a, b, 1e-6) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("loss_of", LOSSES)
+@pytest.mark.parametrize("options", [{}, {"num_items_in_batch": 0}], ids=str)
+def test_no_label_moves_no_weight(data, loss_of, options):
+    """The loss is not a number, as transformers' is; one such batch must not destroy a model."""
+    head, x = nn.Linear(H, V), data[0].requires_grad_()
+    loss = LOSSES[loss_of](x, head, torch.full_like(data[1], -100), **options)
+    loss.backward()
+    assert loss.isnan()
+    assert not x.grad.any()
+    assert not head.weight.grad.any()
+
+
+@pytest.mark.parametrize("loss_of", LOSSES)
+def test_fp16_keeps_small_gradients(data, loss_of):
+    """A loss scale comes only after the gradient is rounded: of a long batch and many words nothing was left."""
+    head, count, scale = nn.Linear(H, V), 2**22, 2.0**16
+    with torch.no_grad():
+        head.weight.mul_(0.1)
+    found = []
+    for half in (False, True):
+        head.zero_grad()
+        x = data[0].clone().requires_grad_()
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            loss = LOSSES[loss_of](x, head, data[1], num_items_in_batch=count)
+        (scale * loss).backward()
+        found.append((x.grad, head.weight.grad.clone()))
+    assert all(close(b, a, 5e-3) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("tokens, kept", [(3, "logits"), (120, "weight")])
+def test_the_smaller_gradient_is_kept(tokens, kept):
+    """Beside logits that nobody holds: their gradient for a short text, that of the head's weight for a long one."""
+    model, ids = tiny().train(), torch.randint(3, 60, (1, tokens))
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(tuple(t.shape)) or t, lambda t: t):
+        model(input_ids=ids, labels=ids, use_cache=False)
+    weight = tuple(model.lm_head.weight.shape)
+    assert ((tokens, weight[0]) in sizes, weight in sizes) == (kept == "logits", kept == "weight")
+
+
+def test_gradients_of_loss_and_logits_add_up():
+    model, inputs = tiny(), batch()
+    labels, parameters = inputs["input_ids"], None
+    results = []
+    for past_logits in (True, False):
+        out = model(**inputs, labels=labels)
+        loss = out.loss if past_logits else ForCausalLMLoss(out.logits, labels, out.logits.shape[-1])
+        parameters = list(model.parameters())
+        results.append(torch.autograd.grad(loss + out.logits.square().mean(), parameters))
+    assert all(close(a, b) for a, b in zip(*results, strict=True))

@@ -96,6 +96,8 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(module.config._attn_implementation, eager_attention)
     if not len(q):  # since 5.23 sdpa fails where there is no text
         interface, mask = eager_attention, None
+    elif module.config._attn_implementation == "sdpa" and not torch.compiler.is_compiling():
+        mask = additive(mask, q.dtype)
     y, weights = interface(
         module,
         q,
@@ -110,6 +112,17 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
         **kwargs,
     )
     return y.flatten(-2), weights
+
+
+def additive(mask, dtype):
+    """A boolean mask as what is added to scores [B, 1, S, T], once for all layers that share it: sdpa would make its
+    own for each, and keep it for the backward pass. Any other mask is returned as it is."""
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    made = getattr(mask, "additive", None)
+    if made is None or made.dtype != dtype:
+        made = mask.additive = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
+    return made
 
 
 def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None, **kwargs):

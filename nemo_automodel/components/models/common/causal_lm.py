@@ -14,9 +14,11 @@ from nemo_automodel.components.models.common.cross_entropy import (
     LARGE_VOCABULARY,
     chunked_cross_entropy,
     cross_entropy,
+    keeps_less,
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.decoder import Decoder
+from nemo_automodel.components.models.common.forgetting import products
 from nemo_automodel.components.models.common.keywords import of_loss, refuse_unread
 from nemo_automodel.components.models.common.masks import (
     cache_layers,
@@ -281,15 +283,23 @@ class CausalLM(Decoder, GenerationMixin):
             loss = self._chunked_loss(self.before_head(x), labels, **kwargs)
             return self.output(outputs, None, loss, attention_mask=attention_mask, labels=labels, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.transform_logits(self.get_output_embeddings()(self.before_head(x[:, kept, :])))
-        loss = None if labels is None else self._loss(logits, labels, **kwargs)
+        x = self.before_head(x[:, kept, :])
+        (raw,) = products(x, self.get_output_embeddings())
+        logits = self.transform_logits(raw)
+        loss = None if labels is None else self._loss(x, raw, logits, labels, **kwargs)
         return self.output(outputs, logits, loss, attention_mask=attention_mask, labels=labels, **kwargs)
 
-    def _loss(self, logits, labels, **kwargs):
-        """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself)."""
+    def _loss(self, x, raw, logits, labels, **kwargs):
+        """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself).
+
+        Its gradient goes to x and the head past the logits where that keeps less.
+        """
         is_own = getattr(self, "_loss_function", None) is not None
         if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
             return self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        head = self.get_output_embeddings()
+        if why_not_chunked(head) is None and keeps_less(x, head):
+            return self._chunked_loss(x, labels, raw=raw, **kwargs)
         return cross_entropy(logits, labels, **of_loss(kwargs))
 
     def _chunks_loss(self, asked):
@@ -303,8 +313,9 @@ class CausalLM(Decoder, GenerationMixin):
             return self.training and self.vocab_size >= LARGE_VOCABULARY and reason is None
         return asked
 
-    def _chunked_loss(self, x, labels, **kwargs):
-        return chunked_cross_entropy(x, self.get_output_embeddings(), labels, self.transform_logits, **of_loss(kwargs))
+    def _chunked_loss(self, x, labels, raw=None, **kwargs):
+        head, transform = self.get_output_embeddings(), self.transform_logits
+        return chunked_cross_entropy(x, head, labels, transform, raw, **of_loss(kwargs))
 
     def output(self, outputs, logits, loss, **kwargs):
         """What the caller gets; `kwargs` are those of `forward`."""

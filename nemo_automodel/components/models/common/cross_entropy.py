@@ -1,9 +1,12 @@
 """Cross-entropy of the next token, with its gradient taken in the forward pass, a few rows at a time.
 
 `cross_entropy` works on logits and keeps one gradient in place of several copies. `chunked_cross_entropy` works on what
-the head reads, so that the logits of a whole batch never exist: each chunk's gradients are taken while its logits are
-still there; three matrix products, as with all logits at once (Liger Kernel, arXiv 2410.10989, section 3).
+the head reads and keeps the gradients of that and of the head's weight. Where the head's output is not given, logits of
+a whole batch never exist: each chunk's gradients are taken while its logits are still there; three matrix products, as
+with all logits at once (Liger Kernel, arXiv 2410.10989, section 3).
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,39 +23,66 @@ def cross_entropy(logits, labels, num_items_in_batch=None, shift_labels=None, ig
 
     `shift_labels` are labels that are shifted already; `num_items_in_batch` divides the sum in place of their count.
     """
-    targets, count = _targets(logits, labels, num_items_in_batch, shift_labels, ignore_index)
-    return _Loss.apply(logits.reshape(-1, logits.shape[-1]), targets, count, ignore_index)
+    targets = _targets(logits, labels, num_items_in_batch, shift_labels, ignore_index)
+    return _Loss.apply(logits.reshape(-1, logits.shape[-1]), targets)
+
+
+class _Targets(NamedTuple):
+    """labels [R], those among them that are `ignored`, and what divides the sum of the others' losses, a scalar."""
+
+    labels: torch.Tensor
+    count: torch.Tensor
+    ignored: int
+
+    def split(self, size):
+        return (self._replace(labels=part) for part in self.labels.split(size))
+
+    def shares(self, dtype):
+        """1 / count as two factors: of the logits' gradient, which is rounded to `dtype`, and of what is made of it.
+
+        fp16 has too few powers of two for both, and a loss scale comes only after. No gradient comes of no label.
+        """
+        share = 1 / torch.where(self.count == 0, 1, self.count)
+        if dtype != torch.float16:
+            return share, torch.ones_like(share)
+        mantissa, exponent = torch.frexp(share)
+        return mantissa, torch.ldexp(torch.ones_like(share), exponent)
 
 
 def _targets(x, labels, num_items_in_batch, shift_labels, ignored):
-    """Targets [B * S], and what divides the sum of their losses."""
     if shift_labels is None:
         shift_labels = F.pad(labels, (0, 1), value=ignored)[..., 1:]
-    targets = shift_labels.reshape(-1).to(x.device)
-    if num_items_in_batch is None:
-        return targets, (targets != ignored).sum()
-    return targets, num_items_in_batch.to(x.device) if torch.is_tensor(num_items_in_batch) else num_items_in_batch
+    labels = shift_labels.reshape(-1).to(x.device)
+    count = (labels != ignored).sum() if num_items_in_batch is None else num_items_in_batch
+    return _Targets(labels, torch.as_tensor(count, dtype=torch.float32, device=x.device), ignored)
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, targets, count, ignored):
-        loss, grad = torch.zeros((), device=logits.device), torch.empty_like(logits)
-        size = max(1, ROW_BYTES // (4 * logits.shape[-1]))
-        for rows, target, out in zip(logits.split(size), targets.split(size), grad.split(size), strict=True):
-            kept = target != ignored
-            target = target.where(kept, 0)[:, None]
-            scale = (kept.float() / count)[:, None]
-            logp = torch.log_softmax(rows, dim=-1, dtype=torch.float32)
-            loss -= (logp.gather(1, target) * scale).sum()
-            out.copy_(logp.exp_().mul_(scale).scatter_add_(1, target, -scale))
-        ctx.save_for_backward(grad)
-        return loss
+    def forward(ctx, logits, targets):
+        total, grad = _total_and_slope(logits, targets)
+        ctx.save_for_backward(grad, targets.shares(grad.dtype)[1])
+        return total / targets.count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        return scaled(ctx.saved_tensors[0], grad_output), None, None, None
+        grad, share = ctx.saved_tensors
+        return scaled(grad, grad_output * share), None
+
+
+def _total_and_slope(logits, targets):
+    """The sum of the losses in fp32, and the gradient of their mean by the logits [R, V], less its second share."""
+    total, slope = torch.zeros((), device=logits.device), torch.empty_like(logits)
+    share, size = targets.shares(logits.dtype)[0], max(1, ROW_BYTES // (4 * logits.shape[-1]))
+    for rows, part, out in zip(logits.split(size), targets.split(size), slope.split(size), strict=True):
+        kept = part.labels != part.ignored
+        label = part.labels.where(kept, 0)[:, None]
+        kept = kept.float()[:, None]
+        logp = torch.log_softmax(rows, dim=-1, dtype=torch.float32)
+        total -= (logp.gather(1, label) * kept).sum()
+        out.copy_(logp.exp_().mul_(kept * share).scatter_add_(1, label, -kept * share))
+    return total, slope
 
 
 def scaled(grad, factor):
@@ -69,56 +99,67 @@ def why_not_chunked(head):
     return None if type(head.weight) is nn.Parameter else f"its weight is a {type(head.weight).__name__}"
 
 
+def keeps_less(hidden, head):
+    """Whether gradients of what a head reads [B, S, H] and of its weight are smaller than that of its logits."""
+    rows = hidden.shape[:-1].numel()
+    own = rows * hidden.shape[-1] * hidden.requires_grad + head.weight.numel() * head.weight.requires_grad
+    return own <= rows * head.out_features
+
+
 @torch.compiler.disable
 def chunked_cross_entropy(
-    hidden, head, labels, transform, num_items_in_batch=None, shift_labels=None, ignore_index=IGNORED
+    hidden, head, labels, transform, raw=None, num_items_in_batch=None, shift_labels=None, ignore_index=IGNORED
 ):
     """hidden [B, S, H], labels [B, S] (`ignore_index`: ignored) -> the mean loss of the next token, a scalar in fp32.
 
-    `transform` maps raw logits to logits; `shift_labels` are labels that are shifted already; `num_items_in_batch`
-    divides the sum in place of the count of labels.
+    `transform` maps raw logits to logits; `raw` [B, S, V] is what the head makes of `hidden`, where it is there
+    already: no gradient goes by it. `shift_labels` are labels that are shifted already; `num_items_in_batch` divides
+    the sum in place of the count of labels.
     """
-    targets, count = _targets(hidden, labels, num_items_in_batch, shift_labels, ignore_index)
+    targets = _targets(hidden, labels, num_items_in_batch, shift_labels, ignore_index)
     rows = hidden.reshape(-1, hidden.shape[-1])
+    raw = None if raw is None else raw.detach().reshape(-1, raw.shape[-1])
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (rows, head.weight, head.bias)]
-    return _ChunkedLoss.apply(rows, head.weight, head.bias, targets, transform, count, ignore_index, wanted)
+    return _ChunkedLoss.apply(rows, head.weight, head.bias, raw, targets, transform, wanted)
 
 
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, weight, bias, targets, transform, count, ignored, wanted):
+    def forward(ctx, rows, weight, bias, raw, targets, transform, wanted):
         size = max(MIN_ROWS, -(-len(rows) // CHUNKS))
-        loss = torch.zeros((), dtype=torch.float32, device=rows.device)
+        total = torch.zeros((), dtype=torch.float32, device=rows.device)
         grads = [
             torch.zeros_like(t, dtype=torch.float32) if w else None
             for t, w in zip((weight, bias), wanted[1:], strict=True)
         ]
         grad_rows = torch.empty_like(rows) if wanted[0] else None
-        for start in range(0, len(rows), size):
-            chunk = slice(start, start + size)
-            raw = F.linear(rows[chunk], weight, bias)
-            part, slope = _loss_and_slope(raw, targets[chunk], transform, count, ignored)
-            loss += part
+        for place, part in enumerate(targets.split(size)):
+            chunk = slice(place * size, (place + 1) * size)
+            made = F.linear(rows[chunk], weight, bias) if raw is None else raw[chunk]
+            lost, slope = _through(made, transform, part)
+            total += lost
             if grad_rows is not None:
                 grad_rows[chunk] = slope @ weight
             _accumulate(grads, slope, rows[chunk])
         grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, (weight, bias), strict=True)]
-        ctx.save_for_backward(grad_rows, *grads)
-        return loss
+        ctx.save_for_backward(grad_rows, *grads, targets.shares(slope.dtype)[1])
+        return total / targets.count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        grads = (None if grad is None else scaled(grad, grad_output) for grad in ctx.saved_tensors)
-        return (*grads, None, None, None, None, None)
+        *grads, share = ctx.saved_tensors
+        factor = grad_output * share
+        return *(None if grad is None else scaled(grad, factor) for grad in grads), None, None, None, None
 
 
-def _loss_and_slope(raw, targets, transform, count, ignored):
-    """The chunk's share of the loss, and its derivative by the raw logits [rows, V]."""
+def _through(raw, transform, targets):
+    """`_total_and_slope`, by raw logits [R, V]."""
     with torch.enable_grad():
         raw = raw.detach().requires_grad_()
-        loss = F.cross_entropy(transform(raw).float(), targets, ignore_index=ignored, reduction="sum") / count
-    return loss.detach(), torch.autograd.grad(loss, raw)[0]
+        logits = transform(raw)
+    total, slope = _total_and_slope(logits.detach(), targets)
+    return total, slope if logits is raw else torch.autograd.grad(logits, raw, slope)[0]
 
 
 def _accumulate(grads, slope, rows):
