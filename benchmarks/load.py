@@ -6,10 +6,11 @@ much resident memory rises while loading and reading, in a process of its own, a
 mapped pages count too, so packing, which makes new matrices, is above 1). Files are read once before each round, so
 that the file cache is warm.
 
-A Llama in fp32, timed by turns in one process: the ratio should be 1.1 or less. With --moe a Qwen3-MoE in bf16 of 8
-layers of 64 experts, timed by turns in fresh processes: 0.7 or less, and a peak of 1.5 or less.
+A Llama in fp32, timed by turns in one process: the ratio should be 1.1 or less. With --vlm a Llava of such a Llama and
+a CLIP tower: likewise. With --moe a Qwen3-MoE in bf16 of 8 layers of 64 experts, timed by turns in fresh processes: 0.7
+or less, and a peak of 1.5 or less.
 
-    python benchmarks/load.py [--moe] [--megabytes 1000] [--rounds 7] [--projections split packed] [--json]
+    python benchmarks/load.py [--moe | --vlm] [--megabytes 1000] [--rounds 7] [--projections split packed] [--json]
 """
 
 import argparse
@@ -24,20 +25,27 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
-from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel import NeMoAutoModelForCausalLM, NeMoAutoModelForImageTextToText
 
 HIDDEN, WIDTH, VOCABULARY = 1024, 2816, 32_000
 LAYER_BYTES = 4 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 4 + 3 * HIDDEN * WIDTH)
 EXPERTS, MOE_LAYERS = 64, 8
+TOWER = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+CLASSES = {one.__name__: one for one in (LlamaForCausalLM, LlavaForConditionalGeneration, Qwen3MoeForCausalLM)}
 
 
-def write_checkpoint(folder, megabytes):
-    """A Llama of random weights in shards of a tenth of its size."""
-    torch.manual_seed(0)
+def llama(megabytes):
     embedding = 4 * HIDDEN * VOCABULARY
-    config = LlamaConfig(
+    return LlamaConfig(
         hidden_size=HIDDEN,
         intermediate_size=WIDTH,
         num_attention_heads=16,
@@ -46,7 +54,25 @@ def write_checkpoint(folder, megabytes):
         num_hidden_layers=max(1, round((megabytes * 1e6 - embedding) / LAYER_BYTES)),
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=f"{max(1, megabytes // 10)}MB")
+
+
+def write_checkpoint(folder, megabytes):
+    """A Llama of random weights in shards of a tenth of its size."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(llama(megabytes)).save_pretrained(folder, max_shard_size=f"{max(1, megabytes // 10)}MB")
+
+
+def write_vlm_checkpoint(folder, megabytes):
+    """A Llava of random weights, a third of them its tower's, in shards of a tenth of its size."""
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        text_config=llama(megabytes - megabytes // 3),
+        vision_config={"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14, **TOWER},
+        image_token_id=VOCABULARY - 1,
+        tie_word_embeddings=True,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.save_pretrained(folder, max_shard_size=f"{max(1, megabytes // 10)}MB")
 
 
 def write_moe_checkpoint(folder, megabytes):
@@ -68,14 +94,11 @@ def write_moe_checkpoint(folder, megabytes):
 
 
 def load(kind, folder):
+    config = json.loads((Path(folder) / "config.json").read_text())
     if kind == "theirs":
-        return theirs(folder).from_pretrained(folder)
-    return NeMoAutoModelForCausalLM.from_pretrained(folder, backend={"projections": kind})
-
-
-def theirs(folder):
-    name = json.loads((Path(folder) / "config.json").read_text())["architectures"][0]
-    return {one.__name__: one for one in (LlamaForCausalLM, Qwen3MoeForCausalLM)}[name]
+        return CLASSES[config["architectures"][0]].from_pretrained(folder)
+    ours = NeMoAutoModelForImageTextToText if "vision_config" in config else NeMoAutoModelForCausalLM
+    return ours.from_pretrained(folder, backend={"projections": kind})
 
 
 def warm(folder):
@@ -159,7 +182,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--moe", action="store_true")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--moe", action="store_true")
+    shape.add_argument("--vlm", action="store_true")
     parser.add_argument("--projections", nargs="+", choices=["split", "packed"])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--alone", nargs=3, metavar=("WHAT", "KIND", "FOLDER"), help=argparse.SUPPRESS)
@@ -168,9 +193,10 @@ def main():
         what, kind, folder = options.alone
         print(json.dumps({"timed": timed, "peak": peak}[what](kind, folder)))
         return
-    projections = options.projections or (["split"] if options.moe else ["split", "packed"])
+    projections = options.projections or (["split"] if options.moe or options.vlm else ["split", "packed"])
     with tempfile.TemporaryDirectory() as folder:
-        (write_moe_checkpoint if options.moe else write_checkpoint)(folder, options.megabytes)
+        write = write_moe_checkpoint if options.moe else write_vlm_checkpoint if options.vlm else write_checkpoint
+        write(folder, options.megabytes)
         size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
         run = partial(apart, "timed") if options.moe else timed
         results = measure(folder, ["theirs", *projections], options.rounds, run)

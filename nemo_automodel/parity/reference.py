@@ -30,6 +30,7 @@ from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
 
 FAINT = 0.03  # of the weights of a tower
+LOUD = 4  # of vectors, which are weights of norms for the most part
 
 
 class Reference:
@@ -55,6 +56,15 @@ class Reference:
         tower = reference.model.get_submodule(reference.outline.state_dict_adapter.tower_path)
         for weight in tower.parameters():
             weight.data.mul_(FAINT)
+        return reference
+
+    @classmethod
+    def loud(cls, subject: Subject, values: Mapping[str, Any]) -> "Reference":
+        """One whose norms give values so large that what bounds them shows: an activation that ends at 6."""
+        reference = cls(subject, values)
+        for vector in reference.model.parameters():
+            if vector.dim() == 1:
+                vector.data.mul_(LOUD)
         return reference
 
     @classmethod

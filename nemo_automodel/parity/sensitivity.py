@@ -7,7 +7,7 @@ that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -27,23 +27,20 @@ from codegen.render import image_text
 from codegen.render.files import model_files
 from codegen.tiny.image_text import outside
 from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
-from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.bits import differing
 from nemo_automodel.parity.compare import compare_fp32, distance, failures
-from nemo_automodel.parity.draws import drawing_for_dropouts_alone
-from nemo_automodel.parity.images import Images
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.mutant import Mutation
 from nemo_automodel.parity.mutations import mutations
 from nemo_automodel.parity.ours import build_ours
 from nemo_automodel.parity.project import Project
-from nemo_automodel.parity.reference import Reference, disk_names, stored_tensors
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.reference_answers import Measured, dtypes
 from nemo_automodel.parity.sandbox import installed
 from nemo_automodel.parity.subject import Subject
 from nemo_automodel.parity.tolerances import FP32
 
 CAUGHT, REFUSED, SURVIVED = "caught", "refused", "survived"
-SEED = 5
 
 
 @dataclass(frozen=True)
@@ -161,10 +158,13 @@ class Bench:
         dropping = [name for name in project.configs if name.startswith("dropout")]
         names = [name for name in project.configs if name not in dropping]
         self.variants = {
-            name: Measured(self.subject, project.configs[name], small=name.startswith("value_")) for name in names
+            name: Measured(self.subject, project.configs[name], short=name.startswith("value_")) for name in names
         }
-        takes_images = isinstance(project.spec, LoadedImageText)
-        self.faint = {"faint": Measured(self.subject, project.configs["base"], faint=True)} if takes_images else {}
+        faint = {"faint": Reference.faint} if isinstance(project.spec, LoadedImageText) else {}
+        self.extremes = {
+            name: Measured(self.subject, project.configs["base"], make, short=True)
+            for name, make in (faint | {"loud": Reference.loud}).items()
+        }
         self.training = {name: Measured(self.subject, project.configs[name]) for name in ("base", *dropping)}
 
     @cached_property
@@ -201,11 +201,12 @@ class Bench:
     def examine(self, modules: Mapping[str, ModuleType]) -> None:
         """Raises Noticed, or whatever the mutant raises, where it is not what the reference is."""
         models = dict[str, nn.Module]()  # in fp32, each built once
-        for name, measured in (self.variants | self.faint).items():
+        for name, measured in (self.variants | self.extremes).items():
             models[name] = self.build(modules, measured)
             self._logits(models[name], name, measured)
         for name, measured in self.variants.items():
             if not name.startswith(("rope_", "value_")):
+                self._embedded(models[name], name, measured)
                 self._memory(models[name], name, measured)
                 self._mixtures(models[name], name, measured)
                 self._balance(models[name], name, measured)
@@ -226,8 +227,13 @@ class Bench:
     def _logits(self, model: nn.Module, name: str, measured: "Measured") -> None:
         for batch, wanted in measured.logits.items():
             error = distance(measured.run(model, batch), wanted)
-            if not error <= FP32:
+            if not error <= measured.bound:
                 raise Noticed(f"{name}, {batch}: logits {error:.1e}")
+
+    def _embedded(self, model: nn.Module, name: str, measured: "Measured") -> None:
+        """What is scaled within the lookup is not scaled where embeddings are given."""
+        if measured.embeds is not None and not distance(measured.embedded(model), measured.logits_of_embeds) <= FP32:
+            raise Noticed(f"{name}: logits of given embeddings")
 
     def _memory(self, model: nn.Module, name: str, measured: "Measured") -> None:
         if failed := failures(memory.compare(measured.reference.model, model)):
@@ -272,78 +278,3 @@ class Bench:
             raise Noticed(f"{name}: loss in training")
         if lost := not_left_out(model, measured.reference):
             raise Noticed(f"{name}: {lost[0]} would be refused")
-
-
-def dtypes(model: nn.Module) -> dict[str, torch.dtype]:
-    """By name on disk."""
-    return {name: tensor.dtype for name, tensor in disk_names(model, stored_tensors(model)).items()}
-
-
-class Measured:
-    """One variant's reference and its answers."""
-
-    def __init__(
-        self, subject: Subject, values: Mapping[str, Any], *, small: bool = False, faint: bool = False
-    ) -> None:
-        self.values = values
-        self.reference = Reference.faint(subject, values) if faint else Reference(subject, values)
-        found = self.reference.drawing.batches()
-        names = ("short",) if small or faint else ("plain", "short", "left")
-        self.batches: dict[str, Batch] = {name: found[name] for name in names if name in found}
-        if isinstance(drawing := self.reference.drawing, Images) and not faint:
-            self.batches |= {name: found[name] for name in ("right", "text")} | self._bare(found["left"])
-            self.batches["typed"] = drawing.typed(found["plain"])
-
-    def _bare(self, batch: Batch) -> dict[str, Batch]:
-        """Placeholders without images, where the reference makes anything of them."""
-        bare = Batch(batch.ids, batch.mask, batch.labels)
-        try:
-            self._run(self.reference.model, bare)
-        except (IndexError, ValueError):
-            return {}
-        return {"bare": bare}
-
-    def run(self, model: nn.Module, batch: str) -> torch.Tensor:
-        return self._run(model, self.batches[batch])
-
-    def _run(self, model: nn.Module, given: Batch) -> torch.Tensor:
-        with torch.no_grad():
-            return model(**given.inputs, use_cache=False).logits[given.real]
-
-    def train_loss(self, model: nn.Module) -> torch.Tensor:
-        given = self.batches["plain"]
-        torch.manual_seed(SEED)
-        with torch.no_grad(), drawing_for_dropouts_alone():
-            return model(**given.inputs, labels=given.labels, use_cache=False).loss
-
-    @cached_property
-    def logits(self) -> dict[str, torch.Tensor]:
-        return {name: self.run(self.reference.model, name) for name in self.batches}
-
-    @cached_property
-    def balanced_loss(self) -> torch.Tensor | None:
-        model = self.reference.model
-        return mixtures.balanced_loss(model, self.batches["plain"]) if mixtures.reference_mixtures(model) else None
-
-    @cached_property
-    def dtypes(self) -> dict[str, torch.dtype]:
-        return dtypes(self.reference.in_bf16)
-
-    @cached_property
-    def gradients(self) -> dict[str, torch.Tensor]:
-        return end_to_end.measure(self.reference.model, self.batches["plain"])
-
-    @cached_property
-    def in_fp64(self) -> Callable[[], dict[str, torch.Tensor]]:
-        return cache(partial(end_to_end.truth, self.reference, self.batches["plain"]))
-
-    @cached_property
-    def elsewhere(self) -> list[Callable[[], tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]]:
-        return [cache(one) for one in end_to_end.elsewhere(self.reference, "plain")]
-
-    @cached_property
-    def loss_in_training(self) -> torch.Tensor:
-        try:
-            return self.train_loss(self.reference.model.train())
-        finally:
-            self.reference.model.eval()

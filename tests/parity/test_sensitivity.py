@@ -104,6 +104,19 @@ def test_a_spec_as_it_is_goes_unnoticed(project, family):
     assert bench.notices(bench.files) is None
 
 
+@pytest.mark.parametrize(
+    ("family", "mutant", "reason"),
+    [("ctrl", ("relu", "relu6"), "loud, short: logits"), ("biogpt", ("cast(", "("), "logits of given embeddings")],
+)
+def test_what_only_unusual_inputs_show(project, family, mutant, reason):
+    """Values so large that an activation is bounded; embeddings that are given, where a lookup scales its own."""
+    other = open_project(family, project.root)
+    text = (project.root / other.spec.path).read_text().replace(", float32)", ")")
+    verdict = judge(Bench(other), Mutation("mutant", text.replace(*mutant), "key"))
+    assert verdict is not None
+    assert (verdict.outcome, reason in verdict.reason) == (CAUGHT, True)
+
+
 def test_the_loss_that_balances_experts_counts(project):
     """In a family whose reference samples experts while it trains, which ours does not."""
     mixture = open_project("phimoe", project.root)
