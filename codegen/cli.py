@@ -13,4 +13,6 @@ def main() -> int:
     gc.disable()  # a run is short and what it builds stays until its end: collecting garbage would only cost time
     from codegen.commands import run
 
-    return run(sys.argv[1:])
+    code = run(sys.argv[1:])
+    gc.freeze()  # or the interpreter collects it all, once, before it ends
+    return code

@@ -49,24 +49,15 @@ def plan_any(spec: "LoadedSpec | LoadedImageText") -> "SpecPlan | ImageTextSpecP
     return plan_image_text(spec)
 
 
-def rendered(plan: "SpecPlan | ImageTextSpecPlan") -> Generated:
-    """Everything that a plan makes, in memory."""
-    if isinstance(plan, SpecPlan):
-        from codegen.render.files import render  # brings LibCST, which a spec whose plan is known does without
-
-        return render(plan)
-    from codegen.render.image_text import render_image_text
-
-    return render_image_text(plan)
-
-
-def generate(spec: LoadedSpec) -> Generated:
-    """Everything that a spec generates, in memory.
+def generate(spec: "LoadedSpec | LoadedImageText") -> Generated:
+    """Everything that a spec of either kind generates, in memory.
 
     Raises:
         SpecError: where the spec asks for something that has no template yet.
     """
-    return rendered(plan_spec(spec))
+    from codegen.render.any import rendered  # brings LibCST, which a plan alone does without
+
+    return rendered(plan_any(spec))
 
 
 def plan_spec(spec: LoadedSpec) -> SpecPlan:

@@ -12,7 +12,7 @@ from codegen.errors import CodegenError, SpecError
 from codegen.explain.answer import Change, Explanation, Field
 from codegen.explain.flips import flips, get
 from codegen.frozen import Frozen
-from codegen.generate import plan_any, rendered
+from codegen.generate import generate
 from codegen.language.bare import bare_key
 from codegen.language.check import is_of_images, read_text
 from codegen.language.flow import flow
@@ -171,7 +171,7 @@ class Subject(Frozen):
     def bodies(self, spec: "LoadedSpec | LoadedImageText") -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The generated files without their headers; or what has no template yet."""
         try:
-            made = rendered(plan_any(spec))
+            made = generate(spec)
         except SpecError as error:
             return {}, error.lacking
         return {artifact.path: artifact.body for artifact in made.artifacts}, ()

@@ -40,7 +40,7 @@ class RealGenerator:
 
     def generate(self, path: str, root: str) -> Generated:
         """Load a spec and generate from it."""
-        from codegen.generate import rendered
+        from codegen.render.any import rendered
 
         return rendered(self._planner.plan(path, root))
 

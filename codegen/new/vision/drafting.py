@@ -7,7 +7,7 @@ from typing import Any
 
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.generate import plan_any, rendered
+from codegen.generate import generate, plan_any
 from codegen.language.flow import flow
 from codegen.language.load import load
 from codegen.language.reserved import class_prefix
@@ -219,7 +219,7 @@ class ImageTextDrafting(Frozen):
     def files(self, loaded: LoadedImageText | None) -> tuple[str, ...]:
         if loaded is None:
             return ()
-        made = rendered(plan_any(loaded))
+        made = generate(loaded)
         return (*(artifact.path for artifact in made.artifacts), f"{REGISTRY} (entries)", f"{DOCS_PAGES[-1]} (entries)")
 
     def tests(self) -> Iterator[str]:

@@ -118,3 +118,14 @@ def test_a_plan_goes_from_one_process_to_another(spec: Path) -> None:
     """Else each changed spec is planned twice, without a word."""
     plan = plan_spec(read_spec(spec, REPOSITORY))
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+def test_the_process_that_renders_imports_nothing_that_plans() -> None:
+    planning = ("codegen.configs", "codegen.generate", "codegen.language", "codegen.plan.", "codegen.tiny", "cerberus")
+    code = (
+        "import sys, codegen.commands, codegen.run.pipeline, codegen.render.any;"
+        f"print(*(name for name in sys.modules if name.startswith({planning})))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["codegen.plan.types"]
