@@ -29,7 +29,7 @@ from codegen.cst.imports import Import, imports_of
 from codegen.members import is_name, member
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-CONTRACT = "(self, contract)"
+CONTRACT = re.compile(r"(def (\w+))\(self, contract\)")
 PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LOOSE = (cst.BinaryOperation, cst.UnaryOperation, cst.BooleanOperation, cst.Comparison, cst.IfExp, cst.Lambda)
@@ -42,9 +42,7 @@ class Template:
     """One template module, by its name under `codegen/templates/`."""
 
     def __init__(self, source: str) -> None:
-        self.module = cst.parse_module(source)
-        if CONTRACT in source:
-            self.module = self.module.visit(_Contract(contract()))
+        self.module = cst.parse_module(CONTRACT.sub(_contract, source))
         definitions = (item for item in self.module.body if isinstance(item, cst.ClassDef | cst.FunctionDef))
         self.definitions = {item.name.value: item for item in definitions}
         self._fills: dict[str, Fill] = {}
@@ -69,25 +67,24 @@ class Template:
 @cache
 def template(name: str) -> Template:
     """The template of that name, read once a run."""
-    return Template((TEMPLATES / f"{name}.py").read_text(encoding="utf-8"))
+    return Template(_source(name))
 
 
-def contract() -> Mapping[str, cst.Parameters]:
+def _source(name: str) -> str:
+    return (TEMPLATES / f"{name}.py").read_text(encoding="utf-8")
+
+
+@cache
+def contract() -> Mapping[str, str]:
     """What each method of a mixer takes, by its name: stated once for all kinds."""
-    return {name: cast(cst.FunctionDef, one).params for name, one in template("contract").definitions.items()}
+    template = cst.parse_module(_source("contract"))
+    methods = (item for item in template.body if isinstance(item, cst.FunctionDef))
+    return {method.name.value: template.code_for_node(method.params) for method in methods}
 
 
-class _Contract(cst.CSTTransformer):
-    """Puts the contract's parameters in the place of one that is called `contract`."""
-
-    def __init__(self, parameters: Mapping[str, cst.Parameters]) -> None:
-        super().__init__()
-        self.parameters = parameters
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        if not any(one.name.value == "contract" for one in original_node.params.params):
-            return updated_node
-        return updated_node.with_changes(params=self.parameters[original_node.name.value])
+def _contract(method: re.Match[str]) -> str:
+    """The head of a method that takes `contract`, with what that stands for."""
+    return f"{method[1]}({contract()[method[2]]})"
 
 
 def _constant(node: cst.CSTNode) -> Fill:

@@ -1,5 +1,6 @@
 """A second process for work that the first would otherwise do later."""
 
+import atexit
 import gc
 import os
 import pickle
@@ -83,7 +84,7 @@ class Worker:
     def close(self) -> None:
         """End the child, whatever it is doing."""
         os.kill(self._child, signal.SIGKILL)
-        os.waitpid(self._child, 0)
+        atexit.register(os.waitpid, self._child, 0)  # later: the system takes its time to free a child's memory
         self._answers.close()
         with suppress(BrokenPipeError):  # the child was gone before its last request was
             self._requests.close()
