@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from typing import NamedTuple
 
 from codegen.errors import ConflictError
-from codegen.frozen import Frozen
 from codegen.layout import OUTPUT_ROOTS
 from codegen.memory import last_run
 from codegen.memory.last_run import Fact, Known, Signature
@@ -14,7 +14,7 @@ from codegen.write.changes import signature
 _SUFFIXES = (".py", ".yaml", ".md")
 
 
-class Entry(Frozen):
+class Entry(NamedTuple):
     """One name in a folder; a symbolic link is neither a file nor a folder."""
 
     name: str
