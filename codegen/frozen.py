@@ -2,6 +2,7 @@
 a changed spec would wait for fifty."""
 
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from operator import attrgetter
 from typing import Any, ClassVar, dataclass_transform
 
 
@@ -11,14 +12,17 @@ class Frozen:
     """A base class: each subclass is a frozen dataclass, which compares, hashes and shows its fields."""
 
     _declared: ClassVar[tuple[Field[Any], ...]] = ()
+    _places: ClassVar[tuple[str, ...]] = ()  # of values by position
+    _compared: ClassVar["attrgetter[Any]"] = attrgetter("__class__")
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         dataclass(init=False, repr=False, eq=False, match_args=False, kw_only=kw_only)(cls)
         cls._declared = fields(cls)
+        cls._places = tuple(one.name for one in cls._declared if not one.kw_only)
+        cls._compared = attrgetter("__class__", *(one.name for one in cls._declared if one.compare))
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        declared, state = self._declared, vars(self)
-        places = [one.name for one in declared if not one.kw_only]
+        declared, places, state = self._declared, self._places, vars(self)
         state.update(zip(places, values, strict=False))
         if len(values) > len(places) or state.keys() & named.keys():
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(places)} once")
@@ -36,15 +40,11 @@ class Frozen:
     def __delattr__(self, name: str) -> None:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
-    @property
-    def _compared(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, one.name) for one in self._declared if one.compare)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Frozen) and type(self) is type(other) and self._compared == other._compared
+        return isinstance(other, Frozen) and self._compared(self) == other._compared(other)
 
     def __hash__(self) -> int:
-        return hash(self._compared)
+        return hash(self._compared(self))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in self._declared if one.repr)

@@ -69,7 +69,8 @@ class Rewriter(ast.NodeTransformer):
 
 def is_number(node: ast.expr) -> bool:
     """Whether it is an expression over the config alone: no tensor, no part."""
-    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
-    calls = {ast.unparse(child.func) for child in ast.walk(node) if isinstance(child, ast.Call)}
+    nodes = list(ast.walk(node))
+    names = {child.id for child in nodes if isinstance(child, ast.Name)}
+    calls = {ast.unparse(child.func) for child in nodes if isinstance(child, ast.Call)}
     named = names & {"config", "layer"}
     return bool(named) and names <= {"config", "layer"} | calls and not calls & set(FUNCTIONS)

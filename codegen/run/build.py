@@ -93,7 +93,7 @@ class Built:
     used: set[str] = field(default_factory=set[str])
 
 
-_COLLECTED = 16  # the garbage of so many specs is little, and collecting it costs little
+_COLLECTED = 128  # the garbage of so many specs is some 100 MB, and collecting it costs a tenth of making them
 _MANY = 4  # with fewer specs, two processes that each import everything are slower than one
 
 _READS = b'{"reads": '  # how the remembered form of what a spec generates begins
