@@ -1,10 +1,20 @@
 """Which runs of the contract every test run makes. The rest carries the marker `full` (`python -m pytest -m ""`).
 
-The families of `WHOLE` run whole: together they touch every value of the catalog that any family touches. Of others,
-each test runs on the base config and on one more, drawn by the names of the family and the test; so is which of the two
-is split and which packed. Tests of what the library does alike for all (`DEAR`: they take long and ask for no number
-that another does not ask for) run so in families of `WHOLE` too, and of others in one of three, drawn likewise; those
-of `DEAREST` in one of twelve of all.
+A test runs for each config and backend that it names. Which of these runs are made always:
+
+| test | families of `WHOLE` | other families |
+|---|---|---|
+| of `FIRST` | every config; of `BOTH`, with both backends | the base config and another |
+| others | every config | one config |
+| of `ALIKE` | every config | one config, in one of three families |
+| of `DEAR` | one config | one config, in one of three families |
+| of `DEAREST` | one run in one of twelve families, whichever they are | |
+
+The families of `WHOLE` together touch every value of the catalog that any family touches. `FIRST` are those tests that
+a mistake in a spec turns red before any other. `ALIKE`, `DEAR` and `DEAREST` ask what the library does alike for all:
+they ask for no number of a family's own that another does not ask for. Where nothing is said of the backend, a run of
+one config is split and that of the next one packed. What is drawn is drawn by the names of family and test, so that it
+is the same in every run.
 """
 
 from itertools import product
@@ -49,7 +59,48 @@ WHOLE = (
     "xglm",
 )
 
-
+BOTH = ("test_adapter_round_trip", "test_from_pretrained_takes_every_tensor", "test_model_equals_the_reference")
+FIRST = (
+    *BOTH,
+    "test_cached_logits_equal_uncached",
+    "test_components_equal_the_reference",
+    "test_every_parameter_learns",
+    "test_model_in_bf16",
+    "test_reference_loads_what_we_save",
+)
+ALIKE = (
+    "test_a_missing_expert_is_an_error",
+    "test_a_missing_tensor_is_an_error",
+    "test_an_unexpected_tensor_is_an_error",
+    "test_another_shape_is_an_error",
+    "test_attention_can_be_set",
+    "test_base_model_is_reachable",
+    "test_checkpointing_keeps_no_cache",
+    "test_components_in_bf16",
+    "test_config_is_shared",
+    "test_embeddings_in_place_of_ids",
+    "test_given_positions",
+    "test_gradients_can_be_accumulated_without_reducing_them",
+    "test_greedy_is_the_same_with_every_cache",
+    "test_hidden_states_and_attentions",
+    "test_ids_or_embeddings_but_not_both",
+    "test_keywords_of_the_loss",
+    "test_layers_beyond_the_last_are_left_out_and_said",
+    "test_load_state_dict_takes_disk_names",
+    "test_logits_have_one_row_a_token",
+    "test_logits_to_keep",
+    "test_masks_as_a_dict",
+    "test_older_readers_find_their_rope_keys",
+    "test_outputs_as_a_tuple",
+    "test_packed_sequences",
+    "test_padding_is_not_routed",
+    "test_saving_in_shards_keeps_the_names",
+    "test_sdpa_is_refused_where_scores_are_capped",
+    "test_shards_convert_like_wholes",
+    "test_signature_of_forward",
+    "test_swapped_experts_are_noticed",
+    "test_what_the_reference_leaves_out",
+)
 DEAR = (
     "test_adapters_go_both_ways",
     "test_adapters_learn_the_same_under_checkpointing",
@@ -68,20 +119,29 @@ DEAR = (
     "test_search_equals_the_reference",
     "test_use_cache_comes_from_the_config",
 )
-DEAREST = ("test_trainer_resumes",)  # seconds each, and alike for all: no family runs them whole
-DRAWN, SELDOM = 3, 12  # one of so many other families runs a dear test, and one of so many of all the dearest
+DEAREST = ("test_trainer_resumes",)
+DRAWN, SELDOM = 3, 12  # one of so many
 
 
 def sample(family, test, configs, backends):
     """The runs that are always made, of a test for each config and backend; an axis that it does not have is empty."""
-    whole, dear = family in WHOLE, test in DEAR
-    if whole and not dear and test not in DEAREST:
-        return set(product(configs or (None,), backends or (None,)))
-    draw = crc32(f"{family}.{test}".encode())
-    if test in DEAREST and (draw >> 8) % SELDOM or dear and not whole and draw % DRAWN:
+    draw, whole = crc32(f"{family}.{test}".encode()), family in WHOLE
+    if test in DEAREST and (draw >> 8) % SELDOM:
         return set()
-    draw //= DRAWN
-    others = configs[1:] or configs
-    drawn = [configs[0], others[draw % len(others)]] if configs else [None]
-    turned = [backends[(draw + turn) % len(backends)] if backends else None for turn in range(2)]
-    return set(zip(drawn, turned, strict=False))
+    if test in ALIKE + DEAR and not whole and (draw >> 8) % DRAWN:
+        return set()
+    if whole and test in BOTH:
+        return set(product(configs or (None,), backends or (None,)))
+    drawn = list(configs) or [None]
+    if not whole or test in DEAR + DEAREST:
+        drawn = _drawn(drawn, draw // 2, 2 if test in FIRST else 1)
+    turned = [backends[(draw + turn) % len(backends)] if backends else None for turn in range(len(drawn))]
+    return set(zip(drawn, turned, strict=True))
+
+
+def _drawn(configs, draw, count):
+    """One of the configs, or the first and one of the others."""
+    first, *others = configs
+    if count == 1 or not others:
+        return [configs[draw % len(configs)]]
+    return [first, others[draw % len(others)]]

@@ -1,6 +1,7 @@
 """The families whose contract runs whole in every run touch each value of the catalog that any family touches."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from codegen.language.check import read_spec, specs_of_text
 from codegen.language.keys import Key, Section, keys
 from codegen.language.loaded import LoadedSpec
 from codegen.language.values import Expression
-from tests.contract import MixtureContract
-from tests.contract.sample import DEAR, DEAREST, WHOLE, sample
+from tests.contract import ImageTextMixtureContract
+from tests.contract.sample import ALIKE, BOTH, DEAR, DEAREST, FIRST, WHOLE, sample
 
 ROOT = Path(__file__).parents[2]
 SPECS = {path.stem: read_spec(path, ROOT) for path in specs_of_text(ROOT / "specs")}
 Value = tuple[str, ...]
+Run = tuple[str | None, str | None]
 
 
 def touched(spec: LoadedSpec) -> set[Value]:
@@ -69,30 +71,49 @@ def test_whole_families_touch_every_value_that_any_touches():
     assert {value: [name for name in TOUCHED if value in TOUCHED[name]] for value in left} == {}
 
 
-@pytest.mark.parametrize("configs", [(), ("base",), ("base", "flags", "tied")], ids=len)
-@pytest.mark.parametrize("backends", [(), ("split", "packed")], ids=len)
-def test_a_sample_has_the_base_and_another_and_both_backends(configs, backends):
+CONFIGS, BACKENDS = ("base", "flags", "tied"), ("split", "packed")
+
+
+def axis(runs: set[Run], place: int) -> set[str]:
+    """What they have at one place."""
+    return {value for run in runs if (value := run[place]) is not None}
+
+
+@pytest.mark.parametrize("configs", [(), ("base",), CONFIGS], ids=len)
+@pytest.mark.parametrize("backends", [(), BACKENDS], ids=len)
+@pytest.mark.parametrize("test", ["test_model_equals_the_reference", "test_components_equal_the_reference", "test"])
+def test_each_test_runs_in_each_family(configs: tuple[str, ...], backends: tuple[str, ...], test: str) -> None:
     for family in SPECS:
-        runs = sample(family, "test", configs, backends)
-        seen_configs, seen_backends = ({run[place] for run in runs} - {None} for place in (0, 1))
-        whole = family in WHOLE
-        assert seen_configs <= set(configs) and len(seen_configs) == len(configs if whole else configs[:2])
-        assert not configs or "base" in seen_configs
-        assert seen_backends == set(backends) if whole or configs else len(seen_backends) == len(backends[:1])
+        runs, whole = sample(family, test, configs, backends), family in WHOLE
+        assert runs and axis(runs, 0) <= set(configs) and axis(runs, 1) <= set(backends)
+        if whole:
+            assert axis(runs, 0) == set(configs)
+            assert len(runs) == (len(configs) or 1) * ((len(backends) or 1) if test in BOTH else 1)
+        elif test in FIRST:
+            assert len(axis(runs, 0)) == min(len(configs), 2) and ("base" in axis(runs, 0) or not configs)
+            assert len(axis(runs, 1)) == min(len(backends), len(configs) or 1, 2)
+        else:
+            assert len(runs) == 1
 
 
-@pytest.mark.parametrize("test", DEAR)
-def test_a_dear_test_runs_in_every_whole_family_and_in_some_others(test):
-    assert hasattr(MixtureContract, test)
-    runs = {family: sample(family, test, ("base", "flags", "tied"), ("split", "packed")) for family in SPECS}
-    assert all(len(runs[family]) == 2 for family in WHOLE)
+@pytest.mark.parametrize("test", sorted({*FIRST, *ALIKE, *DEAR, *DEAREST}))
+def test_what_is_drawn_is_a_test_of_the_contract(test: str) -> None:
+    assert hasattr(ImageTextMixtureContract, test)
+    assert sum(test in group for group in (FIRST, ALIKE, DEAR, DEAREST)) == 1
+
+
+@pytest.mark.parametrize("test", ALIKE + DEAR)
+def test_what_is_alike_for_all_runs_in_every_whole_family_and_in_some_others(test: str) -> None:
+    runs = {family: sample(family, test, CONFIGS, BACKENDS) for family in SPECS}
+    assert {len(runs[family]) for family in WHOLE} == {1 if test in DEAR else len(CONFIGS)}
     others = [runs[family] for family in SPECS if family not in WHOLE]
     assert len(others) / 8 < sum(map(bool, others)) < len(others) / 2
+    assert {len(found) for found in others} == {0, 1}
+    assert set().union(*runs.values()) == set(product(CONFIGS, BACKENDS))
 
 
 @pytest.mark.parametrize("test", DEAREST)
-def test_the_dearest_run_in_some_families_on_both_backends(test):
-    assert hasattr(MixtureContract, test)
-    runs = [sample(family, test, (), ("split", "packed")) for family in SPECS]
+def test_the_dearest_run_in_some_families_on_both_backends(test: str) -> None:
+    runs = [sample(family, test, (), BACKENDS) for family in SPECS]
     assert len(SPECS) / 24 < sum(map(bool, runs)) < len(SPECS) / 6
-    assert {backend for run in runs for _, backend in run} == {"split", "packed"}
+    assert {backend for run in runs for _, backend in run} == set(BACKENDS)
