@@ -61,6 +61,22 @@ def test_rounding_is_measured_on_other_batches_too():
     assert asked == [rough, exact_here]
 
 
+def test_what_no_rounding_explains_is_not_measured_again():
+    reference, near, far = ({"x": torch.tensor([1.0 + error])} for error in (0.0, 1e-4, 1e-2))
+    exact_here, rougher, asked = {"x": reference["x"].double()}, {"x": torch.tensor([1.0 + 5e-3]).double()}, []
+
+    def elsewhere():
+        asked.append(1)
+        return reference, rougher
+
+    assert failures(compare_fp32("level", far, reference, lambda: exact_here, [elsewhere] * 3)) and not asked
+    assert failures(compare_fp32("level", {}, reference, lambda: exact_here, [elsewhere] * 3)) and not asked
+    both = {"near": near["x"], "far": far["x"]}, {"near": reference["x"], "far": reference["x"]}
+    truths = [{name: truth["x"] for name in both[0]} for truth in (exact_here, rougher)]
+    checks = compare_fp32("level", *both, lambda: truths[0], [lambda: (both[1], truths[1])] * 3)
+    assert [check.what for check in failures(checks)] == ["far"], "whatever is measured beside it"
+
+
 def test_the_middle_of_batches_is_judged_but_never_what_is_no_number():
     checks = [Check("bf16", "what", error, 1.25) for error in (1.0, 3.0, 1.2)]
     assert middle(checks).error == 1.2
