@@ -63,6 +63,7 @@ class Generated(Frozen):
 
     Attributes:
         kind: what kind of model it is, in a few words.
+        model_type: of its config, which other models may have too.
         reads: paths of the specs beside its own that it is made of.
     """
 
@@ -71,4 +72,5 @@ class Generated(Frozen):
     registry: tuple[RegistryEntry, ...] = ()
     index_row: IndexRow | None = None
     kind: str = ""
+    model_type: str = ""
     reads: tuple[str, ...] = ()

@@ -76,11 +76,11 @@ def _list(options: Namespace) -> int:
     from codegen.run import coverage, missing
     from codegen.write.single import write_files
 
-    lacking = missing.missing(rows, Path(root))
+    lacking = missing.missing(rows)
     if options.write:
         changed = write_files(root, {coverage.PAGE: coverage.page(rows, lacking).encode()})
         return _answer(options, {"changed": changed}, f"{coverage.PAGE}: {'updated' if changed else 'up to date'}\n")
-    lacking += missing.missing_images(rows, Path(root))
+    lacking += missing.missing_images(rows)
     return _answer(options, {"missing": list(map(asdict, lacking))}, missing.text(lacking))
 
 

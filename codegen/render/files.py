@@ -27,7 +27,8 @@ def render(plan: SpecPlan) -> Generated:
     artifacts.append(
         Artifact(f"docs/model-coverage/llm/{name}.md", render_page(plan, example=example), plan.spec, "<!--")
     )
-    return Generated(name, tuple(artifacts), (registry(plan.model),), index_row(plan), plan.kind)
+    model_type = plan.model.config.model_type
+    return Generated(name, tuple(artifacts), (registry(plan.model),), index_row(plan), plan.kind, model_type)
 
 
 def model_files(plan: ModelPlan, format_all: Format = cached_format) -> dict[str, str]:

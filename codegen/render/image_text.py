@@ -46,7 +46,8 @@ def render_image_text(plan: ImageTextSpecPlan) -> Generated:
     artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", page, plan.spec, "<!--"))
     entries = (_registry(model), *([files_of_text.registry(model.half)] if model.half is not None else []))
     reads = (f"specs/{model.text.spec}.yaml",)
-    return Generated(name, tuple(artifacts), entries, index_row(plan, IMAGES_INDEX), plan.kind, reads)
+    row, model_type = index_row(plan, IMAGES_INDEX), model.config.model_type
+    return Generated(name, tuple(artifacts), entries, row, plan.kind, model_type, reads)
 
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:

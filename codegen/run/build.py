@@ -67,12 +67,14 @@ class Made(Frozen):
 
     Attributes:
         kind: what kind of model it is, in a few words.
+        model_type: of its config.
         files: path -> digest of the whole file.
         artifacts: the files themselves, still as JSON: reading it is most of a warm run.
     """
 
     name: str
     kind: str
+    model_type: str
     spec: str
     files: dict[str, str]
     registry: tuple[RegistryEntry, ...]
@@ -184,6 +186,7 @@ def _remembered(path: str, known: bytes) -> Made:
     return Made(
         data["name"],
         data["kind"],
+        data["model_type"],
         path,
         data["files"],
         tuple(RegistryEntry(**_tuples(entry)) for entry in data["registry"]),

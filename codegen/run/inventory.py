@@ -16,6 +16,7 @@ class Row(Frozen):
         lines: of the spec, without those that are empty or a comment.
         state: `generated`, `drift`, `conflict` or `invalid`.
         kind: what kind of model it is; empty where nothing is generated.
+        model_type: of its config; empty where nothing is generated.
         proven: `yes`; `outdated` where other code was proven than stands there now; or `no`.
         proofs: what was proven of it, the newest release of transformers first.
     """
@@ -26,6 +27,7 @@ class Row(Frozen):
     architectures: tuple[str, ...]
     state: str
     kind: str = ""
+    model_type: str = ""
     proven: str = "no"
     proofs: tuple[Proof, ...] = ()
 
@@ -82,4 +84,4 @@ def _generated(name: str, path: str, lines: int, item: Made, report: Report, kno
     architectures = item.registry[0].architectures if item.registry else ()
     proven = "no" if known is None else "yes" if known.code == fingerprint(item.files) else "outdated"
     proofs = known.proofs if known is not None else ()
-    return Row(name, path, lines, architectures, found, kind=item.kind, proven=proven, proofs=proofs)
+    return Row(name, path, lines, architectures, found, item.kind, item.model_type, proven, proofs)

@@ -10,9 +10,7 @@ from pathlib import Path
 import yaml
 
 from codegen.configs import table, vision_table
-from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.generate import read_any
 from codegen.run.inventory import Row
 
 LACKING = Path(__file__).parents[1] / "lacking.yaml"
@@ -28,9 +26,9 @@ class Missing(Frozen):
     lacks: str
 
 
-def missing(rows: Iterable[Row], root: Path) -> list[Missing]:
+def missing(rows: Iterable[Row]) -> list[Missing]:
     """One entry for each model type of the causal mapping without a generated model, in order."""
-    have, lacking = _have(rows, root), lacking_values()
+    have, lacking = _have(rows), lacking_values()
     return [
         Missing(model_type, architecture, lacking.get(model_type, UNKNOWN))
         for model_type, architecture in causal_types()
@@ -38,9 +36,9 @@ def missing(rows: Iterable[Row], root: Path) -> list[Missing]:
     ]
 
 
-def missing_images(rows: Iterable[Row], root: Path) -> list[Missing]:
+def missing_images(rows: Iterable[Row]) -> list[Missing]:
     """The same of the image-text mapping, without those that the causal one has too."""
-    have, causal = _have(rows, root), {model_type for model_type, _ in causal_types()}
+    have, causal = _have(rows), {model_type for model_type, _ in causal_types()}
     return [
         Missing(model_type, architecture, _text_lacks(model_type, have))
         for model_type, architecture in image_text_types()
@@ -48,9 +46,9 @@ def missing_images(rows: Iterable[Row], root: Path) -> list[Missing]:
     ]
 
 
-def _have(rows: Iterable[Row], root: Path) -> set[str | None]:
+def _have(rows: Iterable[Row]) -> set[str]:
     """The model types that specs generate."""
-    return {_model_type(root, row.spec) for row in rows if row.state != "invalid"}
+    return {row.model_type for row in rows if row.state != "invalid"}
 
 
 def _text_lacks(model_type: str, have: Container[str | None]) -> str:
@@ -84,10 +82,3 @@ def text(listed: Iterable[Missing]) -> str:
     cells = [(one.model_type, one.architecture, one.lacks) for one in listed]
     widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(2)]
     return "".join(f"{kind:{widths[0]}}  {architecture:{widths[1]}}  {lacks}\n" for kind, architecture, lacks in cells)
-
-
-def _model_type(root: Path, spec: str) -> str | None:
-    try:
-        return read_any(root / spec, root).config.model_type
-    except SpecError:
-        return None

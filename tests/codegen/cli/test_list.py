@@ -58,7 +58,7 @@ def test_a_record_that_cannot_be_read_proves_nothing(record: bytes | None) -> No
 
 def test_the_page_is_what_the_command_writes() -> None:
     listed = rows(Options(str(REPOSITORY), cache=False))
-    absent = missing(listed, REPOSITORY)
+    absent = missing(listed)
     waiting = {one.model_type for one in absent if one.lacks.startswith("specs/")}
     assert lacking_values().keys() <= {one.model_type for one in absent} - waiting, "what has a spec lacks nothing"
     page = coverage.page(listed, absent)
@@ -66,11 +66,11 @@ def test_the_page_is_what_the_command_writes() -> None:
 
 
 def test_models_of_images_and_text_are_told_with_their_text() -> None:
-    absent = {one.model_type: one for one in missing_images([], REPOSITORY)}
+    absent = {one.model_type: one for one in missing_images([])}
     assert absent["llava"].architecture == "LlavaForConditionalGeneration"
     assert "no spec is that of its text, llama" in absent["llava"].lacks
-    known = [Row(name, f"specs/{name}.yaml", 1, (), "generated") for name in ("llama", "llava")]
-    rest = {one.model_type: one.lacks for one in missing_images(known, REPOSITORY)}
+    known = [Row(name, f"specs/{name}.yaml", 1, (), "generated", model_type=name) for name in ("llama", "llava")]
+    rest = {one.model_type: one.lacks for one in missing_images(known)}
     assert "llava" not in rest and rest["vipllava"] == "images and text; llama has a spec"
 
 
