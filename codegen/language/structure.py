@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import cerberus  # pyright: ignore[reportMissingTypeStubs]
 import cerberus.errors  # pyright: ignore[reportMissingTypeStubs]
+import cerberus.schema  # pyright: ignore[reportMissingTypeStubs]
 
 from codegen.errors import Problem, dotted, shown
 from codegen.language import equations, expressions
@@ -16,6 +17,7 @@ from codegen.language.suggest import cure
 
 Report = Callable[[str, str], None]
 Validator: Any = cerberus.Validator
+UnvalidatedSchema: Any = cerberus.schema.UnvalidatedSchema
 codes: Any = cerberus.errors
 SHAPES = {"dict": "a mapping", "list": "a list", "string": "text"}
 CURES = {"dict": "write {<name>: <value>, ...}", "list": "write [..., ...]", "string": "quote it"}
@@ -54,12 +56,17 @@ def _validated(validator: Any, node: Node, cls: type[Section], path: str) -> Ite
 
 @cache
 def _validator(cls: type[Section]) -> Any:
-    return Validator(schema(cls), require_all=False)
+    return _trusting(schema(cls))
 
 
 @cache
 def _key_validator(cls: type[Section], name: str) -> Any:
-    return Validator({name: _rule(keys(cls)[name])})
+    return _trusting({name: _rule(keys(cls)[name])})
+
+
+def _trusting(rules: dict[str, Any]) -> Any:
+    """A validator by these rules. It would take longer to check that they are rules than to check specs by them."""
+    return Validator(UnvalidatedSchema(rules))
 
 
 @cache
