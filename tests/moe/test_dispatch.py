@@ -1,10 +1,8 @@
 """Experts spread over processes, alone and with FSDP2 and gradient accumulation, against one process."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from tests.forked import in_processes
 from tests.moe.parallel_run import load
 
 ROOT = Path(__file__).parents[2]
@@ -12,11 +10,8 @@ ROOT = Path(__file__).parents[2]
 
 def run(processes, folder, *steps):
     """Each step in turn in one set of processes, which take seconds to start."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    script = [str(Path(__file__).with_name("parallel_run.py")), str(folder), *steps]
-    done = subprocess.run(command + script, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-4000:]
+    script = Path(__file__).with_name("parallel_run.py")
+    in_processes(processes, str(script), str(folder), *steps, CUDA_VISIBLE_DEVICES="")
 
 
 def test_gradients_are_reduced_once_at_the_last_of_several_backward_passes(tmp_path):

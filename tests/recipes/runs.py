@@ -1,11 +1,10 @@
 """Runs of recipes: what they leave, and two of them at once."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.forked import in_processes
 
 
 def losses(folder: Path) -> list[float]:
@@ -21,7 +20,4 @@ def drop_all_but(checkpoint: str, output: Path) -> None:
 
 
 def torchrun(*arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+    in_processes(2, *arguments)

@@ -44,27 +44,25 @@ def changed_lines(tree, name):
     return [line[1:] for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[0] == "+" and line[1] != "+"]
 
 
-def test_one_more_keyword_for_every_mixer_is_one_edit(tmp_path):
-    copied(tmp_path)
-    contract = tmp_path / "codegen/templates/contract.py"
-    text, old, new = contract.read_text(), "past_key_values=None, **kwargs", "past_key_values=None, bias=None, **kwargs"
+def edited(tree, path, old, new):
+    """A template in which one place is changed."""
+    text = (tree / "codegen/templates" / path).read_text()
     assert text.count(old) == 1
-    contract.write_text(text.replace(old, new))
-    assert len(applied(tmp_path)) == len(WITH_LAYERS)
-    for name in WITH_LAYERS:
-        text = (tmp_path / MODELS / name / "model.py").read_text()
-        own = [line for line in changed_lines(tmp_path, name) if "def forward" in line]
-        assert changed_lines(tmp_path, name) == own == [f"    def forward(self, x, rope, mask, {new}):"] * len(own)
-        assert len(own) == text.count("def forward(self, x, rope") > 0
+    (tree / "codegen/templates" / path).write_text(text.replace(old, new))
 
 
-def test_one_line_of_a_template_updates_every_model_in_one_hunk(tmp_path):
+def test_one_more_keyword_for_every_mixer_is_one_edit_and_a_line_of_the_model_one_hunk(tmp_path):
+    """Both edits at once: all models are made again for either."""
     copied(tmp_path)
-    template = tmp_path / "codegen/templates/model.py"
+    before, after = "past_key_values=None, **kwargs", "past_key_values=None, bias=None, **kwargs"
+    edited(tmp_path, "contract.py", before, after)
     line = "        super().__init__(config, backend)\n        stmts.inputs\n"
-    text = template.read_text()
-    assert text.count(line) == 1
-    template.write_text(text.replace(line, line.replace("(config, backend)", "(config, backend=backend)")))
+    edited(tmp_path, "model.py", line, line.replace("(config, backend)", "(config, backend=backend)"))
     assert len(applied(tmp_path)) == len(WITH_LAYERS)
     for name in WITH_LAYERS:
-        assert changed_lines(tmp_path, name) == ["        super().__init__(config, backend=backend)"], name
+        changed = changed_lines(tmp_path, name)
+        own = [line for line in changed if "def forward" in line]
+        assert own == [f"    def forward(self, x, rope, mask, {after}):"] * len(own)
+        assert len(own) == (tmp_path / MODELS / name / "model.py").read_text().count("def forward(self, x, rope") > 0
+        others = [line for line in changed if line not in own]
+        assert others == ["        super().__init__(config, backend=backend)"], name
