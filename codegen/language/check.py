@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from codegen.configs import ConfigTable, vision_table
@@ -81,8 +82,14 @@ def of_images(path: Path) -> bool:
     Raises:
         OSError: where the file cannot be read.
     """
+    return _tells_of_images(last_run.content(str(path)))
+
+
+@lru_cache(maxsize=1024)
+def _tells_of_images(text: bytes) -> bool:
+    """The same of its text; once for all that a program asks of the same files."""
     try:
-        return is_of_images(load(last_run.content(str(path)), path.name))
+        return is_of_images(load(text, ""))
     except SpecError:
         return False
 

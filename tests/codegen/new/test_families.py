@@ -130,13 +130,23 @@ def has_experts(spec):
     return any(isinstance(flat.mlp, Moe) for flat in spec.flat.values())
 
 
+@cache
+def everyones():
+    """Of each spec that stands here: its name, whether it has experts, and of each layer how its mixer lies and the
+    fields that it reads."""
+    specs = [committed(ROOT / f"specs/{name}.yaml") for name in FAMILIES]
+    return [
+        (spec.name, has_experts(spec), [(lies(flat), fields_read(flat.attention)) for flat in spec.flat.values()])
+        for spec in specs
+    ]
+
+
 def only_here(spec):
     """Paths of layers whose mixers lie as in no other family of its kind, or take their sizes from fields that this
     config lacks, and of what stands beside them."""
-    paths, config = specs_of_text(ROOT / "specs"), config_class(spec, table())
-    others = [other for path in paths if path.stem != spec.name and (other := committed(path))]
-    flats = [flat for other in others if has_experts(other) == has_experts(spec) for flat in other.flat.values()]
-    known = {lies(flat) for flat in flats if all(map(config.has, fields_read(flat.attention)))}
+    config = config_class(spec, table())
+    others = [flats for name, mixed, flats in everyones() if name != spec.name and mixed == has_experts(spec)]
+    known = {lying for flats in others for lying, read in flats if all(map(config.has, read))}
     alone = [flat for flat in spec.flat.values() if lies(flat) not in known]
     return {disk_name(flat, part) for flat in alone for part in ("attention", "mlp", *flat.parts)}
 
