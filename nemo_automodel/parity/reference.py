@@ -21,6 +21,7 @@ from nemo_automodel.parity.batches import Texts
 from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
 from nemo_automodel.parity.images import Images
+from nemo_automodel.parity.newer import asked_of_older
 from nemo_automodel.parity.ours import BACKENDS
 from nemo_automodel.parity.padding import ask_alone
 from nemo_automodel.parity.randomise import randomise
@@ -254,7 +255,8 @@ def build(reference_class: type[nn.Module], config: Any, attention: str = "eager
     config = config_for(reference_class, config)
     if not issubclass(reference_class, PreTrainedModel):
         return reference_class(config).eval()
-    model = reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
+    with asked_of_older(reference_class.__name__):
+        model = reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
     _let_run_again(model)
     return model
 

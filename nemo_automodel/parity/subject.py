@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreT
 
 from codegen.language.frame import REFERENCE_CURE, is_reference
 from nemo_automodel.components.models.common.vision.causal import ImageTextLM
-from nemo_automodel.parity.newer import refuse_newer
+from nemo_automodel.parity.newer import asked_of_older, refuse_newer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Subject:
 
     def config(self, values: Mapping[str, Any]) -> PreTrainedConfig:
         """A config from keyword arguments, which stay untouched (config classes write into nested ones)."""
-        config = self.config_class(**copy.deepcopy(dict(values)))
+        with asked_of_older(self.config_class.__name__):
+            config = self.config_class(**copy.deepcopy(dict(values)))
         config.architectures = [self.architecture]
         return config
 

@@ -9,7 +9,7 @@ import transformers
 from nemo_automodel.components.models.common import releases
 from nemo_automodel.parity import proof, report  # noqa: F401  (before the older release stands in)
 from nemo_automodel.parity.__main__ import main
-from nemo_automodel.parity.newer import NewerFamily, refuse_newer
+from nemo_automodel.parity.newer import NewerFamily, asked_of_older, refuse_newer
 from tests.parity.conftest import ROOT
 
 CONFIG = "InternLM3Config"
@@ -36,3 +36,11 @@ def test_other_classes_are_no_newer_families(older, monkeypatch):
     monkeypatch.setattr(releases, "INSTALLED", releases.OLDEST)
     with pytest.raises(NewerFamily):
         refuse_newer(f"transformers:{CONFIG}")
+
+
+def test_what_an_older_release_raises_is_no_fault_of_ours(monkeypatch):
+    """The last that was tested has no excuse."""
+    for installed, expected in ((releases.OLDEST, NewerFamily), (releases.NEWEST, KeyError)):
+        monkeypatch.setattr(releases, "INSTALLED", installed)
+        with pytest.raises(expected), asked_of_older("AriaConfig"):
+            raise KeyError("text_config")

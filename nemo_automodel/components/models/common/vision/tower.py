@@ -17,7 +17,9 @@ def build_tower(config, of=None, **fields):
         config._attn_implementation = "eager"
     if of is None:
         return AutoModel.from_config(config)
-    is_own = isinstance(config, of.config_class) and not fields
+    is_own = not fields and (
+        isinstance(config, of.config_class) or type(config) in of.config_class.sub_configs.values()
+    )  # a tower's class may name the config of the whole (GOT-OCR2's at 5.17)
     return of._from_config(config if is_own else own_config(of.config_class, config, **fields))
 
 
