@@ -8,6 +8,7 @@ from codegen.language.attention import Norm
 from codegen.language.keys import Section, keys
 from codegen.language.spec import NormPart, Spec
 
+OF_WEIGHTS = {"offset": "there is no weight to add it to", "weights": "there is no weight"}
 Found = Iterator[tuple[tuple[Any, ...], str, str]]
 
 
@@ -39,13 +40,17 @@ def _within(path: tuple[Any, ...], section: Section) -> Iterator[tuple[tuple[Any
 
 
 def impossible(spec: Spec, _: ConfigClass) -> Found:
-    """Biases that nothing would add, and weights that come and go with the config."""
+    """Biases that nothing would add, what is said of a weight that is not there, and one that comes and goes with the
+    config."""
     for path, own in sites(spec):
         norm = merged(spec, own)
         weightless = norm.weight is not None and norm.weight.constant is False
         if norm.weight is not None and norm.weight.constant is ...:
             cure = "write weight: false under `variants`, where the condition stands in `when`"
             yield (*path, "weight"), "a config cannot give a norm its weight or take it", cure
+        for key, what in OF_WEIGHTS.items() if weightless else ():
+            if getattr(spec.norm if own is None else own, key, None) not in (None, 0, "shared"):
+                yield (*path, key), what, "leave it out, or write weight: true"
         if norm.bias is None or norm.bias.constant is False:
             continue
         if weightless or norm.kind in (None, "rmsnorm"):

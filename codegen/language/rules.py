@@ -162,9 +162,6 @@ def _without_layer(path: tuple[Any, ...], section: Section) -> Found:
 def _norm(path: tuple[Any, ...], norm: Any) -> Found:
     if norm.kind == "layernorm" and norm.cast == "before_weight":
         yield (*path, "cast"), "a layernorm rounds once, at the end", "leave it out, or write after_weight"
-    weightless = norm.weight is not None and norm.weight.constant is False
-    if weightless and norm.offset:
-        yield (*path, "offset"), "there is no weight to add it to", "leave it out, or write weight: true"
 
 
 def _qk_norm(path: tuple[Any, ...], norm: Any) -> Found:
