@@ -31,7 +31,7 @@ from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
 
 FAINT = 0.03  # of the weights of a tower
-LOUD = 4  # of vectors, which are weights of norms for the most part
+LOUD = 4  # of the weights of norms
 
 
 class Reference:
@@ -63,8 +63,8 @@ class Reference:
     def loud(cls, subject: Subject, values: Mapping[str, Any]) -> "Reference":
         """One whose norms give values so large that what bounds them shows: an activation that ends at 6."""
         reference = cls(subject, values)
-        for vector in reference.model.parameters():
-            if vector.dim() == 1:
+        for name, vector in reference.model.named_parameters():
+            if vector.dim() == 1 and name.endswith("weight"):
                 vector.data.mul_(LOUD)
         return reference
 
