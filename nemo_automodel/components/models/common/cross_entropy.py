@@ -37,6 +37,10 @@ class _Targets(NamedTuple):
     def split(self, size):
         return (self._replace(labels=part) for part in self.labels.split(size))
 
+    def mean(self, total):
+        """Of losses with this sum: of no text 0, of no label not a number, as transformers' is."""
+        return total / self.count if len(self.labels) else total
+
     def shares(self, dtype):
         """1 / count as two factors: of the logits' gradient, which is rounded to `dtype`, and of what is made of it.
 
@@ -62,7 +66,7 @@ class _Loss(torch.autograd.Function):
     def forward(ctx, logits, targets):
         total, grad = _total_and_slope(logits, targets)
         ctx.save_for_backward(grad, targets.shares(grad.dtype)[1])
-        return total / targets.count
+        return targets.mean(total)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -143,7 +147,7 @@ class _ChunkedLoss(torch.autograd.Function):
             _accumulate(grads, slope, rows[chunk])
         grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, (weight, bias), strict=True)]
         ctx.save_for_backward(grad_rows, *grads, targets.shares(slope.dtype)[1])
-        return total / targets.count
+        return targets.mean(total)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
