@@ -49,7 +49,7 @@ def load_checkpoint(load, model, adapter, state_dict, files, load_config, **kwar
         found = stack.enter_context(stored_tensors(files)) if is_stored else state_dict or pickled_tensors(files)
         half = text_half(found, model, adapter)
         tensors = decoded(half.tensors(found))
-        if (reading := adapter.reading(tensors, shapes_of(model))) is not adapter:
+        if adapter.turnable and (reading := adapter.reading(tensors, shapes_of(model))) is not adapter:
             adapter, load_config = reading, _with_rules(load_config, reading, foreign)
         _refuse_offloading(found, tensors, load_config)
         sources = {}

@@ -78,7 +78,7 @@ def refuse_broken_index(folder, subfolder="", variant=None, layers=0):
     stored = _stored(path)
     if (layers or 0) > max(len(stored), MOST_LAYERS):
         raise ValueError(f"{path}: config.json has {layers} layers, and there are {len(stored)} tensors; mend it")
-    for name, shard in stored.items():
+    for shard, name in first_of_each(stored).items():
         if not (base / shard).is_file():
             raise ValueError(f"{path}: {name} is in {shard}, which is not there; fetch it")
 
@@ -104,9 +104,14 @@ def shards(path):
         raise ValueError(f"{path}: weight_map is no mapping of tensors to files; {AGAIN}")
     if not isinstance(found.get("metadata", {}), dict):
         raise ValueError(f"{path}: metadata is no mapping; {AGAIN}")
-    for name, file in places.items():
+    for file, name in first_of_each(places).items():
         refuse_outside(path, name, file)
     return places
+
+
+def first_of_each(places):
+    """{file: the first of its tensors} of {tensor: file}."""
+    return {file: name for name, file in reversed(places.items())}
 
 
 def refuse_outside(path, name, file):

@@ -9,6 +9,7 @@ rows or experts from the config, so shards convert like whole tensors. `*` in a 
 import re
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers.core_model_loading import WeightRenaming
@@ -32,10 +33,11 @@ class Rule:
     def below(self, path):
         """The same rule, which holds below a path in memory alone: a vision tower has a `self_attn.q_proj` too."""
         rule = copy(self)
+        rule.__dict__.pop("scope", None)
         object.__setattr__(rule, "within", path)
         return rule
 
-    @property
+    @cached_property
     def scope(self):
         """A pattern of where the rule holds; the base model's own names lack the first of the path."""
         first, _, rest = self.within.partition(".")
@@ -158,21 +160,21 @@ class Rename(Renaming):
     def disk(self):
         return (self.disk_path,)
 
-    @property
+    @cached_property
     def disk_pattern(self):
         """Finds the path on disk at whole dotted names, but not where it is the end of the path in memory already."""
         kept = self.memory.removesuffix(self.disk_path) if self.memory.endswith("." + self.disk_path) else ""
         return rf"{f'(?<!{re.escape(kept)})' if kept else ''}(?<![^.]){re.escape(self.disk_path)}(?![^.])"
 
-    @property
+    @cached_property
     def memory_pattern(self):
         return rf"(?<![^.]){re.escape(self.memory)}(?![^.])"
 
     def to_memory(self, name):
-        return self._renamed(name, self.disk_pattern, self.memory)
+        return self._renamed(name, self.disk_pattern, self.memory) if self.disk_path in name else name
 
     def to_disk(self, name):
-        return self._renamed(name, self.memory_pattern, self.disk_path)
+        return self._renamed(name, self.memory_pattern, self.disk_path) if self.memory in name else name
 
     def conversion(self):
         return WeightRenaming(self.disk_pattern, self.memory_pattern)
@@ -191,11 +193,11 @@ class Prefix(Rename):
 
     others: tuple = ()
 
-    @property
+    @cached_property
     def disk_pattern(self):
         return self._beginning(self.disk_path)
 
-    @property
+    @cached_property
     def memory_pattern(self):
         return self._beginning(self.memory)
 

@@ -35,7 +35,8 @@ class Survey:
     def __init__(self, model, adapter, half, tensors):
         self.model, self.adapter, self.half, self.tensors = model, adapter, half, tensors
         self.needed = {
-            name: torch.empty(t.shape, dtype=t.dtype, device="meta") for name, t in model.state_dict().items()
+            name: t if t.is_meta else torch.empty(t.shape, dtype=t.dtype, device="meta")
+            for name, t in model.state_dict().items()
         }
         self.left_out, self.unused, self.faults = dict(half.left_out), set(), []
         self.missing, self.unexpected, self.misshapen = [], [], []
