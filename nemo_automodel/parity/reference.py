@@ -29,6 +29,7 @@ from nemo_automodel.parity.repeated_keys import repeat_keys
 from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
+from nemo_automodel.parity.wide_norms import widen_norms
 
 FAINT = 0.03  # of the weights of a tower
 LOUD = 4  # of the weights of norms
@@ -160,6 +161,7 @@ class Reference:
         """Gives a model of the reference class what it owes to the comparison."""
         group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         round_heads(model)
+        widen_norms(model, copy.deepcopy(self.config), self.subject.model_class)
         model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d) or any(isinstance(m, nn.Unfold) for m in module.children()):

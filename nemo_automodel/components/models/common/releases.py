@@ -55,6 +55,10 @@ FINDS_LONG_TABLES = SINCE_5_21
 # checkpoints' authors have. Ours have at every release (ADR 0018); parity gives references of older ones the same.
 GROUPS_NORMS = SINCE_5_23
 
+# Whether Nemotron-H's norms multiply by their weight before they round. Ours do at every release (ADR 0016); parity
+# gives references of older ones the same.
+MULTIPLIES_NORMS_IN_FP32 = INSTALLED >= (5, 22)
+
 # Whether queries and keys that were turned by fp32 tables are rounded before their product (codegen). Ours are at every
 # release (ADR 0016); parity rounds those of older references, which round keys only from a cache.
 ROUNDS_TURNED_HEADS = SINCE_5_24
