@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ def widen_norms(reference: nn.Module, config: Any, model_class: Any) -> None:
         ours = model_class._from_config(config)
     wide = {name: one.eps for name, one in ours.named_modules() if type(one) is Float32RMSNorm}
     for name, module in reference.named_modules():
-        if name in wide and _rounds_first(module, wide[name]):
+        is_gated = len(signature(module.forward).parameters) > 1
+        if name in wide and not is_gated and _rounds_first(module, wide[name]):
             module.forward = partial(_widened, module, wide[name])
 
 
