@@ -209,11 +209,11 @@ class CheckpointContract(Binding):
         assert torch.equal(loaded[missing], wanted) if vectors else 0.001 < loaded[missing].std() < 0.2
         assert not state_dict.differences({name: loaded[name] for name in kept}, kept)
 
-    def test_pickle_and_copy(self, backend):
-        model, batch = self.fresh(backend=backend), self.batch()
+    def test_pickle_and_copy(self, main, backend):
+        model, batch = self.fresh(main, backend), self.batch()
         for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
             assert torch.equal(self.logits(twin, batch), self.logits(model, batch))
-            assert not state_dict.differences(self.on_disk(twin), self.given().disk)
+            assert not state_dict.differences(self.on_disk(twin), self.given(main).disk)
 
 
 def assert_same_order(whole, parts):

@@ -103,8 +103,8 @@ class InputsContract(Binding):
         close(out, self.logits(model, batch))
 
     @pytest.mark.parametrize("kept", [1, 5, torch.tensor([0, 3, 11])], ids=["last", "some", "places"])
-    def test_logits_to_keep(self, kept):
-        model, batch = self.ours(), self.batch()
+    def test_logits_to_keep(self, main, kept):
+        model, batch = self.ours(main), self.batch()
         with torch.no_grad():
             out = model(**batch.inputs, logits_to_keep=kept).logits
             whole = model(**batch.inputs).logits

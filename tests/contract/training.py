@@ -15,8 +15,8 @@ STEPS = 4
 
 
 class TrainingContract(Binding):
-    def test_loss_falls(self, backend):
-        model, batch = self.untrained(backend=backend), self.batch()
+    def test_loss_falls(self, main, backend):
+        model, batch = self.untrained(main, backend), self.batch()
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
         losses = []
         for _ in range(12):
@@ -66,8 +66,8 @@ class TrainingContract(Binding):
 
         all_pass(compare_fp32("checkpointing", mine, {name: plain[name] for name in mine}, truth))
 
-    def test_checkpointing_keeps_no_cache(self):
-        model, batch = self.fresh().train(), self.batch()
+    def test_checkpointing_keeps_no_cache(self, main):
+        model, batch = self.fresh(main).train(), self.batch()
         model.gradient_checkpointing_enable()
         assert model(**batch.inputs, labels=batch.labels).past_key_values is None
 

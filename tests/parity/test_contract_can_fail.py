@@ -89,7 +89,7 @@ def no_annotation(monkeypatch):
 TRAPS = [
     (no_plan, "test_tensor_parallel_plan_names_what_is_there", ("base", "split")),
     (no_defaults_from_the_config, "test_use_cache_comes_from_the_config", ("base",)),
-    (checkpointing_is_not_switched_on_the_model, "test_checkpointing_keeps_no_cache", ()),
+    (checkpointing_is_not_switched_on_the_model, "test_checkpointing_keeps_no_cache", ("base",)),
     (another_layer_class, "test_no_split_modules_names_the_layers", ("base",)),
     (no_dict_of_masks, "test_masks_as_a_dict", ("base", "split")),
     (norms_start_at_two, "test_start_values_equal_the_reference", ("base", "split")),
