@@ -113,7 +113,7 @@ def reference_greedy(reference: Reference, batch: Batch, **options: object) -> t
     longrope one switches.
     """
     options = {"use_cache": False, **options}
-    with asked_of_older(type(reference.model).__name__):
+    with asked_of_older(type(reference.model)):
         if reference.subject.positions == "given":
             return greedy(reference.model, batch, **options)
         return torch.cat([greedy(reference.model, text, **options) for text in batch.alone()])

@@ -10,12 +10,10 @@ from nemo_automodel.components.models.common.gated_norm import GatedRMSNorm
 from nemo_automodel.components.models.common.releases import GROUPS_NORMS
 
 
-def group_norms(reference: nn.Module, config: Any, model_class: Any) -> None:
+def group_norms(reference: nn.Module, ours: nn.Module) -> None:
     """Gives the reference's gated norms the groups that ours have at every release (ADR 0018), in place."""
     if GROUPS_NORMS:
         return
-    with torch.device("meta"):
-        ours = model_class._from_config(config)
     grouped = {name: one.groups for name, one in ours.named_modules() if isinstance(one, GatedRMSNorm)}
     for name, module in list(reference.named_modules()):
         if grouped.get(name, 1) > 1 and not hasattr(module, "group_size") and "forward" not in vars(module):

@@ -22,15 +22,16 @@ def refuse_newer(config_class: str) -> None:
 
 
 @contextmanager
-def asked_of_older(name: str) -> Iterator[None]:
-    """For what a class of transformers does by itself: what an older release raises there, ends as NewerFamily."""
+def asked_of_older(asked: type) -> Iterator[None]:
+    """For what a class does by itself: what one of an older transformers raises there, ends as NewerFamily; what others
+    raise, ours too, stays what it is."""
     try:
         yield
     except Exception as error:
-        if not (newest := _newest()):
+        if not asked.__module__.startswith("transformers.") or not (newest := _newest()):
             raise
-        told = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise NewerFamily(f"transformers {_version()} fails in its {name} ({told}): install {newest}") from error
+        told = f"its {asked.__name__} ({type(error).__name__}: {error})".split("\n")[0]
+        raise NewerFamily(f"transformers {_version()} fails in {told}: install {newest}") from error
 
 
 def _newest() -> str | None:

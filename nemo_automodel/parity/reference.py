@@ -159,9 +159,9 @@ class Reference:
 
     def _prepare(self, model: nn.Module) -> None:
         """Gives a model of the reference class what it owes to the comparison."""
-        group_norms(model, copy.deepcopy(self.config), self.subject.model_class)
+        group_norms(model, self.outline)
         round_heads(model)
-        widen_norms(model, copy.deepcopy(self.config), self.subject.model_class)
+        widen_norms(model, self.outline)
         model.register_forward_pre_hook(_forget_deltas, with_kwargs=True)
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d) or any(isinstance(m, nn.Unfold) for m in module.children()):
@@ -257,7 +257,7 @@ def build(reference_class: type[nn.Module], config: Any, attention: str = "eager
     config = config_for(reference_class, config)
     if not issubclass(reference_class, PreTrainedModel):
         return reference_class(config).eval()
-    with asked_of_older(reference_class.__name__):
+    with asked_of_older(reference_class):
         model = reference_class._from_config(config, **choices(attention), dtype=torch.float32).eval()
     _let_run_again(model)
     return model

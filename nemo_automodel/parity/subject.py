@@ -36,7 +36,7 @@ class Subject:
 
     def config(self, values: Mapping[str, Any]) -> PreTrainedConfig:
         """A config from keyword arguments, which stay untouched (config classes write into nested ones)."""
-        with asked_of_older(self.config_class.__name__):
+        with asked_of_older(self.config_class):
             config = self.config_class(**copy.deepcopy(dict(values)))
         config.architectures = [self.architecture]
         return config

@@ -13,21 +13,22 @@ from nemo_automodel.components.models.common.releases import MULTIPLIES_NORMS_IN
 from nemo_automodel.components.models.common.rms_norm import rms_norm
 
 
-def widen_norms(reference: nn.Module, config: Any, model_class: Any) -> None:
+def widen_norms(reference: nn.Module, ours: nn.Module) -> None:
     """Gives them the order that their class has since, and ours at every release (ADR 0016), in place."""
     if MULTIPLIES_NORMS_IN_FP32:
         return
-    with torch.device("meta"):
-        ours = model_class._from_config(config)
+    modules = dict(reference.named_modules())
     wide = {name: one.eps for name, one in ours.named_modules() if type(one) is Float32RMSNorm}
-    for name, module in reference.named_modules():
-        is_gated = len(signature(module.forward).parameters) > 1
-        if name in wide and not is_gated and _rounds_first(module, wide[name]):
-            module.forward = partial(_widened, module, wide[name])
+    for name, eps in wide.items():
+        module: Any = modules.get(name)
+        if module is not None and _rounds_first(module, eps):
+            module.forward = partial(_widened, module, eps)
 
 
 def _rounds_first(module: Any, eps: float) -> bool:
-    """Whether bits in bf16 are of that order alone."""
+    """Whether bits in bf16 are of that order alone. Never of a gated norm, which takes a gate too."""
+    if len(signature(module.forward).parameters) > 1:
+        return False
     generator = torch.Generator().manual_seed(0)
     norm = copy.deepcopy(module).to(torch.bfloat16)
     norm.weight.data = torch.randn(norm.weight.shape, generator=generator).to(torch.bfloat16)

@@ -13,8 +13,8 @@ from codegen.language.check import read_spec
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel._transformers.dispatch import text_half
 from nemo_automodel._transformers.lookup import resolve_type
+from nemo_automodel.parity.newer import refuse_newer
 from tests.common.outer_folders import LAYOUTS, build, llava, text_logits
-from tests.contract.newer import leave_out_newer
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(1))
 
@@ -123,7 +123,7 @@ PUBLISHED_OUTSIDE = {"aria_text": "aria", "llama4_text": "llama4", "mistral4": "
 @pytest.mark.parametrize("example", sorted(path.stem for path in Path("examples/llm_finetune").glob("*/*.yaml")))
 def test_every_example_names_a_layout_that_is_held(example):
     class_name = read_spec(Path(f"specs/{example}.yaml"), Path()).config.class_name
-    leave_out_newer(f"transformers:{class_name}")
+    refuse_newer(f"transformers:{class_name}")
     known = getattr(transformers, class_name, None)  # a spec may have another name than the type
     target = resolve_type(example) or resolve_type(known.model_type)
     if example in PUBLISHED_OUTSIDE:

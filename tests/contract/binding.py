@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.moe.experts import GroupedExperts, loop
 from nemo_automodel.parity import memory
+from nemo_automodel.parity.newer import refuse_newer
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.subject import subject
-from tests.contract.newer import leave_out_newer
 from tests.contract.sample import sample
 
 
@@ -66,7 +66,7 @@ class Binding:
 
     @pytest.fixture(autouse=True)
     def _in_this_release(self):
-        leave_out_newer(self.config_class)
+        refuse_newer(self.config_class)
 
     @property
     def subject(self):

@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
 from nemo_automodel.parity.images import features
-from nemo_automodel.parity.newer import asked_of_older
 from nemo_automodel.parity.pictures import GRIDS
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
@@ -67,10 +66,9 @@ class ProcessorContract(Binding):
                 made.image_processor(pictures, max_image_size=sizes.side)
             return
         texts = [f"w10 w11 {made.image_token} w12 w13", f"w14 {made.image_token} w15"]
-        with asked_of_older(name):
-            each = [self.given_by(made, [text], [picture]) for text, picture in zip(texts, pictures, strict=True)]
-            batch = self.given_by(made, texts, pictures)
+        each = [self.given_by(made, [text], [picture]) for text, picture in zip(texts, pictures, strict=True)]
         counts = [self.agreeing(one, formula, sizes) for one in each]
+        batch = self.given_by(made, texts, pictures)
         assert self.placeholders(batch) == counts
         real = batch["attention_mask"].bool()
         with torch.no_grad():
@@ -92,9 +90,14 @@ class ProcessorContract(Binding):
 
     def given_by(self, made, texts, pictures):
         """A batch, of texts with a picture each."""
-        is_flat = hasattr(made, "multi_page")  # where several are pages of one picture
+        is_flat = "multi_page" in of_images(made)  # where several are pages of one picture
         images = pictures if is_flat else [[picture] for picture in pictures]
-        return made(images=images, text=texts, return_tensors="pt", padding=True)
+        return made(images=images, text=texts, return_tensors="pt", padding=True, **made.told_each_time)
+
+
+def of_images(processor):
+    """Keywords of a call that are about images."""
+    return processor.valid_processor_kwargs.__annotations__["images_kwargs"].__annotations__.keys()
 
 
 class Sizes:
@@ -127,6 +130,7 @@ class Sizes:
         for name, value in known.items():
             if hasattr(kind, name):  # where the class has it as a default
                 setattr(made, name, value)
+        made.told_each_time = {name: known[name] for name in known.keys() & of_images(made) if not hasattr(kind, name)}
         return made
 
     def _parts(self, kind, image_token):

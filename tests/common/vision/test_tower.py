@@ -28,7 +28,7 @@ def test_a_tower_does_what_the_text_does():
 
 def test_a_projector_of_transformers_starts_as_there():
     """Its query is a bare parameter, which transformers draws and torch makes of zeros."""
-    with asked_of_older("AriaConfig"):
+    with asked_of_older(AriaConfig):
         config = AriaConfig(**test_aria.TestAria.base)
     model = NeMoAutoModelForImageTextToText.from_config(config)
     query = model.model.multi_modal_projector.query
