@@ -4,9 +4,20 @@ The reason names release, class and cure. With the pinned release nothing is lef
 older ones run in `make floor` and `make release`.
 """
 
+import gc
+
 import pytest
 
 from nemo_automodel.parity.newer import NewerFamily
+
+NEW_OBJECTS = 5_000  # before garbage is looked for among them
+
+
+def pytest_collection_finish():
+    """What has been imported and collected, a million of objects, is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -63,6 +63,8 @@ class Binding:
         runs = [pytest.param(*filter(None, run), marks=() if run in always else pytest.mark.full) for run in made]
         if config or backend:
             metafunc.parametrize((*config, *backend), runs)
+        elif not always:
+            metafunc.parametrize((), [pytest.param(marks=pytest.mark.full, id=pytest.HIDDEN_PARAM)])
 
     @pytest.fixture(autouse=True)
     def _in_this_release(self):

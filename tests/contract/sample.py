@@ -6,15 +6,15 @@ A test runs for each config and backend that it names. Which of these runs are m
 |---|---|---|
 | of `FIRST` | every config; of `BOTH`, with both backends | the base config and another |
 | others | every config | one config |
-| of `ALIKE` | every config | one config, in one of six families |
+| of `ALIKE` | one config | one config, in one of six families |
 | of `DEAR` | one config, in one of four families | the same |
 | of `DEAREST` | one run, in one of twelve families | the same |
 
 The families of `WHOLE` together touch every value of the catalog that any family touches. `FIRST` are those tests that
 a mistake in a spec turns red before any other. `ALIKE`, `DEAR` and `DEAREST` ask what the library does alike for all:
-they ask for no number of a family's own that another does not ask for. Where nothing is said of the backend, a run of
-one config is split and that of the next one packed. What is drawn is drawn by the names of family and test, so that it
-is the same in every run.
+they ask for no number of a family's own that another does not ask for. A test that names no config is of one. Where
+nothing is said of the backend, a run of one config is split and that of the next one packed. What is drawn is drawn by
+the names of family and test, so that it is the same in every run.
 """
 
 from itertools import product
@@ -125,7 +125,7 @@ def sample(family, test, configs, backends):
     if whole and test in BOTH:
         return set(product(configs or (None,), backends or (None,)))
     drawn = list(configs) or [None]
-    if not whole or test in DEAR + DEAREST:
+    if not whole or test in ALIKE + DEAR + DEAREST:
         drawn = _drawn(drawn, draw // 2, 2 if test in FIRST else 1)
     turned = [backends[(draw + turn) % len(backends)] if backends else None for turn in range(len(drawn))]
     return set(zip(drawn, turned, strict=True))
