@@ -1,4 +1,4 @@
-"""What each process of test_dispatch.py does: `python -m tests.forked COUNT parallel_run.py DIR STEP ...`."""
+"""What each process of test_dispatch.py does: `in_processes(COUNT, parallel_run.py, DIR, STEP, ...)`."""
 
 import os
 import sys
