@@ -6,15 +6,18 @@ A test runs for each config and backend that it names. Which of these runs are m
 |---|---|---|
 | of `FIRST` | every config; of `BOTH`, with both backends | the base config and another |
 | others | every config | one config |
+| of `PROVEN` | one config | one config, in one of two families |
 | of `ALIKE` | one config | one config, in one of six families |
 | of `DEAR` | one config, in one of four families | the same |
 | of `DEAREST` | one run, in one of twelve families | the same |
 
 The families of `WHOLE` together touch every value of the catalog that any family touches. `FIRST` are those tests that
-a mistake in a spec turns red before any other. `ALIKE`, `DEAR` and `DEAREST` ask what the library does alike for all:
-they ask for no number of a family's own that another does not ask for. A test that names no config is of one. Where
-nothing is said of the backend, a run of one config is split and that of the next one packed. What is drawn is drawn by
-the names of family and test, so that it is the same in every run.
+a mistake in a spec turns red before any other. `PROVEN` is what `codegen parity` measures too, of every family and on
+all of its configs, before its record of the family's code is written (`codegen list` says where it is older). `ALIKE`,
+`DEAR` and `DEAREST` ask what the library does alike for all: they ask for no number of a family's own that another does
+not ask for. A test that names no config is of one. Where nothing is said of the backend, a run of one config is split
+and that of the next one packed. What is drawn is drawn by the names of family and test, so that it is the same in every
+run.
 """
 
 from itertools import product
@@ -61,6 +64,13 @@ WHOLE = (
 
 BOTH = ("test_adapter_round_trip", "test_from_pretrained_takes_every_tensor", "test_model_equals_the_reference")
 FIRST = (*BOTH, "test_components_equal_the_reference")
+PROVEN = (
+    "test_cached_logits_equal_uncached",
+    "test_greedy_equals_the_reference",
+    "test_memory_is_the_references",
+    "test_model_in_bf16",
+    "test_reference_loads_what_we_save",
+)
 ALIKE = (
     "test_a_missing_expert_is_an_error",
     "test_a_missing_tensor_is_an_error",
@@ -113,22 +123,28 @@ DEAR = (
     "test_use_cache_comes_from_the_config",
 )
 DEAREST = ("test_trainer_resumes",)
-SIXTH, FOURTH, TWELFTH = 6, 4, 12
+HALF, FOURTH, SIXTH, TWELFTH = 2, 4, 6, 12
 
 
 def sample(family, test, configs, backends):
     """The runs that are always made, of a test for each config and backend; an axis that it does not have is empty."""
     draw, whole = crc32(f"{family}.{test}".encode()), family in WHOLE
-    share = FOURTH if test in DEAR else TWELFTH if test in DEAREST else SIXTH if test in ALIKE and not whole else 1
-    if (draw >> 8) % share:
+    if (draw >> 8) % _share(test, whole):
         return set()
     if whole and test in BOTH:
         return set(product(configs or (None,), backends or (None,)))
     drawn = list(configs) or [None]
-    if not whole or test in ALIKE + DEAR + DEAREST:
+    if not whole or test in PROVEN + ALIKE + DEAR + DEAREST:
         drawn = _drawn(drawn, draw // 2, 2 if test in FIRST else 1)
     turned = [backends[(draw + turn) % len(backends)] if backends else None for turn in range(len(drawn))]
     return set(zip(drawn, turned, strict=True))
+
+
+def _share(test, whole):
+    """In one of how many families a test runs."""
+    if test in DEAR + DEAREST:
+        return FOURTH if test in DEAR else TWELFTH
+    return 1 if whole else HALF if test in PROVEN else SIXTH if test in ALIKE else 1
 
 
 def _drawn(configs, draw, count):
