@@ -1,6 +1,6 @@
 """Inputs on which implementations are compared."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,12 @@ class Batch:
     prefix: int = PREFIX
     each: Sequence[Mapping[str, torch.Tensor]] = ()
     unsaid: Sequence[int] = ()
+
+    @property
+    def content(self) -> Hashable:
+        """What tells it from another batch: names, shapes and numbers of all that it gives."""
+        given = {**self.inputs, "labels": self.labels}
+        return tuple((name, one.shape, one.numpy().tobytes()) for name, one in given.items() if one is not None)
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
     """All of `measure` in fp32, on each batch."""
     checks = []
     for name, batch in batches.items():
-        mine, theirs = measure(ours, batch), measure(reference.model, batch)
+        mine, theirs = measure(ours, batch), reference.once("fp32", batch, partial(measure, reference.model, batch))
         others = elsewhere(reference, name)
         checks += compare_fp32(f"{LEVEL}, {name}", mine, theirs, partial(truth, reference, batch), others)
     return checks
@@ -57,15 +57,19 @@ def compare(reference: Reference, ours: nn.Module, batches: Mapping[str, Batch])
 
 def truth(reference: Reference, batch: Batch) -> Measured:
     """What the reference gives in fp64."""
-    with truth_in_fp64():
-        return measure(reference.in_fp64, batch)
+
+    def measured() -> Measured:
+        with truth_in_fp64():
+            return measure(reference.in_fp64, batch)
+
+    return reference.once("fp64", batch, measured)
 
 
 def elsewhere(reference: Reference, form: str) -> Iterator[Callable[[], tuple[Measured, Measured]]]:
     """What measures the reference, and it in fp64, on further batches of the same form."""
 
     def both(batch: Batch) -> tuple[Measured, Measured]:
-        return measure(reference.model, batch), truth(reference, batch)
+        return reference.once("fp32", batch, partial(measure, reference.model, batch)), truth(reference, batch)
 
     return (partial(both, other) for other in reference.drawing.further(form))
 
@@ -74,7 +78,8 @@ def compare_in_bf16(reference: Reference, ours: PreTrainedModel, batches: Mappin
     """Logits and hidden states of a bf16 model, against the fp32 reference, with the choices of experts of fp32."""
     checks, wide = [], in_fp32(ours, reference.disk)
     for name, batch in batches.items():
-        truth, theirs, their_flips = _with_choices(reference.model, reference.in_bf16, batch)
+        both = partial(_with_choices, reference.model, reference.in_bf16, batch)
+        truth, theirs, their_flips = reference.once("bf16", batch, both)
         _, mine, my_flips = _with_choices(wide, ours, batch)
         checks += compare_bf16(f"bf16, {name}", mine, theirs, truth) + flips(f"bf16, {name}", my_flips, their_flips)
     return checks
@@ -130,7 +135,8 @@ def compare_generation(reference: Reference, ours: nn.Module, batches: Mapping[s
     checks = []
     for name, batch in batches.items():
         forget_lengths(reference.model)
-        theirs, mine = reference_greedy(reference, batch), greedy(ours, batch)
+        theirs = reference.once("greedy", batch, partial(reference_greedy, reference, batch))
+        mine = greedy(ours, batch)
         rows = [
             f"row {i}: {a} instead of {b}"
             for i, (a, b) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True))

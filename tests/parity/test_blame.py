@@ -1,5 +1,7 @@
 """Every comparison can fail, and names what is wrong."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from nemo_automodel.parity import components, end_to_end, state_dict
 from nemo_automodel.parity.compare import failures
 from nemo_automodel.parity.ours import build_ours
+from nemo_automodel.parity.reference import Reference
 
 
 def break_scale(model):
@@ -131,3 +134,18 @@ def test_bf16_ratio_sees_a_coarser_rounding(reference, found):
         for weight in half.parameters():
             weight.copy_(weight * (1 + 0.01 * torch.randn_like(weight)))
     assert failures(end_to_end.compare_in_bf16(reference, half, batch))
+
+
+def test_the_reference_answers_once_for_both_layouts_and_anew_for_other_numbers(reference, found, project):
+    asked = []
+
+    def measured():
+        asked.append(1)
+        return len(asked)
+
+    plain, other = found["plain"], replace(found["plain"], labels=found["plain"].labels.clone().fill_(5))
+    same = replace(plain, ids=plain.ids.clone())
+    answers = [reference.once("count", batch, measured) for batch in (plain, same, other, found["left"], plain)]
+    assert answers == [1, 1, 2, 3, 1]
+    another = Reference(project.subject(), project.configs["base"], seed=1)
+    assert (another.once("count", plain, measured), reference.once("another", plain, measured)) == (4, 5)
