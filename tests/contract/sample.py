@@ -7,8 +7,8 @@ A test runs for each config and backend that it names. Which of these runs are m
 | of `FIRST` | every config; of `BOTH`, with both backends | the base config and another |
 | others | every config | one config |
 | of `PROVEN` | one config | one config, in one of two families |
-| of `ALIKE` | one config | one config, in one of six families |
-| of `DEAR` | one config, in one of four families | the same |
+| of `ALIKE` | one config | one config, in one of twelve families |
+| of `DEAR` | one config, in one of eight families | the same |
 | of `DEAREST` | one run, in one of twelve families | the same |
 
 The families of `WHOLE` together touch every value of the catalog that any family touches. `FIRST` are those tests that
@@ -123,7 +123,7 @@ DEAR = (
     "test_use_cache_comes_from_the_config",
 )
 DEAREST = ("test_trainer_resumes",)
-HALF, FOURTH, SIXTH, TWELFTH = 2, 4, 6, 12
+HALF, EIGHTH, TWELFTH = 2, 8, 12
 
 
 def sample(family, test, configs, backends):
@@ -143,8 +143,8 @@ def sample(family, test, configs, backends):
 def _share(test, whole):
     """In one of how many families a test runs."""
     if test in DEAR + DEAREST:
-        return FOURTH if test in DEAR else TWELFTH
-    return 1 if whole else HALF if test in PROVEN else SIXTH if test in ALIKE else 1
+        return EIGHTH if test in DEAR else TWELFTH
+    return 1 if whole else HALF if test in PROVEN else TWELFTH if test in ALIKE else 1
 
 
 def _drawn(configs, draw, count):

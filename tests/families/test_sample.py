@@ -104,18 +104,17 @@ def test_what_is_drawn_is_a_test_of_the_contract(test: str) -> None:
     assert sum(test in group for group in (FIRST, PROVEN, ALIKE, DEAR, DEAREST)) == 1
 
 
-@pytest.mark.parametrize(("test", "share"), [*product(PROVEN, [2]), *product(ALIKE, [6])])
+@pytest.mark.parametrize(("test", "share"), [*product(PROVEN, [2]), *product(ALIKE, [12])])
 def test_what_is_proven_elsewhere_or_alike_runs_in_every_whole_family_and_in_some_others(test: str, share: int) -> None:
     runs = {family: sample(family, test, CONFIGS, BACKENDS) for family in SPECS}
     assert {len(runs[family]) for family in WHOLE} == {1}
     others = [runs[family] for family in SPECS if family not in WHOLE]
-    assert len(others) / share / 2.5 < sum(map(bool, others)) < len(others) / share * 2
-    assert not all(others)
+    assert len(others) / share / 4 < sum(map(bool, others)) < len(others) / share * 2.5
     assert {len(found) for found in others} == {0, 1}
     assert set().union(*runs.values()) == set(product(CONFIGS, BACKENDS))
 
 
-@pytest.mark.parametrize(("test", "share"), [*product(DEAR, [4]), *product(DEAREST, [12])])
+@pytest.mark.parametrize(("test", "share"), [*product(DEAR, [8]), *product(DEAREST, [12])])
 def test_the_dear_run_in_some_families_on_all_configs_and_both_backends(test: str, share: int) -> None:
     runs = [sample(family, test, CONFIGS, BACKENDS) for family in SPECS]
     assert len(SPECS) / share / 2 < sum(map(bool, runs)) < len(SPECS) / share * 2
@@ -124,10 +123,10 @@ def test_the_dear_run_in_some_families_on_all_configs_and_both_backends(test: st
 
 
 def test_without_parameters_a_test_is_left_out_too() -> None:
-    test, families = "test_adapters_learn_the_same_under_checkpointing", ("arcee", "llama", "llava", "mixtral", "qwen3")
-    left_out = {family for family in families if not sample(family, test, (), ())}
-    assert 0 < len(left_out) < len(families)
-    assert {family for family in families if marked(family, test) == ["full"]} == left_out
+    test = "test_adapters_learn_the_same_under_checkpointing"
+    left_out = {family for family in SPECS if not sample(family, test, (), ())}
+    assert 0 < len(left_out) < len(SPECS)
+    assert {family for family in SPECS if marked(family, test) == ["full"]} == left_out
 
 
 def marked(family: str, test: str) -> list[str]:
