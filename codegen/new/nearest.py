@@ -130,7 +130,7 @@ def _paths(root: Path) -> list[Path]:
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
     shown = path.relative_to(root).as_posix()
     try:
-        loaded, written = _read(last_run.content(str(path)), shown, table)
+        loaded, written, reads, says = _read(last_run.content(str(path)), shown, table)
         expected = expect(loaded, values)
     except SpecError:
         return None
@@ -142,8 +142,7 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
         alike = 0.6 * _shared(weights.without(expected.dropped), expected) + 0.4 * alike
     kinship = _kinship(loaded.config.model_type, values.config.model_type)
     borrows = known.lender is not None
-    inside = [name in held for held, name in _inner(loaded, values)]
-    says = sum(1 for _ in Body.copied({key: value for key, value in written.items() if key not in FRAME}).leaves())
+    inside = [name in held for outer, name in reads if isinstance(held := values.get(outer), Mapping)]
     return Candidate(
         *(shown, written, loaded, expected, fields, alike, kinship, borrows),
         *(inside.count(False), inside.count(True), says),
@@ -151,19 +150,17 @@ def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: 
 
 
 @lru_cache(maxsize=1024)
-def _read(text: bytes, shown: str, table: ConfigTable) -> tuple[LoadedSpec, dict[str, Any]]:
-    """A spec, loaded and as it is written; once for all drafts that a program makes beside the same specs.
+def _read(text: bytes, shown: str, table: ConfigTable) -> tuple[LoadedSpec, dict[str, Any], list[tuple[str, str]], int]:
+    """A spec, loaded and as it is written, what it reads inside of fields, each pair of names once, and how much it
+    says; once for all drafts that a program makes beside the same specs.
 
     Raises:
         SpecError: it does not load.
     """
-    return read_text(text, shown, table), load(text, shown).plain()
-
-
-def _inner(loaded: LoadedSpec, values: Values) -> list[tuple[Mapping[str, Any], str]]:
-    """What the spec reads inside of fields that are mappings here: the mapping and the name, each pair once."""
-    read = {(outer, name) for tree in expressions(loaded) for outer, names in inner_of(tree).items() for name in names}
-    return [(held, name) for outer, name in sorted(read) if isinstance(held := values.get(outer), Mapping)]
+    loaded, written = read_text(text, shown, table), load(text, shown).plain()
+    pairs = {(outer, name) for tree in expressions(loaded) for outer, names in inner_of(tree).items() for name in names}
+    says = sum(1 for _ in Body.copied({key: value for key, value in written.items() if key not in FRAME}).leaves())
+    return loaded, written, sorted(pairs), says
 
 
 def _kinship(one: str, other: str) -> int:
