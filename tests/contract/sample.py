@@ -73,7 +73,6 @@ PROVEN = (
 )
 ALIKE = (
     "test_a_missing_expert_is_an_error",
-    "test_a_missing_tensor_is_an_error",
     "test_an_unexpected_tensor_is_an_error",
     "test_another_shape_is_an_error",
     "test_attention_can_be_set",
@@ -88,7 +87,6 @@ ALIKE = (
     "test_ids_or_embeddings_but_not_both",
     "test_keywords_of_the_loss",
     "test_layers_beyond_the_last_are_left_out_and_said",
-    "test_layers_compile_without_graph_breaks",
     "test_load_state_dict_takes_disk_names",
     "test_logits_have_one_row_a_token",
     "test_logits_to_keep",
@@ -105,6 +103,7 @@ ALIKE = (
     "test_what_the_reference_leaves_out",
 )
 DEAR = (
+    "test_a_missing_tensor_is_an_error",
     "test_adapters_go_both_ways",
     "test_adapters_learn_the_same_under_checkpointing",
     "test_components_in_bf16",
@@ -114,6 +113,7 @@ DEAR = (
     "test_generation_without_arguments",
     "test_gradient_checkpointing",
     "test_greedy_with_the_default_attention",
+    "test_layers_compile_without_graph_breaks",
     "test_lora_by_names",
     "test_loss_falls",
     "test_one_missing_weight_is_initialised",
