@@ -1,7 +1,7 @@
 """How a generated test class is bound to a model: which tests run on which variants, and what they are given."""
 
 import copy
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 
 import pytest
@@ -132,12 +132,12 @@ def _subject(bound):
     return subject(model, bound.config_class, bound.reference, bound.attention, bound.positions, bound.disk)
 
 
-@cache
+@lru_cache(64)  # the configs of a family or two: a run of all families would keep thousands of models
 def _reference(bound, variant):
     return Reference(_subject(bound), bound.configs[variant])
 
 
-@cache
+@lru_cache(64)
 def _ours(bound, variant, backend, dtype):
     reference = _reference(bound, variant)
     config = _subject(bound).config(bound.configs[variant])
