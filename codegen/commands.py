@@ -107,6 +107,8 @@ def _schema(options: Namespace) -> int:
 
 
 def _new(options: Namespace) -> int:
+    if options.prove:
+        return _new_by_trial(options)
     from codegen.new import draft
 
     outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout, text=options.text)
@@ -124,17 +126,29 @@ def _eject(options: Namespace) -> int:
     return _answer(options, asdict(outcome), "".join(f"{line}\n" for line in outcome.lines()))
 
 
-def _parity(options: Namespace) -> int:
-    """In a process of its own: the generator imports neither torch nor the models that it wrote."""
-    import subprocess
+def _new_by_trial(options: Namespace) -> int:
+    command = [os.path.abspath(options.path), "--seconds", str(options.seconds)]
+    command += ["--name", options.name] if options.name else []
+    command += ["--stdout"] if options.stdout else []
+    command += ["--explain"] if options.explain else []
+    return _in_the_proof(options, "nemo_automodel.parity.infer", command)
 
-    command = [sys.executable, "-m", "nemo_automodel.parity", *options.names]
+
+def _parity(options: Namespace) -> int:
+    command = [*options.names]
     command += ["--all"] if options.all else []
     command += ["--workers", options.workers] if options.workers else []
     command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
     command += ["--sensitivity"] if options.sensitivity else []
     command += ["--record"] if options.record else []
-    command += ["--json"] if options.as_json else []
+    return _in_the_proof(options, "nemo_automodel.parity", command)
+
+
+def _in_the_proof(options: Namespace, module: str, command: list[str]) -> int:
+    """In a process of its own: the generator imports neither torch nor the models that it wrote."""
+    import subprocess
+
+    command = [sys.executable, "-m", module, *command, *(["--json"] if options.as_json else [])]
     root = _root(options)
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": search}, check=False).returncode

@@ -29,7 +29,7 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
     called = spec_name(name or inner.config["model_type"].removesuffix("_model"))
     target = f"{SPECS}/{called}.yaml"
     if write:
-        _refuse_existing(root, called)
+        refuse_existing(root, called)
     if whole:
         from codegen.new.vision.drafting import ImageTextDrafting  # nothing of it is needed for text alone
 
@@ -41,7 +41,8 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
     return replace(made, written=write)
 
 
-def _refuse_existing(root: Path, name: str) -> None:
+def refuse_existing(root: Path, name: str) -> None:
+    """Raises CodegenError where a spec of this name exists."""
     present = next((path for path in (root / SPECS).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None)
     if present is not None:
         cure = "edit it, or draft under another name with --name, or only look with --stdout"

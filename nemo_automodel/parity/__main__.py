@@ -68,13 +68,13 @@ def _proof(options: argparse.Namespace) -> int:
     from nemo_automodel.parity.project import open_project
     from nemo_automodel.parity.record import record
 
-    _quiet()
+    quiet()
     project = open_project(options.name, options.root)
     if options.checkpoint:
-        results = list(proof.prove_checkpoint(project, options.checkpoint, _progress))
+        results = list(proof.prove_checkpoint(project, options.checkpoint, show_progress))
     else:
-        results = list(proof.prove(project, _progress))
-    _progress("")
+        results = list(proof.prove(project, show_progress))
+    show_progress("")
     if options.json:
         print(report.proof_json(options.name, results))
     else:
@@ -91,10 +91,10 @@ def _sensitivity(options: argparse.Namespace) -> int:
     from nemo_automodel.parity import report, sensitivity
     from nemo_automodel.parity.project import open_project
 
-    _quiet()
+    quiet()
     project = open_project(options.name, options.root)
-    verdicts = list(sensitivity.judge_all(project, _progress))
-    _progress("")
+    verdicts = list(sensitivity.judge_all(project, show_progress))
+    show_progress("")
     if options.json:
         print(report.sensitivity_json(options.name, verdicts))
     else:
@@ -102,13 +102,13 @@ def _sensitivity(options: argparse.Namespace) -> int:
     return 1 if report.unexplained(verdicts) else 0
 
 
-def _progress(step: str) -> None:
+def show_progress(step: str) -> None:
     """One line on a terminal's stderr, rewritten with each step."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{step}", end="", file=sys.stderr, flush=True)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """transformers' own progress bars and advice would bury the table."""
     from transformers.utils import logging as transformers_logging
 

@@ -2,7 +2,7 @@
 scores of nearly nothing; and the loss that balances them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 
 import torch
@@ -36,9 +36,10 @@ def asked(ours: PreTrainedModel) -> dict[int, torch.Tensor]:
     return {number: tokens(mixture) for number, mixture in mixtures(ours).items()}
 
 
-def tokens(mixture: MoE) -> torch.Tensor:
-    """[1, T, D] for one layer."""
-    return torch.cat((_strong(mixture.config.dim), _faint(mixture)))[None]
+def tokens(mixture: MoE, epsilons: Sequence[float] = ()) -> torch.Tensor:
+    """[1, T, D] for one layer. epsilons: what may be added to a sum of scores, beside what the config says."""
+    own = mixture.config.norm_topk_eps
+    return torch.cat((_strong(mixture.config.dim), _faint(mixture, [*([own] if own else []), *epsilons])))[None]
 
 
 def _strong(width: int, rows: int = 96) -> torch.Tensor:
@@ -49,12 +50,12 @@ def _strong(width: int, rows: int = 96) -> torch.Tensor:
     return x
 
 
-def _faint(mixture: MoE) -> torch.Tensor:
+def _faint(mixture: MoE, epsilons: Sequence[float]) -> torch.Tensor:
     """[T, D]: tokens to which every expert's logit is far below 0, so that what is added to a sum of scores shows: some
-    of them of scores like the epsilon that the config says, however small."""
-    linear, eps = mixture.token_router.linear, mixture.config.norm_topk_eps
+    of them of scores like these epsilons, however small."""
+    linear = mixture.token_router.linear
     below = torch.arange(mixture.token_router.num_experts).float() / 4
-    logits = [faint - order for faint in (FAINT, *([log(eps)] if eps else [])) for order in (below, below.flip(0))]
+    logits = [faint - order for faint in (FAINT, *map(log, epsilons)) for order in (below, below.flip(0))]
     wanted = torch.stack(logits, dim=1) - (0 if linear.bias is None else linear.bias[:, None].float())
     return torch.linalg.lstsq(linear.weight.float(), wanted).solution.T
 

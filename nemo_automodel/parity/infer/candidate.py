@@ -1,0 +1,78 @@
+"""A spec in the making: its text, what the language makes of it, and the files that would be generated."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from codegen.configs import ConfigClass, table
+from codegen.errors import CodegenError, SpecError
+from codegen.language.check import read_text
+from codegen.language.load import load
+from codegen.language.loaded import LoadedSpec, config_class
+from codegen.language.spec import Spec
+from codegen.plan.model import build
+from codegen.plan.names import disk_name
+from codegen.render.files import model_files
+from nemo_automodel.parity.mutant import Data, dumped
+
+
+class Candidate:
+    """One text of a spec. `path` is where it would stand."""
+
+    def __init__(self, data: Data, path: str) -> None:
+        self.data, self.path = data, path
+
+    @classmethod
+    def read(cls, text: str, path: str) -> "Candidate":
+        return cls(load(text, path).plain(), path)
+
+    @cached_property
+    def text(self) -> str:
+        return dumped(self.data)
+
+    @cached_property
+    def spec(self) -> LoadedSpec:
+        """Raises SpecError where the text is no spec."""
+        return read_text(self.text, self.path)
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Dotted keys of what is wrong with it as a text; none: files can be generated."""
+        try:
+            _ = self.files
+        except SpecError as error:
+            return [one.path for one in error.problems]
+        except CodegenError as error:
+            return [str(error).split("\n")[0]]
+        return []
+
+    @cached_property
+    def config(self) -> ConfigClass:
+        return config_class(self.spec, table())
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        return model_files(build(self.spec, self.config), lambda source, _: source)
+
+    def flats(self) -> Iterator[Spec]:
+        return iter(self.spec.flat.values())
+
+    def names_of(self, part: str) -> set[str]:
+        """What a part is called in the layers of some kind."""
+        return {disk_name(flat, part) for flat in self.flats()}
+
+    def layers(self) -> str:
+        """The path of the list of layers."""
+        flat = next(self.flats())
+        return ".".join(filter(None, (disk_name(flat, "model"), disk_name(flat, "layers"))))
+
+    def get(self, *path: Any) -> Any:
+        found: Any = self.data
+        for part in path:
+            if isinstance(found, dict):
+                found = found.get(part)
+            elif isinstance(found, list) and isinstance(part, int) and part < len(found):
+                found = found[part]
+            else:
+                return None
+        return found

@@ -1,0 +1,315 @@
+"""What to try where a candidate differs: what other specs say there, what the catalog offers, what the config holds."""
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+from codegen.language.keys import Key, Section, keys
+from codegen.language.spec import ROLE_NAMES, WIRINGS, Spec
+from codegen.tiny.configs import SWITCHES
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.donors import OVERLAYS, Donors
+from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.mutant import Data, Path, put
+from nemo_automodel.parity.mutate_text import equation_mutants
+from nemo_automodel.parity.mutate_written import deletions
+
+SAID, READ, OFFERED, DELETED, REMADE = range(5)  # tiers: by other specs; a field; by the catalog; ...
+FITS = 1000  # counts for more than any number of specs
+EQUATIONS = ("input", "block", "output")
+PARTS = ("attention", "mlp")
+DTYPES = ("cast", "dtype", "bias_rounding")
+AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
+ALL = (
+    "attention",
+    "mlp",
+    "rope",
+    "block",
+    "norm",
+    "input",
+    "output",
+    "checkpoint",
+    "head",
+    "embedding",
+    "dropout",
+    "parts",
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One change: values at paths. only: it concerns some layers or variants. tier: where it comes from, the likeliest
+    first. count: how many specs say so."""
+
+    puts: tuple[tuple[Path, Any], ...]
+    tier: int
+    only: bool = False
+    count: int = 0
+    mutant: Data | None = None
+    said: str = ""
+
+    def made(self, data: Data) -> Data:
+        if self.mutant is not None:
+            return self.mutant
+        for path, value in self.puts:
+            data = put(data, path, value)
+        return data
+
+    def __str__(self) -> str:
+        return self.said or "; ".join(f"{'.'.join(map(str, path))}: {value}" for path, value in self.puts)
+
+
+class Offers:
+    """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
+    read. words: the kinds of layers that there are."""
+
+    def __init__(
+        self, candidate: Candidate, stop: Stop, donors: Donors, unread: Sequence[str], words: Sequence[str]
+    ) -> None:
+        self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
+        self.data = candidate.data
+        self.bits = stop.what == "bits in bf16"
+
+    def groups(self) -> Iterator[list[Offer]]:
+        """The likeliest together, then the others."""
+        near = self._named()
+        rest = [one for one in (*OVERLAYS, *ALL) if one not in near]
+        for sections in (near, rest):
+            found = [one for section in sections for one in self._of_section(section)]
+            found += self._renamed() if sections is near else []
+            yield sorted(found, key=partial_first(self._is_partial(), self._reads, self._follows))
+
+    def _reads(self, offer: Offer) -> bool:
+        """Whether it reads a field that shows and that the candidate does not read."""
+        said = str(offer)
+        return offer.tier == SAID and any(f"config.{name}" in said for name in self.unread)
+
+    def _follows(self, offer: Offer) -> bool:
+        """Whether it reads the field that was changed where the candidate fails."""
+        kind, _, field = self.stop.case.partition("_")
+        return kind == "field" and f"config.{field}" in str(offer)
+
+    def _is_partial(self) -> bool:
+        """Whether some layers are right in what others are wrong in."""
+        if self.candidate.problems:
+            return False
+        stack = self.candidate.layers() + "."
+        wrong = [one.where[len(stack) :].partition(".") for one in self.stop.inmost if one.where.startswith(stack)]
+        return any(
+            sum(inside == other for _, _, other in wrong) < sum(one.endswith(f".{inside}") for one in self.stop.order)
+            for _, _, inside in wrong
+        )
+
+    def _named(self) -> list[str]:
+        """Sections in which what differs lies, likeliest first."""
+        if self.stop.what == "spec":
+            named = [one.where.split(".")[0] for one in self.stop.found]
+        elif self.stop.what == "loss in training":
+            named = ["dropout"]
+        elif "experts" in self.stop.what:
+            named = ["mlp"]
+        else:
+            named = [section for one in self.stop.inmost[:3] for section in self._sections(one.where)]
+        return list(dict.fromkeys(one for one in named if one in (*ALL, *OVERLAYS)))
+
+    def _sections(self, path: str) -> list[str]:
+        if self.candidate.problems:
+            return []
+        stack = self.candidate.layers() + "."
+        if not path.startswith(stack):
+            return list(AROUND)
+        _, _, inside = path[len(stack) :].partition(".")
+        for part in PARTS:
+            names = filter(None, self.candidate.names_of(part))
+            if any(inside == name or inside.startswith(name + ".") for name in names):
+                return [part, "checkpoint", *(("rope",) if part == "attention" else ()), "norm"]
+        return ["norm", "block", "parts", "checkpoint"] if inside else ["block", *OVERLAYS, "norm", "mlp", "attention"]
+
+    def _of_section(self, section: str) -> Iterator[Offer]:
+        for count, path, value in self.donors.below(section):
+            if not self.bits or _is_of_dtype(path) or path[0] in ("block", "checkpoint"):
+                yield from self._at(path, value, SAID, count)
+        for path, key in _keys((section,), keys(Spec).get(section), self.data):
+            if not self.bits or _is_of_dtype(path):
+                for tier, value in self._values(path[-1], key):
+                    yield from self._at(path, value, tier)
+        if section in EQUATIONS:
+            yield from self._wired(section)
+        for what, mutant in deletions(self.data):
+            if what.removeprefix("delete ").partition(".")[0] == section:
+                yield Offer((), DELETED, False, 1, mutant, what)
+
+    def _renamed(self) -> Iterator[Offer]:
+        """Roles under the names of tensors that are there and not expected, in place of those that are missing."""
+        if self.candidate.problems or not self.stop.missing:
+            return
+        for role in ROLE_NAMES:
+            for name in filter(None, self.candidate.names_of(role)):
+                for other in _in_place_of(name, self.stop.missing, self.stop.unexpected):
+                    puts = ((("checkpoint", "names", role), other), *self._called(name, other))
+                    yield Offer(puts, SAID, False, FITS)
+
+    def _called(self, name: str, other: str) -> Iterator[tuple[Path, Any]]:
+        """The equations that call something by a name, with another."""
+        flat = next(self.candidate.flats())
+        for section in EQUATIONS:
+            lines = _lines(flat, section)
+            if any(f"{name}(" in line for line in lines):
+                yield (section,), [line.replace(f"{name}(", f"{other}(") for line in lines]
+
+    def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
+        """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
+        if any(isinstance(self.candidate.get(*path[:end]), list) for end in range(1, len(path))):
+            return
+        if path[0] in OVERLAYS:
+            entries = self._entries(path[0])
+            for listed in (value, *([[*entries, value], [value, *entries]] if entries else [])):
+                yield Offer(((path, listed),), tier, True, count)
+            return
+        yield Offer(((path, value),), tier, False, count)
+        written = [path[:end] for end in range(1, len(path) + 1)]
+        written = [one for one in written if not isinstance(self.candidate.get(*one), dict | NoneType)]
+        for prefix in self._overlays():
+            yield Offer((((*prefix, *path), value),), tier, True, count)
+            for one in written[:1]:  # the other way round: what stands there is true of that kind alone
+                yield Offer(((path, value), ((*prefix, *one), self.candidate.get(*one))), tier, True, count)
+        variants = self._entries("variants")
+        for condition in self._conditions():
+            added = (("variants",), [*variants, {"when": condition}])
+            yield Offer((added, (("variants", len(variants), *path), value)), tier, True, count)
+
+    def _entries(self, overlay: str) -> list[Any]:
+        """What stands under `layers` or `variants`, one or several, as a list."""
+        written = self.data.get(overlay)
+        return written if isinstance(written, list) else [written] if written else []
+
+    def _conditions(self) -> list[str]:
+        """Under which the changed field makes another model, where the candidate fails on its change."""
+        kind, _, name = self.stop.case.partition("_")
+        if kind != "field" or self.candidate.problems:
+            return []
+        field, value = f"config.{name}", self.candidate.config.fields.get(name)
+        if isinstance(value, bool):
+            return [field, f"not {field}"]
+        return [f"{field} is not None"] if value is None else []
+
+    def _overlays(self) -> Iterator[Path]:
+        """Paths under which the sections of some layers or variants stand, or may."""
+        for name in OVERLAYS:
+            written = self.data.get(name)
+            entries = enumerate(written) if isinstance(written, list) else [(None, written)] if written else []
+            for index, entry in entries:
+                here = (name,) if index is None else (name, index)
+                if isinstance(entry, dict) and "by" in entry:
+                    kinds = entry.get("kinds") if isinstance(entry.get("kinds"), dict) else {}
+                    yield from ((*here, "kinds", kind) for kind in dict.fromkeys([*kinds, *self.words]))
+                elif isinstance(entry, dict) and "when" in entry:
+                    yield here
+
+    def _values(self, name: str, key: Key) -> Iterator[tuple[int, Any]]:
+        for word in (*(key.kinds or ()), *(key.words if key.type in ("choice", "expression") else ())):
+            yield OFFERED, word
+        if key.type == "section" and key.bare:
+            yield from ((OFFERED, True), (OFFERED, "none"))
+        if key.type == "expression" and not key.words and not self.candidate.problems:
+            yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
+            for field in self.unread:
+                yield from _of_field(field, self.candidate.config.fields.get(field), name in SWITCHES)
+
+    def _wired(self, section: str) -> Iterator[Offer]:
+        """Other equations near those of a section: factors that read fields, one term or call changed."""
+        if section == "block":
+            yield from (Offer(((("block",), name),), OFFERED) for name in WIRINGS)
+        if self.candidate.problems:
+            return
+        lines = _lines(next(self.candidate.flats()), section)
+        for index, line in enumerate(lines):
+            for other in self._conditional(section, line):
+                yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), READ)
+            for tier, other in (*_scaled(line, self._factors()), *((REMADE, one) for _, one in equation_mutants(line))):
+                yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), tier)
+
+    def _conditional(self, section: str, line: str) -> Iterator[str]:
+        """The equation with a factor that others have there, where the changed field says so."""
+        for condition in self._conditions():
+            for _, path, value in self.donors.below(section):
+                for said in value if isinstance(value, list) else [value]:
+                    if path == (section,) and str(said).startswith(f"{line} * "):
+                        yield f"{line} * ({str(said)[len(line) + 3 :]} if {condition} else 1.0)"
+
+    def _factors(self) -> list[str]:
+        """Fields that may be factors: numbers of which nobody counts anything."""
+        fields = self.candidate.config.fields
+        return [name for name in self.unread if isinstance(fields.get(name), float)]
+
+
+def partial_first(
+    partial: bool, reads: Callable[[Offer], bool], follows: Callable[[Offer], bool]
+) -> Callable[[Offer], tuple[Any, ...]]:
+    """An order: what reads the field that shows, or an unread one, then by tier, then what concerns as many layers as
+    are wrong."""
+    return lambda one: (not follows(one), not reads(one), one.tier, one.only != partial, -one.count)
+
+
+def _lines(flat: Spec, section: str) -> list[str]:
+    """The equations of a section, written or not."""
+    return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
+
+
+def _is_of_dtype(path: Path) -> bool:
+    return path[-1] in DTYPES or str(path[-1]).endswith("_dtype")
+
+
+def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:
+    """The keys of a section as the candidate has it, with those below."""
+    if key is None:
+        return
+    yield path, key
+    inner: type[Section] | None = key.section
+    if key.kinds is not None:
+        written = data.get(path[0]) if len(path) == 1 else None
+        kind = written.get("kind") if isinstance(written, dict) else written if isinstance(written, str) else None
+        inner = key.kinds.get(str(kind or key.default)) or next(iter(key.kinds.values()))
+    if inner is not None and len(path) < 4:
+        for name, below in keys(inner).items():
+            if name != "kind":
+                yield from _keys((*path, name), below, data)
+
+
+def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    """What stands in the place of a name in the tensors that nobody expects."""
+    found: dict[str, None] = {}
+    for path in missing:
+        before, among, after = f".{path}".partition(f".{name}.")
+        for other in (f".{one}" for one in unexpected if among):
+            if other.startswith(f"{before}.") and other.endswith(f".{after}"):
+                found[other[len(before) + 1 : len(other) - len(after) - 1]] = None
+    return [one for one in found if one]
+
+
+def _of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:
+    """Expressions that read a field by itself, of the kind that a key asks for."""
+    field = f"config.{name}"
+    if switches:
+        if isinstance(default, bool | None):
+            yield from ((READ, field), (READ, f"not {field}"))
+        else:
+            yield from ((REMADE, f"{field} is not None"), (REMADE, f"{field} > 0"))
+    elif isinstance(default, list):
+        yield READ, f"{field}[layer]"
+    elif default is None or isinstance(default, int | float) and not isinstance(default, bool):
+        yield READ, field
+        yield from ((REMADE, f"{field} ** -0.5"), (REMADE, f"1 / {field}"))
+
+
+def _scaled(line: str, factors: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The equation with one call in it multiplied or divided by a field."""
+    target, _, value = line.partition("=")
+    calls = {ast.unparse(node) for node in ast.walk(ast.parse(value.strip())) if isinstance(node, ast.Call)}
+    for call in sorted(calls, key=len, reverse=True):
+        for name in factors:
+            for operator in "*/":
+                scaled = value.strip().replace(call, f"{call} {operator} config.{name}", 1)
+                yield READ, f"{target.strip()} = {scaled}"

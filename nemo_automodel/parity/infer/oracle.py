@@ -1,0 +1,89 @@
+"""A reference that is asked before anybody knows the spec: its answers, and what each of its modules got and gave."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.components import order_of
+from nemo_automodel.parity.counterparts import cut_elsewhere, first_values
+from nemo_automodel.parity.reference import Reference
+from nemo_automodel.parity.reference_answers import Measured
+from nemo_automodel.parity.subject import Subject
+from nemo_automodel.parity.tracing import Trace, traced
+
+
+class _Unknown(nn.Module):
+    """In place of the generated model: it leaves no tensor out, and has no norm of its own."""
+
+    _keys_to_ignore_on_load_unexpected = ()
+
+
+class Unseen(Reference):
+    """A reference of which no generated model says what it owes to the comparison."""
+
+    @cached_property
+    def outline(self) -> Any:
+        return _Unknown()
+
+
+def _alone(batches: Mapping[str, Batch]) -> dict[str, Batch]:
+    """Tokens as texts of their own: no score, position or mask acts on them."""
+    ids = batches["short"].ids.reshape(-1, 1)
+    return {"one": Batch(ids, None, ids)}
+
+
+def _ordered(batches: Mapping[str, Batch]) -> dict[str, Batch]:
+    """What shows least before what shows all."""
+    return {name: batches[name] for name in ("short", "plain", "left") if name in batches}
+
+
+class Oracle:
+    """One config's reference, in fp32 and in bf16, with what was measured of it once.
+
+    values: keywords of the config class.
+    """
+
+    def __init__(self, subject: Subject, values: Mapping[str, Any], *, short: bool = False) -> None:
+        self.values = dict(values)
+        self.measured = Measured(subject, values, Unseen, short=short)
+        self.measured.batches = {**_alone(self.measured.batches), **_ordered(self.measured.batches)}
+        self._traces: dict[tuple[bool, str], Trace] = {}
+
+    @property
+    def reference(self) -> Reference:
+        return self.measured.reference
+
+    @property
+    def batches(self) -> Mapping[str, Batch]:
+        return self.measured.batches
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Paths of the modules, in the order in which a forward starts them."""
+        return order_of(self.reference.model, self.batches["short"])
+
+    def model(self, half: bool) -> nn.Module:
+        return self.reference.in_bf16 if half else self.reference.model
+
+    @cached_property
+    def cut_elsewhere(self) -> frozenset[str]:
+        return frozenset(cut_elsewhere(self.reference.model, self.batches["short"]))
+
+    def trace(self, batch: str, half: bool = False) -> Trace:
+        """What every module got and gave, of an uncut run."""
+        if (half, batch) not in self._traces:
+            model = self.model(half)
+            paths = [path for path, _ in model.named_modules() if path]
+            with torch.no_grad(), traced(model, paths) as trace:
+                model(**self.batches[batch].inputs, use_cache=False)
+            self._traces[half, batch] = trace
+        return self._traces[half, batch]
+
+    @cached_property
+    def first_values(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """What each module gets and hands out first, on the short batch."""
+        return first_values(self.reference.model, self.batches["short"])

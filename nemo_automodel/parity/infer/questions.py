@@ -1,0 +1,157 @@
+"""What a candidate is asked on each config: what a mutant is asked (sensitivity), with what differs for an answer."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
+from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
+from nemo_automodel.parity.compare import compare_fp32, distance, failures
+from nemo_automodel.parity.infer.differences import NOWHERE, Difference, cut, differences
+from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.trial import Trial, kept
+from nemo_automodel.parity.ours import has_one_order
+from nemo_automodel.parity.reference_answers import dtypes
+from nemo_automodel.parity.tolerances import FP32
+
+ALIKE = ("rope_", "value_", "dropout_")  # configs of which outputs and tensors tell all, or training
+EPSILONS = (1e-20, 1e-12)  # of sums of experts' weights, which only faint scores show
+
+Ask = Callable[[Trial], list[Difference]]
+Again = Callable[[Trial, Sequence[Difference]], list[Difference]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One check. what: its kind. case: of which config. again: asks single components alone, in one forward."""
+
+    what: str
+    case: str
+    ask: Ask
+    again: Again | None = None
+    order: tuple[str, ...] = ()
+
+
+def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
+    """All that is asked, what costs least and tells most first."""
+    small = {name: one for name, one in cases.items() if not name.startswith(ALIKE)}
+    for name, oracle in cases.items():
+        yield Question("tensors", name, partial(_tensors, name, oracle))
+        for batch in oracle.batches:
+            again = partial(_outputs_again, name, oracle, batch)
+            yield Question(
+                f"outputs, {batch}", name, partial(_outputs, name, oracle, batch), again, tuple(oracle.order)
+            )
+    for name, oracle in small.items():
+        for what, ask in (
+            ("given embeddings", _embedded),
+            ("memory", _memory),
+            ("odd tokens of experts", _mixtures),
+            ("loss that balances experts", _balance),
+            ("bits in bf16", _bits),
+            ("gradients", _gradients),
+            ("packed projections", _packed),
+        ):
+            again = partial(_bits_again, name, oracle) if ask is _bits else None
+            yield Question(what, name, partial(ask, name, oracle), again, tuple(oracle.order))
+    for name in sorted(cases, key=lambda one: not one.startswith("dropout_")):  # one field at a time first
+        if name == "base" or name.startswith("dropout"):
+            yield Question("loss in training", name, partial(_training, name, cases[name]))
+
+
+def _tensors(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    trial.model(name, oracle)
+    return []
+
+
+def _outputs(name: str, oracle: Oracle, batch: str, trial: Trial) -> list[Difference]:
+    ours = trial.model(name, oracle)
+    error = distance(oracle.measured.run(ours, batch), oracle.measured.logits[batch])
+    if error <= oracle.measured.bound:
+        return []
+    return differences(ours, oracle, batch) or [Difference(NOWHERE, error)]
+
+
+def _outputs_again(
+    name: str, oracle: Oracle, batch: str, trial: Trial, before: Sequence[Difference]
+) -> list[Difference]:
+    return cut(trial.model(name, oracle), oracle, batch, [one.where for one in before], half=False)
+
+
+def _bits_again(name: str, oracle: Oracle, trial: Trial, before: Sequence[Difference]) -> list[Difference]:
+    ours = trial.model(name, oracle, dtype=torch.bfloat16)
+    return cut(ours, oracle, "plain", [one.where for one in before], half=True)
+
+
+def _embedded(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    measured = oracle.measured
+    if measured.embeds is None:
+        return []
+    error = distance(measured.embedded(trial.model(name, oracle)), measured.logits_of_embeds)
+    return [Difference(NOWHERE, error)] if not error <= FP32 else []
+
+
+def _memory(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    ours = trial.model(name, oracle)
+    found = failures(memory.compare(oracle.reference.model, ours))
+    return [Difference(one.note.split(" ")[0], one.error) for one in found]
+
+
+def _mixtures(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    ours = trial.model(name, oracle)
+    asked = {number: mixtures.tokens(one, EPSILONS) for number, one in mixtures.mixtures(ours).items()}
+    found = failures(mixtures.compare(oracle.reference.model, ours, asked))
+    return [Difference(one.what, one.error) for one in found]
+
+
+def _balance(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    model = trial.model(name, oracle)
+    if not mixtures.mixtures(model):
+        return []
+    mine, wanted = mixtures.balanced_loss(model, oracle.batches["plain"]), oracle.measured.balanced_loss
+    if mine is None or wanted is None:
+        return [] if mine is wanted else [Difference(NOWHERE)]
+    error = distance(mine, wanted)
+    return [Difference(NOWHERE, error)] if not error <= FP32 else []
+
+
+def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    """Dtypes on disk, then components whose bits differ; where none does, the logits of a model without states."""
+    ours = trial.model(name, oracle, dtype=torch.bfloat16)
+    theirs = {name: dtype for name, dtype in oracle.measured.dtypes.items() if not is_ignored(ours, name)}
+    if others := dict(dtypes(ours).items() ^ theirs.items()):
+        return [Difference(name) for name in sorted(others)]
+    plain = oracle.batches["plain"]
+    with torch.no_grad():
+        mine, wanted = (one(**plain.inputs, use_cache=False).logits for one in (ours, oracle.reference.in_bf16))
+    if torch.equal(mine, wanted):
+        return []
+    found = differences(ours, oracle, "plain", half=True)
+    if not has_one_order(ours):
+        return [one for one in found if has_one_order(ours.get_submodule(one.where))]
+    return found or [Difference(NOWHERE, (mine != wanted).float().mean().item())]
+
+
+def _gradients(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    measured = oracle.measured
+    mine = end_to_end.measure(trial.model(name, oracle), measured.batches["plain"])
+    wanted = {what: value for what, value in measured.gradients.items() if what in mine or not what.startswith("grad")}
+    found = failures(compare_fp32("gradients", mine, wanted, measured.in_fp64, measured.elsewhere))
+    return [Difference(one.what.removeprefix("gradient of "), one.error) for one in found]
+
+
+def _packed(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    model = trial.model(name, oracle, "packed")
+    error = distance(oracle.measured.run(model, "plain"), oracle.measured.logits["plain"])
+    if not error <= FP32:
+        return [Difference(NOWHERE, error)]
+    disk = kept(model, oracle.reference.disk)
+    return [Difference(one.note.split(" ")[0]) for one in failures(state_dict.compare(model, disk))]
+
+
+def _training(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    model = trial.built(oracle).train()
+    error = distance(oracle.measured.train_loss(model), oracle.measured.loss_in_training)
+    return [Difference(NOWHERE, error)] if not error <= FP32 else []

@@ -1,0 +1,119 @@
+"""The configs on which a spec is judged, beside the strong ones for what it reads: what it does not read, changed."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, cast
+
+from transformers.activations import ACT2FN
+
+from codegen.configs import ConfigClass
+from codegen.language.loaded import LoadedSpec
+from codegen.new.values import GENERIC
+from codegen.tiny.configs import SIZES
+from codegen.tiny.mentions import mentions
+from nemo_automodel.parity.batches import LENGTH
+
+Config = dict[str, Any]
+PLAIN = frozenset(("use_cache", "initializer_range", "tie_word_embeddings", "rope_parameters", "layer_types"))
+TOKENS = ("_token_id", "_token_index", "_id")
+NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
+FACTOR = 1.7
+SMALL = (5, 1)
+HALVES = 3
+
+
+def key_of(values: Mapping[str, Any]) -> str:
+    """A config as text, by which it is told from others."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def unread(spec: LoadedSpec, config: ConfigClass) -> list[str]:
+    """Fields of the class that no part of the spec reads, but those of no model."""
+    read = {mention.field for mention in mentions(spec, config)}
+    return [name for name in structural(config) if name not in read]
+
+
+def structural(config: ConfigClass) -> list[str]:
+    """Fields of the class by which models may differ otherwise than in a size or in training."""
+    sizes = {config.field_name(name) for name in SIZES}
+    apart = sizes | GENERIC | {"rope_parameters", "use_cache"}
+    return [name for name in config.fields if not (name in apart or name.endswith(TOKENS) or is_dropout(name))]
+
+
+def changes(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, list[Config]]]:
+    """For each field the changes to try, of which the first that a model can be built with and that shows is kept."""
+    for name in names:
+        if tries := [{name: other} for other in _others(name, base.get(name))]:
+            yield name, tries
+
+
+def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, list[Config]]]:
+    """For flags that change nothing: the flag with a small number in place of one which no text of a test reaches, or
+    of none, which changes nothing by itself."""
+    values = {name: base.get(name) for name in names}
+    far = [name for name, value in values.items() if value is None or type(value) is int and value >= LENGTH]
+    for name in names:
+        if isinstance(base.get(name), bool):
+            yield name, [{name: not base[name], other: small} for other in far for small in SMALL]
+
+
+def together(shown: Sequence[Config]) -> Iterator[Config]:
+    """Changes that each show, made together: all of them, and halves drawn at random."""
+    draws = Random(0)
+    if len(shown) > 1:
+        yield {name: value for change in shown for name, value in change.items()}
+    for _ in range(HALVES if len(shown) > 2 else 0):
+        half = draws.sample(shown, (len(shown) + 1) // 2)
+        yield {name: value for change in half for name, value in change.items()}
+
+
+def dropouts(base: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, Config]]:
+    """Each probability by itself, so that where it acts can be told from where others do."""
+    names = [name for name, value in fields.items() if is_dropout(name) and isinstance(value, int | float)]
+    for name in names:
+        yield f"dropout_{name}", {**dict.fromkeys(names, 0.0), name: 0.3}
+
+
+def is_dropout(name: str) -> bool:
+    return "dropout" in name or name.endswith("pdrop")
+
+
+def schedules(base: Mapping[str, Any], fields: list[str]) -> Iterator[Config]:
+    """Every list of words by layer with one of its words alone; numbers that may be absent, absent with each; and lists
+    of numbers with nothing for one layer."""
+    lists = {name: value for name in fields if isinstance(value := base.get(name), list) and value}
+    absent = [name for name in fields if isinstance(base.get(name), int) and "window" in name]
+    for name, value in lists.items():
+        if all(isinstance(one, float) for one in value):
+            yield {name: [one * (turn != 1) for turn, one in enumerate(value)]}
+        words = [word for word in dict.fromkeys(value) if isinstance(word, str)]
+        for word in words if len(words) > 1 else []:
+            yield {name: [word] * len(value)}
+            yield from ({name: [word] * len(value), other: None} for other in absent)
+
+
+def _others(name: str, value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value * 2, max(1, value // 2), 0)
+    elif isinstance(value, float):
+        yield from (value * FACTOR, 0.37) if value else (0.37,)
+    elif value is None:
+        yield from NUMBERS
+    elif isinstance(value, str):
+        yield from (word for word in ("relu", "gelu_pytorch_tanh") if value in ACT2FN and word != value)
+    elif isinstance(value, list) and value:
+        yield from _lists(cast("list[Any]", value))
+
+
+def _lists(value: list[Any]) -> Iterator[list[Any]]:
+    kinds = list(dict.fromkeys(value))
+    if len(kinds) > 1:
+        yield value[1:] + value[:1]
+        yield value[::-1]
+    if all(type(one) is int for one in value):
+        yield [one + 1 for one in value]
+    if all(isinstance(one, float) for one in value):
+        yield [one * (1.5 + turn) for turn, one in enumerate(value)]

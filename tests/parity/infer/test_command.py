@@ -1,0 +1,40 @@
+"""`codegen new PATH --prove`, as people type it."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.parity.conftest import ROOT
+
+
+def typed(tree, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "codegen", "new", *map(str, arguments)]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_proven_spec_is_written_and_kept(hidden):
+    there = hidden("jais2")
+    done = typed(there.tree, there.checkpoint, "--prove", "--explain", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert told["command"] == "new"
+    assert told["proven"]
+    assert told["configurations"][0] == "base"
+    assert any("norm: layernorm" in step for step in told["steps"])
+    spec = there.tree / "specs/jais2.yaml"
+    assert spec.read_text() == told["text"]
+    again = typed(there.tree, there.checkpoint, "--prove")
+    assert again.returncode == 2
+    assert "exists already and is not overwritten" in again.stderr
+    assert spec.read_text() == told["text"]
+
+
+def test_what_is_not_proven_is_not_written(hidden):
+    there = hidden("gemma2")
+    done = typed(there.tree, there.checkpoint, "--prove", "--seconds", "0")
+    assert done.returncode == 1
+    assert "Not proven against transformers" in done.stdout
+    assert "Nothing was written" in done.stdout
+    assert not (there.tree / "specs/gemma2.yaml").exists()

@@ -1,0 +1,69 @@
+"""What is tried: by whom it is said, in which order, and under which names."""
+
+import re
+
+import pytest
+
+from codegen.configs import table
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.differences import Difference
+from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.offers import Offers
+from tests.parity.conftest import ROOT
+
+ORDER = tuple(f"model.layers.{layer}.self_attn" for layer in range(4))
+PACKAGE = ROOT / "nemo_automodel/parity/infer"
+
+
+@pytest.fixture(scope="module")
+def donors():
+    return Donors(ROOT / "specs", "qwen3")
+
+
+def offers(donors, text, wrong, case="base", what="outputs, plain", unread=()):
+    stop = Stop(0, what, case, tuple(map(Difference, wrong)), order=ORDER)
+    words = ("sliding_attention", "full_attention")
+    return [
+        str(one) for group in Offers(Candidate.read(text, "x"), stop, donors, unread, words).groups() for one in group
+    ]
+
+
+def test_what_lies_where_it_differs_is_tried_first(donors):
+    made = offers(donors, "name: qwen3\n", ORDER)
+    first = {one.split(":")[0].split(".")[0] for one in made[:40]}
+    assert first <= {"attention", "rope", "norm", "checkpoint"}
+    assert any(one.startswith("mlp") for one in made)  # and all else behind it
+
+
+def test_single_layers_are_tried_alone_first(donors):
+    layers = 'name: qwen3\nlayers: {by: "config.layer_types[layer]"}\n'
+    assert offers(donors, layers, ORDER[:1])[0].startswith("layers.kinds.")
+    assert not offers(donors, layers, ORDER)[0].startswith("layers.kinds.")
+
+
+def test_the_changed_field_is_read_first(donors):
+    made = offers(donors, "name: qwen3\n", ("model",), "field_attention_bias", unread=("attention_bias",))
+    assert "config.attention_bias" in made[0]
+
+
+def test_every_word_of_the_catalog_is_tried(donors):
+    made = offers(donors, "name: qwen3\n", ORDER)
+    assert {"norm.kind: layernorm", "block: parallel", "attention.qk_norm.place: after_rope"} <= set(made)
+
+
+def test_a_tensor_of_another_name_renames_its_role(donors):
+    stop = Stop(
+        0, "tensors", "base", (Difference("lm_head.weight"),), missing=("lm_head.weight",), unexpected=("out.weight",)
+    )
+    groups = Offers(Candidate.read("name: qwen3\n", "x"), stop, donors, (), ()).groups()
+    first = str(next(groups)[0])
+    assert "checkpoint.names.head: out" in first
+    assert "logits = out(norm(x))" in first  # which equations call by that name
+
+
+def test_the_search_knows_no_model():
+    """No name of a family, nor of a class, stands in its code: what it tries comes from specs, catalog and config."""
+    code = "\n".join(path.read_text() for path in PACKAGE.glob("*.py")).lower()
+    words = set(re.findall(r"[a-z0-9_]+", code))
+    assert words & {*table().model_types()} == {"codegen"}  # the generator itself

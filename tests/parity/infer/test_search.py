@@ -1,0 +1,85 @@
+"""Specs that are found: hidden ones of the tree, from drafts that are wrong in one thing or several."""
+
+import pytest
+
+from codegen.errors import CodegenError
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.judge import Judge
+from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.report import as_dict, written
+from nemo_automodel.parity.infer.search import Found, search
+from nemo_automodel.parity.infer.start import start
+from nemo_automodel.parity.sensitivity import generated
+from tests.parity.conftest import ROOT
+
+SECONDS = 120
+# Of each what its draft lacks: a kind of norm; a scale and a soft cap.
+SAMPLE = ("jais2", "gemma2")
+ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in ("hunyuan_v1_dense", "qwen3", "glm", "cwm"))]
+
+
+def ignored(step):
+    """Progress that nobody sees."""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_hidden_spec_is_found(hidden, name):
+    there = hidden(name)
+    found = search(start(there.checkpoint, there.tree, name), there.tree, SECONDS, ignored)
+    assert found.stop is None, (found.stop, found.steps)
+    files = generated(written(found.candidate), there.project)
+    assert there.bench.notices(files) is None  # the hidden spec's own contract, on its own configs
+    assert files == there.bench.files
+
+
+def test_what_is_not_found_is_told(hidden):
+    """The budget is spent at once: nothing is called proven, and the first component that differs is named."""
+    there = hidden("jais2")
+    begun = start(there.checkpoint, there.tree, "jais2")
+    told = as_dict(begun, search(begun, there.tree, 0.0, ignored))
+    assert not told["proven"]
+    assert told["exit_code"] == 1
+    assert told["open"]["configuration"] == "base"
+    assert any(path.endswith("norm") for path in told["open"]["components"])
+
+
+def test_nothing_is_proven_where_no_config_can_be_run(hidden):
+    there = hidden("jais2")
+    begun = start(there.checkpoint, there.tree, "jais2")
+    judge = Judge(begun.subject, "jais2")
+    assert judge.stop(begun.candidate) is None  # nothing was asked
+    unasked = Found(begun.candidate, None, [])
+    assert not as_dict(begun, unasked)["proven"]
+
+
+@pytest.mark.parametrize(
+    ("written_there", "wrong", "where"),
+    [
+        ("qk_norm: head", "rope: {layout: interleaved}\nattention: {qk_norm: head}", "model.layers.0.self_attn"),
+        ("qk_norm: head", "norm: {eps: 0.5}\nattention: {qk_norm: head}", "input_layernorm"),
+        ("qk_norm: head", "block: parallel\nattention: {qk_norm: head}", None),
+    ],
+)
+def test_the_first_difference_is_where_the_mistake_is(hidden, written_there, wrong, where):
+    there = hidden("qwen3")
+    assert written_there in (ROOT / "specs/qwen3.yaml").read_text()
+    begun = start(there.checkpoint, there.tree, "qwen3")
+    judge = Judge(begun.subject, "qwen3")
+    judge.cases["base"] = Oracle(begun.subject, there.project.configs["base"])
+    right = Candidate.read(
+        'name: qwen3\nattention: {qk_norm: head}\nlayers: {by: "config.layer_types[layer]"}\n', "qwen3"
+    )
+    assert judge.stop(right) is None
+    stop = judge.stop(Candidate.read(f'name: qwen3\n{wrong}\nlayers: {{by: "config.layer_types[layer]"}}\n', "qwen3"))
+    assert stop is not None
+    if where is None:
+        assert stop.what in ("tensors", "outputs, one")
+    else:
+        assert any(one.where.endswith(where) for one in stop.inmost)
+
+
+def test_classes_that_transformers_lacks_are_refused(hidden, tmp_path):
+    there = hidden("jais2")
+    (tmp_path / "config.json").write_text('{"model_type": "unheard_of", "hidden_size": 8, "num_hidden_layers": 2}')
+    with pytest.raises(CodegenError, match="only its own classes are run here.*leave --prove out"):
+        start(tmp_path, there.tree, "unheard_of")
