@@ -110,9 +110,10 @@ def using(context: Context, part: str) -> Context:
 
 
 def _wiring(spec: Spec) -> object:
-    """What makes two layers need two layer classes."""
+    """What makes two layers need two layer classes; a name may be a mixer's in one and a norm's in the other."""
     inside = [signature(spec, name) for name in block_calls(spec) if lies_in_layer(spec, name)]
-    return spec.block, attribute(spec, "attention"), attribute(spec, "mlp"), tuple(inside)
+    mixers = [name for name in block_calls(spec) if is_mixer(spec, name)]
+    return spec.block, attribute(spec, "attention"), attribute(spec, "mlp"), tuple(mixers), tuple(inside)
 
 
 def _owners(groups: list[tuple[MixerPlan, Context]]) -> Owners:
@@ -127,10 +128,11 @@ def _parts(
     parts: list[Assign] = []
     if rope_kind is not None:
         parts.append(Assign("rope_kind", ATTENTION.code(rope_kind), spec.rope.why if spec.rope else None))
-    for name in sorted((name for name in names if name in owners), key=_usual_order):
+    mixing = [name for name in names if name in owners and is_mixer(spec, name)]
+    for name in sorted(mixing, key=_usual_order):
         made = _in_layer(context, owners[name])
         parts += made.parts if made else [_mixer(context, name, owners[name])]
-    parts += [_named(context, name) for name in names if name not in owners]
+    parts += [_named(context, name) for name in names if name not in mixing]
     numbers: dict[str, Code] = {}
     rewriter = Rewriter(lambda name, args: _call(context, owners, name, args), lambda tree: _number(tree, numbers), {})
     block = tuple(f"{one.target} = {rewriter.code(dropouts.around_sums(one.value))}" for one in spec.block)

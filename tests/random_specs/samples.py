@@ -44,6 +44,10 @@ EQUAL: dict[str, dict[str, Any]] = {
             {"when": "config.rope_parameters[config.layer_types[layer]] is None", "rope": "none"},
         ],
     },
+    "a_name_of_a_norm_that_is_a_part_in_some_layers": {
+        "block": ["x = x + attention(input_layernorm(x))", "x = x + other(post_attention_layernorm(x))"],
+        "layers": {"when": EVEN, "parts": {"other": {"kind": "gated", "width": "40"}}},
+    },
     "two_kinds_of_attention_in_variants": {"variants": {"when": "config.one", "attention": "mla"}},
     "schedules_of_some_variants": {
         "variants": {"when": "config.one", "layers": {"when": EVEN, "attention": {"scale": 0.3}, "mlp": "plain"}},

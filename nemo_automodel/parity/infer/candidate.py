@@ -44,6 +44,8 @@ class Candidate:
             return [one.path for one in error.problems]
         except CodegenError as error:
             return [str(error).split("\n")[0]]
+        except Exception as error:  # a fault of the generator, which must not end the search
+            return [f"the generator ends with {type(error).__name__}: {error}"]
         return []
 
     @cached_property

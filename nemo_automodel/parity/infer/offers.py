@@ -112,7 +112,7 @@ class Offers:
             named = ["mlp"]
         else:
             named = [section for one in self.stop.inmost[:3] for section in self._sections(one.where)]
-        return list(dict.fromkeys(one for one in named if one in (*ALL, *OVERLAYS)))
+        return list(dict.fromkeys([one for one in named if one in ALL] + [*OVERLAYS]))
 
     def _sections(self, path: str) -> list[str]:
         if self.candidate.problems:

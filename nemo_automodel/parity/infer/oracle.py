@@ -15,6 +15,8 @@ from nemo_automodel.parity.reference_answers import Measured
 from nemo_automodel.parity.subject import Subject
 from nemo_automodel.parity.tracing import Trace, traced
 
+MOST = 1_500_000  # parameters
+
 
 class _Unknown(nn.Module):
     """In place of the generated model: it leaves no tensor out, and has no norm of its own."""
@@ -41,6 +43,13 @@ def _ordered(batches: Mapping[str, Batch]) -> dict[str, Batch]:
     return {name: batches[name] for name in ("short", "plain", "left") if name in batches}
 
 
+def parameters(subject: Subject, values: Mapping[str, Any]) -> int:
+    """How many a reference of these values has, without making them."""
+    with torch.device("meta"):
+        model = subject.reference_class._from_config(subject.config(values))  # type: ignore[attr-defined]
+    return sum(one.numel() for one in model.parameters())
+
+
 class Oracle:
     """One config's reference, in fp32 and in bf16, with what was measured of it once.
 
@@ -48,7 +57,10 @@ class Oracle:
     """
 
     def __init__(self, subject: Subject, values: Mapping[str, Any], *, short: bool = False) -> None:
+        """Raises ValueError for a model that would be too large to be run hundreds of times."""
         self.values = dict(values)
+        if (size := parameters(subject, values)) > MOST:
+            raise ValueError(f"a model of {size:,} parameters is too large to be tried")
         self.measured = Measured(subject, values, Unseen, short=short)
         self.measured.batches = {**_alone(self.measured.batches), **_ordered(self.measured.batches)}
         self._traces: dict[tuple[bool, str], Trace] = {}

@@ -154,13 +154,15 @@ class Search:
     def _change(self, base: Oracle, tries: Iterable[tuple[str, list[Config]]]) -> None:
         """Adds of each field the first change that shows."""
         for name, some in tries:
+            if self.spent:
+                return
             shown = next((change for change in some if self._shows(name, base, change)), None)
             self.shows[name] = shown is not None
             self.changed += [shown] if shown else []
 
     def _add(self, name: str, values: dict[str, Any]) -> None:
         key = key_of(values)
-        if not values or key in self.known:
+        if not values or key in self.known or (self.spent and self.judge.cases):
             return
         self.known.add(key)
         called, turn = name, 1

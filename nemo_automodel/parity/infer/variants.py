@@ -9,6 +9,7 @@ from transformers.activations import ACT2FN
 
 from codegen.configs import ConfigClass
 from codegen.language.loaded import LoadedSpec
+from codegen.language.spec import ATTENTION_KINDS, MLP_KINDS
 from codegen.new.values import GENERIC
 from codegen.tiny.configs import SIZES
 from codegen.tiny.mentions import mentions
@@ -104,12 +105,16 @@ def _others(name: str, value: Any) -> Iterator[Any]:
         yield from NUMBERS
     elif isinstance(value, str):
         yield from (word for word in ("relu", "gelu_pytorch_tanh") if value in ACT2FN and word != value)
-    elif isinstance(value, list) and value:
-        yield from _lists(cast("list[Any]", value))
+    elif isinstance(value, list):
+        yield from _lists(cast("list[Any]", value)) if value else ([0, 2], [1])
 
 
 def _lists(value: list[Any]) -> Iterator[list[Any]]:
     kinds = list(dict.fromkeys(value))
+    if len(kinds) == 1:
+        for known in (ATTENTION_KINDS, MLP_KINDS):
+            others = [word for word in known if word != kinds[0]] if kinds[0] in known else []
+            yield from ([other if turn % 4 in (0, 3) else kinds[0] for turn in range(len(value))] for other in others)
     if len(kinds) > 1:
         yield value[1:] + value[:1]
         yield value[::-1]
