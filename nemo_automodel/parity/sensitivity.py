@@ -5,7 +5,7 @@ that fit, logits, gradients, dropout, bf16 bits, packed projections, and the way
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
@@ -26,9 +26,9 @@ from codegen.plan.vision.model import build_image_text
 from codegen.render import image_text
 from codegen.render.files import model_files
 from codegen.tiny.image_text import outside
-from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
+from nemo_automodel.parity import asked, mixtures, state_dict
 from nemo_automodel.parity.bits import differing
-from nemo_automodel.parity.compare import compare_fp32, distance, failures
+from nemo_automodel.parity.compare import distance, failures
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.mutant import Mutation
 from nemo_automodel.parity.mutations import mutations
@@ -38,7 +38,6 @@ from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.reference_answers import Measured, dtypes
 from nemo_automodel.parity.sandbox import installed
 from nemo_automodel.parity.subject import Subject
-from nemo_automodel.parity.tolerances import FP32
 
 CAUGHT, REFUSED, SURVIVED = "caught", "refused", "survived"
 
@@ -168,7 +167,7 @@ class Bench:
         self.training = {name: Measured(self.subject, project.configs[name]) for name in ("base", *dropping)}
 
     @cached_property
-    def asked(self) -> dict[str, dict[int, torch.Tensor]]:
+    def tokens(self) -> dict[str, dict[int, torch.Tensor]]:
         """What layers of experts are asked about, by variant: what the spec as it is makes of their weights."""
         with installed(self.project.spec.name, self.files) as modules:
             return {name: mixtures.asked(self.build(modules, one)) for name, one in self.variants.items()}
@@ -231,25 +230,18 @@ class Bench:
                 raise Noticed(f"{name}, {batch}: logits {error:.1e}")
 
     def _embedded(self, model: nn.Module, name: str, measured: "Measured") -> None:
-        """What is scaled within the lookup is not scaled where embeddings are given."""
-        if measured.embeds is not None and not distance(measured.embedded(model), measured.logits_of_embeds) <= FP32:
-            raise Noticed(f"{name}: logits of given embeddings")
+        _notice(f"{name}: logits of given embeddings", asked.embedded(model, measured))
 
     def _memory(self, model: nn.Module, name: str, measured: "Measured") -> None:
-        if failed := failures(memory.compare(measured.reference.model, model)):
-            raise Noticed(f"{name}: {failed[0].note}")
+        if found := asked.in_memory(model, measured):
+            raise Noticed(f"{name}: {found[0].where}")
 
     def _mixtures(self, model: nn.Module, name: str, measured: "Measured") -> None:
-        if failed := failures(mixtures.compare(measured.reference.model, model, self.asked.get(name))):
+        if failed := failures(mixtures.compare(measured.reference.model, model, self.tokens.get(name))):
             raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
 
     def _balance(self, model: nn.Module, name: str, measured: "Measured") -> None:
-        """The loss that balances experts, where there are experts: with such a loss, or without as the reference."""
-        if not mixtures.mixtures(model):
-            return
-        mine, wanted = mixtures.balanced_loss(model, measured.batches["plain"]), measured.balanced_loss
-        if (mine is None) != (wanted is None) or (mine is not None and not distance(mine, wanted) <= FP32):
-            raise Noticed(f"{name}: loss with that which balances experts")
+        _notice(f"{name}: loss with that which balances experts", asked.balance(model, measured))
 
     def _bits(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         model = self.build(modules, measured, dtype=torch.bfloat16)
@@ -259,22 +251,24 @@ class Bench:
             raise Noticed(f"{name}: {min(others)} is of another dtype where the model is bf16")
 
     def _gradients(self, model: nn.Module, name: str, measured: "Measured") -> None:
-        mine = end_to_end.measure(model, measured.batches["plain"])
-        checks = compare_fp32("gradients", mine, measured.gradients, measured.in_fp64, measured.elsewhere)
-        if failed := failures(checks):
-            raise Noticed(f"{name}: {failed[0].what} {failed[0].error:.1e}")
+        if found := asked.gradients(model, measured):
+            raise Noticed(f"{name}: {found[0].where} {found[0].error:.1e}")
 
     def _packed(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         model = self.build(modules, measured, backend="packed")
-        if not distance(measured.run(model, "plain"), measured.logits["plain"]) <= FP32:
-            raise Noticed(f"{name}, packed: logits")
+        _notice(f"{name}, packed: logits", asked.packed(model, measured))
         if failed := failures(state_dict.compare(model, measured.reference.disk)):
             raise Noticed(f"{name}, packed: {failed[0].what}: {failed[0].note}")
 
     def _training(self, modules: Mapping[str, ModuleType], name: str, measured: "Measured") -> None:
         """Dropout draws the same numbers in the same places; and what the reference leaves out of a file, so do we."""
         model = self.build(modules, measured).train()
-        if not distance(measured.train_loss(model), measured.loss_in_training) <= FP32:
-            raise Noticed(f"{name}: loss in training")
+        _notice(f"{name}: loss in training", asked.training(model, measured))
         if lost := not_left_out(model, measured.reference):
             raise Noticed(f"{name}: {lost[0]} would be refused")
+
+
+def _notice(what: str, found: Sequence[asked.Difference]) -> None:
+    """Raises Noticed where anything differs."""
+    if found:
+        raise Noticed(what)

@@ -1,26 +1,14 @@
 """The components of a model that differ from those of a reference, each given what that one received."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
+from nemo_automodel.parity.asked import Difference
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.counterparts import alike, first_values
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.tolerances import FP32
 from nemo_automodel.parity.tracing import align, traced
-
-LARGEST = 1e3  # beyond which an error says no more
-NOWHERE = "whole"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that differs: the path of a component or the name of a tensor, and by how much."""
-
-    where: str
-    error: float = LARGEST
 
 
 class Differences(list[Difference]):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from math import log10
 
+from nemo_automodel.parity.asked import LARGEST, NOWHERE, Difference
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.differences import LARGEST, NOWHERE, Difference
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.questions import Question, questions
 from nemo_automodel.parity.infer.trial import Lacking, Trial

@@ -1,20 +1,20 @@
 """What a candidate is asked on each config: what a mutant is asked (sensitivity), with what differs for an answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
-from nemo_automodel.parity import end_to_end, memory, mixtures, state_dict
-from nemo_automodel.parity.compare import compare_fp32, distance, failures
-from nemo_automodel.parity.infer.differences import NOWHERE, Difference, cut, differences
+from nemo_automodel.parity import asked, mixtures, state_dict
+from nemo_automodel.parity.asked import NOWHERE, Difference
+from nemo_automodel.parity.compare import distance, failures
+from nemo_automodel.parity.infer.differences import cut, differences
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.trial import Trial, kept
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.reference_answers import dtypes
-from nemo_automodel.parity.tolerances import FP32
 
 ALIKE = ("rope_", "value_", "dropout_")  # configs of which outputs and tensors tell all, or training
 EPSILONS = (1e-20, 1e-12)  # of sums of experts' weights, which only faint scores show
@@ -86,35 +86,22 @@ def _bits_again(name: str, oracle: Oracle, trial: Trial, before: Sequence[Differ
 
 
 def _embedded(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    measured = oracle.measured
-    if measured.embeds is None:
-        return []
-    error = distance(measured.embedded(trial.model(name, oracle)), measured.logits_of_embeds)
-    return [Difference(NOWHERE, error)] if not error <= FP32 else []
+    return asked.embedded(trial.model(name, oracle), oracle.measured)
 
 
 def _memory(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    ours = trial.model(name, oracle)
-    found = failures(memory.compare(oracle.reference.model, ours))
-    return [Difference(one.note.split(" ")[0], one.error) for one in found]
+    return asked.in_memory(trial.model(name, oracle), oracle.measured)
 
 
 def _mixtures(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     ours = trial.model(name, oracle)
-    asked = {number: mixtures.tokens(one, EPSILONS) for number, one in mixtures.mixtures(ours).items()}
-    found = failures(mixtures.compare(oracle.reference.model, ours, asked))
+    tokens = {number: mixtures.tokens(one, EPSILONS) for number, one in mixtures.mixtures(ours).items()}
+    found = failures(mixtures.compare(oracle.reference.model, ours, tokens))
     return [Difference(one.what, one.error) for one in found]
 
 
 def _balance(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    model = trial.model(name, oracle)
-    if not mixtures.mixtures(model):
-        return []
-    mine, wanted = mixtures.balanced_loss(model, oracle.batches["plain"]), oracle.measured.balanced_loss
-    if mine is None or wanted is None:
-        return [] if mine is wanted else [Difference(NOWHERE)]
-    error = distance(mine, wanted)
-    return [Difference(NOWHERE, error)] if not error <= FP32 else []
+    return asked.balance(trial.model(name, oracle), oracle.measured)
 
 
 def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
@@ -135,23 +122,19 @@ def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
 
 
 def _gradients(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    measured = oracle.measured
-    mine = end_to_end.measure(trial.model(name, oracle), measured.batches["plain"])
-    wanted = {what: value for what, value in measured.gradients.items() if what in mine or not what.startswith("grad")}
-    found = failures(compare_fp32("gradients", mine, wanted, measured.in_fp64, measured.elsewhere))
-    return [Difference(one.what.removeprefix("gradient of "), one.error) for one in found]
+    ours = trial.model(name, oracle)
+    found = [
+        replace(one, where=one.where.removeprefix("gradient of ")) for one in asked.gradients(ours, oracle.measured)
+    ]
+    return [one for one in found if not is_ignored(ours, one.where)]
 
 
 def _packed(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     model = trial.model(name, oracle, "packed")
-    error = distance(oracle.measured.run(model, "plain"), oracle.measured.logits["plain"])
-    if not error <= FP32:
-        return [Difference(NOWHERE, error)]
     disk = kept(model, oracle.reference.disk)
-    return [Difference(one.note.split(" ")[0]) for one in failures(state_dict.compare(model, disk))]
+    stored = failures(state_dict.compare(model, disk))
+    return asked.packed(model, oracle.measured) or [Difference(one.note.split(" ")[0]) for one in stored]
 
 
 def _training(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    model = trial.built(oracle).train()
-    error = distance(oracle.measured.train_loss(model), oracle.measured.loss_in_training)
-    return [Difference(NOWHERE, error)] if not error <= FP32 else []
+    return asked.training(trial.built(oracle).train(), oracle.measured)

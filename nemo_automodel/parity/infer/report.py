@@ -5,11 +5,10 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-import transformers
-
 from codegen.language.frame import FRAME
 from codegen.new.body import Body
 from codegen.new.text import spec_text
+from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.search import Found
 from nemo_automodel.parity.infer.start import Start
@@ -39,7 +38,7 @@ def as_dict(start: Start, found: Found) -> dict[str, Any]:
         "nearest": start.draft.nearest,
         "proven": found.proven,
         "text": written(found.candidate),
-        "against": f"transformers {transformers.__version__} {start.subject.reference_class.__name__}",
+        "against": f"transformers {VERSION} {start.subject.reference_class.__name__}",
         "configurations": found.cases,
         "refused": found.refused,
         "undetermined": found.undetermined,

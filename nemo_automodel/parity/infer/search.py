@@ -11,9 +11,9 @@ from codegen.configs import table
 from codegen.errors import CodegenError
 from codegen.layout import SPECS
 from codegen.tiny.configs import configs
+from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.differences import NOWHERE, Difference
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Judge, Stop
 from nemo_automodel.parity.infer.offers import Offer, Offers
@@ -100,21 +100,24 @@ class Search:
         if not self.judge.cases and not candidate.problems:  # what the draft says suits no config of the class
             self._add("own", self.own)
             stop = self.judge.stop(candidate)
+        whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.spent:
-            if stop is None:
-                if self.vary(candidate):
-                    stop = self.judge.stop(candidate)
-                elif (shorter := self.shortened(candidate)) is not candidate:
-                    candidate = shorter  # which may read less, so that more is to vary
-                else:
+            if stop is not None:
+                if (better := self.improved(candidate, stop)) is None:
                     break
-                continue
-            better = self.improved(candidate, stop)
-            if better is None:
-                break
-            candidate, stop = better
-        if stop is None and not self.judge.cases:
-            stop = Stop(-1, "configurations: none can be run", "", (Difference(NOWHERE),), "; ".join(self.refused[:1]))
+                candidate, stop = better
+            elif self.vary(candidate):
+                whole, stop = None, self.judge.stop(candidate)
+            elif not self.spent:
+                whole, shorter = candidate, self.shortened(candidate)
+                if shorter is candidate:
+                    break
+                candidate = shorter  # which may read less, so that more is to vary
+        if whole is not None:
+            candidate, stop = whole, None
+        elif stop is None:
+            why = "; ".join(self.refused[:1]) if not self.judge.cases else "the time was spent before all was varied"
+            stop = Stop(-1, "configurations", "", (Difference(NOWHERE),), why)
         hidden = [name for name, shown in self.shows.items() if not shown]
         spent = self.clock() - self.began
         return Found(candidate, stop, list(self.judge.cases), self.steps, self.refused, hidden, spent, self.judge.asked)
@@ -216,7 +219,8 @@ class Search:
     def offers(self, candidate: Candidate, stop: Stop) -> Offers:
         fields = [name for name, shows in self.shows.items() if shows]
         if not candidate.problems:
-            fields = [name for name in fields if name in unread(candidate.spec, candidate.config)]
+            read_by_none = unread(candidate.spec, candidate.config)
+            fields = [name for name in fields if name in read_by_none]
         if stop.what == "loss in training" and not candidate.problems:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
         return Offers(candidate, stop, self.donors, fields, self.words())

@@ -16,6 +16,7 @@ from codegen.new.kind import VLM
 from codegen.new.report import Draft
 from codegen.new.source import read
 from codegen.new.values import GENERIC
+from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.subject import Subject, transformers_class
 
@@ -55,7 +56,7 @@ def _subject(drafted: Draft, path: Path) -> Subject:
     frame = FrameReader(load(drafted.text, drafted.spec), table(), found.append).read()
     config_class = getattr(transformers, frame.declaration.class_name, None)
     if frame.config is None or config_class is None:
-        what = f"transformers {transformers.__version__} has no {frame.declaration.class_name}"
+        what = f"transformers {VERSION} has no {frame.declaration.class_name}"
         raise CodegenError(f"{path}: {what}: only its own classes are run here, so nothing can prove the spec; {CURE}")
     try:
         reference = transformers_class(config_class, frame.architectures[0])

@@ -16,7 +16,6 @@ from codegen.tiny.mentions import mentions
 from nemo_automodel.parity.batches import LENGTH
 
 Config = dict[str, Any]
-PLAIN = frozenset(("use_cache", "initializer_range", "tie_word_embeddings", "rope_parameters", "layer_types"))
 TOKENS = ("_token_id", "_token_index", "_id")
 NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
 FACTOR = 1.7

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from codegen.configs import table
+from nemo_automodel.parity.asked import Difference
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.differences import Difference
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offers import Offers
