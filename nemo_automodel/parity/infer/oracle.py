@@ -22,6 +22,7 @@ class _Unknown(nn.Module):
     """In place of the generated model: it leaves no tensor out, and has no norm of its own."""
 
     _keys_to_ignore_on_load_unexpected = ()
+    state_dict_adapter = None
 
 
 class Unseen(Reference):

@@ -13,6 +13,7 @@ from nemo_automodel.parity.compare import distance, failures
 from nemo_automodel.parity.infer.differences import cut, differences
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.trial import Trial, kept
+from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.reference_answers import dtypes
 
@@ -53,6 +54,7 @@ def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
             ("bits in bf16", _bits),
             ("gradients", _gradients),
             ("packed projections", _packed),
+            ("what is left out", _left_out),
         ):
             again = partial(_bits_again, name, oracle) if ask is _bits else None
             yield Question(what, name, partial(ask, name, oracle), again, tuple(oracle.order))
@@ -134,6 +136,10 @@ def _packed(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     disk = kept(model, oracle.reference.disk)
     stored = failures(state_dict.compare(model, disk))
     return asked.packed(model, oracle.measured) or [Difference(one.note.split(" ")[0]) for one in stored]
+
+
+def _left_out(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    return [Difference(lost) for lost in not_left_out(trial.model(name, oracle), oracle.reference)]
 
 
 def _training(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:

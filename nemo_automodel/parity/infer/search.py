@@ -21,6 +21,7 @@ from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.variants import (
     Config,
+    absent,
     changes,
     dropouts,
     is_dropout,
@@ -148,6 +149,8 @@ class Search:
         self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
         for turn, change in enumerate(together(self.changed)):
             self._add(f"together_{turn + 1}", base.values | change)
+        for name, change in absent(base.values, candidate.config):
+            self._add(name, base.values | change)
         for name, change in dropouts(base.values, candidate.config.fields):
             self._add(name, base.values | change)
         for turn, change in enumerate(schedules(held, list(candidate.config.fields))):

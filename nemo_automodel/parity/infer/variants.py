@@ -58,6 +58,15 @@ def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, lis
             yield name, [{name: not base[name], other: small} for other in far for small in SMALL]
 
 
+def absent(base: Mapping[str, Any], config: ConfigClass) -> Iterator[tuple[str, Config]]:
+    """Each field that the class by itself leaves at nothing, so."""
+    for name in structural(config):
+        default = config.fields[name]
+        nothing = default is None or (default == 0 and not isinstance(default, bool))
+        if nothing and name in base and base[name] != default:
+            yield f"absent_{name}", {name: default}
+
+
 def together(shown: Sequence[Config]) -> Iterator[Config]:
     """Changes that each show, made together: all of them, and halves drawn at random."""
     draws = Random(0)
