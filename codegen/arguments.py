@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument(
         "--prove", action="store_true", help="search beside transformers' class, and write a spec only if it is proven"
     )
-    new.add_argument("--seconds", type=float, default=120, help="how long --prove may search (default: 120)")
+    new.add_argument("--seconds", type=float, help="how long --prove may search (default: 120)")
     new.add_argument("--explain", action="store_true", help="with --prove: say what was changed, and what showed it")
     eject = command("eject", "Hand the generated files of a model over to you.", "--json")
     eject.add_argument("name", help="name of a spec")

@@ -109,6 +109,8 @@ def _schema(options: Namespace) -> int:
 def _new(options: Namespace) -> int:
     if options.prove:
         return _new_by_trial(options)
+    if options.explain or options.seconds is not None:
+        raise CodegenError("--explain and --seconds are of the search; add --prove, or leave them out")
     from codegen.new import draft
 
     outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout, text=options.text)
@@ -127,7 +129,10 @@ def _eject(options: Namespace) -> int:
 
 
 def _new_by_trial(options: Namespace) -> int:
-    command = [os.path.abspath(options.path), "--seconds", str(options.seconds)]
+    if options.text:
+        raise CodegenError("--prove knows no --text yet: leave one of them out")
+    command = [os.path.abspath(options.path)]
+    command += ["--seconds", str(options.seconds)] if options.seconds is not None else []
     command += ["--name", options.name] if options.name else []
     command += ["--stdout"] if options.stdout else []
     command += ["--explain"] if options.explain else []

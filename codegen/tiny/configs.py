@@ -84,7 +84,7 @@ def configs(spec: LoadedSpec, table: ConfigTable) -> dict[str, Config]:
         changes["bounds"] = bounds
     if names := _dropouts(config):
         dropouts = dict(zip(names, cycle(DROPOUTS), strict=False))
-        dropouts |= inner_dropouts(config, base, _is_dropout, DROPOUTS[-1])
+        dropouts |= inner_dropouts(config, base, is_dropout, DROPOUTS[-1])
         changes["dropout"] = dropouts
         others = _dropping_otherwise(spec, config, base, dropouts, [*changes.values()])
         changes |= {f"dropout_{n + 1}": change | dropouts for n, change in enumerate(others)}
@@ -217,11 +217,12 @@ def _dropouts(config: ConfigClass) -> list[str]:
     return [
         name
         for name, value in config.fields.items()
-        if _is_dropout(name) and isinstance(value, int | float) and not name.startswith(OTHER_MODELS)
+        if is_dropout(name) and isinstance(value, int | float) and not name.startswith(OTHER_MODELS)
     ]
 
 
-def _is_dropout(name: str) -> bool:
+def is_dropout(name: str) -> bool:
+    """Whether a field of that name holds a probability of dropout."""
     return "dropout" in name or name.endswith("pdrop")
 
 

@@ -1,6 +1,6 @@
 """Which modules of two models compute the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,18 @@ from nemo_automodel.components.models.common.combined_projection.packing import 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.tracing import align, first_tensor
 
+Values = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]  # by path: what it gets, and hands out
 NOTHING = nn.Module.forward  # of modules that only hold others
 
 
 def counterparts(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[list[str]]:
     """Paths that both models have, one list for each depth, where both modules do the same."""
-    theirs = dict(reference.named_modules())
-    for path in {*cut_elsewhere(reference, batch), *given_otherwise(ours, reference, batch)}:
-        del theirs[path]
+    return beside(ours, reference, {*cut_elsewhere(reference, batch), *given_otherwise(ours, reference, batch)})
+
+
+def beside(ours: nn.Module, reference: nn.Module, apart: Container[str]) -> list[list[str]]:
+    """Paths that both models have, one list for each depth, but those `apart`."""
+    theirs = {path: module for path, module in reference.named_modules() if path not in apart}
     shared = [path for path, module in ours.named_modules() if path in theirs and alike(module, theirs[path])]
     depths: dict[int, list[str]] = {}
     for path in filter(None, shared):
@@ -51,8 +55,13 @@ def alike(ours: nn.Module, theirs: nn.Module) -> bool:
 def given_otherwise(ours: nn.Module, reference: nn.Module, batch: Batch) -> list[str]:
     """Paths where the two get different values: experts of which each gets its tokens, or all of them, weighted; or
     where they hand out several values, of which the first are different ones: routers, tables of sines and cosines."""
+    return otherwise(first_values(ours, batch), first_values(reference, batch))
+
+
+def otherwise(ours: Values, reference: Values) -> list[str]:
+    """Paths of which the first values of the two are different ones."""
     found: list[str] = []
-    for mine, theirs in zip(first_values(ours, batch), first_values(reference, batch), strict=True):
+    for mine, theirs in zip(ours, reference, strict=True):
         shared = mine.keys() & theirs.keys()
         found += [path for path in shared if _differ(align(mine[path], theirs[path]), theirs[path])]
     return found
@@ -66,7 +75,7 @@ def _differ(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
     return bool((mine.flip(0) - theirs).abs().max() < 0.05 * (mine - theirs).abs().max())
 
 
-def first_values(model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def first_values(model: nn.Module, batch: Batch) -> Values:
     """By path, the first floating-point tensor that each module gets, and what it hands out if that is several."""
     given: dict[str, torch.Tensor] = {}
     made: dict[str, torch.Tensor] = {}

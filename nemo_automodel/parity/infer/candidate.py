@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError, SpecError
@@ -10,6 +9,7 @@ from codegen.language.check import read_text
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.spec import Spec
+from codegen.new.body import Body
 from codegen.plan.model import build
 from codegen.plan.names import disk_name
 from codegen.render.files import model_files
@@ -25,6 +25,11 @@ class Candidate:
     @classmethod
     def read(cls, text: str, path: str) -> "Candidate":
         return cls(load(text, path).plain(), path)
+
+    @property
+    def body(self) -> Body:
+        """What it says, by paths."""
+        return Body(self.data)
 
     @cached_property
     def text(self) -> str:
@@ -67,14 +72,3 @@ class Candidate:
         """The path of the list of layers."""
         flat = next(self.flats())
         return ".".join(filter(None, (disk_name(flat, "model"), disk_name(flat, "layers"))))
-
-    def get(self, *path: Any) -> Any:
-        found: Any = self.data
-        for part in path:
-            if isinstance(found, dict):
-                found = found.get(part)
-            elif isinstance(found, list) and isinstance(part, int) and part < len(found):
-                found = found[part]
-            else:
-                return None
-        return found

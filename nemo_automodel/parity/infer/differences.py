@@ -5,7 +5,7 @@ from torch import nn
 
 from nemo_automodel.parity.asked import Difference
 from nemo_automodel.parity.compare import distance
-from nemo_automodel.parity.counterparts import alike, first_values
+from nemo_automodel.parity.counterparts import beside, first_values, otherwise
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.tolerances import FP32
 from nemo_automodel.parity.tracing import align, traced
@@ -51,19 +51,5 @@ def _distance(ours: torch.Tensor, theirs: torch.Tensor, real: torch.Tensor, half
 
 def _depths(ours: nn.Module, oracle: Oracle) -> list[list[str]]:
     """Paths that both have, one list for each depth; without what gets or gives other things in the two."""
-    theirs = dict(oracle.reference.model.named_modules())
     here = first_values(ours, oracle.batches["short"])
-    apart = set(oracle.cut_elsewhere)
-    for mine, others in zip(here, oracle.first_values, strict=True):
-        apart |= {
-            path for path in mine.keys() & others.keys() if align(mine[path], others[path]).shape != others[path].shape
-        }
-    shared = [
-        path
-        for path, module in ours.named_modules()
-        if path and path in theirs and path not in apart and alike(module, theirs[path])
-    ]
-    depths: dict[int, list[str]] = {}
-    for path in shared:
-        depths.setdefault(sum(path.startswith(other + ".") for other in shared), []).append(path)
-    return [depths[depth] for depth in sorted(depths)]
+    return beside(ours, oracle.reference.model, {*oracle.cut_elsewhere, *otherwise(here, oracle.first_values)})

@@ -11,8 +11,7 @@ from codegen.language.load import load
 from codegen.new.witness import plain_path
 from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.mutate_written import of_language
-
-OVERLAYS = ("layers", "variants")
+from nemo_automodel.parity.mutations import OVERLAYS
 
 
 class Donors:
@@ -35,7 +34,7 @@ class Donors:
             if plain and "why" not in plain and not any(isinstance(part, int) for part in plain):
                 self._read[repr(value)] = value
                 said.add((plain, repr(value)))
-            if path in (("layers",), ("variants",)):
+            if path in ((name,) for name in OVERLAYS):
                 for entry in value if isinstance(value, list) else [value]:
                     self._read[repr(entry)] = entry
                     said.add((path, repr(entry)))

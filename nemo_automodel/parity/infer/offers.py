@@ -10,17 +10,17 @@ from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import ROLE_NAMES, WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.donors import OVERLAYS, Donors
+from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.mutant import Data, Path, put
 from nemo_automodel.parity.mutate_text import equation_mutants
-from nemo_automodel.parity.mutate_written import deletions
+from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
+from nemo_automodel.parity.mutations import OVERLAYS
+from nemo_automodel.parity.sensitivity import is_dtype_key
 
 SAID, READ, OFFERED, DELETED, REMADE = range(5)  # tiers: by other specs; a field; by the catalog; ...
 FITS = 1000  # counts for more than any number of specs
-EQUATIONS = ("input", "block", "output")
 PARTS = ("attention", "mlp")
-DTYPES = ("cast", "dtype", "bias_rounding")
 AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
 ALL = (
     "attention",
@@ -129,10 +129,10 @@ class Offers:
 
     def _of_section(self, section: str) -> Iterator[Offer]:
         for count, path, value in self.donors.below(section):
-            if not self.bits or _is_of_dtype(path) or path[0] in ("block", "checkpoint"):
+            if not self.bits or is_dtype_key(str(path[-1])) or path[0] in ("block", "checkpoint"):
                 yield from self._at(path, value, SAID, count)
         for path, key in _keys((section,), keys(Spec).get(section), self.data):
-            if not self.bits or _is_of_dtype(path):
+            if not self.bits or is_dtype_key(str(path[-1])):
                 for tier, value in self._values(path[-1], key):
                     yield from self._at(path, value, tier)
         if section in EQUATIONS:
@@ -161,29 +161,24 @@ class Offers:
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
-        if any(isinstance(self.candidate.get(*path[:end]), list) for end in range(1, len(path))):
+        if any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path))):
             return
         if path[0] in OVERLAYS:
-            entries = self._entries(path[0])
+            entries = self.candidate.body.listed(path[0])
             for listed in (value, *([[*entries, value], [value, *entries]] if entries else [])):
                 yield Offer(((path, listed),), tier, True, count)
             return
         yield Offer(((path, value),), tier, False, count)
         written = [path[:end] for end in range(1, len(path) + 1)]
-        written = [one for one in written if not isinstance(self.candidate.get(*one), dict | NoneType)]
+        written = [one for one in written if not isinstance(self.candidate.body.get(*one), dict | NoneType)]
         for prefix in self._overlays():
             yield Offer((((*prefix, *path), value),), tier, True, count)
             for one in written[:1]:  # the other way round: what stands there is true of that kind alone
-                yield Offer(((path, value), ((*prefix, *one), self.candidate.get(*one))), tier, True, count)
-        variants = self._entries("variants")
+                yield Offer(((path, value), ((*prefix, *one), self.candidate.body.get(*one))), tier, True, count)
+        variants = self.candidate.body.listed("variants")
         for condition in self._conditions():
             added = (("variants",), [*variants, {"when": condition}])
             yield Offer((added, (("variants", len(variants), *path), value)), tier, True, count)
-
-    def _entries(self, overlay: str) -> list[Any]:
-        """What stands under `layers` or `variants`, one or several, as a list."""
-        written = self.data.get(overlay)
-        return written if isinstance(written, list) else [written] if written else []
 
     def _conditions(self) -> list[str]:
         """Under which the changed field makes another model, where the candidate fails on its change."""
@@ -256,10 +251,6 @@ def partial_first(
 def _lines(flat: Spec, section: str) -> list[str]:
     """The equations of a section, written or not."""
     return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
-
-
-def _is_of_dtype(path: Path) -> bool:
-    return path[-1] in DTYPES or str(path[-1]).endswith("_dtype")
 
 
 def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:

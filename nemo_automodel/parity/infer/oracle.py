@@ -9,7 +9,7 @@ from torch import nn
 
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.components import order_of
-from nemo_automodel.parity.counterparts import cut_elsewhere, first_values
+from nemo_automodel.parity.counterparts import Values, cut_elsewhere, first_values
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.reference_answers import Measured
 from nemo_automodel.parity.subject import Subject
@@ -97,6 +97,6 @@ class Oracle:
         return self._traces[half, batch]
 
     @cached_property
-    def first_values(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def first_values(self) -> Values:
         """What each module gets and hands out first, on the short batch."""
         return first_values(self.reference.model, self.batches["short"])

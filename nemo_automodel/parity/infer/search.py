@@ -10,7 +10,7 @@ from typing import Any
 from codegen.configs import table
 from codegen.errors import CodegenError
 from codegen.layout import SPECS
-from codegen.tiny.configs import configs
+from codegen.tiny.configs import configs, is_dropout
 from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.candidate import Candidate
@@ -24,7 +24,6 @@ from nemo_automodel.parity.infer.variants import (
     absent,
     changes,
     dropouts,
-    is_dropout,
     key_of,
     nearer,
     schedules,

@@ -11,7 +11,7 @@ from codegen.configs import ConfigClass
 from codegen.language.loaded import LoadedSpec
 from codegen.language.spec import ATTENTION_KINDS, MLP_KINDS
 from codegen.new.values import GENERIC
-from codegen.tiny.configs import SIZES
+from codegen.tiny.configs import SIZES, is_dropout
 from codegen.tiny.mentions import mentions
 from nemo_automodel.parity.batches import LENGTH
 
@@ -82,10 +82,6 @@ def dropouts(base: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[tup
     names = [name for name, value in fields.items() if is_dropout(name) and isinstance(value, int | float)]
     for name in names:
         yield f"dropout_{name}", {**dict.fromkeys(names, 0.0), name: 0.3}
-
-
-def is_dropout(name: str) -> bool:
-    return "dropout" in name or name.endswith("pdrop")
 
 
 def schedules(base: Mapping[str, Any], fields: list[str]) -> Iterator[Config]:

@@ -38,3 +38,11 @@ def test_what_is_not_proven_is_not_written(hidden):
     assert "Not proven against transformers" in done.stdout
     assert "Nothing was written" in done.stdout
     assert not (there.tree / "specs/gemma2.yaml").exists()
+
+
+def test_no_keyword_is_swallowed(hidden):
+    there = hidden("gemma2")
+    for keywords, message in ((["--prove", "--text"], "knows no --text"), (["--seconds", "5"], "add --prove")):
+        done = typed(there.tree, there.checkpoint, *keywords)
+        assert done.returncode == 2
+        assert message in done.stderr
