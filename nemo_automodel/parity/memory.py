@@ -23,6 +23,11 @@ def compare(reference: nn.Module, ours: nn.Module) -> list[Check]:
     return checks
 
 
+def names(model: nn.Module) -> set[str]:
+    """Of its tensors, as the newest transformers has them."""
+    return {renamed(name) for name in model.state_dict()}
+
+
 def _as_linear(model: nn.Module) -> dict[str, torch.Tensor]:
     """Its state dict; matrices of GPT-2's Conv1D as of the linear layers that ours are, which adapters fit alike."""
     turned = {f"{path}.weight" for path, module in model.named_modules() if isinstance(module, Conv1D)}
@@ -64,5 +69,5 @@ def gives_one_tensor(module: nn.Module) -> bool:
 
 
 def _changes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-    return [f"{name} is {ours.get(name, 'missing')}, not {theirs.get(name, 'there')}" for name in names]
+    others = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    return [f"{name} is {ours.get(name, 'missing')}, not {theirs.get(name, 'there')}" for name in others]

@@ -84,7 +84,7 @@ def align(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     fits no way stays, and then differs by its shape."""
     if tensor.shape == like.shape:
         return tensor
-    if [size for size in tensor.shape if size > 1] == [size for size in like.shape if size > 1]:
+    if [size for size in tensor.shape if size != 1] == [size for size in like.shape if size != 1]:
         return tensor.reshape(like.shape)
     if tensor.dim() == like.dim() == 3 and len(tensor) == 1 and tensor.shape[1:] == like.shape[1:]:
         return tensor.expand_as(like)  # positions that are the same for all texts

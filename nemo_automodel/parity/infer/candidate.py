@@ -11,7 +11,7 @@ from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.spec import Spec
 from codegen.new.body import Body
 from codegen.plan.model import build
-from codegen.plan.names import disk_name
+from codegen.plan.names import disk_name, name_in_memory
 from codegen.render.files import model_files
 from nemo_automodel.parity.mutant import Data, dumped
 
@@ -64,11 +64,15 @@ class Candidate:
     def flats(self) -> Iterator[Spec]:
         return iter(self.spec.flat.values())
 
-    def names_of(self, part: str) -> set[str]:
-        """What a part is called in the layers of some kind."""
-        return {disk_name(flat, part) for flat in self.flats()}
+    def names_of(self, part: str, memory: bool = False) -> set[str]:
+        """What a part is called in the layers of some kind: on disk, or in memory."""
+        return {(name_in_memory if memory else disk_name)(flat, part) for flat in self.flats()}
 
-    def layers(self) -> str:
+    def model(self, memory: bool = False) -> str:
+        """The path of what holds the layers."""
+        return (name_in_memory if memory else disk_name)(next(self.flats()), "model")
+
+    def layers(self, memory: bool = False) -> str:
         """The path of the list of layers."""
-        flat = next(self.flats())
-        return ".".join(filter(None, (disk_name(flat, "model"), disk_name(flat, "layers"))))
+        names = (name_in_memory if memory else disk_name)(next(self.flats()), "layers")
+        return ".".join(filter(None, (self.model(memory), names)))

@@ -1,6 +1,9 @@
 """Where a candidate differs from the reference first, and by how much: what a search goes by."""
 
+import inspect
+import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import log10
 
 from nemo_automodel.parity.asked import LARGEST, NOWHERE, Difference
@@ -27,12 +30,14 @@ class Stop:
     order: tuple[str, ...] = ()  # paths of the reference's modules
     missing: tuple[str, ...] = ()  # tensors that the checkpoint lacks, and that nothing takes
     unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
     unseen: int = 0  # modules of the reference that nothing stands beside
 
     @property
     def count(self) -> int:
-        """How much differs or cannot be compared: a model of other names would have no differences."""
-        return len(self.found) + self.unseen
+        """How much differs or cannot be compared: a model of other names would have no differences. A tensor of another
+        shape is as one that is missing and one that is unexpected."""
+        return len(self.found) + len(self.misshapen) + self.unseen
 
     @property
     def score(self) -> tuple[int, float]:
@@ -40,10 +45,15 @@ class Stop:
         return self.count, sum(log10(min(max(one.error, LEAST), LARGEST)) for one in self.found)
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """What differs, in whichever layers."""
+        return frozenset(re.sub(r"\.\d+\.", ".", one.where) for one in self.found)
+
+    @property
     def inmost(self) -> tuple[Difference, ...]:
         """The components that differ, and none inside them."""
-        paths = [one.where for one in self.found]
-        return tuple(one for one in self.found if not any(other.startswith(f"{one.where}.") for other in paths))
+        holders = {one.where[:dot] for one in self.found for dot, text in enumerate(one.where) if text == "."}
+        return tuple(one for one in self.found if one.where not in holders)
 
 
 class Judge:
@@ -53,6 +63,11 @@ class Judge:
         self.subject, self.name = subject, name
         self.cases: dict[str, Oracle] = {}
         self.asked = 0
+
+    @cached_property
+    def source(self) -> str:
+        """The text of the module that defines the reference's class."""
+        return inspect.getsource(inspect.getmodule(self.subject.reference_class) or object)
 
     def stop(self, candidate: Candidate, since: Stop | None = None) -> Stop | None:
         """The first question at which a candidate fails; None: it passes all.
@@ -83,17 +98,17 @@ class Judge:
 
 def _asked(question: Question, place: int, trial: Trial) -> Stop | None:
     try:
-        found, said = question.ask(trial), ""
+        found = question.ask(trial)
     except Lacking as error:
-        found = [Difference(name) for name in (*error.missing, *error.unexpected)]
-        return Stop(
-            place, question.what, question.case, tuple(found), "", question.order, error.missing, error.unexpected
-        )
+        found = [Difference(name) for name in (*error.missing, *error.unexpected, *error.misshapen)]
+        names = error.missing, error.unexpected, error.misshapen
+        return Stop(place, question.what, question.case, tuple(found), "", question.order, *names)
     except Exception as error:  # a wrong spec may fail in any way, and says how
-        found, said = [Difference(NOWHERE)] * RAISED, f"{type(error).__name__}: {error}".split("\n")[0]
+        said = f"{type(error).__name__}: {error}".split("\n")[0]
+        return Stop(place, question.what, question.case, (Difference(NOWHERE),), said, question.order, unseen=RAISED)
     if not found:
         return None
-    unseen = getattr(found, "unseen", 0)
+    unseen, said = getattr(found, "unseen", 0), ""
     return Stop(place, question.what, question.case, tuple(found), said, question.order, unseen=unseen)
 
 

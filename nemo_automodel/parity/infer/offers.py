@@ -1,26 +1,30 @@
 """What to try where a candidate differs: what other specs say there, what the catalog offers, what the config holds."""
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 from codegen.language.keys import Key, Section, keys
-from codegen.language.spec import ROLE_NAMES, WIRINGS, Spec
+from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.mutant import Data, Path, put
+from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
+from nemo_automodel.parity.infer.stored import equations, stored
+from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.mutate_text import equation_mutants
 from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
 from nemo_automodel.parity.mutations import OVERLAYS
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
-SAID, READ, OFFERED, DELETED, REMADE = range(5)  # tiers: by other specs; a field; by the catalog; ...
-FITS = 1000  # counts for more than any number of specs
+FIELD = re.compile(r"\bconfig\.(\w+)")
+AMONG_TOKENS = ("outputs, short", "outputs, plain", "outputs, left")  # where single tokens are right
+COMPUTED = ("outputs, one", "outputs, short", "outputs, plain", "outputs, left", "given embeddings")  # names are right
 PARTS = ("attention", "mlp")
+ONCE = ("input", "output", "embedding", "head")  # of a model, whatever its layers
 AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
 ALL = (
     "attention",
@@ -38,48 +42,52 @@ ALL = (
 )
 
 
-@dataclass(frozen=True)
-class Offer:
-    """One change: values at paths. only: it concerns some layers or variants. tier: where it comes from, the likeliest
-    first. count: how many specs say so."""
-
-    puts: tuple[tuple[Path, Any], ...]
-    tier: int
-    only: bool = False
-    count: int = 0
-    mutant: Data | None = None
-    said: str = ""
-
-    def made(self, data: Data) -> Data:
-        if self.mutant is not None:
-            return self.mutant
-        for path, value in self.puts:
-            data = put(data, path, value)
-        return data
-
-    def __str__(self) -> str:
-        return self.said or "; ".join(f"{'.'.join(map(str, path))}: {value}" for path, value in self.puts)
-
-
 class Offers:
     """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
-    read. words: the kinds of layers that there are."""
+    read. words: the kinds of layers that there are. fitted: what the reference's run, or its
+    tensors, show at paths of the language. values: of the config at which it stops."""
 
     def __init__(
-        self, candidate: Candidate, stop: Stop, donors: Donors, unread: Sequence[str], words: Sequence[str]
+        self,
+        candidate: Candidate,
+        stop: Stop,
+        donors: Donors,
+        unread: Sequence[str],
+        words: Sequence[str],
+        fitted: Sequence[tuple[Path, Any]] = (),
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
+        self.fitted = fitted
+        self.values = values or {}
+        self.changed_to = self.values.get(self._changed())  # the field's value where the candidate fails
         self.data = candidate.data
-        self.bits = stop.what == "bits in bf16"
+        self.bits = stop.what.endswith("in bf16")
+        self.stored = stop.what not in COMPUTED and not self.bits
+        self.memory = stop.what != "tensors"  # whose names the stop tells
+        self.partial = self._is_partial()
 
     def groups(self) -> Iterator[list[Offer]]:
-        """The likeliest together, then the others."""
+        """What a run shows; then the likeliest together, then the others."""
+        yield [one for path, value in self.fitted for one in self._at(path, value, FITTED)] + self._redrafted()
         near = self._named()
         rest = [one for one in (*OVERLAYS, *ALL) if one not in near]
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
-            found += self._renamed() if sections is near else []
-            yield sorted(found, key=partial_first(self._is_partial(), self._reads, self._follows))
+            found += stored(self.candidate, self.stop) if sections is near else []
+            yield sorted(found, key=partial_first(self.partial, self._reads, self._follows))
+
+    def _redrafted(self) -> list[Offer]:
+        """All that the tensors of a changed config show, at once: of every model, or under a condition."""
+        if self.stop.what != "tensors" or not self.fitted:
+            return []
+        found = [Offer(tuple(self.fitted), FITTED)]
+        variants = self.candidate.body.listed("variants")
+        for condition in self._conditions():
+            place = ("variants",), [*variants, {"when": condition}]
+            inside = (((*place[0], len(variants), *path), value) for path, value in self.fitted)
+            found.append(Offer((place, *inside), FITTED, True))
+        return found
 
     def _reads(self, offer: Offer) -> bool:
         """Whether it reads a field that shows and that the candidate does not read."""
@@ -88,14 +96,14 @@ class Offers:
 
     def _follows(self, offer: Offer) -> bool:
         """Whether it reads the field that was changed where the candidate fails."""
-        kind, _, field = self.stop.case.partition("_")
-        return kind == "field" and f"config.{field}" in str(offer)
+        field = self._changed()
+        return bool(field) and f"config.{field}" in str(offer)
 
     def _is_partial(self) -> bool:
         """Whether some layers are right in what others are wrong in."""
         if self.candidate.problems:
             return False
-        stack = self.candidate.layers() + "."
+        stack = self.candidate.layers(self.memory) + "."
         wrong = [one.where[len(stack) :].partition(".") for one in self.stop.inmost if one.where.startswith(stack)]
         return any(
             sum(inside == other for _, _, other in wrong) < sum(one.endswith(f".{inside}") for one in self.stop.order)
@@ -110,6 +118,8 @@ class Offers:
             named = ["dropout"]
         elif "experts" in self.stop.what:
             named = ["mlp"]
+        elif self.stop.what in AMONG_TOKENS:
+            named = ["attention", "rope", "input"]
         else:
             named = [section for one in self.stop.inmost[:3] for section in self._sections(one.where)]
         return list(dict.fromkeys([one for one in named if one in ALL] + [*OVERLAYS]))
@@ -117,20 +127,23 @@ class Offers:
     def _sections(self, path: str) -> list[str]:
         if self.candidate.problems:
             return []
-        stack = self.candidate.layers() + "."
+        stack = self.candidate.layers(self.memory) + "."
         if not path.startswith(stack):
             return list(AROUND)
         _, _, inside = path[len(stack) :].partition(".")
         for part in PARTS:
-            names = filter(None, self.candidate.names_of(part))
+            names = filter(None, self.candidate.names_of(part, self.memory))
             if any(inside == name or inside.startswith(name + ".") for name in names):
                 return [part, "checkpoint", *(("rope",) if part == "attention" else ()), "norm"]
         return ["norm", "block", "parts", "checkpoint"] if inside else ["block", *OVERLAYS, "norm", "mlp", "attention"]
 
     def _of_section(self, section: str) -> Iterator[Offer]:
-        for count, path, value in self.donors.below(section):
-            if not self.bits or is_dtype_key(str(path[-1])) or path[0] in ("block", "checkpoint"):
-                yield from self._at(path, value, SAID, count)
+        if section == "checkpoint" and not self.stored:
+            return
+        for count, path, said in self.donors.below(section):
+            if not self.bits or is_dtype_key(str(path[-1])) or path[0] == "block":
+                for value in self._of_this_config(said):
+                    yield from self._at(path, value, SAID, count)
         for path, key in _keys((section,), keys(Spec).get(section), self.data):
             if not self.bits or is_dtype_key(str(path[-1])):
                 for tier, value in self._values(path[-1], key):
@@ -141,23 +154,22 @@ class Offers:
             if what.removeprefix("delete ").partition(".")[0] == section:
                 yield Offer((), DELETED, False, 1, mutant, what)
 
-    def _renamed(self) -> Iterator[Offer]:
-        """Roles under the names of tensors that are there and not expected, in place of those that are missing."""
-        if self.candidate.problems or not self.stop.missing:
+    def _of_this_config(self, value: Any) -> Iterator[Any]:
+        """What another spec says; where it reads one field that this config lacks, of the field that was changed."""
+        if self.candidate.problems:
+            yield value
             return
-        for role in ROLE_NAMES:
-            for name in filter(None, self.candidate.names_of(role)):
-                for other in _in_place_of(name, self.stop.missing, self.stop.unexpected):
-                    puts = ((("checkpoint", "names", role), other), *self._called(name, other))
-                    yield Offer(puts, SAID, False, FITS)
+        config = self.candidate.config
+        lacks = {name for name in FIELD.findall(repr(value)) if config.field_name(name) not in config.fields}
+        if not lacks:
+            yield value
+        elif len(lacks) == 1 and (field := self._changed()):
+            yield _renamed(value, f"config.{lacks.pop()}", f"config.{field}")
 
-    def _called(self, name: str, other: str) -> Iterator[tuple[Path, Any]]:
-        """The equations that call something by a name, with another."""
-        flat = next(self.candidate.flats())
-        for section in EQUATIONS:
-            lines = _lines(flat, section)
-            if any(f"{name}(" in line for line in lines):
-                yield (section,), [line.replace(f"{name}(", f"{other}(") for line in lines]
+    def _changed(self) -> str:
+        """The field that was changed where the candidate fails, if it fails on such a change."""
+        kind, _, name = self.stop.case.partition("_")
+        return name if kind in ("field", "absent") and not self.candidate.problems else ""
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
@@ -169,26 +181,39 @@ class Offers:
                 yield Offer(((path, listed),), tier, True, count)
             return
         yield Offer(((path, value),), tier, False, count)
+        once = path[0] in ONCE
         written = [path[:end] for end in range(1, len(path) + 1)]
         written = [one for one in written if not isinstance(self.candidate.body.get(*one), dict | NoneType)]
         for prefix in self._overlays():
+            if once and prefix[0] == "layers":
+                continue
             yield Offer((((*prefix, *path), value),), tier, True, count)
             for one in written[:1]:  # the other way round: what stands there is true of that kind alone
                 yield Offer(((path, value), ((*prefix, *one), self.candidate.body.get(*one))), tier, True, count)
-        variants = self.candidate.body.listed("variants")
-        for condition in self._conditions():
-            added = (("variants",), [*variants, {"when": condition}])
-            yield Offer((added, (("variants", len(variants), *path), value)), tier, True, count)
+        for overlay, conditions in (("variants", self._conditions()), ("layers", [] if once else self._schedules())):
+            entries = self.candidate.body.listed(overlay)
+            for condition in conditions:
+                added = ((overlay,), [*entries, {"when": condition}])
+                yield Offer((added, ((overlay, len(entries), *path), value)), tier, True, count)
 
     def _conditions(self) -> list[str]:
         """Under which the changed field makes another model, where the candidate fails on its change."""
-        kind, _, name = self.stop.case.partition("_")
-        if kind != "field" or self.candidate.problems:
+        if not (name := self._changed()):
             return []
         field, value = f"config.{name}", self.candidate.config.fields.get(name)
         if isinstance(value, bool):
             return [field, f"not {field}"]
-        return [f"{field} is not None"] if value is None else []
+        if isinstance(value, str) and isinstance(self.changed_to, str):
+            return [f"{field} == {self.changed_to!r}", f"{field} != {self.changed_to!r}"]
+        return [f"{field} is not None", f"{field} is None"] if value is None else []
+
+    def _schedules(self) -> list[str]:
+        """Which layers may be others, where some are right: lists of the config that nothing reads say it."""
+        if not self.partial:
+            return []
+        lists = [name for name in self.unread if isinstance(self.values.get(name), list)]
+        numbers = [name for name in lists if all(isinstance(one, int | float | None) for one in self.values[name])]
+        return [text for name in numbers for text in (f"config.{name}[layer]", f"not config.{name}[layer]")]
 
     def _overlays(self) -> Iterator[Path]:
         """Paths under which the sections of some layers or variants stand, or may."""
@@ -219,10 +244,12 @@ class Offers:
             yield from (Offer(((("block",), name),), OFFERED) for name in WIRINGS)
         if self.candidate.problems:
             return
-        lines = _lines(next(self.candidate.flats()), section)
+        lines = equations(next(self.candidate.flats()), section)
         for index, line in enumerate(lines):
             for other in self._conditional(section, line):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), READ)
+            for other in _cast(line) if section == "input" else ():
+                yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), FITTED)
             for tier, other in (*_scaled(line, self._factors()), *((REMADE, one) for _, one in equation_mutants(line))):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), tier)
 
@@ -240,17 +267,21 @@ class Offers:
         return [name for name in self.unread if isinstance(fields.get(name), float)]
 
 
+def _renamed(value: Any, old: str, new: str) -> Any:
+    """A value with another field in its expressions."""
+    if isinstance(value, str):
+        return re.sub(rf"{re.escape(old)}\b", new, value)
+    if isinstance(value, dict):
+        return {key: _renamed(one, old, new) for key, one in value.items()}
+    return [_renamed(one, old, new) for one in value] if isinstance(value, list) else value
+
+
 def partial_first(
     partial: bool, reads: Callable[[Offer], bool], follows: Callable[[Offer], bool]
 ) -> Callable[[Offer], tuple[Any, ...]]:
     """An order: what reads the field that shows, or an unread one, then by tier, then what concerns as many layers as
     are wrong."""
     return lambda one: (not follows(one), not reads(one), one.tier, one.only != partial, -one.count)
-
-
-def _lines(flat: Spec, section: str) -> list[str]:
-    """The equations of a section, written or not."""
-    return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
 
 
 def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:
@@ -269,17 +300,6 @@ def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]
                 yield from _keys((*path, name), below, data)
 
 
-def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
-    """What stands in the place of a name in the tensors that nobody expects."""
-    found: dict[str, None] = {}
-    for path in missing:
-        before, among, after = f".{path}".partition(f".{name}.")
-        for other in (f".{one}" for one in unexpected if among):
-            if other.startswith(f"{before}.") and other.endswith(f".{after}"):
-                found[other[len(before) + 1 : len(other) - len(after) - 1]] = None
-    return [one for one in found if one]
-
-
 def _of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:
     """Expressions that read a field by itself, of the kind that a key asks for."""
     field = f"config.{name}"
@@ -293,6 +313,14 @@ def _of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, st
     elif default is None or isinstance(default, int | float) and not isinstance(default, bool):
         yield READ, field
         yield from ((REMADE, f"{field} ** -0.5"), (REMADE, f"1 / {field}"))
+
+
+def _cast(line: str) -> Iterator[str]:
+    """The equation with its last factor in other precisions, or in none: one of the weight's scales within a lookup."""
+    before, _, factor = line.rpartition(" * ")
+    if before:
+        plain = re.sub(r"^cast\((.*), \w+\)$", r"\1", factor)
+        yield from (f"{before} * {one}" for one in (f"cast({plain}, weight)", f"cast({plain}, float32)", plain))
 
 
 def _scaled(line: str, factors: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -10,12 +10,14 @@ from torch import nn
 from nemo_automodel.parity.batches import Batch
 from nemo_automodel.parity.components import order_of
 from nemo_automodel.parity.counterparts import Values, cut_elsewhere, first_values
+from nemo_automodel.parity.infer.routing import Routing, routings
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.reference_answers import Measured
 from nemo_automodel.parity.subject import Subject
 from nemo_automodel.parity.tracing import Trace, traced
 
-MOST = 1_500_000  # parameters
+EXPERTS = ".experts"  # ends the paths of modules that hold all experts, in every class of transformers
+MOST = 8_000_000  # parameters
 
 
 class _Unknown(nn.Module):
@@ -65,6 +67,7 @@ class Oracle:
         self.measured = Measured(subject, values, Unseen, short=short)
         self.measured.batches = {**_alone(self.measured.batches), **_ordered(self.measured.batches)}
         self._traces: dict[tuple[bool, str], Trace] = {}
+        self._routings: dict[tuple[bool, str], dict[str, Routing]] = {}
 
     @property
     def reference(self) -> Reference:
@@ -95,6 +98,17 @@ class Oracle:
                 model(**self.batches[batch].inputs, use_cache=False)
             self._traces[half, batch] = trace
         return self._traces[half, batch]
+
+    def routing(self, batch: str, half: bool = False) -> dict[str, Routing]:
+        """What the modules that take experts' numbers and weights get, by path."""
+        if (half, batch) not in self._routings:
+            model = self.model(half)
+            paths = [path for path, _ in model.named_modules() if path.endswith(EXPERTS)]
+            with torch.no_grad(), routings(model, paths) as found:
+                if paths:
+                    model(**self.batches[batch].inputs, use_cache=False)
+            self._routings[half, batch] = found
+        return self._routings[half, batch]
 
     @cached_property
     def first_values(self) -> Values:

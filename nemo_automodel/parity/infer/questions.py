@@ -7,12 +7,12 @@ from functools import partial
 import torch
 
 from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
-from nemo_automodel.parity import asked, mixtures, state_dict
+from nemo_automodel.parity import asked, memory, mixtures, state_dict
 from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.compare import distance, failures
-from nemo_automodel.parity.infer.differences import cut, differences
+from nemo_automodel.parity.infer.differences import again, differences
 from nemo_automodel.parity.infer.oracle import Oracle
-from nemo_automodel.parity.infer.trial import Trial, kept
+from nemo_automodel.parity.infer.trial import Lacking, Trial, kept
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.reference_answers import dtypes
@@ -40,24 +40,23 @@ def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
     small = {name: one for name, one in cases.items() if not name.startswith(ALIKE)}
     for name, oracle in cases.items():
         yield Question("tensors", name, partial(_tensors, name, oracle))
+        yield Question("memory", name, partial(_memory, name, oracle))
         for batch in oracle.batches:
-            again = partial(_outputs_again, name, oracle, batch)
-            yield Question(
-                f"outputs, {batch}", name, partial(_outputs, name, oracle, batch), again, tuple(oracle.order)
-            )
+            ask, ask_again = (partial(act, name, oracle, batch) for act in (_outputs, _outputs_again))
+            yield Question(f"outputs, {batch}", name, ask, ask_again, tuple(oracle.order))
     for name, oracle in small.items():
         for what, ask in (
             ("given embeddings", _embedded),
-            ("memory", _memory),
             ("odd tokens of experts", _mixtures),
             ("loss that balances experts", _balance),
+            ("dtypes in bf16", _dtypes),
             ("bits in bf16", _bits),
             ("gradients", _gradients),
             ("packed projections", _packed),
             ("what is left out", _left_out),
         ):
-            again = partial(_bits_again, name, oracle) if ask is _bits else None
-            yield Question(what, name, partial(ask, name, oracle), again, tuple(oracle.order))
+            ask_again = partial(_bits_again, name, oracle) if ask is _bits else None
+            yield Question(what, name, partial(ask, name, oracle), ask_again, tuple(oracle.order))
     for name in sorted(cases, key=lambda one: not one.startswith("dropout_")):  # one field at a time first
         if name == "base" or name.startswith("dropout"):
             yield Question("loss in training", name, partial(_training, name, cases[name]))
@@ -79,12 +78,11 @@ def _outputs(name: str, oracle: Oracle, batch: str, trial: Trial) -> list[Differ
 def _outputs_again(
     name: str, oracle: Oracle, batch: str, trial: Trial, before: Sequence[Difference]
 ) -> list[Difference]:
-    return cut(trial.model(name, oracle), oracle, batch, [one.where for one in before], half=False)
+    return again(trial.model(name, oracle), oracle, batch, before)
 
 
 def _bits_again(name: str, oracle: Oracle, trial: Trial, before: Sequence[Difference]) -> list[Difference]:
-    ours = trial.model(name, oracle, dtype=torch.bfloat16)
-    return cut(ours, oracle, "plain", [one.where for one in before], half=True)
+    return again(trial.model(name, oracle, dtype=torch.bfloat16), oracle, "plain", before, half=True)
 
 
 def _embedded(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
@@ -92,7 +90,11 @@ def _embedded(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
 
 
 def _memory(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    return asked.in_memory(trial.model(name, oracle), oracle.measured)
+    ours = trial.model(name, oracle)
+    mine, theirs = memory.names(ours), memory.names(oracle.reference.model)
+    if mine != theirs:
+        raise Lacking(tuple(sorted(mine - theirs)), tuple(sorted(theirs - mine)), ())
+    return asked.in_memory(ours, oracle.measured)
 
 
 def _mixtures(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
@@ -106,12 +108,16 @@ def _balance(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     return asked.balance(trial.model(name, oracle), oracle.measured)
 
 
-def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
-    """Dtypes on disk, then components whose bits differ; where none does, the logits of a model without states."""
+def _dtypes(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    """What stays fp32, by its name on disk."""
     ours = trial.model(name, oracle, dtype=torch.bfloat16)
     theirs = {name: dtype for name, dtype in oracle.measured.dtypes.items() if not is_ignored(ours, name)}
-    if others := dict(dtypes(ours).items() ^ theirs.items()):
-        return [Difference(name) for name in sorted(others)]
+    return [Difference(name) for name in sorted(dict(dtypes(ours).items() ^ theirs.items()))]
+
+
+def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
+    """Components whose bits differ; where none does, the logits of a model without states."""
+    ours = trial.model(name, oracle, dtype=torch.bfloat16)
     plain = oracle.batches["plain"]
     with torch.no_grad():
         mine, wanted = (one(**plain.inputs, use_cache=False).logits for one in (ours, oracle.reference.in_bf16))

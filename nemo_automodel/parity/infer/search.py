@@ -4,20 +4,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any
 
 from codegen.configs import table
 from codegen.errors import CodegenError
 from codegen.layout import SPECS
 from codegen.tiny.configs import configs, is_dropout
+from codegen.tiny.mentions import EQUATION, mentions
 from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.judge import Judge, Stop
-from nemo_automodel.parity.infer.offers import Offer, Offers
+from nemo_automodel.parity.infer.offer import FITS, Offer
+from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.redrafted import redrafted
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.variants import (
     Config,
@@ -25,12 +29,14 @@ from nemo_automodel.parity.infer.variants import (
     changes,
     dropouts,
     key_of,
+    mended,
     nearer,
     schedules,
     structural,
     together,
     unread,
 )
+from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
 
 Progress = Callable[[str], None]
@@ -41,6 +47,11 @@ PAIRED = 24  # changes that are tried together with others
 
 def _is_better(found: Stop | None, stop: Stop) -> bool:
     return found is None or found.place > stop.place or (found.place == stop.place and found.count < stop.count)
+
+
+def _is_whole(found: Stop | None, stop: Stop, offer: Offer) -> bool:
+    """Whether what is better is right now in all layers that it is about: in a few it may be by chance."""
+    return found is None or found.place > stop.place or offer.only or found.kinds < stop.kinds
 
 
 @dataclass
@@ -62,11 +73,11 @@ class Found:
         return self.stop is None and bool(self.cases)
 
 
-def search(begun: Start, root: Path, seconds: float, progress: Progress, clock: Clock = time.monotonic) -> Found:
+def search(begun: Start, root: File, seconds: float, progress: Progress, clock: Clock = time.monotonic) -> Found:
     """The spec of a model, beside the specs of a tree; at most so many seconds."""
     judge = Judge(begun.subject, begun.draft.name)
     donors = Donors(root / SPECS, begun.draft.name)
-    return Search(judge, donors, seconds, progress, clock, begun.own).run(begun.candidate)
+    return Search(judge, donors, root, seconds, progress, clock, begun.own).run(begun.candidate)
 
 
 class Search:
@@ -76,18 +87,19 @@ class Search:
         self,
         judge: Judge,
         donors: Donors,
+        root: File,
         seconds: float,
         progress: Progress,
         clock: Clock = time.monotonic,
         own: Config | None = None,
     ) -> None:
-        self.judge, self.donors, self.progress = judge, donors, progress
+        self.judge, self.donors, self.root, self.progress = judge, donors, root, progress
         self.clock = clock
         self.own = own or {}
         self.began, self.seconds = clock(), seconds
         self.steps: list[str] = []
         self.refused: list[str] = []
-        self.known: set[str] = set()
+        self.known: dict[str, bool] = {}  # configs that were asked for, and whether the reference takes them
         self.shows: dict[str, bool] = {}
         self.changed: list[Config] = []  # of single fields, that show
 
@@ -97,9 +109,6 @@ class Search:
 
     def run(self, candidate: Candidate) -> Found:
         stop = self.ask(candidate)
-        if not self.judge.cases and not candidate.problems:  # what the draft says suits no config of the class
-            self._add("own", self.own)
-            stop = self.judge.stop(candidate)
         whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.spent:
             if stop is not None:
@@ -137,14 +146,16 @@ class Search:
             self.refused.append(f"no configs: {str(error).splitlines()[0]}")
             return False
         for name, values in wanted.items():
-            self._add(name, values)
+            if not self._add(name, values) and self.own:
+                any(self._add(name, other) for other in mended(values, self.own))
         base = next(iter(self.judge.cases.values()), None)
         if base is None:
             return False
         held = base.reference.config.to_dict()
         strong = "base" in self.judge.cases  # then what the spec reads is varied by its own configs
         names = unread(candidate.spec, candidate.config) if strong else structural(candidate.config)
-        self._change(base, changes(held, [name for name in names if name not in self.shows]))
+        names_left = [name for name in names if name not in self.shows]
+        self._change(base, changes(held, names_left, self.judge.source))
         self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
         for turn, change in enumerate(together(self.changed)):
             self._add(f"together_{turn + 1}", base.values | change)
@@ -165,27 +176,33 @@ class Search:
             self.shows[name] = shown is not None
             self.changed += [shown] if shown else []
 
-    def _add(self, name: str, values: dict[str, Any]) -> None:
+    def _add(self, name: str, values: Config) -> bool:
+        """Whether the reference takes the config: another one with its answers, if it is not known."""
         key = key_of(values)
-        if not values or key in self.known or (self.spent and self.judge.cases):
-            return
-        self.known.add(key)
+        if key in self.known or (self.spent and self.judge.cases):
+            return self.known.get(key, True)
+        self.known[key] = False
         called, turn = name, 1
         while called in self.judge.cases:
             called, turn = f"{name}_again{turn}", turn + 1
         try:
             oracle = Oracle(self.judge.subject, values, short=name.startswith("value_"))
-            _ = oracle.measured.logits
+            if not all(logits.isfinite().all() for logits in oracle.measured.logits.values()):
+                raise ValueError("the reference gives no numbers")
         except Exception as error:  # what the reference refuses is no config of it
             self.refused.append(f"{called}: {type(error).__name__}: {error}".split("\n")[0])
-            return
+            return False
         self.judge.cases[called] = oracle
+        self.known[key] = True
+        return True
 
     def _shows(self, name: str, base: Oracle, change: dict[str, Any]) -> bool:
         values = base.values | change
         try:
             oracle = Oracle(self.judge.subject, values)
             logits = oracle.measured.logits
+            if not all(one.isfinite().all() for one in logits.values()):
+                return False
         except Exception:  # a config that the reference refuses shows nothing
             return False
         same = oracle.reference.disk.keys() == base.reference.disk.keys() and all(
@@ -193,7 +210,7 @@ class Search:
             for batch, wanted in base.measured.logits.items()
         )
         if not same:
-            self.known.add(key_of(values))
+            self.known[key_of(values)] = True
             self.judge.cases[f"field_{name}"] = oracle
         return not same
 
@@ -201,15 +218,25 @@ class Search:
         """The first candidate with fewer differences, else the one that is much nearer, else one of two changes."""
         seen = {"" if candidate.problems else repr(candidate.files)}
         for group in self.offers(candidate, stop).groups():
+            if (fits := self.fittest(candidate, stop, [offer for offer in group if offer.count == FITS])) is not None:
+                return fits
             best, acting = (candidate, stop, ""), list[tuple[float, Offer]]()
+            partly: tuple[Candidate, Stop, str] | None = None
             for offer, other in self.made(candidate, group, seen):
                 found = self.tried(str(offer), other, stop)
                 if _is_better(found, stop):
-                    self.steps.append(f"{offer} ({stop.what}, {stop.case})")
-                    return other, found
+                    if found is None or _is_whole(found, stop, offer):
+                        self.steps.append(f"{offer} ({stop.what}, {stop.case})")
+                        return other, found
+                    if partly is None or found.count < partly[1].count:
+                        partly = other, found, str(offer)
+                    continue
                 if found is not None and found.place == stop.place and found.count == stop.count:
                     acting += [(found.score[1], offer)] if found.score != stop.score else []
                     best = (other, found, str(offer)) if found.score < best[1].score else best
+            if partly is not None:
+                self.steps.append(f"{partly[2]} ({stop.what}, {stop.case}; in some layers)")
+                return partly[:2]
             if best[1].score[1] < stop.score[1] - NEARER:
                 self.steps.append(f"{best[2]} ({stop.what}, {stop.case}; nearer)")
                 return best[:2]
@@ -218,6 +245,21 @@ class Search:
                 return better
         return None
 
+    def fittest(
+        self, candidate: Candidate, stop: Stop, offers: Sequence[Offer]
+    ) -> tuple[Candidate, Stop | None] | None:
+        """Of several names for what is there, the one that leaves least open."""
+        best: tuple[Candidate, Stop | None] = candidate, stop
+        said = ""
+        for offer, other in self.made(candidate, offers, set()):
+            found = self.tried(str(offer), other, stop)
+            if best[1] is not None and _is_better(found, best[1]):
+                best, said = (other, found), str(offer)
+        if not said:
+            return None
+        self.steps.append(f"{said} ({stop.what}, {stop.case})")
+        return best
+
     def offers(self, candidate: Candidate, stop: Stop) -> Offers:
         fields = [name for name, shows in self.shows.items() if shows]
         if not candidate.problems:
@@ -225,7 +267,24 @@ class Search:
             fields = [name for name in fields if name in read_by_none]
         if stop.what == "loss in training" and not candidate.problems:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
-        return Offers(candidate, stop, self.donors, fields, self.words())
+        oracle = self.judge.cases.get(stop.case)
+        fitted, values = self.fitted(candidate, stop), oracle.reference.config.to_dict() if oracle else None
+        return Offers(candidate, stop, self.donors, fields, self.words(), fitted, values)
+
+    def fitted(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
+        """The equations that the reference's run shows where its outputs differ; what a draft says where its tensors
+        do."""
+        oracle = self.judge.cases.get(stop.case)
+        if candidate.problems or oracle is None:
+            return []
+        if stop.what == "tensors":
+            return redrafted(candidate, oracle, self.root, self.judge.name)
+        if not stop.what.startswith(("outputs", "bits", "given embeddings")):
+            return []
+        read = mentions(candidate.spec, candidate.config)
+        sizes = {one.field for one in read if one.role != EQUATION}
+        likely = [name for name in candidate.config.fields if name not in sizes]
+        return [((section,), lines) for section, lines in Fitted(candidate, oracle, likely).sections()]
 
     def made(self, candidate: Candidate, group: Sequence[Offer], seen: set[str]) -> Iterator[tuple[Offer, Candidate]]:
         """Candidates, but those of other texts and the same code as one before."""

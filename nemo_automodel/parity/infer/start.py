@@ -20,13 +20,12 @@ from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.subject import Subject, transformers_class
 
-SMALL = 10_000  # of hidden size times layers: what is run hundreds of times
 CURE = "leave --prove out for a draft"
 
 
 @dataclass(frozen=True)
 class Start:
-    """A draft, as a candidate, and what it is judged by. own: the published config, where it is a small one."""
+    """A draft, as a candidate, and what it is judged by. own: the published config."""
 
     draft: Draft
     candidate: Candidate
@@ -44,9 +43,7 @@ def start(path: Path, root: Path, name: str | None) -> Start:
     if drafted.kind == VLM:
         raise CodegenError(f"{path}: specs of images and text are drafted, and not searched for yet; {CURE}")
     subject = _subject(drafted, path)
-    config = {name: value for name, value in read(path).config.items() if name not in GENERIC}
-    size = int(config.get("hidden_size") or 0) * int(config.get("num_hidden_layers") or 0)
-    own = config if size <= SMALL else {}
+    own = {name: value for name, value in read(path).config.items() if name not in GENERIC}
     return Start(drafted, Candidate.read(drafted.text, drafted.spec), subject, own)
 
 

@@ -6,18 +6,20 @@ from typing import Any
 
 import torch
 
-from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
+from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
+from nemo_automodel.components.models.common.checkpoint.outer import TextHalf
+from nemo_automodel.components.models.common.checkpoint.survey import Survey, is_ignored
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.ours import BACKENDS
 from nemo_automodel.parity.subject import Subject
 
 
 class Lacking(Exception):
-    """Tensors that a checkpoint lacks, and those that nothing takes."""
+    """Tensors that a checkpoint lacks, those that nothing takes, and those of another shape; by their names on disk."""
 
-    def __init__(self, missing: tuple[str, ...], unexpected: tuple[str, ...]) -> None:
-        super().__init__(missing, unexpected)
-        self.missing, self.unexpected = missing, unexpected
+    def __init__(self, missing: tuple[str, ...], unexpected: tuple[str, ...], misshapen: tuple[str, ...]) -> None:
+        super().__init__(missing, unexpected, misshapen)
+        self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
 
 
 class Trial:
@@ -34,18 +36,26 @@ class Trial:
         return self._models[key]
 
     def built(self, oracle: Oracle, backend: str = "split", dtype: torch.dtype = torch.float32) -> Any:
-        """Raises Lacking for missing or unexpected tensors."""
+        """Raises Lacking for tensors that are missing, unexpected or of another shape."""
         kind = getattr(self.modules["model"], self.subject.architecture)
         config = self.subject.config(oracle.values)
         options = BACKENDS[backend] | ({} if dtype == torch.float32 else {"experts": "loop"})
         attention = self.subject.attention
         model = kind._from_config(config, dtype=dtype, attn_implementation=attention, backend=options)
-        found = model.load_state_dict(kept(model, oracle.reference.disk), strict=False)
-        missing = sorted(set(found.missing_keys) - set(model.all_tied_weights_keys))
-        if missing or found.unexpected_keys:
-            raise Lacking(tuple(missing), tuple(sorted(found.unexpected_keys)))
+        disk = kept(model, oracle.reference.disk)
+        _refuse_lacking(model, disk)
+        model.load_state_dict(disk, strict=False)
         model.tie_weights()
         return model.eval()
+
+
+def _refuse_lacking(model: Any, disk: Mapping[str, torch.Tensor]) -> None:
+    adapter = model.state_dict_adapter or StateDictAdapter(model.config)
+    survey = Survey(model, adapter, TextHalf(), disk)
+    missing = tuple(name for names in survey.missing for name in names)
+    misshapen = tuple(name for name, _, _ in survey.misshapen)
+    if missing or survey.unexpected or misshapen:
+        raise Lacking(missing, tuple(survey.unexpected), misshapen)
 
 
 def kept(model: Any, disk: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """The configs on which a spec is judged, beside the strong ones for what it reads: what it does not read, changed."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, cast
@@ -41,11 +42,49 @@ def structural(config: ConfigClass) -> list[str]:
     return [name for name in config.fields if not (name in apart or name.endswith(TOKENS) or is_dropout(name))]
 
 
-def changes(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, list[Config]]]:
-    """For each field the changes to try, of which the first that a model can be built with and that shows is kept."""
+def mended(values: Config, own: Config) -> Iterator[Config]:
+    """In place of a config that the reference refuses: with what it lacks of the published one, with the words of that
+    one's schedules, and that one."""
+    both = _merged(own, values)
+    yield both
+    words = {name: _of_length(some, both[name]) for name, some in own.items() if _is_schedule(some)}
+    yield both | words
+    yield own
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in cast("list[Any]", value))
+
+
+def _of_length(words: list[str], other: Any) -> list[str]:
+    length = len(cast("list[Any]", other)) if isinstance(other, list) else len(words)
+    return [words[turn % len(words)] for turn in range(length)]
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
+    """Both, with the values of the second where both have one, within mappings too."""
+    inner = {
+        name: _merged(cast(Config, value), cast(Config, over[name]))
+        for name, value in under.items()
+        if isinstance(value, dict) and isinstance(over.get(name), dict)
+    }
+    return {**under, **over, **inner}
+
+
+def changes(base: Mapping[str, Any], names: list[str], source: str = "") -> Iterator[tuple[str, list[Config]]]:
+    """For each field the changes to try, of which the first that a model can be built with and that shows is kept.
+
+    source: text in which words stand that a field is compared with.
+    """
     for name in names:
-        if tries := [{name: other} for other in _others(name, base.get(name))]:
+        others = [*_others(name, base.get(name)), *(_words(name, source) if isinstance(base.get(name), str) else ())]
+        if tries := [{name: other} for other in others]:
             yield name, tries
+
+
+def _words(name: str, source: str) -> Iterator[str]:
+    compared = re.findall(rf"\b{re.escape(name)}\b\s*(?:==|!=|in|not in)\s*([^\n:]+)", source)
+    yield from dict.fromkeys(word for text in compared for word in re.findall(r"[\"']([\w-]+)[\"']", text))
 
 
 def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, list[Config]]]:
@@ -92,7 +131,7 @@ def schedules(base: Mapping[str, Any], fields: list[str]) -> Iterator[Config]:
     for name, value in lists.items():
         if all(isinstance(one, float) for one in value):
             yield {name: [one * (turn != 1) for turn, one in enumerate(value)]}
-        words = [word for word in dict.fromkeys(value) if isinstance(word, str)]
+        words = list(dict.fromkeys(word for word in value if isinstance(word, str)))
         for word in words if len(words) > 1 else []:
             yield {name: [word] * len(value)}
             yield from ({name: [word] * len(value), other: None} for other in absent)
@@ -114,6 +153,8 @@ def _others(name: str, value: Any) -> Iterator[Any]:
 
 
 def _lists(value: list[Any]) -> Iterator[list[Any]]:
+    if any(isinstance(one, list | dict) for one in value):
+        return
     kinds = list(dict.fromkeys(value))
     if len(kinds) == 1:
         for known in (ATTENTION_KINDS, MLP_KINDS):

@@ -9,6 +9,7 @@ from nemo_automodel.parity.asked import Difference
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.offer import DELETED
 from nemo_automodel.parity.infer.offers import Offers
 from tests.parity.conftest import ROOT
 
@@ -32,14 +33,17 @@ def offers(donors, text, wrong, case="base", what="outputs, plain", unread=()):
 def test_what_lies_where_it_differs_is_tried_first(donors):
     made = offers(donors, "name: qwen3\n", ORDER)
     first = {one.split(":")[0].split(".")[0] for one in made[:40]}
-    assert first <= {"attention", "rope", "norm", "checkpoint"}
+    assert first <= {"attention", "rope", "input"}
     assert any(one.startswith("mlp") for one in made)  # and all else behind it
 
 
 def test_single_layers_are_tried_alone_first(donors):
     layers = 'name: qwen3\nlayers: {by: "config.layer_types[layer]"}\n'
-    assert offers(donors, layers, ORDER[:1])[0].startswith("layers.kinds.")
-    assert not offers(donors, layers, ORDER)[0].startswith("layers.kinds.")
+    some, every = (
+        [one for one in offers(donors, layers, wrong) if not one.startswith("delete")] for wrong in (ORDER[:1], ORDER)
+    )
+    assert some[0].startswith("layers.kinds.")
+    assert not every[0].startswith("layers.kinds.")
 
 
 def test_the_changed_field_is_read_first(donors):
@@ -57,9 +61,23 @@ def test_a_tensor_of_another_name_renames_its_role(donors):
         0, "tensors", "base", (Difference("lm_head.weight"),), missing=("lm_head.weight",), unexpected=("out.weight",)
     )
     groups = Offers(Candidate.read("name: qwen3\n", "x"), stop, donors, (), ()).groups()
-    first = str(next(groups)[0])
+    first = next(str(one) for group in groups for one in group if one.tier != DELETED)
     assert "checkpoint.names.head: out" in first
     assert "logits = out(norm(x))" in first  # which equations call by that name
+
+
+def test_a_list_that_nothing_reads_says_which_layers_are_others(donors):
+    held = {"no_rope_layers": [1, 1, 0, 1]}
+    stop = Stop(0, "outputs, short", "base", (Difference(ORDER[2]),), order=ORDER)
+    candidate = Candidate.read("name: smollm3\n", "x")
+    groups = Offers(candidate, stop, donors, ["no_rope_layers"], (), values=held).groups()
+    made = [str(one) for group in groups for one in group]
+    assert "layers: [{'when': 'not config.no_rope_layers[layer]'}]; layers.0.rope: none" in made[:60]
+
+
+def test_what_others_read_of_their_own_field_is_tried_of_the_changed_one(donors):
+    made = offers(donors, "name: qwen3\n", ("model.norm",), "field_attention_bias", unread=("attention_bias",))
+    assert "attention.bias: {'qkv': 'config.attention_bias', 'out': False}" in made  # of use_qkv_bias, say
 
 
 def test_the_search_knows_no_model():

@@ -13,9 +13,11 @@ from nemo_automodel.parity.sensitivity import generated
 from tests.parity.conftest import ROOT
 
 SECONDS = 120
-# Of each what its draft lacks: a kind of norm; a scale and a soft cap.
-SAMPLE = ("jais2", "gemma2")
-ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in ("hunyuan_v1_dense", "qwen3", "glm", "cwm"))]
+# Of each what its draft lacks: a kind of norm; a scale and a soft cap; dtypes; layers that are told by a list; names of
+# modules; factors of the block; a fused tensor that lies turned; a norm for each head in place of none.
+SAMPLE = ("jais2", "gemma2", "qwen3", "smollm3", "mixtral", "minicpm3", "aria_text", "glm4")
+MORE = ("hunyuan_v1_dense", "glm", "cwm", "persimmon", "gpt_neox", "stablelm", "nanochat", "flint")
+ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in MORE)]
 
 
 def ignored(step):
@@ -29,7 +31,6 @@ def test_a_hidden_spec_is_found(hidden, name):
     assert found.stop is None, (found.stop, found.steps)
     files = generated(written(found.candidate), there.project)
     assert there.bench.notices(files) is None  # the hidden spec's own contract, on its own configs
-    assert files == there.bench.files
 
 
 def test_what_is_not_found_is_told(hidden):

@@ -1,0 +1,32 @@
+"""One change of a spec that a search may try."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nemo_automodel.parity.mutant import Data, Path, put
+
+FITTED, DELETED, SAID, READ, OFFERED, REMADE = range(6)  # tiers: by a run; of the draft; by others; ...
+FITS = 1000  # counts for more than any number of specs
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One change: values at paths. only: it concerns some layers or variants. tier: where it comes from, the likeliest
+    first. count: how many specs say so."""
+
+    puts: tuple[tuple[Path, Any], ...]
+    tier: int
+    only: bool = False
+    count: int = 0
+    mutant: Data | None = None
+    said: str = ""
+
+    def made(self, data: Data) -> Data:
+        if self.mutant is not None:
+            return self.mutant
+        for path, value in self.puts:
+            data = put(data, path, value)
+        return data
+
+    def __str__(self) -> str:
+        return self.said or "; ".join(f"{'.'.join(map(str, path))}: {value}" for path, value in self.puts)

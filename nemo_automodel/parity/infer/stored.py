@@ -1,0 +1,174 @@
+"""Changes of what tensors are called and how they lie, read off those that are missing, unexpected or misshapen."""
+
+import ast
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from typing import Any
+
+from codegen.language.spec import ROLE_NAMES, Spec
+from codegen.plan.names import disk_name
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.offer import FITS, FITTED, SAID, Offer
+from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutate_written import EQUATIONS
+
+HOLDERS = ("experts", "shared")  # parts whose projections have names of their own
+ROLES_THERE = ("gate", "up", "down")
+GROUPS = ("", "config.num_attention_heads", "config.num_key_value_heads", 2, 4, 8)  # of fused rows
+WHY = "transformers' class leaves it out"
+
+
+def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """What would take the tensors that are there."""
+    if candidate.problems:
+        return
+    if stop.what == "what is left out":
+        yield from _dropped(candidate, stop)
+    if stop.what == "dtypes in bf16":
+        yield from _float32(candidate, stop)
+    if stop.missing:
+        yield from _renamed(candidate, stop)
+    if stop.what == "tensors":
+        yield from _turned(candidate, stop)
+    if stop.what.startswith("outputs"):
+        yield from _fused(candidate)
+
+
+def equations(flat: Spec, section: str) -> list[str]:
+    """The equations of a section, written or not."""
+    return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
+
+
+def _dropped(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """All that is left out, by what the names have behind the number of a layer."""
+    listed = candidate.body.get("checkpoint", "drop") or []
+    drops = [*listed, *({"match": match, "why": WHY} for match in _patterns(candidate, stop))]
+    yield Offer(((("checkpoint", "drop"), drops),), FITTED)
+
+
+def _float32(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """Tensors that stay fp32."""
+    listed = candidate.body.get("checkpoint", "float32") or []
+    patterns = _patterns(candidate, stop)
+    routers = candidate.names_of("router")
+    router = ("mlp", "router")
+    for some in (patterns, *([one] for one in patterns)):
+        put = ("checkpoint", "float32"), [*listed, *some]
+        yield Offer((put,), FITTED)
+        if any(name in pattern for name in filter(None, routers) for pattern in some):  # which then computes so
+            dtypes = [((*router, key), "float32") for key in ("dtype", "weights_dtype")]
+            yield Offer((put, *dtypes[:1]), FITTED)
+            yield Offer((put, *dtypes), FITTED)
+
+
+def _patterns(candidate: Candidate, stop: Stop) -> list[str]:
+    """What differs, by what the names have behind the number of a layer."""
+    stack = candidate.layers() + "."
+    ends = [one.where.removeprefix(stack).partition(".") for one in stop.found]
+    return list(dict.fromkeys(f"*.{end}" if number.isdecimal() else number + dot + end for number, dot, end in ends))
+
+
+def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """Roles and fused tensors under the names that nobody expects, in place of those that are missing."""
+    memory = stop.what == "memory"
+    where = "memory" if memory else "names"
+    if memory:  # names on disk of the family's own, which transformers' class converts to the usual ones
+        own = candidate.body.get("checkpoint", "names") or {}
+        yield Offer(
+            ((("checkpoint", "memory"), {role: ROLE_NAMES[role] for role in own if role in ROLE_NAMES}),), FITTED
+        )
+    for role in ROLE_NAMES:
+        for name in filter(None, candidate.names_of(role, memory)):
+            for other in _in_place_of(name, stop.missing, stop.unexpected):
+                called = () if memory else _called(candidate, name, other)
+                yield Offer(((("checkpoint", where, role), other), *called), SAID, False, FITS)
+    if memory:
+        return
+    yield from _fused_there(candidate, stop)
+    for part in HOLDERS:
+        for role in ROLES_THERE:
+            for name in {disk_name(flat, role, part) for flat in candidate.flats()}:
+                for holder in filter(None, candidate.names_of(part)):
+                    for other in _in_place_of(f"{holder}.{name}", stop.missing, stop.unexpected):
+                        if other.startswith(f"{holder}."):
+                            put = ("checkpoint", "names", f"{part}.{role}"), other.removeprefix(f"{holder}.")
+                            turned = _listed(candidate, f"{holder}.{name}", other)
+                            yield Offer((put, *turned), SAID, False, FITS)
+    written = candidate.body.get("checkpoint", "fused") or {}
+    for name, parts in written.items():
+        for other in _in_place_of(name, stop.missing, stop.unexpected):
+            kept = {key: value for key, value in written.items() if key != name}
+            put = ("checkpoint", "fused"), {**kept, other: parts}
+            yield Offer((put, *_listed(candidate, name, other)), SAID, False, FITS)
+
+
+def _listed(candidate: Candidate, name: str, other: str) -> Iterator[tuple[Path, Any]]:
+    """What lies transposed, under another name."""
+    listed = candidate.body.get("checkpoint", "transposed") or []
+    if name in listed:
+        yield ("checkpoint", "transposed"), [other if one == name else one for one in listed]
+
+
+def _fused_there(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """What nobody expects in a part, as several of its roles at once, as it lies or turned."""
+    stack = candidate.layers() + "."
+    written = candidate.body.get("checkpoint", "fused") or {}
+    for part, roles in (("attention", (["q", "k", "v"], ["k", "v"])), ("mlp", (["gate", "up"],))):
+        for name in candidate.names_of(part):
+            begin = f"{name}." if name else ""
+            inside = dict.fromkeys(one.removeprefix(stack).partition(".")[2] for one in stop.unexpected)
+            for other in (one.removeprefix(begin) for one in inside if one.startswith(begin) and one != begin):
+                if any(map(str.isdecimal, other.split("."))):
+                    continue
+                for key in dict.fromkeys((other, other.removesuffix(".weight"))):
+                    for some in roles:
+                        put = ("checkpoint", "fused"), {**written, key: some}
+                        yield Offer((put,), SAID, False, FITS)
+                        listed = candidate.body.get("checkpoint", "transposed") or []
+                        yield Offer((put, (("checkpoint", "transposed"), [*listed, key])), SAID, False, FITS)
+
+
+def _called(candidate: Candidate, name: str, other: str) -> Iterator[tuple[Path, Any]]:
+    """The equations that call something by a name, with another."""
+    flat = next(candidate.flats())
+    for section in EQUATIONS:
+        lines = equations(flat, section)
+        if any(f"{name}(" in line for line in lines):
+            yield (section,), [line.replace(f"{name}(", f"{other}(") for line in lines]
+
+
+def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    """What stands in the place of a name in the tensors that nobody expects."""
+    found: dict[str, None] = {}
+    for path in missing:
+        before, among, after = f".{path}.".partition(f".{name}.")
+        for other in (f".{one}." for one in unexpected if among):
+            if other.startswith(f"{before}.") and other.endswith(f".{after}"):
+                found[other[len(before) + 1 : len(other) - len(after) - 1]] = None
+    return [one for one in found if one and not any(map(str.isdecimal, one.split(".")))]
+
+
+def _turned(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """What has another shape, as the transpose of what is held."""
+    stack = candidate.layers() + "."
+    parts = [f"{name}." for part in ("attention", "mlp") for name in candidate.names_of(part)]
+    ends: dict[str, None] = {}
+    for name in stop.misshapen:
+        inside = name.removeprefix(stack).partition(".")[2] if name.startswith(stack) else ""
+        ends.update(dict.fromkeys(inside.removeprefix(part) for part in parts if inside.startswith(part)))
+    listed = candidate.body.get("checkpoint", "transposed") or []
+    for some in ([*ends], *([one] for one in ends)) if ends else ():
+        yield Offer(((("checkpoint", "transposed"), [*listed, *some]),), SAID, False, FITS)
+
+
+def _fused(candidate: Candidate) -> Iterator[Offer]:
+    """Fused rows in every order, together and by groups."""
+    for name, parts in (candidate.body.get("checkpoint", "fused") or {}).items():
+        roles = parts.get("parts") if isinstance(parts, dict) else parts
+        if not isinstance(roles, list) or not 1 < len(roles) < 4:
+            continue
+        for order in permutations(roles):
+            for groups in GROUPS if "k" in roles else GROUPS[:1]:
+                value = {"parts": [*order], "groups": groups} if groups else [*order]
+                yield Offer(((("checkpoint", "fused", name), value),), SAID)

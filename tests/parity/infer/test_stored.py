@@ -1,0 +1,72 @@
+"""What would take the tensors that are there: names, fused rows, turned ones, what is left out, what stays fp32."""
+
+from nemo_automodel.parity.asked import Difference
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.stored import stored
+
+LAYER = "model.layers.0."
+
+
+def offered(text, what, found=(), **names):
+    wrong = tuple(map(Difference, found)) or tuple(Difference(name) for some in names.values() for name in some)
+    stop = Stop(0, what, "base", wrong, **names)
+    return [one.made(candidate.data) for candidate in [Candidate.read(text, "x")] for one in stored(candidate, stop)]
+
+
+def checkpoints(*arguments, **names):
+    return [made["checkpoint"] for made in offered(*arguments, **names) if "checkpoint" in made]
+
+
+def test_a_role_takes_the_name_that_stands_in_its_place():
+    made = checkpoints(
+        "name: qwen3\n",
+        "tensors",
+        missing=(f"{LAYER}self_attn.o_proj.weight",),
+        unexpected=(f"{LAYER}self_attn.dense.weight",),
+    )
+    assert {"names": {"out": "dense"}} in made
+
+
+def test_a_part_of_the_experts_takes_its_name_with_what_lists_it():
+    text = "name: qwen3_moe\nmlp: moe\ncheckpoint: {experts: stacked, transposed: [experts.down_proj]}\n"
+    names = (f"{LAYER}mlp.experts.down_proj",), (f"{LAYER}mlp.experts.fc2.weight",)
+    made = checkpoints(text, "tensors", missing=names[0], unexpected=names[1])
+    wanted = {"transposed": ["experts.fc2.weight"], "names": {"experts.down": "fc2.weight"}}
+    assert any(wanted.items() <= one.items() for one in made)
+
+
+def test_several_roles_may_lie_in_one_tensor():
+    missing = tuple(f"{LAYER}self_attn.{one}_proj.weight" for one in "qkv")
+    made = checkpoints("name: qwen3\n", "tensors", missing=missing, unexpected=(f"{LAYER}self_attn.Wqkv.weight",))
+    assert {"fused": {"Wqkv": ["q", "k", "v"]}} in made
+
+
+def test_what_has_another_shape_may_lie_turned():
+    text = "name: qwen3_moe\nmlp: moe\ncheckpoint: {experts: stacked}\n"
+    made = checkpoints(text, "tensors", misshapen=(f"{LAYER}mlp.experts.down_proj",))
+    assert {"experts": "stacked", "transposed": ["experts.down_proj"]} in made
+
+
+def test_fused_rows_are_tried_in_every_order_and_by_groups():
+    made = checkpoints("name: qwen3\ncheckpoint: {fused: {Wqkv: [q, k, v]}}\n", "outputs, one", ["model.layers.0"])
+    fused = [one["fused"]["Wqkv"] for one in made]
+    assert ["v", "q", "k"] in fused
+    assert {"parts": ["q", "k", "v"], "groups": "config.num_attention_heads"} in fused
+
+
+def test_buffers_are_dropped_in_every_layer():
+    made = checkpoints("name: qwen3\n", "what is left out", [f"{LAYER}self_attn.bias", "mtp.weight"])
+    assert [one["match"] for one in made[0]["drop"]] == ["*.self_attn.bias", "mtp.weight"]
+
+
+def test_a_router_that_stays_fp32_computes_so():
+    made = offered("name: qwen3_moe\nmlp: moe\n", "dtypes in bf16", [f"{LAYER}mlp.gate.weight"])
+    assert {"float32": ["*.mlp.gate.weight"]} in [one["checkpoint"] for one in made]
+    assert any(one["mlp"]["router"] == {"dtype": "float32"} for one in made if isinstance(one["mlp"], dict))
+
+
+def test_a_family_with_names_of_its_own_may_have_the_usual_ones_in_memory():
+    text = "name: qwen3\ncheckpoint: {names: {layers: h, out: dense}}\n"
+    made = checkpoints(text, "memory", missing=("model.h.0.x",), unexpected=("model.layers.0.x",))
+    assert made[0]["memory"] == {"layers": "layers", "out": "o_proj"}
