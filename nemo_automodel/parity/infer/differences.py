@@ -82,20 +82,23 @@ def routed(ours: nn.Module, oracle: Oracle, batch: str, half: bool) -> list[Diff
             continue
         found += [
             Difference(f"{holder}{ROUTING}{what}", error)
-            for what, error in _unlike(seen[path], theirs[path])
+            for what, error in unlike(seen[path], theirs[path], given.real.flatten())
             if not error <= FP32
         ]
         if not half:
-            error = distance(align(made.outputs[path], trace.outputs[path]), trace.outputs[path])
+            error = _distance(made.outputs[path], trace.outputs[path], given.real, half)
             found += [Difference(path, error)] if not error <= FP32 else []
     return found
 
 
-def _unlike(ours: Routing, theirs: Routing) -> Iterator[tuple[str, float]]:
+def unlike(ours: Routing, theirs: Routing, real: torch.Tensor) -> Iterator[tuple[str, float]]:
+    """(what, by how much) of the weights of the tokens that are real: bool [T]."""
     mine, wanted = ours.dense(), theirs.dense()
     if mine.shape != wanted.shape:
         yield "experts", LARGEST
         return
+    if len(mine) == len(real):
+        mine, wanted = mine[real], wanted[real]
     same = ((mine != 0) == (wanted != 0)).all(dim=1)
     yield "chosen", (~same).float().mean().item()
     mine, wanted = mine[same], wanted[same]
@@ -107,8 +110,9 @@ def _unlike(ours: Routing, theirs: Routing) -> Iterator[tuple[str, float]]:
 def _distance(ours: torch.Tensor, theirs: torch.Tensor, real: torch.Tensor, half: bool) -> float:
     """At the positions that hold tokens, where there are such; in half precision the part of the values that differ."""
     ours = align(ours, theirs)
-    if theirs.shape[:2] == real.shape and ours.shape == theirs.shape:
-        ours, theirs = ours[real], theirs[real]
+    tokens = real if theirs.shape[:2] == real.shape else real.flatten()  # [B, T, D], or all texts in one
+    if theirs.shape[: tokens.dim()] == tokens.shape and ours.shape == theirs.shape:
+        ours, theirs = ours[tokens], theirs[tokens]
     if half and ours.shape == theirs.shape:
         return (ours != theirs).float().mean().item()
     return distance(ours, theirs)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
+from codegen.configs import ConfigClass
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
@@ -45,7 +46,8 @@ ALL = (
 class Offers:
     """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
     read. words: the kinds of layers that there are. fitted: what the reference's run, or its
-    tensors, show at paths of the language. values: of the config at which it stops."""
+    tensors, show at paths of the language. values: of the config at which it stops. changed: the fields by which that
+    config differs from the first."""
 
     def __init__(
         self,
@@ -56,11 +58,11 @@ class Offers:
         words: Sequence[str],
         fitted: Sequence[tuple[Path, Any]] = (),
         values: Mapping[str, Any] | None = None,
+        changed: Sequence[str] = (),
     ) -> None:
         self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
         self.fitted = fitted
-        self.values = values or {}
-        self.changed_to = self.values.get(self._changed())  # the field's value where the candidate fails
+        self.values, self.changed = values or {}, changed
         self.data = candidate.data
         self.bits = stop.what.endswith("in bf16")
         self.stored = stop.what not in COMPUTED and not self.bits
@@ -96,8 +98,8 @@ class Offers:
 
     def _follows(self, offer: Offer) -> bool:
         """Whether it reads the field that was changed where the candidate fails."""
-        field = self._changed()
-        return bool(field) and f"config.{field}" in str(offer)
+        said = str(offer)
+        return any(f"config.{field}" in said for field in self.changed)
 
     def _is_partial(self) -> bool:
         """Whether some layers are right in what others are wrong in."""
@@ -163,13 +165,9 @@ class Offers:
         lacks = {name for name in FIELD.findall(repr(value)) if config.field_name(name) not in config.fields}
         if not lacks:
             yield value
-        elif len(lacks) == 1 and (field := self._changed()):
-            yield _renamed(value, f"config.{lacks.pop()}", f"config.{field}")
-
-    def _changed(self) -> str:
-        """The field that was changed where the candidate fails, if it fails on such a change."""
-        kind, _, name = self.stop.case.partition("_")
-        return name if kind in ("field", "absent") and not self.candidate.problems else ""
+        elif len(lacks) == 1:
+            lacking = f"config.{lacks.pop()}"
+            yield from (_renamed(value, lacking, f"config.{field}") for field in self.changed)
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
@@ -198,14 +196,9 @@ class Offers:
 
     def _conditions(self) -> list[str]:
         """Under which the changed field makes another model, where the candidate fails on its change."""
-        if not (name := self._changed()):
+        if self.candidate.problems:
             return []
-        field, value = f"config.{name}", self.candidate.config.fields.get(name)
-        if isinstance(value, bool):
-            return [field, f"not {field}"]
-        if isinstance(value, str) and isinstance(self.changed_to, str):
-            return [f"{field} == {self.changed_to!r}", f"{field} != {self.changed_to!r}"]
-        return [f"{field} is not None", f"{field} is None"] if value is None else []
+        return [text for name in self.changed for text in _tests(name, self.candidate.config, self.values.get(name))]
 
     def _schedules(self) -> list[str]:
         """Which layers may be others, where some are right: lists of the config that nothing reads say it."""
@@ -235,6 +228,8 @@ class Offers:
             yield from ((OFFERED, True), (OFFERED, "none"))
         if key.type == "expression" and not key.words and not self.candidate.problems:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
+            for field in self.changed if self.stop.case.startswith("list_") else ():
+                yield READ, f"per_layer(config.{field}, layer)"
             for field in self.unread:
                 yield from _of_field(field, self.candidate.config.fields.get(field), name in SWITCHES)
 
@@ -265,6 +260,17 @@ class Offers:
         """Fields that may be factors: numbers of which nobody counts anything."""
         fields = self.candidate.config.fields
         return [name for name in self.unread if isinstance(fields.get(name), float)]
+
+
+def _tests(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
+    """Conditions that tell a value of a field from its default."""
+    field, default = f"config.{name}", config.fields.get(name)
+    if isinstance(default, bool):
+        yield from (field, f"not {field}")
+    elif isinstance(default, str) and isinstance(value, str):
+        yield from (f"{field} == {value!r}", f"{field} != {value!r}")
+    elif default is None or value is None:
+        yield from (f"{field} is not None", f"{field} is None")
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

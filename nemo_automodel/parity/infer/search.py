@@ -29,6 +29,7 @@ from nemo_automodel.parity.infer.variants import (
     changes,
     dropouts,
     key_of,
+    listed,
     mended,
     nearer,
     schedules,
@@ -42,6 +43,7 @@ from nemo_automodel.parity.mutate_written import deletions
 Progress = Callable[[str], None]
 Clock = Callable[[], float]
 NEARER = 0.3  # decades of error, by which a change has to be nearer to be kept where it mends nothing
+FEW = 3  # fields that say under what condition a model is another one
 PAIRED = 24  # changes that are tried together with others
 
 
@@ -101,6 +103,7 @@ class Search:
         self.refused: list[str] = []
         self.known: dict[str, bool] = {}  # configs that were asked for, and whether the reference takes them
         self.shows: dict[str, bool] = {}
+        self.lists: set[str] = set()  # fields of which a list for all layers was asked
         self.changed: list[Config] = []  # of single fields, that show
 
     @property
@@ -156,6 +159,10 @@ class Search:
         names = unread(candidate.spec, candidate.config) if strong else structural(candidate.config)
         names_left = [name for name in names if name not in self.shows]
         self._change(base, changes(held, names_left, self.judge.source))
+        for name, change in listed(held, structural(candidate.config)):
+            if name not in self.lists:
+                self.lists.add(name)
+                self._shows(name, base, change, "list")
         self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
         for turn, change in enumerate(together(self.changed)):
             self._add(f"together_{turn + 1}", base.values | change)
@@ -196,7 +203,7 @@ class Search:
         self.known[key] = True
         return True
 
-    def _shows(self, name: str, base: Oracle, change: dict[str, Any]) -> bool:
+    def _shows(self, name: str, base: Oracle, change: Config, kind: str = "field") -> bool:
         values = base.values | change
         try:
             oracle = Oracle(self.judge.subject, values)
@@ -211,7 +218,7 @@ class Search:
         )
         if not same:
             self.known[key_of(values)] = True
-            self.judge.cases[f"field_{name}"] = oracle
+            self.judge.cases[f"{kind}_{name}"] = oracle
         return not same
 
     def improved(self, candidate: Candidate, stop: Stop) -> tuple[Candidate, Stop | None] | None:
@@ -269,7 +276,14 @@ class Search:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
         oracle = self.judge.cases.get(stop.case)
         fitted, values = self.fitted(candidate, stop), oracle.reference.config.to_dict() if oracle else None
-        return Offers(candidate, stop, self.donors, fields, self.words(), fitted, values)
+        changed = self.changed_in(oracle) if oracle and not candidate.problems else []
+        return Offers(candidate, stop, self.donors, fields, self.words(), fitted, values, changed)
+
+    def changed_in(self, oracle: Oracle) -> list[str]:
+        """The few fields by which a config differs from the first."""
+        base = next(iter(self.judge.cases.values())).values
+        changed = [name for name in {**base, **oracle.values} if base.get(name) != oracle.values.get(name)]
+        return changed if len(changed) <= FEW else []
 
     def fitted(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
         """The equations that the reference's run shows where its outputs differ; what a draft says where its tensors

@@ -77,14 +77,24 @@ def changes(base: Mapping[str, Any], names: list[str], source: str = "") -> Iter
     source: text in which words stand that a field is compared with.
     """
     for name in names:
-        others = [*_others(name, base.get(name)), *(_words(name, source) if isinstance(base.get(name), str) else ())]
-        if tries := [{name: other} for other in others]:
+        value = base.get(name)
+        words = [word for word in _words(name, source) if word != value] if isinstance(value, str) else []
+        if tries := [{name: other} for other in (*_others(name, value), *words)]:
             yield name, tries
 
 
 def _words(name: str, source: str) -> Iterator[str]:
     compared = re.findall(rf"\b{re.escape(name)}\b\s*(?:==|!=|in|not in)\s*([^\n:]+)", source)
     yield from dict.fromkeys(word for text in compared for word in re.findall(r"[\"']([\w-]+)[\"']", text))
+
+
+def listed(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, Config]]:
+    """Each whole number as a list of one for each layer: some classes take both."""
+    layers = base.get("num_hidden_layers")
+    for name in names:
+        value = base.get(name)
+        if type(value) is int and value > 0 and isinstance(layers, int):
+            yield name, {name: [value + turn % 2 for turn in range(layers)]}
 
 
 def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, list[Config]]]:

@@ -1,0 +1,31 @@
+"""The configs on which a spec is judged."""
+
+from nemo_automodel.parity.infer.variants import changes, listed, mended
+
+
+def test_a_refused_config_takes_what_it_lacks_from_the_published_one():
+    values = {"hidden_size": 60, "attn_config": {"clip": 2.0}, "layer_types": ["a", "b", "b"]}
+    own = {"hidden_size": 4096, "attn_config": {"clip": 8.0, "theta": 1e4}, "layer_types": ["a", "c"], "scale": 0.5}
+    merged, with_words, published = mended(values, own)
+    assert merged == {**values, "attn_config": {"clip": 2.0, "theta": 1e4}, "scale": 0.5}
+    assert with_words == {**merged, "layer_types": ["a", "c", "a"]}  # as many as there are layers
+    assert published == own
+
+
+def test_whole_numbers_are_asked_as_lists_of_one_for_each_layer():
+    base = {"num_hidden_layers": 4, "moe_topk": 2, "theta": 1.5, "tied": True, "words": ["a"]}
+    assert dict(listed(base, [*base])) == {
+        "num_hidden_layers": {"num_hidden_layers": [4, 5, 4, 5]},  # which no class takes
+        "moe_topk": {"moe_topk": [2, 3, 2, 3]},
+    }
+
+
+def test_the_words_of_a_field_are_those_that_the_class_compares_it_with():
+    source = 'if self.topk_method == "greedy":\n    pass\nelif config.topk_method in ("noaux", "group_limited"):\n'
+    tries = dict(changes({"topk_method": "greedy", "other": "x"}, ["topk_method", "other"], source))
+    assert [change["topk_method"] for change in tries["topk_method"]] == ["noaux", "group_limited"]
+    assert "other" not in tries
+
+
+def test_lists_of_lists_are_left_alone():
+    assert not dict(changes({"attention_types": [[["global"], 2]]}, ["attention_types"]))
