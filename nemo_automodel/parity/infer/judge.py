@@ -1,9 +1,8 @@
 """Where a candidate differs from the reference first, and by how much: what a search goes by."""
 
-import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import log10
 
 from nemo_automodel.parity.asked import LARGEST, NOWHERE, Difference
@@ -59,15 +58,9 @@ class Stop:
 class Judge:
     """Asks candidates the same questions in the same order, cheapest first."""
 
-    def __init__(self, subject: Subject, name: str) -> None:
-        self.subject, self.name = subject, name
-        self.cases: dict[str, Oracle] = {}
+    def __init__(self, subject: Subject, name: str, cases: Mapping[str, Oracle]) -> None:
+        self.subject, self.name, self.cases = subject, name, cases
         self.asked = 0
-
-    @cached_property
-    def source(self) -> str:
-        """The text of the module that defines the reference's class."""
-        return inspect.getsource(inspect.getmodule(self.subject.reference_class) or object)
 
     def stop(self, candidate: Candidate, since: Stop | None = None) -> Stop | None:
         """The first question at which a candidate fails; None: it passes all.

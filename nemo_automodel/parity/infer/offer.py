@@ -28,5 +28,9 @@ class Offer:
             data = put(data, path, value)
         return data
 
+    def with_(self, other: "Offer") -> "Offer":
+        """Both at once."""
+        return Offer((*self.puts, *other.puts), max(self.tier, other.tier), self.only or other.only)
+
     def __str__(self) -> str:
         return self.said or "; ".join(f"{'.'.join(map(str, path))}: {value}" for path, value in self.puts)

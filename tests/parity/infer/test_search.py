@@ -47,7 +47,7 @@ def test_what_is_not_found_is_told(hidden):
 def test_nothing_is_proven_where_no_config_can_be_run(hidden):
     there = hidden("jais2")
     begun = start(there.checkpoint, there.tree, "jais2")
-    judge = Judge(begun.subject, "jais2")
+    judge = Judge(begun.subject, "jais2", {})
     assert judge.stop(begun.candidate) is None  # nothing was asked
     unasked = Found(begun.candidate, None, [])
     assert not as_dict(begun, unasked)["proven"]
@@ -65,8 +65,7 @@ def test_the_first_difference_is_where_the_mistake_is(hidden, written_there, wro
     there = hidden("qwen3")
     assert written_there in (ROOT / "specs/qwen3.yaml").read_text()
     begun = start(there.checkpoint, there.tree, "qwen3")
-    judge = Judge(begun.subject, "qwen3")
-    judge.cases["base"] = Oracle(begun.subject, there.project.configs["base"])
+    judge = Judge(begun.subject, "qwen3", {"base": Oracle(begun.subject, there.project.configs["base"])})
     right = Candidate.read(
         'name: qwen3\nattention: {qk_norm: head}\nlayers: {by: "config.layer_types[layer]"}\n', "qwen3"
     )

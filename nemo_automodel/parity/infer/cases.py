@@ -1,0 +1,152 @@
+"""The configs on which candidates are judged, each with the reference's answers; more of them as candidates ask."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from codegen.configs import table
+from codegen.errors import CodegenError
+from codegen.tiny.configs import configs
+from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.infer.budget import Budget
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.variants import (
+    Config,
+    absent,
+    changes,
+    dropouts,
+    key_of,
+    listed,
+    mended,
+    nearer,
+    schedules,
+    structural,
+    together,
+    unread,
+)
+from nemo_automodel.parity.subject import Subject
+
+FEW = 3  # fields that say under what condition a model is another one
+
+
+class Cases:
+    """own: the published config. oracles: by the name of the case; the first is what the others are changes of.
+    refused: what the reference cannot run. shows: for each field that was changed alone, whether that showed."""
+
+    def __init__(self, subject: Subject, own: Config, budget: Budget) -> None:
+        self.subject, self.own, self.budget = subject, own, budget
+        self.oracles: dict[str, Oracle] = {}
+        self.refused: list[str] = []
+        self.shows: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}  # configs that were asked for, and whether the reference takes them
+        self._listed: set[str] = set()  # fields of which a list for all layers was asked
+        self._changed: list[Config] = []  # of single fields, that show
+        self._source = inspect.getsource(inspect.getmodule(subject.reference_class) or object)
+
+    @property
+    def base(self) -> Oracle | None:
+        return next(iter(self.oracles.values()), None)
+
+    def vary(self, candidate: Candidate) -> bool:
+        """Adds the configs that this candidate calls for; whether there is any that was not there."""
+        before = len(self.oracles)
+        try:
+            wanted = configs(candidate.spec, table())
+        except CodegenError as error:
+            self.refused.append(f"no configs: {str(error).splitlines()[0]}")
+            return False
+        for name, values in wanted.items():
+            if not self._add(name, values):
+                any(self._add(name, other) for other in mended(values, self.own))
+        if self.base is not None:
+            self._change_fields(candidate, self.base)
+            self._change_many(candidate, self.base)
+        return len(self.oracles) > before
+
+    def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
+        """One field at a time."""
+        held = base.reference.config.to_dict()
+        strong = "base" in self.oracles  # then what the spec reads is varied by its own configs
+        names = unread(candidate.spec, candidate.config) if strong else structural(candidate.config)
+        self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
+        for name, change in listed(held, structural(candidate.config)):
+            if name not in self._listed:
+                self._listed.add(name)
+                self._takes(f"list_{name}", base, change)
+        self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
+
+    def _change_many(self, candidate: Candidate, base: Oracle) -> None:
+        fields, held = candidate.config.fields, base.reference.config.to_dict()
+        more = [(f"together_{turn}", change) for turn, change in enumerate(together(self._changed), 1)]
+        more += [*absent(base.values, candidate.config), *dropouts(base.values, fields)]
+        more += [(f"schedule_{turn}", change) for turn, change in enumerate(schedules(held, list(fields)), 1)]
+        for name, change in more:
+            self._add(name, base.values | change)
+
+    def _change(self, base: Oracle, tries: Iterable[tuple[str, list[Config]]]) -> None:
+        """Adds of each field the first change that shows."""
+        for name, some in tries:
+            if self.budget.is_spent:
+                return
+            shown = next((change for change in some if self._takes(f"field_{name}", base, change)), None)
+            self.shows[name] = shown is not None
+            self._changed += [shown] if shown else []
+
+    def _add(self, name: str, values: Config) -> bool:
+        """Whether the reference takes the config: another one with its answers, if it is not known."""
+        key = key_of(values)
+        if key in self._known or (self.budget.is_spent and self.oracles):
+            return self._known.get(key, True)
+        self._known[key] = False
+        called, turn = name, 1
+        while called in self.oracles:
+            called, turn = f"{name}_again{turn}", turn + 1
+        try:
+            self.oracles[called] = self._asked(values, short=name.startswith("value_"))
+        except Exception as error:  # what the reference refuses is no config of it
+            self.refused.append(f"{called}: {type(error).__name__}: {error}".split("\n")[0])
+            return False
+        self._known[key] = True
+        return True
+
+    def _takes(self, name: str, base: Oracle, change: Config) -> bool:
+        """Whether a change shows, and so is a case."""
+        values = base.values | change
+        try:
+            oracle = self._asked(values)
+        except Exception:  # a config that the reference refuses shows nothing
+            return False
+        logits, before = oracle.measured.logits, base.measured.logits
+        alike = (
+            logits[batch].shape == one.shape and distance(logits[batch], one) == 0 for batch, one in before.items()
+        )
+        if oracle.reference.disk.keys() == base.reference.disk.keys() and all(alike):
+            return False
+        self._known[key_of(values)] = True
+        self.oracles[name] = oracle
+        return True
+
+    def _asked(self, values: Config, *, short: bool = False) -> Oracle:
+        """Raises what the reference raises; ValueError where it gives no numbers."""
+        oracle = Oracle(self.subject, values, short=short)
+        if not all(logits.isfinite().all() for logits in oracle.measured.logits.values()):
+            raise ValueError("the reference gives no numbers")
+        return oracle
+
+    def values(self, case: str) -> dict[str, Any]:
+        """Of the whole config, defaults included; nothing of a case that is none."""
+        return self.oracles[case].reference.config.to_dict() if case in self.oracles else {}
+
+    def changed(self, case: str) -> list[str]:
+        """The few fields by which a case differs from the first."""
+        if case not in self.oracles or self.base is None:
+            return []
+        base, other = self.base.values, self.oracles[case].values
+        found = [name for name in {**base, **other} if base.get(name) != other.get(name)]
+        return found if len(found) <= FEW else []
+
+    def words(self) -> list[str]:
+        """The kinds of layers that the configs hold."""
+        lists = [value for one in self.oracles.values() for value in one.values.values() if isinstance(value, list)]
+        return list(dict.fromkeys(word for value in lists for word in value if isinstance(word, str)))
