@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from codegen.errors import cut
+
 _LISTED, _BEGINNING, _LONGEST = 16, 8, 100
 
 
@@ -18,7 +20,8 @@ def cure(word: object, known: Iterable[object], what: str = "known") -> str:
     names = [str(name) for name in known]
     found = nearest(word, names)
     if found is not None:
-        return f"did you mean '{found}'?"
+        return f"did you mean '{cut(found)}'?"
+    listed = [cut(name) for name in names]  # a person may have made them up
     if len(names) > _LISTED:
-        return f"{what}: {', '.join(names[:_BEGINNING])}, ... ({len(names)} in all)"
-    return f"{what}: {', '.join(names)}" if names else "remove it"
+        return f"{what}: {', '.join(listed[:_BEGINNING])}, ... ({len(names)} in all)"
+    return f"{what}: {', '.join(listed)}" if names else "remove it"

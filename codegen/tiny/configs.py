@@ -360,9 +360,11 @@ def _candidates(default: Any, current: Any, tree: ast.expr) -> list[Any]:
 
 
 def _value(split: Split, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:
-    """The outcome on a layer; None where the condition cannot be read."""
+    """The outcome on a layer; None where the condition cannot be read, or says nothing that the split knows."""
     found = _outcome(split.condition.tree, config, values, layer)
-    return found if split.by or found is None else bool(found)
+    if split.by:
+        return found if found in split.outcomes else None
+    return None if found is None else bool(found)
 
 
 def _outcome(tree: ast.expr, config: ConfigClass, values: Mapping[str, Any], layer: int) -> Any:

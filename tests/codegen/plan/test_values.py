@@ -54,6 +54,7 @@ def test_names_that_only_a_running_model_knows_are_told_apart() -> None:
         ("attention: {scale: 1 / 0}", "2:20: attention.scale"),
         ("attention: {bias: config.hidden_act + 1}", "2:19: attention.bias"),
         ("norm: {kind: config.hidden_act}", "2:14: norm.kind"),
+        ("norm: {kind: config.rope_parameters}\nmlp: plain", "2:14: norm.kind"),
         ("mlp: {width: config.hidden_act}", "2:14: mlp.width"),
         ("attention: {bias: config.attention_bias}\nmlp: {width: config.attention_bias}", "3:14: mlp.width"),
         ("attention: {v_head_dim: config.attention_bias}", "2:25: attention.v_head_dim"),
