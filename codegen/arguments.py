@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     schema = command("schema", "Print the JSON Schema of specs.")
     schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
     new = command("new", "Draft a spec from a checkpoint's config.json.", "--json")
-    new.add_argument("path", help="a config.json, or the folder of a checkpoint")
+    new.add_argument("path", help="a config.json, or the folder of a checkpoint; with --prove also a model type")
     new.add_argument("--name", help="name of the spec (default: the checkpoint's model type)")
     new.add_argument("--text", action="store_true", help="of a vision-language model, the spec of its text alone")
     new.add_argument("--stdout", action="store_true", help="print the draft, write nothing")

@@ -131,7 +131,7 @@ def _eject(options: Namespace) -> int:
 def _new_by_trial(options: Namespace) -> int:
     if options.text:
         raise CodegenError("--prove knows no --text yet: leave one of them out")
-    command = [os.path.abspath(options.path)]
+    command = [os.path.abspath(options.path) if os.path.exists(options.path) else options.path]
     command += ["--seconds", str(options.seconds)] if options.seconds is not None else []
     command += ["--name", options.name] if options.name else []
     command += ["--stdout"] if options.stdout else []

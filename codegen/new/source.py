@@ -31,7 +31,10 @@ def read(path: Path) -> Source:
         CodegenError: where something is missing or broken.
     """
     if not path.exists():
-        raise CodegenError(f"{path}: there is no such file or folder; name a config.json or the folder of a checkpoint")
+        raise CodegenError(
+            f"{path}: there is no such file or folder; name a config.json or the folder of a checkpoint, or"
+            " a model type with --prove"
+        )
     file = path / "config.json" if path.is_dir() else path
     if not file.exists():
         raise CodegenError(f"{file}: there is no config.json; save or download the checkpoint with it")

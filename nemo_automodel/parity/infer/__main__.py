@@ -2,12 +2,18 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from codegen.errors import CodegenError
 from codegen.new import refuse_existing
 from codegen.write.single import write_files
 from nemo_automodel.parity.__main__ import quiet, show_progress
+
+if TYPE_CHECKING:
+    from nemo_automodel.parity.infer.start import Start
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="codegen new --prove", description="Find a spec by trial, and prove it.")
-    parser.add_argument("path", type=Path, help="a config.json, or the folder of a checkpoint")
+    parser.add_argument("path", help="a config.json, the folder of a checkpoint, or a model type of transformers")
     parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
     parser.add_argument("--name", help="name of the spec (default: the model type)")
     parser.add_argument("--seconds", type=float, default=120, help="how long to search (default: 120)")
@@ -34,10 +40,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from nemo_automodel.parity.infer import report
     from nemo_automodel.parity.infer.search import search
-    from nemo_automodel.parity.infer.start import start
 
     quiet()
-    begun = start(options.path, options.root, options.name)
+    begun = _begun(options)
     if not options.stdout:
         refuse_existing(options.root, begun.draft.name)
     found = search(begun, options.root, options.seconds, show_progress)
@@ -51,6 +56,19 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(told["text"] if options.stdout else "")
         print("\n".join(report.lines(told, options)), file=sys.stderr if options.stdout else sys.stdout)
     return told["exit_code"]
+
+
+def _begun(options: argparse.Namespace) -> "Start":
+    from nemo_automodel.parity.infer.sample import is_type, write_sample
+    from nemo_automodel.parity.infer.start import start
+
+    if Path(options.path).exists() or not is_type(options.path):
+        return start(Path(options.path), options.root, options.name)
+    with TemporaryDirectory() as folder:
+        show_progress(f"a small checkpoint of {options.path}")
+        write_sample(options.path, options.root, Path(folder))
+        begun = start(Path(folder), options.root, options.name)
+        return replace(begun, draft=replace(begun.draft, source=options.path))
 
 
 if __name__ == "__main__":

@@ -57,12 +57,15 @@ class Cases:
             self.refused.append(f"no configs: {str(error).splitlines()[0]}")
             return False
         for name, values in wanted.items():
-            if not self._add(name, values):
-                any(self._add(name, other) for other in mended(values, self.own))
+            self.add(name, values)
         if self.base is not None:
             self._change_fields(candidate, self.base)
             self._change_many(candidate, self.base)
         return len(self.oracles) > before
+
+    def add(self, name: str, values: Config) -> bool:
+        """Whether the reference takes a config, by itself or with what it lacks of the published one."""
+        return self._add(name, values) or any(self._add(name, other) for other in mended(values, self.own))
 
     def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
         """One field at a time."""

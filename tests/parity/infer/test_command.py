@@ -31,6 +31,27 @@ def test_a_proven_spec_is_written_and_kept(hidden):
     assert spec.read_text() == told["text"]
 
 
+def test_a_model_type_is_enough(hidden):
+    """transformers' class writes the checkpoint that the draft is made from: a small one, with random weights."""
+    there = hidden("jais2")
+    done = typed(there.tree, "jais2", "--prove", "--stdout")
+    assert done.returncode == 0, done.stderr
+    assert "Seen in jais2: dense" in done.stderr
+    assert "Proven against transformers" in done.stderr
+    assert "norm: layernorm\n" in done.stdout
+
+
+def test_a_type_of_no_causal_model_is_refused(hidden):
+    done = typed(hidden("jais2").tree, "vit", "--prove")
+    assert done.returncode == 2
+    assert "has no causal language model of this type" in done.stderr
+    unknown = typed(hidden("jais2").tree, "no_such_model", "--prove")
+    assert unknown.returncode == 2
+    assert "there is no such file or folder; name a config.json or the folder of a checkpoint, or a model type" in (
+        unknown.stderr
+    )
+
+
 def test_what_is_not_proven_is_not_written(hidden):
     there = hidden("gemma2")
     done = typed(there.tree, there.checkpoint, "--prove", "--seconds", "0")

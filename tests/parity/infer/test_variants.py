@@ -1,5 +1,6 @@
 """The configs on which a spec is judged."""
 
+from nemo_automodel.parity.infer.sample import shrunk
 from nemo_automodel.parity.infer.variants import changes, listed, mended
 
 
@@ -10,6 +11,20 @@ def test_a_refused_config_takes_what_it_lacks_from_the_published_one():
     assert merged == {**values, "attn_config": {"clip": 2.0, "theta": 1e4}, "scale": 0.5}
     assert with_words == {**merged, "layer_types": ["a", "c", "a"]}  # as many as there are layers
     assert published == own
+
+
+def test_a_small_sample_has_small_numbers_and_few_layers():
+    words = ["dense", *["sparse"] * 60]
+    published = {"num_hidden_layers": 61, "n_routed_experts": 256, "eos_token_id": 163691, "mlp_layer_types": words}
+    inner = {"rope_parameters": {"original_max_position_embeddings": 4096}, "attn_config": {"kv_n_heads": 48}}
+    assert shrunk(published | inner) == {
+        "num_hidden_layers": 4,
+        "n_routed_experts": 16,
+        "eos_token_id": 163691,
+        "mlp_layer_types": words[:4],
+        "rope_parameters": {"original_max_position_embeddings": 4096},
+        "attn_config": {"kv_n_heads": 16},
+    }
 
 
 def test_whole_numbers_are_asked_as_lists_of_one_for_each_layer():
