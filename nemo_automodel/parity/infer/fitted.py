@@ -90,7 +90,7 @@ class Fitted:
         weight = getattr(module, "weight", None)
         if isinstance(weight, torch.Tensor) and weight.dim() == 2:
             for text, table in _looked_up(weight, self.oracle.batches[BATCH].ids):
-                if _is_multiple(table, made):
+                if is_multiple(table, made):
                     return wiring.add(Unit(f"{name}({text})", None, table))
         return made.dim() < 3 or wiring.add(Unit(f"{name}(positions)", None, made))
 
@@ -104,8 +104,10 @@ def _looked_up(weight: torch.Tensor, ids: torch.Tensor) -> Iterator[tuple[str, t
         yield f"positions + {offset}" if offset else "positions", rows
 
 
-def _is_multiple(table: torch.Tensor, made: torch.Tensor) -> bool:
-    if table.numel() != made.expand(*table.shape[:1], *made.shape[1:]).numel():
+def is_multiple(table: torch.Tensor, made: torch.Tensor) -> bool:
+    """Whether one is the other, scaled. table: [B, T, D]. made: the same, or [1, T, D] or [T, D], of all texts."""
+    made = made[None] if made.dim() == 2 else made
+    if made.shape[1:] != table.shape[1:] or len(made) not in (1, len(table)):
         return False
     rows, other = flat(table).double(), flat(made.expand(table.shape)).double()
     factor = (rows @ other) / (rows @ rows)

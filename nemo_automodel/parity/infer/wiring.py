@@ -226,6 +226,7 @@ def flat(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _by(tensor: torch.Tensor, text: str, value: float) -> torch.Tensor:
+    """A division rounds otherwise than a product with the inverse."""
     return tensor / (1 / value) if text.startswith("/") else tensor * value
 
 
