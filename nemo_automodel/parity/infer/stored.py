@@ -72,17 +72,19 @@ def _patterns(candidate: Candidate, stop: Stop) -> list[str]:
 def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     """Roles and fused tensors under the names that nobody expects, in place of those that are missing."""
     memory = stop.what == "memory"
-    where = "memory" if memory else "names"
     if memory:  # names on disk of the family's own, which transformers' class converts to the usual ones
         own = candidate.body.get("checkpoint", "names") or {}
-        yield Offer(
-            ((("checkpoint", "memory"), {role: ROLE_NAMES[role] for role in own if role in ROLE_NAMES}),), FITTED
-        )
+        usual = {role: ROLE_NAMES[role] for role in own if role in ROLE_NAMES}
+        yield Offer(((("checkpoint", "memory"), usual),), FITTED)
     for role in ROLE_NAMES:
         for name in filter(None, candidate.names_of(role, memory)):
             for other in _in_place_of(name, stop.missing, stop.unexpected):
-                called = () if memory else _called(candidate, name, other)
-                yield Offer(((("checkpoint", where, role), other), *called), SAID, False, FITS)
+                # on disk too, where a role has no tensor of its own there: a tied head
+                yield Offer(
+                    ((("checkpoint", "names", role), other), *_called(candidate, name, other)), SAID, False, FITS
+                )
+                if memory:
+                    yield Offer(((("checkpoint", "memory", role), other),), SAID, False, FITS)
     if memory:
         return
     yield from _fused_there(candidate, stop)

@@ -66,6 +66,15 @@ def test_a_router_that_stays_fp32_computes_so():
     assert any(one["mlp"]["router"] == {"dtype": "float32"} for one in made if isinstance(one["mlp"], dict))
 
 
+def test_a_head_without_a_tensor_is_called_on_disk_as_in_memory():
+    """A tied head: which name it has on disk shows in memory alone."""
+    made = offered("name: qwen3\n", "memory", missing=("lm_head.weight",), unexpected=("output_projection.weight",))
+    named, remembered = (one for one in made if "head" in str(one["checkpoint"]))
+    assert named["checkpoint"] == {"names": {"head": "output_projection"}}
+    assert named["output"] == ["logits = output_projection(norm(x))"]
+    assert remembered["checkpoint"] == {"memory": {"head": "output_projection"}}
+
+
 def test_a_family_with_names_of_its_own_may_have_the_usual_ones_in_memory():
     text = "name: qwen3\ncheckpoint: {names: {layers: h, out: dense}}\n"
     made = checkpoints(text, "memory", missing=("model.h.0.x",), unexpected=("model.layers.0.x",))
