@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from codegen.configs import table
@@ -40,6 +41,9 @@ class Cases:
         self.refused: list[str] = []
         self.shows: dict[str, bool] = {}
         self._known: dict[str, bool] = {}  # configs that were asked for, and whether the reference takes them
+        self._strong = (
+            False  # whether the first config varies what a spec reads, so that only the rest is to be changed
+        )
         self._listed: set[str] = set()  # fields of which a list for all layers was asked
         self._changed: list[Config] = []  # of single fields, that show
         self._source = inspect.getsource(inspect.getmodule(subject.reference_class) or object)
@@ -65,13 +69,15 @@ class Cases:
 
     def add(self, name: str, values: Config) -> bool:
         """Whether the reference takes a config, by itself or with what it lacks of the published one."""
-        return self._add(name, values) or any(self._add(name, other) for other in mended(values, self.own))
+        if self._add(name, values):
+            self._strong |= name == "base"
+            return True
+        return any(self._add(name, other) for other in mended(values, self.own))
 
     def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
         """One field at a time."""
         held = base.reference.config.to_dict()
-        strong = "base" in self.oracles  # then what the spec reads is varied by its own configs
-        names = unread(candidate.spec, candidate.config) if strong else structural(candidate.config)
+        names = unread(candidate.spec, candidate.config) if self._strong else structural(candidate.config)
         self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
         for name, change in listed(held, structural(candidate.config)):
             if name not in self._listed:
@@ -114,21 +120,28 @@ class Cases:
         return True
 
     def _takes(self, name: str, base: Oracle, change: Config) -> bool:
-        """Whether a change shows, and so is a case."""
-        values = base.values | change
+        """Whether a change shows, and so is a case: of the first config, or of the published one where the reference
+        refuses it there."""
+        for before in filter(None, (base, self._published)):
+            values = before.values | change
+            try:
+                oracle = self._asked(values)
+            except Exception:  # a config that the reference refuses shows nothing
+                continue
+            if not _is_alike(oracle, before):
+                self._known[key_of(values)] = True
+                self.oracles[name] = oracle
+                return True
+            return False
+        return False
+
+    @cached_property
+    def _published(self) -> Oracle | None:
+        """Nothing where it is too large to be run."""
         try:
-            oracle = self._asked(values)
-        except Exception:  # a config that the reference refuses shows nothing
-            return False
-        logits, before = oracle.measured.logits, base.measured.logits
-        alike = (
-            logits[batch].shape == one.shape and distance(logits[batch], one) == 0 for batch, one in before.items()
-        )
-        if oracle.reference.disk.keys() == base.reference.disk.keys() and all(alike):
-            return False
-        self._known[key_of(values)] = True
-        self.oracles[name] = oracle
-        return True
+            return self._asked(self.own)
+        except Exception:  # as any config that the reference cannot run
+            return None
 
     def _asked(self, values: Config, *, short: bool = False) -> Oracle:
         """Raises what the reference raises; ValueError where it gives no numbers."""
@@ -153,3 +166,11 @@ class Cases:
         """The kinds of layers that the configs hold."""
         lists = [value for one in self.oracles.values() for value in one.values.values() if isinstance(value, list)]
         return list(dict.fromkeys(word for value in lists for word in value if isinstance(word, str)))
+
+
+def _is_alike(one: Oracle, other: Oracle) -> bool:
+    """Whether they hold the same tensors and answer the same."""
+    logits, before = one.measured.logits, other.measured.logits
+    return one.reference.disk.keys() == other.reference.disk.keys() and all(
+        logits[batch].shape == wanted.shape and distance(logits[batch], wanted) == 0 for batch, wanted in before.items()
+    )

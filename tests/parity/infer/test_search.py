@@ -15,8 +15,20 @@ from tests.parity.conftest import ROOT
 SECONDS = 120
 # Of each what its draft lacks: a kind of norm; a scale and a soft cap; dtypes; layers that are told by a list; names of
 # modules; factors of the block; a fused tensor that lies turned; a norm for each head in place of none.
-SAMPLE = ("jais2", "gemma2", "qwen3", "smollm3", "mixtral", "minicpm3", "aria_text", "glm4")
-MORE = ("hunyuan_v1_dense", "glm", "cwm", "persimmon", "gpt_neox", "stablelm", "nanochat", "flint")
+SAMPLE = ("jais2", "gemma2", "qwen3", "smollm3", "mixtral", "minicpm3", "aria_text", "helium")
+MORE = (
+    "hunyuan_v1_dense",
+    "glm",
+    "glm4",
+    "phi",
+    "biogpt",
+    "cwm",
+    "persimmon",
+    "gpt_neox",
+    "stablelm",
+    "nanochat",
+    "flint",
+)
 ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in MORE)]
 
 
