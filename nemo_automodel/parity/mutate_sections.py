@@ -1,6 +1,5 @@
 """What the language of text offers beside what a spec says: every key that it leaves at its default, set otherwise."""
 
-import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.language.values import Expression
 from nemo_automodel.parity.mutant import Data, Named, Path, Reader, dotted, flipped, other_words, put
-from nemo_automodel.parity.mutate_text import equation_mutants
+from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
 
 EQUATIONS = ("input", "block", "output")
 ABSENT: dict[str, Any] = {  # what an optional thing is set to where a spec has none
@@ -43,7 +42,7 @@ class Offers:
             written = self.data.get(name)
             if written is not None and not (isinstance(written, str) and written in WIRINGS):
                 continue
-            lines = [f"{e.target} = {ast.unparse(e.value)}" for e in getattr(self.flat, name)]
+            lines = lines_of(self.flat, name)
             for index, line in enumerate(lines):
                 for done, other in equation_mutants(line):
                     yield f"{name}: {done}", put(self.data, (name,), [*lines[:index], other, *lines[index + 1 :]])

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
+from codegen.language.spec import Spec
+
 LARGE = 100  # to such a number, a count of positions say, one more would be within rounding
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
@@ -23,6 +25,11 @@ SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
+
+
+def lines_of(flat: Spec, section: str) -> list[str]:
+    """The equations of a section, whether the file writes them or not."""
+    return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
 
 
 def equation_mutants(equation: str) -> Iterator[tuple[str, str]]:

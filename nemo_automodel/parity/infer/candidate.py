@@ -15,6 +15,8 @@ from codegen.plan.names import disk_name, name_in_memory
 from codegen.render.files import model_files
 from nemo_automodel.parity.mutant import Data, dumped
 
+PARTS = ("attention", "mlp")  # that layers hold and equations call
+
 
 class Candidate:
     """One text of a spec. `path` is where it would stand."""

@@ -7,13 +7,12 @@ from itertools import takewhile
 import torch
 
 from codegen.language.disk import BESIDE
-from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.wiring import Unit, Wiring, flat, numbers
 from nemo_automodel.parity.tracing import Trace
 
 BATCH = "short"
-PARTS = ("attention", "mlp")
 OFFSETS = 4  # of rows of a table of positions
 OF_MLP = ("gate", "up", "down")  # roles of a part that is no module of its own
 

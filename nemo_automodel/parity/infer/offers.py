@@ -10,13 +10,13 @@ from codegen.configs import ConfigClass
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
-from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
-from nemo_automodel.parity.infer.stored import equations, stored
+from nemo_automodel.parity.infer.stored import stored
 from nemo_automodel.parity.mutant import Data, Path
-from nemo_automodel.parity.mutate_text import equation_mutants
+from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
 from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
 from nemo_automodel.parity.mutations import OVERLAYS
 from nemo_automodel.parity.sensitivity import is_dtype_key
@@ -24,7 +24,6 @@ from nemo_automodel.parity.sensitivity import is_dtype_key
 FIELD = re.compile(r"\bconfig\.(\w+)")
 AMONG_TOKENS = ("outputs, short", "outputs, plain", "outputs, left")  # where single tokens are right
 COMPUTED = ("outputs, one", "outputs, short", "outputs, plain", "outputs, left", "given embeddings")  # names are right
-PARTS = ("attention", "mlp")
 ONCE = ("input", "output", "embedding", "head")  # of a model, whatever its layers
 AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
 ALL = (
@@ -239,7 +238,7 @@ class Offers:
             yield from (Offer(((("block",), name),), OFFERED) for name in WIRINGS)
         if self.candidate.problems:
             return
-        lines = equations(next(self.candidate.flats()), section)
+        lines = lines_of(next(self.candidate.flats()), section)
         for index, line in enumerate(lines):
             for other in self._conditional(section, line):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), READ)

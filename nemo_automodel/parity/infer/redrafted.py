@@ -11,19 +11,31 @@ from codegen.language.load import load
 from codegen.new import draft
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.oracle import Oracle
-from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutant import Data, Path
 
 
-def redrafted(candidate: Candidate, oracle: Oracle, root: File, name: str) -> list[tuple[Path, Any]]:
-    """(path, value) of all that differs; nothing where nothing can be drafted."""
-    with TemporaryDirectory() as folder:
-        oracle.reference.save(File(folder))
-        try:
-            drafted = draft(File(folder), root, name, write=False)
-            data = load(drafted.text, drafted.spec).plain()
-        except CodegenError:
-            return []
-    return list(_others({key: value for key, value in data.items() if key not in FRAME}, candidate.data, ()))
+class Redrafts:
+    """Drafts of a search's cases, each made once. root: the tree that holds the specs."""
+
+    def __init__(self, root: File, name: str) -> None:
+        self.root, self.name = root, name
+        self._drafts: dict[str, Data] = {}
+
+    def beside(self, candidate: Candidate, case: str, oracle: Oracle) -> list[tuple[Path, Any]]:
+        """(path, value) of all that differs; nothing where nothing can be drafted."""
+        if case not in self._drafts:
+            self._drafts[case] = self._drafted(oracle)
+        return list(_others(self._drafts[case], candidate.data, ()))
+
+    def _drafted(self, oracle: Oracle) -> Data:
+        with TemporaryDirectory() as folder:
+            oracle.reference.save(File(folder))
+            try:
+                drafted = draft(File(folder), self.root, self.name, write=False)
+                data = load(drafted.text, drafted.spec).plain()
+            except CodegenError:
+                return {}
+        return {key: value for key, value in data.items() if key not in FRAME}
 
 
 def _others(new: Mapping[str, Any], old: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:

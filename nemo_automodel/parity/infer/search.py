@@ -19,7 +19,7 @@ from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.judge import Judge, Stop
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers
-from nemo_automodel.parity.infer.redrafted import redrafted
+from nemo_automodel.parity.infer.redrafted import Redrafts
 from nemo_automodel.parity.infer.round import Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.variants import unread
@@ -64,7 +64,8 @@ class Search:
     """One search. root: the tree that holds the specs."""
 
     def __init__(self, judge: Judge, cases: Cases, donors: Donors, root: File, progress: Progress) -> None:
-        self.judge, self.cases, self.donors, self.root, self.progress = judge, cases, donors, root, progress
+        self.judge, self.cases, self.donors, self.progress = judge, cases, donors, progress
+        self.redrafts = Redrafts(root, judge.name)
         self.budget = cases.budget
         self.steps: list[str] = []
 
@@ -162,7 +163,7 @@ class Search:
         if (oracle := self.cases.oracles.get(stop.case)) is None:
             return []
         if stop.what == "tensors":
-            return redrafted(candidate, oracle, self.root, self.judge.name)
+            return self.redrafts.beside(candidate, stop.case, oracle)
         if not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
         read = mentions(candidate.spec, candidate.config)

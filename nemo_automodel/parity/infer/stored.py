@@ -1,16 +1,16 @@
 """Changes of what tensors are called and how they lie, read off those that are missing, unexpected or misshapen."""
 
-import ast
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
-from codegen.language.spec import ROLE_NAMES, Spec
+from codegen.language.spec import ROLE_NAMES
 from codegen.plan.names import disk_name
-from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITS, FITTED, SAID, Offer
 from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutate_text import lines_of
 from nemo_automodel.parity.mutate_written import EQUATIONS
 
 HOLDERS = ("experts", "shared")  # parts whose projections have names of their own
@@ -33,11 +33,6 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
         yield from _turned(candidate, stop)
     if stop.what.startswith("outputs"):
         yield from _fused(candidate)
-
-
-def equations(flat: Spec, section: str) -> list[str]:
-    """The equations of a section, written or not."""
-    return [f"{one.target} = {ast.unparse(one.value)}" for one in getattr(flat, section)]
 
 
 def _dropped(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
@@ -135,7 +130,7 @@ def _called(candidate: Candidate, name: str, other: str) -> Iterator[tuple[Path,
     """The equations that call something by a name, with another."""
     flat = next(candidate.flats())
     for section in EQUATIONS:
-        lines = equations(flat, section)
+        lines = lines_of(flat, section)
         if any(f"{name}(" in line for line in lines):
             yield (section,), [line.replace(f"{name}(", f"{other}(") for line in lines]
 
@@ -154,7 +149,7 @@ def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -
 def _turned(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     """What has another shape, as the transpose of what is held."""
     stack = candidate.layers() + "."
-    parts = [f"{name}." for part in ("attention", "mlp") for name in candidate.names_of(part)]
+    parts = [f"{name}." for part in PARTS for name in candidate.names_of(part)]
     ends: dict[str, None] = {}
     for name in stop.misshapen:
         inside = name.removeprefix(stack).partition(".")[2] if name.startswith(stack) else ""
