@@ -5,8 +5,9 @@
 
 Both run in one process, in turn, on one batch row, with the same weights; each figure is a median over rounds, with its
 spread. `share` of the width and the heads of the model that `mixer_rows.py` names. `without` is the mixer without its
-projections, which both compute alike. `growth` is the time of a token over that at the first of the lengths: 1 where
-cost is linear. Memory is what a process of its own needs above what it held before.
+projections, which both compute alike; `bound` is how many times as fast as transformers' those alone are: more than
+that nothing can reach. `growth` is the time of a token over that at the first of the lengths: 1 where cost is linear.
+Memory is what a process of its own needs above what it held before.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def figures(name: str, length: int, given: argparse.Namespace) -> dict[str, Any]
         "spread": [max(one) / min(one) for one in times[:2]],
         **{"projections_ms": 1e3 * shared, "faster": theirs / ours},
         "faster_without": (theirs - shared) / max(ours - shared, 1e-9),
+        "bound": theirs / shared if pair.projections else None,
         **{"ours_mib": held[0], "theirs_mib": held[1], "memory": held[0] / held[1]},
         **({} if pair.cache is None else stepped(pair, length, given.rounds, clock)),
     }
@@ -143,8 +145,8 @@ def main() -> None:
             print(write(row), flush=True)
 
 
-HEAD = """| mixer | tokens | ms | × faster | without projections | × memory | step | growth |
-|---|---|---|---|---|---|---|---|"""
+HEAD = """| mixer | tokens | ms | × faster | bound | without projections | × memory | step | growth |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def markdown(row: dict[str, Any]) -> str:
@@ -154,7 +156,8 @@ def markdown(row: dict[str, Any]) -> str:
         f"{row['ours_ms']:.0f} of {row['theirs_ms']:.0f}",
         f"{row['faster']:.1f}",
     ]
-    cells += [f"{row['faster_without']:.1f}" if row["projections_ms"] > 1 else "", f"{row['memory']:.2f}"]
+    cells += [f"{row[name]:.1f}" if row["bound"] else "" for name in ("bound", "faster_without")]
+    cells += [f"{row['memory']:.2f}"]
     cells += [f"{row['step']:.2f}" if "step" in row else "", f"{row['growth']:.2f}"]
     return f"| {' | '.join(cells)} |"
 
@@ -162,9 +165,11 @@ def markdown(row: dict[str, Any]) -> str:
 def line(row: dict[str, Any]) -> str:
     spread = ", ".join(f"{one:.2f}" for one in row["spread"])
     step = f"; step {row['step_ours_ms']:.2f} of {row['step_theirs_ms']:.2f} ms" if "step" in row else ""
+    bound = f"of at most {row['bound']:.1f} x, " if row["bound"] else ""
     return (
         f"{row['mixer']} {row['length']}: {row['ours_ms']:.0f} ms, transformers {row['theirs_ms']:.0f} ms "
-        f"({row['faster']:.1f} x; without projections of {row['projections_ms']:.0f} ms {row['faster_without']:.1f} x; "
+        f"({row['faster']:.1f} x; {bound}"
+        f"without projections of {row['projections_ms']:.0f} ms {row['faster_without']:.1f} x; "
         f"spread {spread}; growth {row['growth']:.2f}); "
         f"memory {row['ours_mib']:.0f} of {row['theirs_mib']:.0f} MiB ({row['memory']:.2f}){step}"
     )

@@ -43,14 +43,19 @@ def parser() -> argparse.ArgumentParser:
     schema = command("schema", "Print the JSON Schema of specs.")
     schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
     new = command("new", "Draft a spec from a checkpoint's config.json.", "--json")
-    new.add_argument("path", help="a config.json, or the folder of a checkpoint; with --prove also a model type")
+    new.add_argument(
+        "path", nargs="?", help="a config.json, or the folder of a checkpoint; with --prove also a model type"
+    )
     new.add_argument("--name", help="name of the spec (default: the checkpoint's model type)")
     new.add_argument("--text", action="store_true", help="of a vision-language model, the spec of its text alone")
     new.add_argument("--stdout", action="store_true", help="print the draft, write nothing")
     new.add_argument(
         "--prove", action="store_true", help="search beside transformers' class, and write a spec only if it is proven"
     )
-    new.add_argument("--seconds", type=float, help="how long --prove may search (default: 120)")
+    new.add_argument(
+        "--missing", action="store_true", help="--prove every model type of transformers that no spec generates"
+    )
+    new.add_argument("--seconds", type=float, help="how long --prove may search, for each (default: 120)")
     new.add_argument("--explain", action="store_true", help="with --prove: say what was changed, and what showed it")
     eject = command("eject", "Hand the generated files of a model over to you.", "--json")
     eject.add_argument("name", help="name of a spec")

@@ -107,6 +107,10 @@ def _schema(options: Namespace) -> int:
 
 
 def _new(options: Namespace) -> int:
+    if options.missing == (options.path is not None):
+        raise CodegenError("name a config.json, the folder of a checkpoint or a model type, or give --missing")
+    if options.missing:
+        return _new_of_missing(options)
     if options.prove:
         return _new_by_trial(options)
     if options.explain or options.seconds is not None:
@@ -126,6 +130,13 @@ def _eject(options: Namespace) -> int:
 
     outcome = eject.eject(_root(options), options.name)
     return _answer(options, asdict(outcome), "".join(f"{line}\n" for line in outcome.lines()))
+
+
+def _new_of_missing(options: Namespace) -> int:
+    if options.name or options.text or options.stdout or options.explain:
+        raise CodegenError("--missing goes through all that is missing: leave --name, --text, --stdout, --explain out")
+    seconds = ["--seconds", str(options.seconds)] if options.seconds is not None else []
+    return _in_the_proof(options, "nemo_automodel.parity.infer", ["--missing", *seconds])
 
 
 def _new_by_trial(options: Namespace) -> int:

@@ -1,8 +1,9 @@
 """`python -m nemo_automodel.parity.infer PATH`: exit codes: 0 proven, 1 not, 2 nothing to search with."""
 
 import argparse
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.missing == (options.path is not None):
+        _parser().error("name a path or a model type, or give --missing")
     try:
-        return _run(options)
+        return _missing(options) if options.missing else _run(options)
     except (CodegenError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -27,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="codegen new --prove", description="Find a spec by trial, and prove it.")
-    parser.add_argument("path", help="a config.json, the folder of a checkpoint, or a model type of transformers")
+    parser.add_argument(
+        "path", nargs="?", help="a config.json, the folder of a checkpoint, or a model type of transformers"
+    )
+    parser.add_argument("--missing", action="store_true", help="in place of a path: every type that no spec generates")
     parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
     parser.add_argument("--name", help="name of the spec (default: the model type)")
     parser.add_argument("--seconds", type=float, default=120, help="how long to search (default: 120)")
@@ -56,6 +62,22 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(told["text"] if options.stdout else "")
         print("\n".join(report.lines(told, options)), file=sys.stderr if options.stdout else sys.stdout)
     return told["exit_code"]
+
+
+def _missing(options: argparse.Namespace) -> int:
+    """0 whatever was found: what is not proven is told."""
+    from nemo_automodel.parity.infer import missing
+
+    quiet()
+    types, found = missing.missing_types(options.root), []
+    for one in missing.outcomes(types, options.root, options.seconds):
+        found.append(one)
+        print(f"{len(found)} of {len(types)}: {one}", flush=True, file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        print(json.dumps({"command": "new", "exit_code": 0, "missing": [asdict(one) for one in found]}))
+    else:
+        print(missing.summary(found))
+    return 0
 
 
 def _begun(options: argparse.Namespace) -> "Start":
