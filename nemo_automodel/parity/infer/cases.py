@@ -144,10 +144,12 @@ class Cases:
             return None
 
     def _asked(self, values: Config, *, short: bool = False) -> Oracle:
-        """Raises what the reference raises; ValueError where it gives no numbers."""
+        """Raises what the reference raises; ValueError where it gives no numbers, or none that are its own."""
         oracle = Oracle(self.subject, values, short=short)
         if not all(logits.isfinite().all() for logits in oracle.measured.logits.values()):
             raise ValueError("the reference gives no numbers")
+        if self.base is not None and self.base.is_defined and not oracle.is_defined:
+            raise ValueError("the reference's answers depend on how attention is computed: a token may see no other")
         return oracle
 
     def values(self, case: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -14,6 +14,7 @@ from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
+from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.stored import stored
 from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
@@ -66,7 +67,7 @@ class Offers:
         self.bits = stop.what.endswith("in bf16")
         self.stored = stop.what not in COMPUTED and not self.bits
         self.memory = stop.what != "tensors"  # whose names the stop tells
-        self.partial = self._is_partial()
+        self.order = Order(candidate, stop, unread, changed)
 
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
@@ -76,7 +77,7 @@ class Offers:
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
             found += stored(self.candidate, self.stop) if sections is near else []
-            yield sorted(found, key=partial_first(self.partial, self._reads, self._follows))
+            yield sorted(found, key=self.order.rank)
 
     def _redrafted(self) -> list[Offer]:
         """All that the tensors of a changed config show, at once: of every model, or under a condition."""
@@ -89,27 +90,6 @@ class Offers:
             inside = (((*place[0], len(variants), *path), value) for path, value in self.fitted)
             found.append(Offer((place, *inside), FITTED, True))
         return found
-
-    def _reads(self, offer: Offer) -> bool:
-        """Whether it reads a field that shows and that the candidate does not read."""
-        said = str(offer)
-        return offer.tier == SAID and any(f"config.{name}" in said for name in self.unread)
-
-    def _follows(self, offer: Offer) -> bool:
-        """Whether it reads the field that was changed where the candidate fails."""
-        said = str(offer)
-        return any(f"config.{field}" in said for field in self.changed)
-
-    def _is_partial(self) -> bool:
-        """Whether some layers are right in what others are wrong in."""
-        if self.candidate.problems:
-            return False
-        stack = self.candidate.layers(self.memory) + "."
-        wrong = [one.where[len(stack) :].partition(".") for one in self.stop.inmost if one.where.startswith(stack)]
-        return any(
-            sum(inside == other for _, _, other in wrong) < sum(one.endswith(f".{inside}") for one in self.stop.order)
-            for _, _, inside in wrong
-        )
 
     def _named(self) -> list[str]:
         """Sections in which what differs lies, likeliest first."""
@@ -201,7 +181,7 @@ class Offers:
 
     def _schedules(self) -> list[str]:
         """Which layers may be others, where some are right: lists of the config that nothing reads say it."""
-        if not self.partial:
+        if not self.order.partial:
             return []
         lists = [name for name in self.unread if isinstance(self.values.get(name), list)]
         numbers = [name for name in lists if all(isinstance(one, int | float | None) for one in self.values[name])]
@@ -279,14 +259,6 @@ def _renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {key: _renamed(one, old, new) for key, one in value.items()}
     return [_renamed(one, old, new) for one in value] if isinstance(value, list) else value
-
-
-def partial_first(
-    partial: bool, reads: Callable[[Offer], bool], follows: Callable[[Offer], bool]
-) -> Callable[[Offer], tuple[Any, ...]]:
-    """An order: what reads the field that shows, or an unread one, then by tier, then what concerns as many layers as
-    are wrong."""
-    return lambda one: (not follows(one), not reads(one), one.tier, one.only != partial, -one.count)
 
 
 def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:

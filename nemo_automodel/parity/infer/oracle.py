@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.components import order_of
 from nemo_automodel.parity.counterparts import Values, cut_elsewhere, first_values
 from nemo_automodel.parity.infer.routing import Routing, routings
@@ -18,6 +19,8 @@ from nemo_automodel.parity.tracing import Trace, traced
 
 EXPERTS = ".experts"  # ends the paths of modules that hold all experts, in every class of transformers
 MOST = 8_000_000  # parameters
+OTHERWISE = "sdpa"  # attention that a reference can be asked beside its own
+ALIKE = 1e-3  # how near the answers by both are
 
 
 class _Unknown(nn.Module):
@@ -81,6 +84,20 @@ class Oracle:
     def order(self) -> list[str]:
         """Paths of the modules, in the order in which a forward starts them."""
         return order_of(self.reference.model, self.batches["short"])
+
+    @cached_property
+    def is_defined(self) -> bool:
+        """Whether the answers do not depend on how attention is computed: they do where a query sees no key."""
+        batch = next(reversed(self.batches))
+        model, own = self.reference.model, self.reference.config._attn_implementation
+        try:
+            model.set_attn_implementation(OTHERWISE)
+            other = self.measured.run(model, batch)
+        except ValueError:  # the class has its own attention alone
+            return True
+        finally:
+            model.set_attn_implementation(own)
+        return distance(other, self.measured.logits[batch]) < ALIKE
 
     def model(self, half: bool) -> nn.Module:
         return self.reference.in_bf16 if half else self.reference.model

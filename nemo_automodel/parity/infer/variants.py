@@ -151,7 +151,7 @@ def _others(name: str, value: Any) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
-        yield from (value + 1, value * 2, max(1, value // 2), 0)
+        yield from (value + 1, value * 2, max(1, value // 2), *(SMALL if value >= LENGTH else ()), 0)
     elif isinstance(value, float):
         yield from (value * FACTOR, 0.37) if value else (0.37,)
     elif value is None:

@@ -1,0 +1,75 @@
+"""In which order changes are tried: what the place of the differences makes likely comes first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from codegen.plan.names import name_in_memory
+from nemo_automodel.parity.infer.candidate import PARTS, Candidate
+from nemo_automodel.parity.infer.differences import ROUTING
+from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.offer import SAID, Offer
+
+ROLES = ("router", "experts", "shared")  # keys of a part that are modules of it, compared by themselves
+WHOLE = ("router", "experts")  # those whose keys say nothing of what is around them
+WRONG, OPEN, RIGHT = range(3)
+
+
+class Order:
+    """unread: fields that show and that the candidate does not read. changed: those by which the config differs from
+    the first. partial: whether some layers are right in what others are wrong in."""
+
+    def __init__(self, candidate: Candidate, stop: Stop, unread: Sequence[str], changed: Sequence[str]) -> None:
+        self.candidate, self.stop, self.unread, self.changed = candidate, stop, unread, changed
+        self.stack = "" if candidate.problems else candidate.layers(stop.what != "tensors") + "."
+        self.partial = self._is_partial()
+        self.wrong = self._wrong_roles()
+
+    def rank(self, offer: Offer) -> tuple[Any, ...]:
+        """What reads the field that was changed; what is about a module that differs before what is about one that does
+        not; what reads a field that nobody reads; what concerns as many layers as are wrong; where it comes from."""
+        return (
+            not self._follows(offer),
+            self._place(offer),
+            not self._reads(offer),
+            offer.only != self.partial,
+            offer.tier,
+            -offer.count,
+        )
+
+    def _follows(self, offer: Offer) -> bool:
+        said = str(offer)
+        return any(f"config.{field}" in said for field in self.changed)
+
+    def _reads(self, offer: Offer) -> bool:
+        said = str(offer)
+        return offer.tier == SAID and any(f"config.{name}" in said for name in self.unread)
+
+    def _place(self, offer: Offer) -> int:
+        if self.wrong is None:
+            return OPEN
+        named = [{*path} & {*ROLES} for path, _ in offer.puts]
+        if any(one & self.wrong for one in named):
+            return WRONG
+        return RIGHT if named and all(one & {*WHOLE} for one in named) else OPEN
+
+    def _inside(self) -> list[str]:
+        """What differs in layers, by its path below the layer, none that holds another."""
+        if not self.stack:
+            return []
+        wrong = [one.where for one in self.stop.inmost if one.where.startswith(self.stack)]
+        return [one[len(self.stack) :].partition(".")[2] for one in wrong]
+
+    def _is_partial(self) -> bool:
+        inside = self._inside()
+        return any(inside.count(one) < sum(path.endswith(f".{one}") for path in self.stop.order) for one in inside)
+
+    def _wrong_roles(self) -> set[str] | None:
+        """The modules of a part that differ by themselves; None where no part does."""
+        found, parts = set[str](), False
+        for flat in self.candidate.flats() if self.stack else ():
+            holders = tuple(f"{name_in_memory(flat, part)}." for part in PARTS)
+            for path in (one for one in self._inside() if f"{one}.".startswith(holders)):
+                parts, tail = True, next(f"{path}."[len(one) :] for one in holders if f"{path}.".startswith(one))
+                found |= {role for role in ROLES if tail.startswith(f"{name_in_memory(flat, role)}.")}
+                found |= {"router"} if ROUTING in path else set()
+        return found if parts else None
