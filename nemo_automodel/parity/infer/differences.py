@@ -14,6 +14,7 @@ from nemo_automodel.parity.tolerances import FP32
 from nemo_automodel.parity.tracing import align, traced
 
 ROUTING = ".routing: "  # between what holds experts and how their weights differ
+SUMS = "sums"
 
 
 class Differences(list[Difference]):
@@ -104,7 +105,7 @@ def unlike(ours: Routing, theirs: Routing, real: torch.Tensor) -> Iterator[tuple
     mine, wanted = mine[same], wanted[same]
     sums = mine.sum(dim=1, keepdim=True), wanted.sum(dim=1, keepdim=True)
     yield "proportions", distance(mine / sums[0], wanted / sums[1]) if len(mine) else 1.0
-    yield "sums", distance(*sums) if len(mine) else 1.0
+    yield SUMS, distance(*sums) if len(mine) else 1.0
 
 
 def _distance(ours: torch.Tensor, theirs: torch.Tensor, real: torch.Tensor, half: bool) -> float:

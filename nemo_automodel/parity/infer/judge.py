@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log10
 
+from nemo_automodel.components.models.common.unsupported import UnsupportedConfigError
 from nemo_automodel.parity.asked import LARGEST, NOWHERE, Difference
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.oracle import Oracle
@@ -61,6 +62,7 @@ class Judge:
     def __init__(self, subject: Subject, name: str, cases: Mapping[str, Oracle]) -> None:
         self.subject, self.name, self.cases = subject, name, cases
         self.asked = 0
+        self.refused: dict[str, str] = {}  # configs that no generated model takes, and why
 
     def stop(self, candidate: Candidate, since: Stop | None = None) -> Stop | None:
         """The first question at which a candidate fails; None: it passes all.
@@ -79,30 +81,34 @@ class Judge:
                 question = asked[since.place]
                 if (near := _asked_again(question, since, trial)) is not None and near.score >= since.score:
                     return near
-                at = _asked(question, since.place, trial)
+                at = self._asked(question, since.place, trial)
                 if at is not None and at.score >= since.score:
                     return at
                 order = [*order[: since.place], *([since.place] if at else order[since.place + 1 :])]
             for place in order:
-                if found := _asked(asked[place], place, trial):
+                if found := self._asked(asked[place], place, trial):
                     return found
         return None
 
-
-def _asked(question: Question, place: int, trial: Trial) -> Stop | None:
-    try:
-        found = question.ask(trial)
-    except Lacking as error:
-        found = [Difference(name) for name in (*error.missing, *error.unexpected, *error.misshapen)]
-        names = error.missing, error.unexpected, error.misshapen
-        return Stop(place, question.what, question.case, tuple(found), "", question.order, *names)
-    except Exception as error:  # a wrong spec may fail in any way, and says how
-        said = f"{type(error).__name__}: {error}".split("\n")[0]
-        return Stop(place, question.what, question.case, (Difference(NOWHERE),), said, question.order, unseen=RAISED)
-    if not found:
-        return None
-    unseen, said = getattr(found, "unseen", 0), ""
-    return Stop(place, question.what, question.case, tuple(found), said, question.order, unseen=unseen)
+    def _asked(self, question: Question, place: int, trial: Trial) -> Stop | None:
+        try:
+            found = question.ask(trial)
+        except Lacking as error:
+            found = [Difference(name) for name in (*error.missing, *error.unexpected, *error.misshapen)]
+            names = error.missing, error.unexpected, error.misshapen
+            return Stop(place, question.what, question.case, tuple(found), "", question.order, *names)
+        except Exception as error:  # a wrong spec may fail in any way, and says how
+            said = f"{type(error).__name__}: {error}".split("\n")[0]
+            if isinstance(error.__cause__, UnsupportedConfigError):  # says the library, whatever the spec
+                self.refused[question.case] = str(error)
+                return None
+            return Stop(
+                place, question.what, question.case, (Difference(NOWHERE),), said, question.order, unseen=RAISED
+            )
+        if not found:
+            return None
+        unseen, said = getattr(found, "unseen", 0), ""
+        return Stop(place, question.what, question.case, tuple(found), said, question.order, unseen=unseen)
 
 
 def _asked_again(question: Question, since: Stop, trial: Trial) -> Stop | None:

@@ -12,6 +12,7 @@ from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.guarded import guarded
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
@@ -76,7 +77,8 @@ class Offers:
         rest = [one for one in (*OVERLAYS, *ALL) if one not in near]
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
-            found += stored(self.candidate, self.stop) if sections is near else []
+            if sections is near:
+                found += [*stored(self.candidate, self.stop), *guarded(self.candidate.body, self._conditions())]
             yield sorted(found, key=self.order.rank)
 
     def _redrafted(self) -> list[Offer]:
@@ -209,7 +211,7 @@ class Offers:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
             for field in self.changed if self.stop.case.startswith("list_") else ():
                 yield READ, f"per_layer(config.{field}, layer)"
-            for field in self.unread:
+            for field in dict.fromkeys((*self.changed, *self.unread)):
                 yield from _of_field(field, self.candidate.config.fields.get(field), name in SWITCHES)
 
     def _wired(self, section: str) -> Iterator[Offer]:

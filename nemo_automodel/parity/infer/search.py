@@ -14,6 +14,7 @@ from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.infer.budget import Budget, Clock
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
+from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.judge import Judge, Stop
@@ -22,6 +23,7 @@ from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.redrafted import Redrafts
 from nemo_automodel.parity.infer.round import Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
+from nemo_automodel.parity.infer.sums import of_sums
 from nemo_automodel.parity.infer.variants import unread
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
@@ -89,8 +91,9 @@ class Search:
         return self.ended(candidate, stop) if whole is None else self.ended(whole, None, proven=True)
 
     def ended(self, candidate: Candidate, stop: Stop | None, proven: bool = False) -> Found:
-        refused, oracles = self.cases.refused, self.cases.oracles
-        if stop is None and not proven:
+        oracles = {name: one for name, one in self.cases.oracles.items() if name not in self.judge.refused}
+        refused = [*self.cases.refused, *(f"{name}: {why}" for name, why in self.judge.refused.items())]
+        if stop is None and not (proven and oracles):
             why = "the time was spent before all was varied" if oracles else "; ".join(refused[:1])
             stop = Stop(-1, "configurations", "", (Difference(NOWHERE),), why)
         hidden = [name for name, shown in self.cases.shows.items() if not shown]
@@ -166,6 +169,8 @@ class Search:
             return self.redrafts.beside(candidate, stop.case, oracle)
         if not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
+        if stop.what.startswith("outputs") and any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found):
+            return [*of_sums(candidate, oracle, stop.what.rpartition(" ")[2])]
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]

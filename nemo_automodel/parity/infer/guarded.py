@@ -1,0 +1,37 @@
+"""What is true of some layers or variants, put under one more condition: where a field was changed, it may not be."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from codegen.new.body import Body
+from nemo_automodel.parity.infer.offer import READ, Offer
+from nemo_automodel.parity.mutations import OVERLAYS
+
+
+def guarded(body: Body, conditions: Sequence[str]) -> Iterator[Offer]:
+    """Each overlay of a spec under each condition."""
+    for name in OVERLAYS:
+        entries = body.listed(name)
+        for index, entry in enumerate(entries):
+            for condition in conditions:
+                for others in _under(entry, condition):
+                    yield Offer((((name,), [*entries[:index], *others, *entries[index + 1 :]]),), READ, True)
+
+
+def _under(entry: dict[str, Any], condition: str) -> Iterator[list[dict[str, Any]]]:
+    if "when" in entry:
+        yield [{**entry, "when": f"{_closed(str(entry['when']))} and {condition}"}]
+    kinds = entry.get("kinds") or {}
+    for kind, said in kinds.items():
+        if said:
+            others = {name: one for name, one in kinds.items() if name != kind}
+            rest = {name: one for name, one in entry.items() if name != "kinds"}
+            yield [
+                {**rest, **({"kinds": others} if others else {})},
+                {"when": f"{condition} and {_closed(entry['by'])} == {kind!r}", **said},
+            ]
+
+
+def _closed(text: str) -> str:
+    """As an operand of `and` and of `==`."""
+    return f"({text})" if any(word in text for word in (" or ", " if ", " == ")) else text
