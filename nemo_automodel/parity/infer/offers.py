@@ -209,6 +209,7 @@ class Offers:
             yield from ((OFFERED, True), (OFFERED, "none"))
         if key.type == "expression" and not key.words and not self.candidate.problems:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
+            yield from () if name in SWITCHES else ((REMADE, 1),)
             for field in self.changed if self.stop.case.startswith("list_") else ():
                 yield READ, f"per_layer(config.{field}, layer)"
             for field in dict.fromkeys((*self.changed, *self.unread)):

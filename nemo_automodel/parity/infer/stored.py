@@ -1,6 +1,7 @@
 """Changes of what tensors are called and how they lie, read off those that are missing, unexpected or misshapen."""
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from itertools import permutations
 from typing import Any
 
@@ -43,7 +44,7 @@ def _dropped(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
 
 
 def _float32(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
-    """Tensors that stay fp32."""
+    """Tensors that stay fp32, or do not."""
     listed = candidate.body.get("checkpoint", "float32") or []
     patterns = _patterns(candidate, stop)
     routers = candidate.names_of("router")
@@ -55,6 +56,12 @@ def _float32(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
             dtypes = [((*router, key), "float32") for key in ("dtype", "weights_dtype")]
             yield Offer((put, *dtypes[:1]), FITTED)
             yield Offer((put, *dtypes), FITTED)
+    kept = [one for one in listed if not any(fnmatch(wrong.where, one) for wrong in stop.found)]
+    if len(kept) < len(listed):  # the other way round
+        rest = {name: one for name, one in candidate.data["checkpoint"].items() if name != "float32"}
+        put = ("checkpoint",), {**rest, **({"float32": kept} if kept else {})}
+        yield Offer((put,), FITTED)
+        yield Offer((put, ((*router, "dtype"), "model"), ((*router, "weights_dtype"), "model")), FITTED)
 
 
 def _patterns(candidate: Candidate, stop: Stop) -> list[str]:

@@ -63,7 +63,15 @@ def test_what_is_not_proven_is_not_written(hidden):
 
 def test_no_keyword_is_swallowed(hidden):
     there = hidden("gemma2")
-    for keywords, message in ((["--prove", "--text"], "knows no --text"), (["--seconds", "5"], "add --prove")):
+    for keywords, message in (
+        (["--prove", "--text"], "knows no --text"),
+        (["--seconds", "5"], "add --prove"),
+        (["--missing"], "or give --missing"),  # and not both
+    ):
         done = typed(there.tree, there.checkpoint, *keywords)
         assert done.returncode == 2
         assert message in done.stderr
+    for keywords in (["--stdout"], ["--name", "x"], ["--explain"], ["--text"]):
+        done = typed(there.tree, "--missing", *keywords)
+        assert done.returncode == 2
+        assert "leave --name, --text, --stdout, --explain out" in done.stderr

@@ -85,3 +85,18 @@ def test_the_search_knows_no_model():
     code = "\n".join(path.read_text() for path in PACKAGE.glob("*.py")).lower()
     words = set(re.findall(r"[a-z0-9_]+", code))
     assert words & {*table().model_types()} == {"codegen"}  # the generator itself
+
+
+def test_what_is_about_a_module_that_differs_comes_before_what_is_about_one_that_does_not(donors):
+    text = "name: qwen3_moe\nmlp: {kind: moe, shared: {width: config.moe_intermediate_size}}\n"
+    mlps = tuple(f"model.layers.{layer}.mlp" for layer in range(4))
+
+    def turn(made, start):
+        return next(turn for turn, one in enumerate(made) if one.startswith(start))
+
+    whole, routers = (
+        offers(donors, text, [f"{path}{inside}" for path in mlps for inside in some], what="outputs, one")
+        for some in ([""], ["", ".routing: sums"])
+    )
+    assert turn(whole, "mlp.shared.combine: mean") < turn(whole, "mlp.router.score: sigmoid")
+    assert turn(routers, "mlp.router.score: sigmoid") < turn(routers, "mlp.shared.combine: mean")

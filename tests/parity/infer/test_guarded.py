@@ -1,0 +1,26 @@
+"""What is true of some layers is tried under one more condition."""
+
+from codegen.new.body import Body
+from nemo_automodel.parity.infer.guarded import guarded
+
+WINDOW = "config.sliding_window is not None"
+
+
+def made(layers):
+    return [offer.puts[0] for offer in guarded(Body({"layers": layers}), [WINDOW])]
+
+
+def test_a_kind_of_layers_becomes_a_condition():
+    entry = {"by": "config.layer_types[layer]", "kinds": {"full": {"rope": "none"}, "other": {"mlp": "plain"}}}
+    first, second = made(entry)
+    condition = f"{WINDOW} and config.layer_types[layer] == 'full'"
+    rest = {"by": "config.layer_types[layer]", "kinds": {"other": {"mlp": "plain"}}}
+    assert first == (("layers",), [rest, {"when": condition, "rope": "none"}])
+    assert second[1][1]["mlp"] == "plain"
+
+
+def test_a_condition_is_narrowed_where_it_stands():
+    entries = [{"by": "config.layer_types[layer]"}, {"when": "layer < 2 or config.dense", "mlp": "gated"}]
+    assert made(entries) == [
+        (("layers",), [entries[0], {"when": f"(layer < 2 or config.dense) and {WINDOW}", "mlp": "gated"}])
+    ]
