@@ -7,9 +7,10 @@ from types import NoneType
 from typing import Any
 
 from codegen.configs import ConfigClass
-from codegen.language.keys import Key, Section, keys
+from codegen.language.keys import Key, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
+from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.guarded import guarded
@@ -17,7 +18,7 @@ from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.stored import stored
-from nemo_automodel.parity.mutant import Data, Path
+from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
 from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
 from nemo_automodel.parity.mutations import OVERLAYS
@@ -127,7 +128,7 @@ class Offers:
             if not self.bits or is_dtype_key(str(path[-1])) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
-        for path, key in _keys((section,), keys(Spec).get(section), self.data):
+        for path, key in keys_below((section,), keys(Spec).get(section), self.data):
             if not self.bits or is_dtype_key(str(path[-1])):
                 for tier, value in self._values(path[-1], key):
                     yield from self._at(path, value, tier)
@@ -262,22 +263,6 @@ def _renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {key: _renamed(one, old, new) for key, one in value.items()}
     return [_renamed(one, old, new) for one in value] if isinstance(value, list) else value
-
-
-def _keys(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:
-    """The keys of a section as the candidate has it, with those below."""
-    if key is None:
-        return
-    yield path, key
-    inner: type[Section] | None = key.section
-    if key.kinds is not None:
-        written = data.get(path[0]) if len(path) == 1 else None
-        kind = written.get("kind") if isinstance(written, dict) else written if isinstance(written, str) else None
-        inner = key.kinds.get(str(kind or key.default)) or next(iter(key.kinds.values()))
-    if inner is not None and len(path) < 4:
-        for name, below in keys(inner).items():
-            if name != "kind":
-                yield from _keys((*path, name), below, data)
 
 
 def _of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from codegen.language.spec import ROLE_NAMES
 from codegen.plan.names import disk_name
+from nemo_automodel.parity.infer.added import added
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITS, FITTED, SAID, Offer
@@ -32,6 +33,7 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
         yield from _renamed(candidate, stop)
     if stop.what == "tensors":
         yield from _turned(candidate, stop)
+        yield from added(candidate, stop)
     if stop.what.startswith("outputs"):
         yield from _fused(candidate)
 

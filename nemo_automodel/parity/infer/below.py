@@ -1,0 +1,22 @@
+"""The keys of the language below a section, as a spec has it."""
+
+from collections.abc import Iterator
+
+from codegen.language.keys import Key, Section, keys
+from nemo_automodel.parity.mutant import Data, Path
+
+
+def keys_below(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:
+    """The keys of a section as the candidate has it, with those below."""
+    if key is None:
+        return
+    yield path, key
+    inner: type[Section] | None = key.section
+    if key.kinds is not None:
+        written = data.get(path[0]) if len(path) == 1 else None
+        kind = written.get("kind") if isinstance(written, dict) else written if isinstance(written, str) else None
+        inner = key.kinds.get(str(kind or key.default)) or next(iter(key.kinds.values()))
+    if inner is not None and len(path) < 4:
+        for name, below in keys(inner).items():
+            if name != "kind":
+                yield from keys_below((*path, name), below, data)
