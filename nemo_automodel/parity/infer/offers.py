@@ -128,6 +128,8 @@ class Offers:
             if not self.bits or is_dtype_key(str(path[-1])) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
+                    if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
+                        yield from self._at(path, before | value, SAID, count)  # beside what stands there
         for path, key in keys_below((section,), keys(Spec).get(section), self.data):
             if not self.bits or is_dtype_key(str(path[-1])):
                 for tier, value in self._values(path[-1], key):

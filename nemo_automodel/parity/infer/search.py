@@ -18,6 +18,7 @@ from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.judge import Judge, Stop
+from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.redrafted import Redrafts
@@ -174,7 +175,8 @@ class Search:
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]
-        return [((section,), lines) for section, lines in Fitted(candidate, oracle, likely).sections()]
+        norms = [(("norm",), norm) for norm in of_norms(candidate, stop, oracle)]
+        return [*norms, *(((section,), lines) for section, lines in Fitted(candidate, oracle, likely).sections())]
 
     def shortened(self, candidate: Candidate) -> Candidate:
         """Without the keys that change nothing."""

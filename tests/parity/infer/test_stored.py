@@ -79,3 +79,19 @@ def test_a_family_with_names_of_its_own_may_have_the_usual_ones_in_memory():
     text = "name: qwen3\ncheckpoint: {names: {layers: h, out: dense}}\n"
     made = checkpoints(text, "memory", missing=("model.h.0.x",), unexpected=("model.layers.0.x",))
     assert made[0]["memory"] == {"layers": "layers", "out": "o_proj"}
+
+
+def test_a_switch_is_on_where_its_tensor_is_there():
+    found = f"{LAYER}mlp.experts.e_score_bias"
+    made = offered("name: qwen3_moe\nmlp: moe\n", "tensors", unexpected=(found,))
+    wanted = {"names": {"correction_bias": "experts.e_score_bias"}}
+    assert any(one.get("checkpoint") == wanted and one["mlp"]["router"] == {"correction_bias": True} for one in made)
+
+
+def test_what_is_not_fp32_after_all_is_listed_no_more():
+    text = "name: qwen3_moe\nmlp: moe\ncheckpoint: {float32: ['*.mlp.gate.weight', '*bias'], experts: stacked}\n"
+    made = offered(text, "dtypes in bf16", found=(f"{LAYER}mlp.gate.weight",))
+    kept = {"float32": ["*bias"], "experts": "stacked"}
+    assert any(one["checkpoint"] == kept and one["mlp"] == "moe" for one in made)
+    computed = {"dtype": "model", "weights_dtype": "model"}
+    assert any(one["checkpoint"] == kept and one["mlp"] == {"kind": "moe", "router": computed} for one in made)
