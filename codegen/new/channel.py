@@ -61,6 +61,7 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
             body.drop("checkpoint", "fused", stored)
     body.drop("checkpoint", "experts")
     name_role(body, "mlp", layer.mlp or "")
+    _projections(body, _dense(layer), "")
     _router(body, layer, values)
     _routed(body, layer, values)
     _inner_sizes(body, values)
@@ -198,9 +199,15 @@ _SCHEDULES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+def _dense(layer: Layer) -> dict[str, Module]:
+    """The projections of layers with a dense MLP beside those with experts."""
+    found = {path: one for path, one in layer.channel.items() if "." not in path and one.weight}
+    return found if {*modules.DOWN} & found.keys() else {}
+
+
 def _dense_layers(body: Body, layer: Layer, values: Values) -> None:
     """A schedule, where some layers have dense projections and others experts."""
-    if not any(path.split(".")[0] in modules.DOWN for path in layer.channel):
+    if not _dense(layer):
         return
     listed = body.listed("layers")
     for field, entry in _SCHEDULES:

@@ -6,9 +6,10 @@ from codegen.language.frame import FRAME
 from codegen.language.spec import ROLE_NAMES
 from codegen.new.body import Body, Path
 from codegen.new.channel import draft_beside, draft_dense, draft_experts
+from codegen.new.hybrid import draft_states, is_told, set_apart, states
 from codegen.new.kind import MOE
-from codegen.new.mixing import draft_mixer, qk_bias
-from codegen.new.modules import KEY, QKV, QUERY, VALUE, Layer, Module, layer
+from codegen.new.mixing import draft_mixer, gate_beside, qk_bias
+from codegen.new.modules import KEY, OUT, QKV, QUERY, VALUE, Layer, Module, layer, named
 from codegen.new.nearest import Candidate, missing, unexplained
 from codegen.new.signs import follow
 from codegen.new.values import Values
@@ -43,15 +44,19 @@ def follow_config(body: Body, nearest: Candidate, values: Values) -> None:
 
 def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Values, kind: str) -> None:
     """Redo each group of keys whose tensors are not those that the nearest spec expects."""
-    here, there = layer(weights.inside), layer(dict.fromkeys(nearest.expected.inside))
     _stack_names(body, weights)
-    expected = nearest.expected.inside
+    if (mixers := states(weights, values)) and not is_told(mixers, weights, nearest.expected.inside):
+        draft_states(body, mixers, weights, values)
+    whole, weights = weights, weights.apart({number: one.path for number, one in mixers.items()})
+    expected = nearest.expected.inside - (whole.inside.keys() - weights.inside.keys())
+    here, there = layer(weights.inside), layer(dict.fromkeys(expected))
     if _differ(_below(weights.inside, here.attention, here), _below(expected, there.attention, there)):
         draft_mixer(body, here, values)
     else:
         _check_widths(body, here, values)
-    whole = {name for name in expected if name.endswith(".") and name.count(".") == 1}
-    opaque = bool(whole - there.beside.keys())  # a mixer of another kind
+    set_apart(body, mixers)
+    covered = {name for name in expected if name.endswith(".") and name.count(".") == 1}
+    opaque = bool(covered - there.beside.keys())  # a mixer of another kind
     if _differ(_channel(weights.inside, here), _channel(expected, there)) and here.mlp is not None and not opaque:
         (draft_experts if kind == MOE else draft_dense)(body, here, values)
     if set(here.norms) != set(there.norms) and not opaque:
@@ -63,9 +68,9 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     expected_outside = nearest.expected.around | nearest.expected.top
     if unexplained(outside, expected_outside) or missing(outside, expected_outside) - nearest.expected.tied:
         draft_ends(body, weights, values)
-        draft_norm(body, here, weights, values)
+        draft_norm(body, here, weights, values, bool(mixers))
     elif _differ(set(weights.inside), set(expected)):
-        draft_norm(body, here, weights, values)
+        draft_norm(body, here, weights, values, bool(mixers))
     qk_bias(body, here)
     _transposed(body, here, values)
 
@@ -102,7 +107,9 @@ def _module(name: str, prefix: str) -> str:
 
 
 def _check_widths(body: Body, here: Layer, values: Values) -> None:
-    """Names alike: whether QK-norms have the width that the nearest spec says."""
+    """Names alike: whether queries lie with a gate, and QK-norms have the width that the nearest spec says."""
+    if not body.section("attention").get("gate"):
+        gate_beside(body, named(here.mixing, QUERY), named(here.mixing, OUT))
     written = body.section("attention", "qk_norm")
     over = str(written.get("over", "head"))
     norm = next((one for path, one in here.mixing.items() if path.startswith("q") and one.is_norm), None)

@@ -177,9 +177,16 @@ class _Layer(Frozen):
             fused = fused_of(self.spec, part, role)
             name = f"{before}{fused[0]}" if fused else self.at(before, role, part)
             yield f"{name}.weight"
+            yield from (f"{before}{one}.weight" for one in self.before_last(part, role))
             if self.flag(part, role):
                 renamed = f"{role}_bias" in (self.spec.checkpoint.names or {})
                 yield self.at(before, f"{role}_bias", part) if renamed else f"{name}.bias"
+
+    def before_last(self, part: str, role: str) -> list[str]:
+        """The maps of a role that is several in a row, but the last."""
+        names = self.spec.checkpoint.names or {}
+        written = names.get(f"{part}.{role}", names.get(role))
+        return [] if written is None or isinstance(written, str) else [*written][:-1]
 
     def norm(self, name: str, own: Norm | None) -> Iterator[str]:
         """Weight and bias of a norm."""

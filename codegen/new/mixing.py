@@ -47,8 +47,10 @@ def forget_names(body: Body, roles: tuple[str, ...]) -> None:
 
 
 def name_role(body: Body, role: str, stored: str) -> None:
-    """Write the disk name of a role where it is not Llama's."""
-    if ROLE_NAMES.get(role.rpartition(".")[2]) != stored:
+    """Write the disk name of a role where it is not Llama's, nor that of the role wherever it lies."""
+    wide = role.rpartition(".")[2]
+    wherever = body.get("checkpoint", "names", wide) if wide != role else None
+    if (wherever or ROLE_NAMES.get(wide)) != stored:
         body.put(stored, "checkpoint", "names", role)
 
 
@@ -70,7 +72,17 @@ def _projections(body: Body, layer: Layer) -> dict[str, Module]:
     if out is not None:
         found["out"] = out
         name_role(body, "out", out.path)
+    gate_beside(body, found.get("q"), found.get("out"))
     return {role: _with_bias_apart(body, role, one, layer) for role, one in found.items()}
+
+
+def gate_beside(body: Body, query: Module | None, out: Module | None) -> None:
+    """Queries that lie with a gate of the heads' outputs have twice the rows that the output projection reads."""
+    if query is None or out is None or not query.shape or not out.shape or query.shape[0] != 2 * out.shape[-1]:
+        return
+    parts = {"parts": ["q", "out_gate"], "groups": "config.num_attention_heads"}
+    body.put(True, "attention", "gate")
+    body.put(parts, "checkpoint", "fused", query.path, doubt=FUSED)
 
 
 def _with_bias_apart(body: Body, role: str, module: Module, layer: Layer) -> Module:

@@ -19,7 +19,7 @@ UP = ("up_proj", "w3", "c_fc_1", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "up", 
 GATE_UP = ("gate_up_proj", "Wi", "gate_up", "w13", "up_gate_proj", "input_linear")
 DOWN = ("down_proj", "w2", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "down", "wo", "Wo", "linear_out", "lin2", "proj")
 HEAD_GATE = ("gate_proj", "g_proj", "out_gate")
-_STATE = re.compile(r"(^|_)conv(1d)?$|^A_log$")  # what only mixers with a state have
+STATE = re.compile(r"(^|_)conv(_?1d)?$|^A_log$|^recurrent_param$")  # what only mixers with a state have
 _NORM = re.compile(r"norm|(^|_)ln(_|\d|$)|layer_?norm", re.IGNORECASE)
 
 
@@ -86,9 +86,7 @@ def layer(tensors: Mapping[str, Shape]) -> Layer:
     inner = {path: module for path, module in norms.items() if common and path.startswith(f"{common}.")}
     channel |= inner
     norms = {path: module for path, module in norms.items() if path not in inner}
-    return Layer(
-        mixer, common if channel else None, _relative(mixing, mixer), _relative(channel, common), norms, beside
-    )
+    return Layer(mixer, common if channel else None, relative(mixing, mixer), relative(channel, common), norms, beside)
 
 
 def split_at(path: str, names: tuple[str, ...]) -> tuple[str, str] | None:
@@ -125,7 +123,7 @@ def _mixer(found: Mapping[str, Module]) -> str | None:
 
 def _states(found: Mapping[str, Module]) -> set[str]:
     """Where a layer keeps mixers with a state, if it has attention beside them."""
-    states = {path.split(".")[0] for path in found if "." in path and _STATE.search(path.rpartition(".")[2])}
+    states = {path.split(".")[0] for path in found if "." in path and STATE.search(path.rpartition(".")[2])}
     return states if _mixer({path: one for path, one in found.items() if path.split(".")[0] not in states}) else set()
 
 
@@ -136,7 +134,8 @@ def _inside(found: Mapping[str, Module], mixer: str) -> dict[str, Module]:
     return {path: module for path, module in found.items() if path.startswith(f"{mixer}.")}
 
 
-def _relative(found: Mapping[str, Module], base: str | None) -> dict[str, Module]:
+def relative(found: Mapping[str, Module], base: str | None) -> dict[str, Module]:
+    """What lies below a path, by the paths from there."""
     cut = len(base) + 1 if base else 0
     return {path[cut:]: replace(module, path=path[cut:]) for path, module in sorted(found.items())}
 

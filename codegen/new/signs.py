@@ -131,6 +131,8 @@ def _layers(body: Body, values: Values) -> None:
     kinds, listed = values.get("layer_types"), body.listed("layers")
     if not isinstance(kinds, list) or _is_told(cast("list[Any]", kinds), listed):
         return
+    if len(set(cast("list[Any]", kinds))) == 1 and kinds[0] not in USUAL_KINDS:
+        return  # layers of one kind, which is what the rest of the spec says
     strange = sorted({str(kind) for kind in cast("list[Any]", kinds)} - set(USUAL_KINDS))
     entry: dict[str, Any] = {"by": SCHEDULE}
     doubt = None
@@ -146,6 +148,8 @@ def _is_told(kinds: list[Any], listed: list[Any]) -> bool:
     """Whether the nearest spec says what a kind of layer is: by a schedule, or where it asks for each but the usual."""
     if any(entry.get("by") == SCHEDULE for entry in listed):
         return True
+    if any("kind" in section for entry in listed if isinstance(section := entry.get("attention"), dict)):
+        return True  # by another field
     asked = {entry.get("when") for entry in listed}
     told = {kind for kind in kinds if f"{SCHEDULE} == {kind!r}" in asked}
     return bool(told) and told >= set(kinds) - {"full_attention"}

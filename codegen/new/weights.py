@@ -24,6 +24,7 @@ class Weights(Frozen):
     around: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
     top: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
     headless: bool = False  # names start inside the base model
+    each: Mapping[int, Mapping[str, Shape]] = field(default_factory=dict[int, Mapping[str, Shape]])  # by layer
 
     def without(self, patterns: Iterable[str]) -> "Weights":
         """Without the tensors that a spec drops."""
@@ -36,7 +37,16 @@ class Weights(Frozen):
                 if not any(fnmatchcase(f"{self.model}.{self.layers}.0.{name}", pattern) for pattern in dropped)
             }
 
-        return replace(self, inside=kept(self.inside), around=kept(self.around), top=kept(self.top))
+        each = {number: kept(found) for number, found in self.each.items()}
+        return replace(self, inside=kept(self.inside), around=kept(self.around), top=kept(self.top), each=each)
+
+    def apart(self, paths: Mapping[int, str]) -> "Weights":
+        """Without what lies below a path in single layers."""
+        each = {
+            number: {name: shape for name, shape in found.items() if not _is_in(name, paths.get(number))}
+            for number, found in self.each.items()
+        }
+        return replace(self, each=each, inside=_most_frequent(each), sometimes=_sometimes(each))
 
 
 def arrange(tensors: Mapping[str, Shape]) -> Weights:
@@ -45,8 +55,7 @@ def arrange(tensors: Mapping[str, Shape]) -> Weights:
     if not stack:
         return Weights(top=dict(tensors))
     model, _, layers = stack.rpartition(".")
-    shapes: dict[str, Counter[Shape]] = {}
-    places: dict[str, set[str]] = {}
+    each: dict[int, dict[str, Shape]] = {}
     outside: dict[str, Shape] = {}
     named = _numbered_apart(tensors)
     for name, shape in tensors.items():
@@ -54,19 +63,36 @@ def arrange(tensors: Mapping[str, Shape]) -> Weights:
             outside[starred(name, named)] = shape
             continue
         index = name[len(stack) + 1 :].partition(".")[0]
-        inner = starred(name, named)[len(stack) + 3 :]
-        shapes.setdefault(inner, Counter())[shape] += 1
-        places.setdefault(inner, set()).add(index)
-    number = len(set[str]().union(*places.values()))
+        each.setdefault(int(index), {})[starred(name, named)[len(stack) + 3 :]] = shape
     return Weights(
         model=model or "model",
         layers=layers,
-        inside={name: max(found, key=lambda one: (found[one], one or ())) for name, found in sorted(shapes.items())},
-        sometimes=frozenset(name for name, found in places.items() if len(found) < number),
+        inside=_most_frequent(each),
+        sometimes=_sometimes(each),
         around={_below(name, model): shape for name, shape in outside.items() if _is_below(name, model)},
         top={name: shape for name, shape in outside.items() if not _is_below(name, model)},
         headless=not model,
+        each=each,
     )
+
+
+def _most_frequent(each: Mapping[int, Mapping[str, Shape]]) -> dict[str, Shape]:
+    """What layers hold by name; of several shapes the most frequent one."""
+    shapes: dict[str, Counter[Shape]] = {}
+    for found in each.values():
+        for name, shape in found.items():
+            shapes.setdefault(name, Counter())[shape] += 1
+    return {name: max(found, key=lambda one: (found[one], one or ())) for name, found in sorted(shapes.items())}
+
+
+def _sometimes(each: Mapping[int, Mapping[str, Shape]]) -> frozenset[str]:
+    """Names that some layers lack."""
+    places = Counter(name for found in each.values() for name in found)
+    return frozenset(name for name, count in places.items() if count < len(each))
+
+
+def _is_in(name: str, path: str | None) -> bool:
+    return path is not None and name.startswith(f"{path}.")
 
 
 def within(tensors: Mapping[str, Shape], layers: object) -> tuple[dict[str, Shape], list[str]]:

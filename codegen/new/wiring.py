@@ -19,6 +19,8 @@ _NAMED: dict[frozenset[str], str] = {
         )
     ): "sandwich",
 }
+_MIXING = ("attn", "attention", "mixer", "operator", "temporal")  # in names of the norms before either
+_CHANNEL = ("mlp", "ffn", "ff_", "feed", "channel")
 _POSITIONS = ("wpe", "position_embeddings", "embed_positions", "positions_embed", "pos_emb", "pos_embed")
 
 
@@ -42,8 +44,10 @@ def _equations(names: list[str]) -> list[str] | None:
     told by their names, or Llama's two before and two more after."""
     if len(names) == 1:
         return [f"h = {names[0]}(x)", "x = x + attention(h) + mlp(h)"]
-    mixing = [name for name in names if any(word in name for word in ("attn", "attention", "mixer", "operator"))]
-    channel = [name for name in names if any(word in name for word in ("mlp", "ffn", "ff_", "feed"))]
+    mixing = [
+        name for name in names if any(word in name for word in ("attn", "attention", "mixer", "operator", "temporal"))
+    ]
+    channel = [name for name in names if any(word in name for word in ("mlp", "ffn", "ff_", "feed", "channel"))]
     if len(names) == 2:
         first, second = sorted(names) if len(mixing) != 1 else (mixing[0], *(set(names) - {mixing[0]}))
         if len(mixing) != 1 and len(channel) == 1:
@@ -82,7 +86,7 @@ def draft_ends(body: Body, weights: Weights, values: Values) -> None:
     tokens = [path for path in tables if path not in places]
     widening = {path: side for path in tokens if (side := _widens(around[path], tokens, around, values)) is not None}
     embedding, doubt = _embedding([path for path in tokens if path not in widening], around)
-    before = [name for name in norms if "emb" in name]
+    before = [name for name in norms if "emb" in name] if len(norms) > 1 else []
     for place in places:
         body.drop("parts", place)  # a table of the nearest spec that is computed
     embedded = f"{embedding}(ids)"
@@ -165,14 +169,15 @@ def _embedding(tokens: list[str], around: dict[str, Module]) -> tuple[str, str |
     return largest, f"what else stands around the layers has no place yet: {others}" if others else "no embedding seen"
 
 
-def draft_norm(body: Body, layer: Layer, weights: Weights, values: Values) -> None:
-    """The kind of the norms: with a bias a LayerNorm, else what the name of the epsilon says."""
+def draft_norm(body: Body, layer: Layer, weights: Weights, values: Values, has_state: bool) -> None:
+    """The kind of the norms: with a bias a LayerNorm, else what the name of the epsilon says; beside mixers with a
+    state it says nothing, as it is older there than their norms."""
     norms = [*layer.norms.values(), *(one for one in modules(weights.around).values() if one.is_norm)]
     old = str(body.section("norm").get("kind", "rmsnorm"))
     has_bias = any(one.bias for one in norms)
     if not norms:
         body.put(False, "norm", "weight", doubt="no norm has a tensor")
-    elif has_bias or not _is_layernorm(values):
+    elif has_bias or has_state or not _is_layernorm(values):
         _change_kind(body, old, "layernorm" if has_bias else "rmsnorm")
     else:
         doubt = "a norm without bias, and an epsilon with the name of a LayerNorm's" if old == "rmsnorm" else None

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from codegen.configs import ConfigClass
+from codegen.language.bare import bare_key
 from codegen.language.keys import Key
 from codegen.language.values import Expression, expression
 from codegen.tiny.evaluate import UNREADABLE, evaluate
@@ -15,7 +16,7 @@ from codegen.tiny.evaluate import UNREADABLE, evaluate
 Data = dict[str, Any]
 Path = tuple[Any, ...]
 Named = Iterator[tuple[str, Data]]  # what was done, and the spec after it
-BARE = {"qk_norm": "over", "text": "spec", "vision": "tower"}  # what a bare word says; elsewhere the kind
+BARE = {"text": "spec", "vision": "tower"}  # what a bare word says of images and text
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def put(data: Data, path: Path, value: Any) -> Data:
         inner = place[part] if isinstance(place, list) else place.get(part)
         if not isinstance(inner, dict | list):
             inner = (
-                {} if inner is None or isinstance(inner, bool) or inner == "none" else {BARE.get(part, "kind"): inner}
+                {}
+                if inner is None or isinstance(inner, bool) or inner == "none"
+                else {BARE.get(part) or bare_key(part): inner}
             )
         place[part] = inner
         place = inner

@@ -60,16 +60,24 @@ class Cases:
         except CodegenError as error:
             self.refused.append(f"no configs: {str(error).splitlines()[0]}")
             return False
+        kept = self.kept(candidate)
         for name, values in wanted.items():
-            self.add(name, values)
+            self.add(name, values, kept)
         if self.base is not None:
             self._change_fields(candidate, self.base)
             self._change_many(candidate, self.base)
         return len(self.oracles) > before
 
-    def add(self, name: str, values: Config) -> bool:
-        """Whether the reference takes a config, by itself or with what it lacks of the published one."""
-        if self._add(name, values):
+    def kept(self, candidate: Candidate) -> Config:
+        """The published numbers and flags that a candidate does not read: they may choose how a model is run."""
+        fields = candidate.config.fields
+        names = [name for name in unread(candidate.spec, candidate.config) if isinstance(self.own.get(name), int)]
+        return {name: self.own[name] for name in names if self.own[name] != fields[name]}
+
+    def add(self, name: str, values: Config, kept: Config | None = None) -> bool:
+        """Whether the reference takes a config, as it was published otherwise, by itself, or with what it lacks of the
+        published one."""
+        if any(self._add(name, one) for one in ({**(kept or {}), **values}, values)):
             self._strong |= name == "base"
             return True
         return any(self._add(name, other) for other in mended(values, self.own))
@@ -151,6 +159,11 @@ class Cases:
         if self.base is not None and self.base.is_defined and not oracle.is_defined:
             raise ValueError("the reference's answers depend on how attention is computed: a token may see no other")
         return oracle
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The values of the first config, defaults included."""
+        return self.base.reference.config.to_dict() if self.base is not None else {}
 
     def values(self, case: str) -> dict[str, Any]:
         """Of the whole config, defaults included; nothing of a case that is none."""

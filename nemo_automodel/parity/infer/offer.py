@@ -7,6 +7,7 @@ from nemo_automodel.parity.mutant import Data, Path, put
 
 FITTED, DELETED, SAID, READ, OFFERED, REMADE = range(6)  # tiers: by a run; of the draft; by others; ...
 FITS = 1000  # counts for more than any number of specs
+LIKELY = 900  # the same, of what is still to be tried one by one
 
 
 @dataclass(frozen=True)

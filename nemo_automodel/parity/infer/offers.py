@@ -7,15 +7,17 @@ from types import NoneType
 from typing import Any
 
 from codegen.configs import ConfigClass
+from codegen.language.disk import NORMED
 from codegen.language.keys import Key, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.followed import followed
 from nemo_automodel.parity.infer.guarded import guarded
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.infer.offer import DELETED, FITTED, OFFERED, READ, REMADE, SAID, Offer
+from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.stored import stored
 from nemo_automodel.parity.mutant import Path
@@ -27,6 +29,9 @@ from nemo_automodel.parity.sensitivity import is_dtype_key
 FIELD = re.compile(r"\bconfig\.(\w+)")
 AMONG_TOKENS = ("outputs, short", "outputs, plain", "outputs, left")  # where single tokens are right
 COMPUTED = ("outputs, one", "outputs, short", "outputs, plain", "outputs, left", "given embeddings")  # names are right
+EPSILONS = (1e-20, 1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+ODD = "odd tokens of experts"  # whose scores are as small as what is added to their sum
+KINDED = ("attention", "mlp")
 ONCE = ("input", "output", "embedding", "head")  # of a model, whatever its layers
 AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
 ALL = (
@@ -49,7 +54,7 @@ class Offers:
     """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
     read. words: the kinds of layers that there are. fitted: what the reference's run, or its
     tensors, show at paths of the language. values: of the config at which it stops. changed: the fields by which that
-    config differs from the first."""
+    config differs from the first; before: the values of that one."""
 
     def __init__(
         self,
@@ -61,10 +66,11 @@ class Offers:
         fitted: Sequence[tuple[Path, Any]] = (),
         values: Mapping[str, Any] | None = None,
         changed: Sequence[str] = (),
+        before: Mapping[str, Any] | None = None,
     ) -> None:
         self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
         self.fitted = fitted
-        self.values, self.changed = values or {}, changed
+        self.values, self.changed, self.before = values or {}, changed, before or {}
         self.data = candidate.data
         self.bits = stop.what.endswith("in bf16")
         self.stored = stop.what not in COMPUTED and not self.bits
@@ -73,7 +79,8 @@ class Offers:
 
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
-        yield [one for path, value in self.fitted for one in self._at(path, value, FITTED)] + self._redrafted()
+        fitted = [one for path, value in self.fitted for one in self._at(path, value, FITTED)]
+        yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed)]
         near = self._named()
         rest = [one for one in (*OVERLAYS, *ALL) if one not in near]
         for sections in (near, rest):
@@ -134,11 +141,22 @@ class Offers:
             if not self.bits or is_dtype_key(str(path[-1])):
                 for tier, value in self._values(path[-1], key):
                     yield from self._at(path, value, tier)
+        yield from self._of_other_kinds(section)
         if section in EQUATIONS:
             yield from self._wired(section)
         for what, mutant in deletions(self.data):
             if what.removeprefix("delete ").partition(".")[0] == section:
                 yield Offer((), DELETED, False, 1, mutant, what)
+
+    def _of_other_kinds(self, section: str) -> Iterator[Offer]:
+        """The keys of what some layers have in place of what the others have."""
+        for prefix in self._overlays():
+            written = self.candidate.body.section(*prefix, section)
+            if section in KINDED and (kind := written.get("kind")) is not None:
+                for path, key in keys_below((section,), keys(Spec).get(section), {section: kind}):
+                    if path[1:] and (not self.bits or is_dtype_key(str(path[-1]))):
+                        for _, value in self._values(path[-1], key):
+                            yield Offer((((*prefix, *path), value),), SAID, True, LIKELY)
 
     def _of_this_config(self, value: Any) -> Iterator[Any]:
         """What another spec says; where it reads one field that this config lacks, of the field that was changed."""
@@ -210,6 +228,11 @@ class Offers:
             yield OFFERED, word
         if key.type == "section" and key.bare:
             yield from ((OFFERED, True), (OFFERED, "none"))
+        if key.section is not None and "names" in keys(key.section):  # norms that hold nothing are called anything
+            names = [f"{one.lower()}_layernorm" for one in NORMED]
+            yield from ((SAID, {"names": names, "weight": weight}) for weight in (False, True))
+        if name == "eps":
+            yield from ((FITTED if self.stop.what == ODD else OFFERED, eps) for eps in EPSILONS)
         if key.type == "expression" and not key.words and not self.candidate.problems:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
             yield from () if name in SWITCHES else ((REMADE, 1),)

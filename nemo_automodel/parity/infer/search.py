@@ -158,8 +158,8 @@ class Search:
         if stop.what == "loss in training" and not candidate.problems:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
         values, changed = self.cases.values(stop.case), self.cases.changed(stop.case)
-        fitted = [] if candidate.problems else self.fitted(candidate, stop)
-        return Offers(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed)
+        fitted, before = [] if candidate.problems else self.fitted(candidate, stop), self.cases.before
+        return Offers(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before)
 
     def fitted(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
         """The equations that the reference's run shows where its outputs differ; what a draft says where its tensors

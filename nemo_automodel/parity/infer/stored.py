@@ -90,6 +90,7 @@ def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
                 if memory:
                     yield Offer(((("checkpoint", "memory", role), other),), SAID, False, FITS)
     if memory:
+        yield from _in_a_row(candidate, stop)
         return
     yield from _fused_there(candidate, stop)
     for part in HOLDERS:
@@ -107,6 +108,17 @@ def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
             kept = {key: value for key, value in written.items() if key != name}
             put = ("checkpoint", "fused"), {**kept, other: parts}
             yield Offer((put, *_listed(candidate, name, other)), SAID, False, FITS)
+
+
+def _in_a_row(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """Roles that are several maps in a row, under other names in memory."""
+    for path, names in candidate.body.leaves():
+        if path[-3:-1] == ("checkpoint", "names") and isinstance(names, list):
+            found = [_in_place_of(name, stop.missing, stop.unexpected) for name in names]
+            alike = zip(names, found, strict=True)
+            others = [next((one for one in some if one.endswith(name)), None) for name, some in alike]
+            if None not in others:
+                yield Offer((((*path[:-2], "memory", path[-1]), others),), SAID, False, FITS)
 
 
 def _listed(candidate: Candidate, name: str, other: str) -> Iterator[tuple[Path, Any]]:

@@ -16,6 +16,7 @@ from codegen.configs import table
 from codegen.language.attention import Gqa, Mla
 from codegen.language.check import read_spec, read_text, specs_of_text
 from codegen.language.loaded import config_class
+from codegen.language.mixers import GatedDeltaNet, Mamba1, Mamba2, RgLru, ShortConv
 from codegen.language.mlp import Moe
 from codegen.language.values import Expression
 from codegen.new import draft
@@ -31,6 +32,7 @@ from tests.contract.sample import WHOLE
 ROOT = Path(__file__).parents[3]
 FAMILIES = sorted(path.stem for path in specs_of_text(ROOT / "specs"))
 NEW = "brandnew", "BrandNew"
+READ = Gqa, Mla, Mamba1, Mamba2, GatedDeltaNet, ShortConv, RgLru  # whose tensors tell what they are
 
 
 @cache
@@ -121,7 +123,7 @@ def rows_of_vectors(spec):
 
 
 def lies(flat):
-    """How a layer's mixer lies on disk. Attention is read off its tensors; others' names have to be told to a draft."""
+    """How a layer's mixer lies on disk."""
     own = flat.attention
     roles = () if isinstance(own, Gqa | Mla) else own.roles()
     fused = tuple((flat.checkpoint.fused or {}).items()) if roles else ()
@@ -145,12 +147,17 @@ def everyones():
 
 def only_here(spec):
     """Paths of layers whose mixers lie as in no other family of its kind, or take their sizes from fields that this
-    config lacks, and of what stands beside them."""
+    config lacks, and of what stands beside them; but of those that are read off their tensors."""
     config = config_class(spec, table())
     others = [flats for name, mixed, flats in everyones() if name != spec.name and mixed == has_experts(spec)]
     known = {lying for flats in others for lying, read in flats if all(map(config.has, read))}
-    alone = [flat for flat in spec.flat.values() if lies(flat) not in known]
+    alone = [flat for flat in spec.flat.values() if lies(flat) not in known and not is_read(flat)]
     return {disk_name(flat, part) for flat in alone for part in ("attention", "mlp", *flat.parts)}
+
+
+def is_read(flat):
+    """Whether a mixer is told by its tensors: where others lie at the same path in other layers, none is."""
+    return isinstance(flat.attention, READ) and disk_name(flat, "attention") != disk_name(flat, "mlp")
 
 
 def fields_read(section):

@@ -1,0 +1,53 @@
+"""What a candidate says as a constant, or reads of another field, and may read of the field that was changed; and what
+it reads of that field, by itself or by default, and may not."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from codegen.language.keys import keys
+from codegen.language.spec import Spec
+from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.offer import FITTED, Offer
+from nemo_automodel.parity.mutant import Path
+
+FIELD = re.compile(r"\bconfig\.(\w+)\b(?![.\[])")
+FLAT = bool | int | float
+
+
+def followed(candidate: Candidate, before: Mapping[str, Any], changed: Sequence[str]) -> Iterator[Offer]:
+    """before: the values of the config in which the candidate is right so far."""
+    for field in changed:
+        for path, value in candidate.body.leaves():
+            for other in () if isinstance(value, list) else _others(value, field, before):
+                yield Offer(((path, other),), FITTED)
+        for path in _by_default(candidate, field):
+            if isinstance(held := before.get(field), FLAT):
+                yield Offer(((path, held),), FITTED)
+
+
+def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
+    """The value with the field in place of what held the same before, or the other way round."""
+    held = before.get(field)
+    if not isinstance(value, str):
+        if type(value) is type(held) and value == held:
+            yield f"config.{field}"
+        elif isinstance(value, bool) and isinstance(held, bool):
+            yield f"not config.{field}"
+        return
+    if value == f"config.{field}" and isinstance(held, FLAT):
+        yield held
+    for other in dict.fromkeys(FIELD.findall(value)):
+        if other != field and type(before.get(other)) is type(held) and before.get(other) == held:
+            yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)
+
+
+def _by_default(candidate: Candidate, field: str) -> Iterator[Path]:
+    """Keys that are not written, and mean the field by themselves."""
+    if candidate.problems:
+        return
+    for section, key in keys(Spec).items():
+        for path, inner in keys_below((section,), key, candidate.data):
+            if f"config.{field}" in inner.chain and candidate.body.get(*path) is None:
+                yield path
