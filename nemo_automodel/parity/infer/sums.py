@@ -21,6 +21,10 @@ def of_sums(candidate: Candidate, oracle: Oracle, batch: str) -> Iterator[tuple[
     total = found[0][0].item()
     if abs(total - 1) < NEAR:
         yield ROUTER, {name: value for name, value in router.items() if name != "scale"}
+    mixture = candidate.body.section("mlp")
     for name, value in oracle.reference.config.to_dict().items():
         if type(value) in (int, float) and abs(total - value) < NEAR * abs(value):
-            yield ROUTER, {**router, "scale": f"config.{name}"}
+            scaled = {**router, "scale": f"config.{name}"}
+            if f"config.{name}" == mixture.get("scale"):  # what the draft takes for a factor of all that comes out
+                yield ROUTER[:1], {key: one for key, one in mixture.items() if key != "scale"} | {"router": scaled}
+            yield ROUTER, scaled
