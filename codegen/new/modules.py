@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from codegen.frozen import Frozen
+from codegen.language.disk import BESIDE
 from codegen.new.headers import Shape
 
 # Names that published checkpoints give to projections, the most common first.
@@ -81,8 +82,8 @@ def layer(tensors: Mapping[str, Shape]) -> Layer:
     channel = {path: module for path, module in rest.items() if path not in norms}
     beside = _beside(channel)
     channel = {path: module for path, module in channel.items() if path not in beside}
-    paths = list(channel)
-    common = _common(paths)
+    matrices = [path for path, one in channel.items() if not (one.bare and _is_vector(one))]
+    common = _common(matrices or list(channel))
     inner = {path: module for path, module in norms.items() if common and path.startswith(f"{common}.")}
     channel |= inner
     norms = {path: module for path, module in norms.items() if path not in inner}
@@ -135,9 +136,10 @@ def _inside(found: Mapping[str, Module], mixer: str) -> dict[str, Module]:
 
 
 def relative(found: Mapping[str, Module], base: str | None) -> dict[str, Module]:
-    """What lies below a path, by the paths from there."""
-    cut = len(base) + 1 if base else 0
-    return {path[cut:]: replace(module, path=path[cut:]) for path, module in sorted(found.items())}
+    """By paths below what holds them; what lies beside it by one that leaves it."""
+    begin = f"{base}." if base else ""
+    paths = {path: path.removeprefix(begin) if path.startswith(begin) else f"{BESIDE}{path}" for path in sorted(found)}
+    return {path: replace(found[whole], path=path) for whole, path in paths.items()}
 
 
 def _common(paths: list[str]) -> str:

@@ -110,6 +110,8 @@ def text_half(config):
     if getattr(config, "quantization_config", None) is not None:
         text.quantization_config = config.quantization_config
     text.name_or_path = config.name_or_path
+    if getattr(text, "use_bidirectional_attention", None):
+        text.use_bidirectional_attention = False  # said of prompts with images: without them its tokens see the past
     return text
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codegen.new.body import Body
-from nemo_automodel.parity.infer.offer import READ, Offer
+from nemo_automodel.parity.infer.offer import DELETED, Offer
 from nemo_automodel.parity.mutations import OVERLAYS
 
 
@@ -15,7 +15,7 @@ def guarded(body: Body, conditions: Sequence[str]) -> Iterator[Offer]:
         for index, entry in enumerate(entries):
             for condition in conditions:
                 for others in _under(entry, condition):
-                    yield Offer((((name,), [*entries[:index], *others, *entries[index + 1 :]]),), READ, True)
+                    yield Offer((((name,), [*entries[:index], *others, *entries[index + 1 :]]),), DELETED, True)
 
 
 def _under(entry: dict[str, Any], condition: str) -> Iterator[list[dict[str, Any]]]:
@@ -30,6 +30,16 @@ def _under(entry: dict[str, Any], condition: str) -> Iterator[list[dict[str, Any
                 {**rest, **({"kinds": others} if others else {})},
                 {"when": f"{condition} and {_closed(entry['by'])} == {kind!r}", **said},
             ]
+
+
+def joined(line: str, other: str, condition: str) -> Iterator[str]:
+    """One equation that is the other under a condition, where a last factor is all that they differ in."""
+    if other.startswith(f"{line} * "):
+        yield f"{line} * ({other[len(line) + 3 :]} if {condition} else 1.0)"
+    elif line.startswith(f"{other} * "):
+        yield f"{other} * (1.0 if {condition} else {line[len(other) + 3 :]})"
+    elif line != other and line.rpartition(" * ")[0] == (core := other.rpartition(" * ")[0]) != "":
+        yield f"{core} * ({other[len(core) + 3 :]} if {condition} else {line[len(core) + 3 :]})"
 
 
 def _closed(text: str) -> str:

@@ -11,6 +11,7 @@ from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.mutant import Path
 
 BATCH, RMS = "short", "rmsnorm"
 LITERALS = (1e-5, 1e-6, 1e-8, 1e-12)
@@ -18,16 +19,21 @@ LARGEST = 0.1  # that an epsilon may be
 NEAR = 2e-6
 
 
-def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[dict[str, Any]]:
-    """The section `norm`, as each kind of norm that differs has it."""
+def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The section `norm` as each kind of norm that differs has it, and each of these as a part of its own."""
     trace, model = oracle.trace(BATCH), oracle.reference.model
     said = candidate.body.get("norm")
-    found: list[dict[str, Any]] = []
+    found: dict[str, dict[str, Any]] = {}
     for path in (one.where for one in stop.inmost if one.where in trace.inputs and one.where in trace.outputs):
         norm = _read(model.get_submodule(path), trace.inputs[path], trace.outputs[path], _epsilons(oracle))
-        if norm is not None and norm not in found:
-            found.append(norm)
-            yield {**(said if isinstance(said, dict) else {}), **norm}
+        if norm is not None:
+            found[path] = norm
+    for norm in (one for turn, one in enumerate(found.values()) if one not in [*found.values()][:turn]):
+        yield ("norm",), {**(said if isinstance(said, dict) else {}), **norm}
+    for path, norm in found.items():
+        name = path.removeprefix(f"{candidate.model(memory=True)}.")
+        if name.isidentifier():
+            yield ("parts", name), {**norm, "kind": "norm"}
 
 
 def _epsilons(oracle: Oracle) -> dict[Any, float]:

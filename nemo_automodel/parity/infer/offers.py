@@ -11,11 +11,12 @@ from codegen.language.disk import NORMED
 from codegen.language.keys import Key, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
+from nemo_automodel.parity.infer.added import added
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.followed import followed
-from nemo_automodel.parity.infer.guarded import guarded
+from nemo_automodel.parity.infer.guarded import guarded, joined
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
@@ -33,21 +34,9 @@ EPSILONS = (1e-20, 1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 ODD = "odd tokens of experts"  # whose scores are as small as what is added to their sum
 KINDED = ("attention", "mlp")
 ONCE = ("input", "output", "embedding", "head")  # of a model, whatever its layers
-AROUND = ("input", "output", "embedding", "head", "rope", "norm", "parts", "checkpoint")
-ALL = (
-    "attention",
-    "mlp",
-    "rope",
-    "block",
-    "norm",
-    "input",
-    "output",
-    "checkpoint",
-    "head",
-    "embedding",
-    "dropout",
-    "parts",
-)
+AROUND = ("input", "output", "positions", "embedding", "head", "rope", "norm", "parts", "checkpoint")
+ORDERED = ("attention", "mlp", "rope", "block", "norm", "input", "output")  # what is tried before all else
+ALL = (*ORDERED, *(name for name in keys(Spec) if name not in ORDERED))
 
 
 class Offers:
@@ -86,7 +75,9 @@ class Offers:
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
             if sections is near:
-                found += [*stored(self.candidate, self.stop), *guarded(self.candidate.body, self._conditions())]
+                found += stored(self.candidate, self.stop)
+                found += added(self.candidate, self.stop, [(), *self._overlays()])
+                found += guarded(self.candidate.body, self._conditions())
             yield sorted(found, key=self.order.rank)
 
     def _redrafted(self) -> list[Offer]:
@@ -159,7 +150,7 @@ class Offers:
                             yield Offer((((*prefix, *path), value),), SAID, True, LIKELY)
 
     def _of_this_config(self, value: Any) -> Iterator[Any]:
-        """What another spec says; where it reads one field that this config lacks, of the field that was changed."""
+        """What another spec says; where it reads one field alone that this config lacks, of what was changed."""
         if self.candidate.problems:
             yield value
             return
@@ -167,7 +158,7 @@ class Offers:
         lacks = {name for name in FIELD.findall(repr(value)) if config.field_name(name) not in config.fields}
         if not lacks:
             yield value
-        elif len(lacks) == 1:
+        elif len(FIELD.findall(repr(value))) == 1:
             lacking = f"config.{lacks.pop()}"
             yield from (_renamed(value, lacking, f"config.{field}") for field in self.changed)
 
@@ -233,7 +224,8 @@ class Offers:
             yield from ((SAID, {"names": names, "weight": weight}) for weight in (False, True))
         if name == "eps":
             yield from ((FITTED if self.stop.what == ODD else OFFERED, eps) for eps in EPSILONS)
-        if key.type == "expression" and not key.words and not self.candidate.problems:
+        is_open = key.type == "expression" and not key.words or key.bare == "*"
+        if is_open and not self.candidate.problems:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
             yield from () if name in SWITCHES else ((REMADE, 1),)
             for field in self.changed if self.stop.case.startswith("list_") else ():
@@ -249,20 +241,23 @@ class Offers:
             return
         lines = lines_of(next(self.candidate.flats()), section)
         for index, line in enumerate(lines):
-            for other in self._conditional(section, line):
-                yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), READ)
+            for other in self._conditional(section, index, line):
+                yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), FITTED)
             for other in _cast(line) if section == "input" else ():
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), FITTED)
             for tier, other in (*_scaled(line, self._factors()), *((REMADE, one) for _, one in equation_mutants(line))):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), tier)
 
-    def _conditional(self, section: str, line: str) -> Iterator[str]:
-        """The equation with a factor that others have there, where the changed field says so."""
+    def _conditional(self, section: str, index: int, line: str) -> Iterator[str]:
+        """The equation with a factor that others have there, or that the run shows, where the changed field says so."""
+        shown = [lines[index] for path, lines in self.fitted if path == (section,) and index < len(lines)]
         for condition in self._conditions():
             for _, path, value in self.donors.below(section):
                 for said in value if isinstance(value, list) else [value]:
                     if path == (section,) and str(said).startswith(f"{line} * "):
                         yield f"{line} * ({str(said)[len(line) + 3 :]} if {condition} else 1.0)"
+            for other in shown:
+                yield from joined(line, other, condition)
 
     def _factors(self) -> list[str]:
         """Fields that may be factors: numbers of which nobody counts anything."""

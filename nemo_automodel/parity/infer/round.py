@@ -7,6 +7,7 @@ from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import Offer
 
 NEARER = 0.3  # decades of error, by which a change has to be nearer to be kept where it mends nothing
+MUCH = 1.0  # by which it is kept before two changes are tried together
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Round:
                 self.nearest = Tried(tried.offer, tried.candidate, found, "; nearer")
         return False
 
-    def best(self) -> Tried | None:
-        """Of what may not be kept at once."""
+    def best(self, nearer: float) -> Tried | None:
+        """Of what may not be kept at once: what is right in some layers, or nearer by so many decades."""
         if self.partly is not None:
             return self.partly
         nearest = self.nearest
-        if nearest is None or nearest.stop is None or nearest.stop.score[1] >= self.stop.score[1] - NEARER:
+        if nearest is None or nearest.stop is None or nearest.stop.score[1] >= self.stop.score[1] - nearer:
             return None
         return nearest
 

@@ -22,7 +22,7 @@ from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.redrafted import Redrafts
-from nemo_automodel.parity.infer.round import Round, Tried, is_better
+from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
 from nemo_automodel.parity.infer.variants import unread
@@ -101,14 +101,16 @@ class Search:
         return Found(candidate, stop, [*oracles], self.steps, refused, hidden, self.budget.taken, self.judge.asked)
 
     def improved(self, candidate: Candidate, stop: Stop) -> Step | None:
-        """The first candidate with fewer differences, else the one that is much nearer, else one of two changes."""
+        """The first candidate with fewer differences, else the one that is much nearer, else one of two changes, else
+        one that is nearer at all."""
         seen = {"" if candidate.problems else repr(candidate.files)}
         for group in self.offers(candidate, stop).groups():
             if found := self.fittest(candidate, stop, [offer for offer in group if offer.count == FITS]):
                 return self.kept(found, stop)
             came = Round(stop)
             found = next((one for one in self.tried(candidate, group, seen, stop) if came.take(one)), None)
-            if found := found or came.best() or self.paired(candidate, stop, came, seen):
+            found = found or came.best(MUCH) or self.paired(candidate, stop, came, seen) or came.best(NEARER)
+            if found is not None:
                 return self.kept(found, stop)
         return None
 
@@ -175,8 +177,8 @@ class Search:
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]
-        norms = [(("norm",), norm) for norm in of_norms(candidate, stop, oracle)]
-        return [*norms, *(((section,), lines) for section, lines in Fitted(candidate, oracle, likely).sections())]
+        equations = Fitted(candidate, oracle, likely).sections()
+        return [*of_norms(candidate, stop, oracle), *(((section,), lines) for section, lines in equations)]
 
     def shortened(self, candidate: Candidate) -> Candidate:
         """Without the keys that change nothing."""

@@ -1,5 +1,6 @@
 """Changes of what tensors are called and how they lie, read off those that are missing, unexpected or misshapen."""
 
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from itertools import permutations
@@ -7,7 +8,6 @@ from typing import Any
 
 from codegen.language.spec import ROLE_NAMES
 from codegen.plan.names import disk_name
-from nemo_automodel.parity.infer.added import added
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITS, FITTED, SAID, Offer
@@ -17,6 +17,7 @@ from nemo_automodel.parity.mutate_written import EQUATIONS
 
 HOLDERS = ("experts", "shared")  # parts whose projections have names of their own
 ROLES_THERE = ("gate", "up", "down")
+CALL = re.compile(r"([\w.]+)\(")
 GROUPS = ("", "config.num_attention_heads", "config.num_key_value_heads", 2, 4, 8)  # of fused rows
 WHY = "transformers' class leaves it out"
 
@@ -33,7 +34,6 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
         yield from _renamed(candidate, stop)
     if stop.what == "tensors":
         yield from _turned(candidate, stop)
-        yield from added(candidate, stop)
     if stop.what.startswith("outputs"):
         yield from _fused(candidate)
 
@@ -91,6 +91,7 @@ def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
                     yield Offer(((("checkpoint", "memory", role), other),), SAID, False, FITS)
     if memory:
         yield from _in_a_row(candidate, stop)
+        yield from _called_otherwise(candidate, stop)
         return
     yield from _fused_there(candidate, stop)
     for part in HOLDERS:
@@ -154,6 +155,18 @@ def _called(candidate: Candidate, name: str, other: str) -> Iterator[tuple[Path,
         lines = lines_of(flat, section)
         if any(f"{name}(" in line for line in lines):
             yield (section,), [line.replace(f"{name}(", f"{other}(") for line in lines]
+
+
+def _called_otherwise(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
+    """What equations call by the name on disk, by that in memory."""
+    flat = next(candidate.flats())
+    lines = [line for section in EQUATIONS for line in lines_of(flat, section)]
+    roles = {*ROLE_NAMES, *(name for role in ROLE_NAMES for name in candidate.names_of(role, memory=True))}
+    calls = dict.fromkeys(name for line in lines for name in CALL.findall(line) if name not in roles)
+    for name in calls:
+        for other in _in_place_of(name, stop.missing, stop.unexpected):
+            put = ("checkpoint", "names", other), name
+            yield Offer((put, *_called(candidate, name, other)), SAID, False, FITS)
 
 
 def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:

@@ -79,8 +79,15 @@ def changes(base: Mapping[str, Any], names: list[str], source: str = "") -> Iter
     for name in names:
         value = base.get(name)
         words = [word for word in _words(name, source) if word != value] if isinstance(value, str) else []
-        if tries := [{name: other} for other in (*_others(name, value), *words)]:
+        if tries := [{name: _unlike(other, base)} for other in (*_others(name, value), *words)]:
             yield name, tries
+
+
+def _unlike(value: Any, base: Mapping[str, Any]) -> Any:
+    """A factor that no other field has: a run tells factors by their values."""
+    while isinstance(value, float) and value in base.values():
+        value *= FACTOR
+    return value
 
 
 def _words(name: str, source: str) -> Iterator[str]:

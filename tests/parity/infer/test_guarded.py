@@ -1,7 +1,7 @@
 """What is true of some layers is tried under one more condition."""
 
 from codegen.new.body import Body
-from nemo_automodel.parity.infer.guarded import guarded
+from nemo_automodel.parity.infer.guarded import guarded, joined
 
 WINDOW = "config.sliding_window is not None"
 
@@ -24,3 +24,12 @@ def test_a_condition_is_narrowed_where_it_stands():
     assert made(entries) == [
         (("layers",), [entries[0], {"when": f"(layer < 2 or config.dense) and {WINDOW}", "mlp": "gated"}])
     ]
+
+
+def test_a_factor_that_comes_with_a_field_is_one_under_a_condition():
+    plain, scaled, other = "x = embed(ids)", "x = embed(ids) * sqrt(config.hidden_size)", "x = embed(ids) * 2"
+    (one,), (back,), (both,) = joined(plain, scaled, "c"), joined(scaled, plain, "c"), joined(scaled, other, "c")
+    assert one == "x = embed(ids) * (sqrt(config.hidden_size) if c else 1.0)"
+    assert back == "x = embed(ids) * (1.0 if c else sqrt(config.hidden_size))"
+    assert both == "x = embed(ids) * (2 if c else sqrt(config.hidden_size))"
+    assert not [*joined(plain, plain, "c"), *joined(plain, "x = other(ids)", "c")]

@@ -18,7 +18,7 @@ class OnePlus(nn.RMSNorm):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * (1 + self.weight)
 
 
-def said(norm, text="name: x\nnorm: {cast: after_weight}\n"):
+def said(norm, text="name: qwen3\nnorm: {cast: after_weight}\n"):
     torch.manual_seed(0)
     for parameter in norm.parameters():
         nn.init.normal_(parameter, mean=1.0)
@@ -43,7 +43,10 @@ def said(norm, text="name: x\nnorm: {cast: after_weight}\n"):
     ],
 )
 def test_kind_offset_bias_and_epsilon_are_read(norm, found):
-    assert said(norm) == [{"cast": "after_weight", **found}]  # beside what stands there
+    assert said(norm) == [
+        (("norm",), {"cast": "after_weight", **found}),  # beside what stands there
+        (("parts", "norm"), {**found, "kind": "norm"}),  # or of this one alone
+    ]
 
 
 def test_what_is_no_such_norm_says_nothing():

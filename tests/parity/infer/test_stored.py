@@ -81,13 +81,6 @@ def test_a_family_with_names_of_its_own_may_have_the_usual_ones_in_memory():
     assert made[0]["memory"] == {"layers": "layers", "out": "o_proj"}
 
 
-def test_a_switch_is_on_where_its_tensor_is_there():
-    found = f"{LAYER}mlp.experts.e_score_bias"
-    made = offered("name: qwen3_moe\nmlp: moe\n", "tensors", unexpected=(found,))
-    wanted = {"names": {"correction_bias": "experts.e_score_bias"}}
-    assert any(one.get("checkpoint") == wanted and one["mlp"]["router"] == {"correction_bias": True} for one in made)
-
-
 def test_what_is_not_fp32_after_all_is_listed_no_more():
     text = "name: qwen3_moe\nmlp: moe\ncheckpoint: {float32: ['*.mlp.gate.weight', '*bias'], experts: stacked}\n"
     made = offered(text, "dtypes in bf16", found=(f"{LAYER}mlp.gate.weight",))
@@ -95,3 +88,13 @@ def test_what_is_not_fp32_after_all_is_listed_no_more():
     assert any(one["checkpoint"] == kept and one["mlp"] == "moe" for one in made)
     computed = {"dtype": "model", "weights_dtype": "model"}
     assert any(one["checkpoint"] == kept and one["mlp"] == {"kind": "moe", "router": computed} for one in made)
+
+
+def test_what_equations_call_is_called_on_disk_as_it_lies_there():
+    text = "name: qwen3\nblock: [x = x + attention(ln_1(x)), x = x + mlp(ln_2(x))]\n"
+    names = (f"{LAYER}ln_1.weight",), (f"{LAYER}input_layernorm.weight",)
+    made = offered(text, "memory", missing=names[0], unexpected=names[1])
+    wanted = ["x = x + attention(input_layernorm(x))", "x = x + mlp(ln_2(x))"]
+    assert any(
+        one["block"] == wanted and one.get("checkpoint") == {"names": {"input_layernorm": "ln_1"}} for one in made
+    )

@@ -44,3 +44,10 @@ def test_the_words_of_a_field_are_those_that_the_class_compares_it_with():
 
 def test_lists_of_lists_are_left_alone():
     assert not dict(changes({"attention_types": [[["global"], 2]]}, ["attention_types"]))
+
+
+def test_a_changed_factor_is_that_of_no_other_field():
+    base = {"scale": 1.0, "logits_scaling": 1.7, "layers": 3}
+    tries = dict(changes(base, ["scale", "layers"]))
+    assert tries["scale"][0]["scale"] not in base.values()
+    assert {"layers": 4} in tries["layers"]

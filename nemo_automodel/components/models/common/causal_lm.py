@@ -39,6 +39,7 @@ from nemo_automodel.components.models.common.releases import (
     sort_cache,
 )
 from nemo_automodel.components.models.common.stale_cache import empty, refuse_stale, switches, switching
+from nemo_automodel.components.models.common.unsupported import refuse_both_ways
 
 
 def of_text(position_ids):
@@ -225,6 +226,7 @@ class CausalLM(Decoder, GenerationMixin):
     _output_embed_layer = "lm_head"
 
     def __init__(self, config, backend=None):
+        refuse_both_ways(config)  # of a text by itself: beside images the spec says what sees what
         super().__init__(config, backend)
         self.loss_type = "ForCausalLM"  # transformers would look for it in the class name
         self.vocab_size = (

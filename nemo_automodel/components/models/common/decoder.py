@@ -11,7 +11,6 @@ from nemo_automodel.components.models.common.combined_projection.packing import 
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
 from nemo_automodel.components.models.common.releases import CheckpointedLayer
 from nemo_automodel.components.models.common.resizing import ResizingMixin
-from nemo_automodel.components.models.common.unsupported import refuse_both_ways
 
 
 class Decoder(HFCheckpointingMixin, ResizingMixin, PreTrainedModel):
@@ -28,7 +27,6 @@ class Decoder(HFCheckpointingMixin, ResizingMixin, PreTrainedModel):
     _can_record_outputs = {"hidden_states": CheckpointedLayer, "attentions": Attention}
 
     def __init__(self, config, backend=None):
-        refuse_both_ways(config.get_text_config())
         backend = BackendConfig.of(backend).resolved()
         if backend.attn != "auto":
             config._attn_implementation = backend.attn
