@@ -5,7 +5,7 @@ the hidden spec. What is found is then asked all that `codegen parity --sensitiv
 configs: `contract` says what differs there, which a search that says "proven" must never fail. lines: of the spec that
 was found, and of the hidden one. `same code`: whether both generate the same files, docstrings apart.
 
-    python benchmarks/infer.py [NAME ...] [--seconds 120] [--json]
+    python benchmarks/infer.py [NAME ... | --images] [--seconds 120] [--json]
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from codegen.language.check import specs_of_text
+from codegen.language.check import specs_of_images, specs_of_text
 from nemo_automodel.parity.__main__ import quiet
 from nemo_automodel.parity.infer.report import written
 from nemo_automodel.parity.infer.search import search
@@ -35,6 +35,7 @@ def row(name, seconds):
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         shutil.copytree(ROOT / "specs", tree / "specs", ignore=lambda _, names: {f"{name}.yaml"} & set(names))
+        (tree / "checkpoint").mkdir()
         bench.variants["base"].reference.save(tree / "checkpoint")
         began = time.process_time()
         begun = start(tree / "checkpoint", tree, name)
@@ -62,11 +63,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=120, help="of processor time, for each")
+    parser.add_argument("--images", action="store_true", help="all that take images, in place of all that do not")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     quiet()
     rows = []
-    for name in options.names or sorted(path.stem for path in specs_of_text(ROOT / "specs")):
+    all_there = (specs_of_images if options.images else specs_of_text)(ROOT / "specs")
+    for name in options.names or [path.stem for path in all_there]:
         try:
             rows.append(row(name, options.seconds))
         except Exception as error:  # one family's failure is a row of the table

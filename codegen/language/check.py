@@ -99,6 +99,11 @@ def specs_of_text(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and not of_images(path)]
 
 
+def specs_of_images(folder: Path) -> list[Path]:
+    """The others, by name."""
+    return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and of_images(path)]
+
+
 def is_of_images(root: Node) -> bool:
     """The same of a file that is loaded."""
     entries = root.mapping or {}

@@ -32,10 +32,8 @@ def differing(ours: Any, reference: nn.Module, batch: Batch) -> list[str]:
     Projectors may differ: ours get rows one after the other where transformers' get pictures, and torch rounds a
     product before it adds the bias where it has four dimensions. Then the tower and the text model are asked alone.
     """
-    if batch.images and not _same_features(ours, reference, batch):
-        adapter = ours.state_dict_adapter
-        beside = (adapter.tower_path, adapter.text_path)
-        return [path for path in other_bits(ours, reference, batch) if path.startswith(beside)]
+    if batch.images and not same_features(ours, reference, batch):
+        return [path for path in other_bits(ours, reference, batch) if is_beside_projector(ours, path)]
     if not has_one_order(ours):
         return other_bits(ours, reference, batch)
     with torch.no_grad():
@@ -43,7 +41,13 @@ def differing(ours: Any, reference: nn.Module, batch: Batch) -> list[str]:
     return [] if torch.equal(mine, theirs) else other_bits(ours, reference, batch) or ["logits"]
 
 
-def _same_features(ours: Any, reference: nn.Module, batch: Batch) -> bool:
+def is_beside_projector(ours: Any, path: str) -> bool:
+    """Whether a component is of the tower or of the text model."""
+    return path.startswith((ours.state_dict_adapter.tower_path, ours.state_dict_adapter.text_path))
+
+
+def same_features(ours: Any, reference: nn.Module, batch: Batch) -> bool:
+    """Whether images of a batch make the same rows."""
     images = {name: batch.images[name] for name in ours.model.image_fields if name in batch.images}
     with torch.no_grad():
         return torch.equal(features(ours, images), features(reference, images))

@@ -50,11 +50,16 @@ def open_project(name: str, root: Path) -> Project:
     spec = read_any(root / "specs" / f"{name}.yaml", root)
     _refuse_strangers(spec, root)
     sys.path.insert(0, str(root))
+    make_importable(root)
+    found = configs(spec, table()) if isinstance(spec, LoadedSpec) else image_text.configs(spec)
+    return Project(root, spec, found)
+
+
+def make_importable(root: Path) -> None:
+    """The packages of a tree's models."""
     models = str(root / "nemo_automodel" / "components" / "models")
     if models not in nemo_automodel.components.models.__path__:
         nemo_automodel.components.models.__path__.insert(0, models)
-    found = configs(spec, table()) if isinstance(spec, LoadedSpec) else image_text.configs(spec)
-    return Project(root, spec, found)
 
 
 def _refuse_strangers(spec: LoadedSpec | LoadedImageText, root: Path) -> None:

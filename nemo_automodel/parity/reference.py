@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from nemo_automodel.components.models.common.releases import CACHE, FINDS_LONG_TABLES, PINS_ROUTERS
-from nemo_automodel.components.models.common.vision.causal import ImageTextLM
 from nemo_automodel.parity.batches import Batch, Texts
 from nemo_automodel.parity.derived import leave_out_derived
 from nemo_automodel.parity.grouped_norms import group_norms
@@ -29,6 +28,7 @@ from nemo_automodel.parity.repeated_keys import repeat_keys
 from nemo_automodel.parity.rounded_heads import round_heads
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.subject import Subject
+from nemo_automodel.parity.tolerances import FP32
 from nemo_automodel.parity.wide_norms import widen_norms
 
 T = TypeVar("T")
@@ -42,7 +42,10 @@ class Reference:
     """The reference class in fp32, in eval mode, with the attention that its subject names.
 
     model: the module. folder: a checkpoint that it wrote. disk: that checkpoint's tensors under the names on disk.
+    bound: by which logits may differ.
     """
+
+    bound = FP32
 
     def __init__(self, subject: Subject, values: Mapping[str, Any], seed: int = 0) -> None:
         self.subject = subject
@@ -58,8 +61,7 @@ class Reference:
     def faint(cls, subject: Subject, values: Mapping[str, Any]) -> "Reference":
         """One whose tower gives features so small that what a norm adds to their variance shows."""
         reference = cls(subject, values)
-        tower = reference.model.get_submodule(reference.outline.state_dict_adapter.tower_path)
-        for weight in tower.parameters():
+        for weight in reference.tower.parameters():
             weight.data.mul_(FAINT)
         return reference
 
@@ -70,6 +72,7 @@ class Reference:
         for name, vector in reference.model.named_parameters():
             if vector.dim() == 1 and name.endswith("weight"):
                 vector.data.mul_(LOUD)
+        reference.bound = FP32 * LOUD
         return reference
 
     @classmethod
@@ -104,9 +107,14 @@ class Reference:
     @cached_property
     def drawing(self) -> Texts | Images:
         """What batches are drawn from."""
-        if not issubclass(self.subject.model_class, ImageTextLM):
+        if not self.subject.takes_images:
             return Texts(self.config.vocab_size)
         return Images.of(self.model, self.outline.model)
+
+    @property
+    def tower(self) -> nn.Module:
+        """What makes features of images."""
+        return self.model.get_submodule(self.outline.state_dict_adapter.tower_path)
 
     @cached_property
     def outline(self) -> Any:

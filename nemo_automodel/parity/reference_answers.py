@@ -12,9 +12,8 @@ from nemo_automodel.parity import end_to_end, mixtures
 from nemo_automodel.parity.batches import SHORT, Batch
 from nemo_automodel.parity.draws import drawing_for_dropouts_alone
 from nemo_automodel.parity.images import Images
-from nemo_automodel.parity.reference import LOUD, Reference, disk_names, stored_tensors
+from nemo_automodel.parity.reference import Reference, disk_names, stored_tensors
 from nemo_automodel.parity.subject import Subject
-from nemo_automodel.parity.tolerances import FP32
 
 SEED = 5
 
@@ -36,12 +35,12 @@ class Measured:
         short: bool = False,
     ) -> None:
         self.values = values
-        self.bound = FP32 * LOUD if make == Reference.loud else FP32
         self.reference = make(subject, values)
+        self.bound = self.reference.bound
         found = self.reference.drawing.batches()
         names = ("short",) if short else ("plain", "short", "left")
         self.batches: dict[str, Batch] = {name: found[name] for name in names if name in found}
-        if isinstance(drawing := self.reference.drawing, Images) and make is Reference:
+        if isinstance(drawing := self.reference.drawing, Images) and isinstance(make, type):
             self.batches |= {name: found[name] for name in ("right", "text")} | self._bare(found["left"])
             self.batches["typed"] = drawing.typed(found["plain"])
 

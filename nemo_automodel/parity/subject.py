@@ -34,6 +34,10 @@ class Subject:
     def architecture(self) -> str:
         return self.model_class.__name__
 
+    @property
+    def takes_images(self) -> bool:
+        return issubclass(self.model_class, ImageTextLM)
+
     def config(self, values: Mapping[str, Any]) -> PreTrainedConfig:
         """A config from keyword arguments, which stay untouched (config classes write into nested ones)."""
         with asked_of_older(self.config_class):

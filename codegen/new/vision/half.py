@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from codegen.catalog import default
-from codegen.configs import table
+from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
 from codegen.language.chains import candidate
 from codegen.language.frame import FRAME
+from codegen.language.loaded import LoadedSpec
 from codegen.language.vision.text import HALF, SPEC
 from codegen.meaning import meaning
 from codegen.new.body import Path as Keys
@@ -77,7 +78,7 @@ def _laid(made: Composed, best: Candidate) -> Iterator[tuple[Keys, Any]]:
             continue  # where the text begins is said by the whole
         if value is not _GONE:
             yield path, value
-        elif (instead := _default(path, made, best)) is not None:
+        elif (instead := default_at(path, best.loaded, made.found.config)) is not None:
             yield path, instead
 
 
@@ -100,25 +101,26 @@ def _differing(path: Keys, before: Any, after: Any) -> Iterator[tuple[Keys, Any]
         yield path, after
 
 
-def _default(path: Keys, made: Composed, best: Candidate) -> Any:
+def default_at(path: Keys, below: LoadedSpec, config: ConfigClass) -> Any:
     """What stands for a key that is not written; None where there is no such word."""
     if path[0] in ("layers", "variants"):
         return []
     try:
-        key = meaning(path, next(iter(best.loaded.flat.values()))).key
+        key = meaning(path, next(iter(below.flat.values()))).key
     except CodegenError:
         return None
     if key is None:
         return None
     if key.chain:
-        found = candidate(key.chain, made.found.config)
+        found = candidate(key.chain, config)
         return _LITERALS.get(str(found), found)
     if key.type in ("section", "mapping") or key.type == "expression":
         return "none"
-    return default(key)
+    found = default(key)
+    return int(found) if isinstance(found, str) and found.isdigit() else found
 
 
-_LITERALS = {"True": True, "False": False}
+_LITERALS = {"True": True, "False": False, "None": "none"}
 
 
 def _reason(made: Composed, path: Keys, name: str) -> str:

@@ -13,6 +13,8 @@ from codegen.new.body import Body
 from codegen.plan.model import build
 from codegen.plan.names import disk_name, name_in_memory
 from codegen.render.files import model_files
+from codegen.tiny.configs import configs
+from nemo_automodel.parity.infer.variants import Config, structural, unread
 from nemo_automodel.parity.mutant import Data, dumped
 
 PARTS = ("attention", "mlp")  # that layers hold and equations call
@@ -27,6 +29,10 @@ class Candidate:
     @classmethod
     def read(cls, text: str, path: str) -> "Candidate":
         return cls(load(text, path).plain(), path)
+
+    def with_(self, data: Data) -> "Candidate":
+        """The same with another text."""
+        return type(self)(data, self.path)
 
     @property
     def body(self) -> Body:
@@ -62,6 +68,18 @@ class Candidate:
     @cached_property
     def files(self) -> dict[str, str]:
         return model_files(build(self.spec, self.config), lambda source, _: source)
+
+    def configs(self) -> dict[str, Config]:
+        """The strong tiny configs of what it reads, `base` first. Raises CodegenError where there are none."""
+        return configs(self.spec, table())
+
+    def unread(self) -> list[str]:
+        """Fields of the config that it does not read."""
+        return unread(self.spec, self.config)
+
+    def structural(self) -> list[str]:
+        """Fields of the config by which models may differ otherwise than in a size or in training."""
+        return structural(self.config)
 
     def flats(self) -> Iterator[Spec]:
         return iter(self.spec.flat.values())

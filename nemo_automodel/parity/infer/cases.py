@@ -5,26 +5,24 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from codegen.configs import table
 from codegen.errors import CodegenError
-from codegen.tiny.configs import configs
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.budget import Budget
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle
 from nemo_automodel.parity.infer.variants import (
     Config,
     absent,
     changes,
+    differing,
     dropouts,
     key_of,
     listed,
     mended,
+    merged,
     nearer,
     schedules,
-    structural,
     together,
-    unread,
 )
 from nemo_automodel.parity.subject import Subject
 
@@ -56,7 +54,7 @@ class Cases:
         """Adds the configs that this candidate calls for; whether there is any that was not there."""
         before = len(self.oracles)
         try:
-            wanted = configs(candidate.spec, table())
+            wanted = candidate.configs()
         except CodegenError as error:
             self.refused.append(f"no configs: {str(error).splitlines()[0]}")
             return False
@@ -64,6 +62,8 @@ class Cases:
         for name, values in wanted.items():
             self.add(name, values, kept)
         if self.base is not None:
+            if self.subject.takes_images:
+                self._weigh(self.base)
             self._change_fields(candidate, self.base)
             self._change_many(candidate, self.base)
         return len(self.oracles) > before
@@ -71,7 +71,7 @@ class Cases:
     def kept(self, candidate: Candidate) -> Config:
         """The published numbers and flags that a candidate does not read: they may choose how a model is run."""
         fields = candidate.config.fields
-        names = [name for name in unread(candidate.spec, candidate.config) if isinstance(self.own.get(name), int)]
+        names = [name for name in candidate.unread() if isinstance(self.own.get(name), int)]
         return {name: self.own[name] for name in names if self.own[name] != fields[name]}
 
     def add(self, name: str, values: Config, kept: Config | None = None) -> bool:
@@ -82,12 +82,17 @@ class Cases:
             return True
         return any(self._add(name, other) for other in mended(values, self.own))
 
+    def _weigh(self, base: Oracle) -> None:
+        """The first config with other weights, at which what norms add and what activations end at shows."""
+        for name in EXTREMES.keys() - self.oracles.keys():
+            self.oracles[name] = Oracle(self.subject, base.values, short=True, make=EXTREMES[name])
+
     def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
         """One field at a time."""
         held = base.reference.config.to_dict()
-        names = unread(candidate.spec, candidate.config) if self._strong else structural(candidate.config)
+        names = candidate.unread() if self._strong else candidate.structural()
         self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
-        for name, change in listed(held, structural(candidate.config)):
+        for name, change in listed(held, candidate.structural()):
             if name not in self._listed:
                 self._listed.add(name)
                 self._takes(f"list_{name}", base, change)
@@ -99,7 +104,7 @@ class Cases:
         more += [*absent(base.values, candidate.config), *dropouts(base.values, fields)]
         more += [(f"schedule_{turn}", change) for turn, change in enumerate(schedules(held, list(fields)), 1)]
         for name, change in more:
-            self._add(name, base.values | change)
+            self._add(name, merged(base.values, change))
 
     def _change(self, base: Oracle, tries: Iterable[tuple[str, list[Config]]]) -> None:
         """Adds of each field the first change that shows."""
@@ -131,7 +136,7 @@ class Cases:
         """Whether a change shows, and so is a case: of the first config, or of the published one where the reference
         refuses it there."""
         for before in filter(None, (base, self._published)):
-            values = before.values | change
+            values = merged(before.values, change)
             try:
                 oracle = self._asked(values)
             except Exception:  # a config that the reference refuses shows nothing
@@ -174,7 +179,7 @@ class Cases:
         if case not in self.oracles or self.base is None:
             return []
         base, other = self.base.values, self.oracles[case].values
-        found = [name for name in {**base, **other} if base.get(name) != other.get(name)]
+        found = [*differing(base, other)]
         return found if len(found) <= FEW else []
 
     def words(self) -> list[str]:

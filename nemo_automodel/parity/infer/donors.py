@@ -6,7 +6,7 @@ from pathlib import Path as File
 from typing import Any
 
 from codegen.errors import SpecError
-from codegen.language.check import specs_of_text
+from codegen.language.check import specs_of_images, specs_of_text
 from codegen.language.load import load
 from codegen.new.witness import plain_path
 from nemo_automodel.parity.mutant import Data, Path
@@ -15,12 +15,16 @@ from nemo_automodel.parity.mutations import OVERLAYS
 
 
 class Donors:
-    """Values by path, and overlays whole; each with how many specs say so."""
+    """Values by path, and overlays whole; each with how many specs say so.
 
-    def __init__(self, specs: File, without: str) -> None:
+    of_text: those of the text halves, where these are specs that take images.
+    """
+
+    def __init__(self, specs: File, without: str, images: bool = False) -> None:
+        self.of_text = Donors(specs, without) if images else self
         self._values: dict[Path, Counter[str]] = {}
         self._read: dict[str, Any] = {}
-        for file in specs_of_text(specs):
+        for file in specs_of_images(specs) if images else specs_of_text(specs):
             if file.stem != without:
                 try:
                     self._take(load(file.read_bytes(), file.name).plain())

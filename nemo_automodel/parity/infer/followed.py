@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from codegen.language.keys import keys
+from codegen.language.keys import Section, keys
 from codegen.language.spec import Spec
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
@@ -16,13 +16,15 @@ FIELD = re.compile(r"\bconfig\.(\w+)\b(?![.\[])")
 FLAT = bool | int | float
 
 
-def followed(candidate: Candidate, before: Mapping[str, Any], changed: Sequence[str]) -> Iterator[Offer]:
+def followed(
+    candidate: Candidate, before: Mapping[str, Any], changed: Sequence[str], language: type[Section] = Spec
+) -> Iterator[Offer]:
     """before: the values of the config in which the candidate is right so far."""
     for field in changed:
         for path, value in candidate.body.leaves():
             for other in () if isinstance(value, list) else _others(value, field, before):
                 yield Offer(((path, other),), FITTED)
-        for path in _by_default(candidate, field):
+        for path in _by_default(candidate, field, language):
             if isinstance(held := before.get(field), FLAT):
                 yield Offer(((path, held),), FITTED)
 
@@ -43,11 +45,11 @@ def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
             yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)
 
 
-def _by_default(candidate: Candidate, field: str) -> Iterator[Path]:
+def _by_default(candidate: Candidate, field: str, language: type[Section]) -> Iterator[Path]:
     """Keys that are not written, and mean the field by themselves."""
     if candidate.problems:
         return
-    for section, key in keys(Spec).items():
+    for section, key in keys(language).items():
         for path, inner in keys_below((section,), key, candidate.data):
             if f"config.{field}" in inner.chain and candidate.body.get(*path) is None:
                 yield path

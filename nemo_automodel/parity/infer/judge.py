@@ -73,6 +73,12 @@ class Judge:
         self.asked += 1
         if problems := candidate.problems:
             return Stop(-1, "spec", "", tuple(map(Difference, problems)))
+        try:
+            return self._stop(candidate, since)
+        except ImportError as error:  # of what the candidate names
+            return Stop(-1, "spec", "", (Difference(NOWHERE),), str(error).split("\n")[0])
+
+    def _stop(self, candidate: Candidate, since: Stop | None) -> Stop | None:
         asked = list(questions(self.cases))
         with installed(self.name, candidate.files) as modules:
             trial = Trial(self.subject, modules)

@@ -1,6 +1,6 @@
 """One change of a spec that a search may try."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nemo_automodel.parity.mutant import Data, Path, put
@@ -28,6 +28,10 @@ class Offer:
         for path, value in self.puts:
             data = put(data, path, value)
         return data
+
+    def within(self, section: str) -> "Offer":
+        """The same below a section."""
+        return replace(self, puts=tuple(((section, *path), value) for path, value in self.puts))
 
     def with_(self, other: "Offer") -> "Offer":
         """Both at once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.language.disk import NORMED
-from codegen.language.keys import Key, keys
+from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.added import added
@@ -45,6 +45,10 @@ class Offers:
     tensors, show at paths of the language. values: of the config at which it stops. changed: the fields by which that
     config differs from the first; before: the values of that one."""
 
+    language: type[Section] = Spec
+    sections: tuple[str, ...] = ALL
+    overlays: tuple[str, ...] = OVERLAYS
+
     def __init__(
         self,
         candidate: Candidate,
@@ -69,9 +73,9 @@ class Offers:
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._at(path, value, FITTED)]
-        yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed)]
+        yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed, self.language)]
         near = self._named()
-        rest = [one for one in (*OVERLAYS, *ALL) if one not in near]
+        rest = [one for one in (*self.overlays, *self.sections) if one not in near]
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
             if sections is near:
@@ -104,7 +108,7 @@ class Offers:
             named = ["attention", "rope", "input"]
         else:
             named = [section for one in self.stop.inmost[:3] for section in self._sections(one.where)]
-        return list(dict.fromkeys([one for one in named if one in ALL] + [*OVERLAYS]))
+        return list(dict.fromkeys([one for one in named if one in self.sections] + [*self.overlays]))
 
     def _sections(self, path: str) -> list[str]:
         if self.candidate.problems:
@@ -128,9 +132,9 @@ class Offers:
                     yield from self._at(path, value, SAID, count)
                     if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
                         yield from self._at(path, before | value, SAID, count)  # beside what stands there
-        for path, key in keys_below((section,), keys(Spec).get(section), self.data):
+        for path, key in keys_below((section,), keys(self.language).get(section), self.data):
             if not self.bits or is_dtype_key(str(path[-1])):
-                for tier, value in self._values(path[-1], key):
+                for tier, value in self._values(path, key):
                     yield from self._at(path, value, tier)
         yield from self._of_other_kinds(section)
         if section in EQUATIONS:
@@ -214,7 +218,8 @@ class Offers:
                 elif isinstance(entry, dict) and "when" in entry:
                     yield here
 
-    def _values(self, name: str, key: Key) -> Iterator[tuple[int, Any]]:
+    def _values(self, path: Path, key: Key) -> Iterator[tuple[int, Any]]:
+        name = path[-1]
         for word in (*(key.kinds or ()), *(key.words if key.type in ("choice", "expression") else ())):
             yield OFFERED, word
         if key.type == "section" and key.bare:

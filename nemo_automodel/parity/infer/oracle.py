@@ -1,16 +1,18 @@
 """A reference that is asked before anybody knows the spec: its answers, and what each of its modules got and gave."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from nemo_automodel.parity.batches import Batch
+from nemo_automodel.parity.batches import Batch, Texts
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.components import order_of
 from nemo_automodel.parity.counterparts import Values, cut_elsewhere, first_values
+from nemo_automodel.parity.images import Images
+from nemo_automodel.parity.infer.pixels import images_of
 from nemo_automodel.parity.infer.routing import Routing, routings
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.reference_answers import Measured
@@ -18,7 +20,7 @@ from nemo_automodel.parity.subject import Subject
 from nemo_automodel.parity.tracing import Trace, traced
 
 EXPERTS = ".experts"  # ends the paths of modules that hold all experts, in every class of transformers
-MOST = 8_000_000  # parameters
+MOST = 10_000_000  # parameters
 OTHERWISE = "sdpa"  # attention that a reference can be asked beside its own
 ALIKE = 1e-3  # how near the answers by both are
 
@@ -37,16 +39,27 @@ class Unseen(Reference):
     def outline(self) -> Any:
         return _Unknown()
 
+    @cached_property
+    def drawing(self) -> Texts | Images:
+        return images_of(self.model) if self.subject.takes_images else super().drawing
+
+    @cached_property
+    def tower(self) -> nn.Module:
+        """What is made of the config of the tower, and stands in nothing else of it."""
+        config = self.model.config.vision_config
+        return next(module for module in self.model.modules() if getattr(module, "config", None) is config)
+
 
 def _alone(batches: Mapping[str, Batch]) -> dict[str, Batch]:
     """Tokens as texts of their own: no score, position or mask acts on them."""
-    ids = batches["short"].ids.reshape(-1, 1)
+    ids = batches["text" if "text" in batches else "short"].ids.reshape(-1, 1)
     return {"one": Batch(ids, None, ids)}
 
 
 def _ordered(batches: Mapping[str, Batch]) -> dict[str, Batch]:
     """What shows least before what shows all."""
-    return {name: batches[name] for name in ("short", "plain", "left") if name in batches}
+    first = [name for name in ("text", "short", "plain", "left") if name in batches]
+    return {name: batches[name] for name in (*first, *batches)}
 
 
 def parameters(subject: Subject, values: Mapping[str, Any]) -> int:
@@ -56,18 +69,24 @@ def parameters(subject: Subject, values: Mapping[str, Any]) -> int:
     return sum(one.numel() for one in model.parameters())
 
 
+Make = Callable[[Subject, Mapping[str, Any]], Reference]
+EXTREMES: dict[str, Make] = {"faint": Unseen.faint, "loud": Unseen.loud}  # weights of the first config otherwise
+
+
 class Oracle:
     """One config's reference, in fp32 and in bf16, with what was measured of it once.
 
     values: keywords of the config class.
     """
 
-    def __init__(self, subject: Subject, values: Mapping[str, Any], *, short: bool = False) -> None:
+    def __init__(
+        self, subject: Subject, values: Mapping[str, Any], *, short: bool = False, make: Make = Unseen
+    ) -> None:
         """Raises ValueError for a model that would be too large to be run hundreds of times."""
         self.values = dict(values)
         if (size := parameters(subject, values)) > MOST:
             raise ValueError(f"a model of {size:,} parameters is too large to be tried")
-        self.measured = Measured(subject, values, Unseen, short=short)
+        self.measured = Measured(subject, values, make, short=short)
         self.measured.batches = {**_alone(self.measured.batches), **_ordered(self.measured.batches)}
         self._traces: dict[tuple[bool, str], Trace] = {}
         self._routings: dict[tuple[bool, str], dict[str, Routing]] = {}
@@ -88,7 +107,7 @@ class Oracle:
     @cached_property
     def is_defined(self) -> bool:
         """Whether the answers do not depend on how attention is computed: they do where a query sees no key."""
-        batch = next(reversed(self.batches))
+        batch = "left" if "left" in self.batches else next(reversed(self.batches))
         model, own = self.reference.model, self.reference.config._attn_implementation
         try:
             model.set_attn_implementation(OTHERWISE)

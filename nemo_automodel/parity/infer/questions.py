@@ -9,15 +9,16 @@ import torch
 from nemo_automodel.components.models.common.checkpoint.survey import is_ignored
 from nemo_automodel.parity import asked, memory, mixtures, state_dict
 from nemo_automodel.parity.asked import NOWHERE, Difference
+from nemo_automodel.parity.bits import is_beside_projector, same_features
 from nemo_automodel.parity.compare import distance, failures
 from nemo_automodel.parity.infer.differences import again, differences
-from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle
 from nemo_automodel.parity.infer.trial import Lacking, Trial, kept
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.reference_answers import dtypes
 
-ALIKE = ("rope_", "value_", "dropout_")  # configs of which outputs and tensors tell all, or training
+ALIKE = ("rope_", "value_", "dropout_", *EXTREMES)  # configs of which outputs and tensors tell all, or training
 EPSILONS = (1e-20, 1e-12)  # of sums of experts' weights, which only faint scores show
 
 Ask = Callable[[Trial], list[Difference]]
@@ -92,6 +93,7 @@ def _embedded(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
 def _memory(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     ours = trial.model(name, oracle)
     mine, theirs = memory.names(ours), memory.names(oracle.reference.model)
+    theirs = {name for name in theirs if name in mine or not is_ignored(ours, name)}
     if mine != theirs:
         raise Lacking(tuple(sorted(mine - theirs)), tuple(sorted(theirs - mine)), ())
     return asked.in_memory(ours, oracle.measured)
@@ -124,6 +126,8 @@ def _bits(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:
     if torch.equal(mine, wanted):
         return []
     found = differences(ours, oracle, "plain", half=True)
+    if plain.images and not same_features(ours, oracle.reference.in_bf16, plain):
+        return [one for one in found if is_beside_projector(ours, one.where)]
     if not has_one_order(ours):
         return [one for one in found if has_one_order(ours.get_submodule(one.where))]
     return found or [Difference(NOWHERE, (mine != wanted).float().mean().item())]

@@ -42,6 +42,7 @@ def as_dict(start: Start, found: Found) -> dict[str, Any]:
         "configurations": found.cases,
         "refused": found.refused,
         "undetermined": found.undetermined,
+        "doubts": [] if found.proven else [line for line in start.draft.uncertain if line.startswith("text")],
         "steps": found.steps,
         "open": (
             None
@@ -69,6 +70,7 @@ def lines(told: Mapping[str, Any], options: Namespace) -> list[str]:
         made.append(f"Proven against {told['against']}: {number} configurations; {spent}")
     else:
         made += [f"Not proven against {told['against']}: {spent}", *_open(told["open"])]
+        made += [f"  In doubt: {line}" for line in told["doubts"]]
     if told["undetermined"]:
         made.append(f"Undetermined: no probe showed anything of {', '.join(told['undetermined'])}")
     made += [f"Left out: {line}" for line in told["refused"]] if explain else []

@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path as File
 from typing import Any, cast
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from codegen.configs import table
 from codegen.errors import CodegenError
-from codegen.tiny.configs import configs
 from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.parity.infer.budget import Budget
-from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.start import start
 from nemo_automodel.parity.infer.variants import TOKENS
@@ -31,19 +28,21 @@ def write_sample(model_type: str, root: File, folder: File) -> None:
     """Writes config.json and the tensors as transformers' class saves them.
 
     Raises:
-        CodegenError: transformers has no causal class of the type, or it can be run on no small config.
+        CodegenError: transformers has no class of the type, or it can be run on no small config.
     """
     config = CONFIG_MAPPING[model_type]()
-    reference = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    mappings = (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
+    reference = next((found for one in mappings if (found := one.get(type(config), None))), None)
     if reference is None:
-        raise CodegenError(f"{model_type}: transformers {VERSION} has no causal language model of this type")
+        what = "no causal language model of this type, and none that takes images"
+        raise CodegenError(f"{model_type}: transformers {VERSION} has {what}")
     config.architectures = [reference.__name__]
     (folder / "config.json").write_text(config.to_json_string(use_diff=False))
     begun = start(folder, root, None)
+    drafted = begun.candidate
     published = json.loads((folder / "config.json").read_text())
     cases = Cases(begun.subject, shrunk(published), Budget(SECONDS))
-    drafted, plain = begun.candidate, Candidate({"name": begun.draft.name}, begun.candidate.path)
-    values = configs((plain if drafted.problems else drafted).spec, table())
+    values = (drafted.with_({"name": begun.draft.name}) if drafted.problems else drafted).configs()
     if not cases.add("base", values["base"]) or cases.base is None:
         raise CodegenError(f"{model_type}: runs on no small config: {'; '.join(cases.refused[:1])}; name a checkpoint")
     (folder / "config.json").unlink()

@@ -17,15 +17,16 @@ from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.fitted import Fitted
+from nemo_automodel.parity.infer.image_offers import ImageOffers
 from nemo_automodel.parity.infer.judge import Judge, Stop
 from nemo_automodel.parity.infer.norms import of_norms
+from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.redrafted import Redrafts
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
-from nemo_automodel.parity.infer.variants import unread
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
 
@@ -57,7 +58,7 @@ def search(begun: Start, root: File, seconds: float, progress: Progress, clock: 
     """The spec of a model, beside the specs of a tree; at most so many seconds."""
     budget = Budget(seconds, clock)
     cases = Cases(begun.subject, begun.own, budget)
-    donors = Donors(root / SPECS, begun.draft.name)
+    donors = Donors(root / SPECS, begun.draft.name, begun.subject.takes_images)
     return Search(Judge(begun.subject, begun.draft.name, cases.oracles), cases, donors, root, progress).run(
         begun.candidate
     )
@@ -139,7 +140,7 @@ class Search:
         for offer in group:
             if self.budget.is_spent:
                 return
-            other = Candidate(offer.made(candidate.data), candidate.path)
+            other = candidate.with_(offer.made(candidate.data))
             if not other.problems:
                 if (code := repr(other.files)) in seen:
                     continue
@@ -155,13 +156,14 @@ class Search:
     def offers(self, candidate: Candidate, stop: Stop) -> Offers:
         fields = [name for name, shows in self.cases.shows.items() if shows]
         if not candidate.problems:
-            read_by_none = unread(candidate.spec, candidate.config)
+            read_by_none = candidate.unread()
             fields = [name for name in fields if name in read_by_none]
         if stop.what == "loss in training" and not candidate.problems:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
         values, changed = self.cases.values(stop.case), self.cases.changed(stop.case)
         fitted, before = [] if candidate.problems else self.fitted(candidate, stop), self.cases.before
-        return Offers(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before)
+        kind = ImageOffers if isinstance(candidate, ImageCandidate) else Offers
+        return kind(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before)
 
     def fitted(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
         """The equations that the reference's run shows where its outputs differ; what a draft says where its tensors
@@ -170,7 +172,7 @@ class Search:
             return []
         if stop.what == "tensors":
             return self.redrafts.beside(candidate, stop.case, oracle)
-        if not stop.what.startswith(("outputs", "bits", "given embeddings")):
+        if isinstance(candidate, ImageCandidate) or not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
         if stop.what.startswith("outputs") and any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found):
             return [*of_sums(candidate, oracle, stop.what.rpartition(" ")[2])]
@@ -186,7 +188,7 @@ class Search:
         while again and not self.budget.is_spent:
             again = False
             for what, data in _largest_first(candidate):
-                other = Candidate(data, candidate.path)
+                other = candidate.with_(data)
                 if not other.problems and self.judge.stop(other) is None:
                     candidate, again = other, True
                     self.steps.append(f"{what}: nothing tells")

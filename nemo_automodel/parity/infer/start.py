@@ -7,17 +7,23 @@ from typing import Any
 import transformers
 from transformers import PreTrainedModel
 
-from codegen.configs import table
+from codegen.configs import table, vision_table
 from codegen.errors import CodegenError, Problem
 from codegen.language.frame import FrameReader
 from codegen.language.load import load
+from codegen.language.vision.check import ImageTextFrame
+from codegen.layout import SPECS
 from codegen.new import draft
 from codegen.new.kind import VLM
 from codegen.new.report import Draft
 from codegen.new.source import read
 from codegen.new.values import GENERIC
+from codegen.new.vision.published import TEXT, TOWER
 from nemo_automodel.components.models.common.releases import VERSION
+from nemo_automodel.components.models.common.vision.causal import ImageTextLM
 from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.of_images import ImageCandidate
+from nemo_automodel.parity.project import make_importable
 from nemo_automodel.parity.subject import Subject, transformers_class
 
 CURE = "leave --prove out for a draft"
@@ -40,23 +46,31 @@ def start(path: Path, root: Path, name: str | None) -> Start:
         CodegenError: what is there is no config, or transformers has no class for it.
     """
     drafted = draft(path, root, name, write=False)
-    if drafted.kind == VLM:
-        raise CodegenError(f"{path}: specs of images and text are drafted, and not searched for yet; {CURE}")
-    subject = _subject(drafted, path)
-    own = {name: value for name, value in read(path).config.items() if name not in GENERIC}
-    return Start(drafted, Candidate.read(drafted.text, drafted.spec), subject, own)
+    subject = _subject(drafted, path, root)
+    images = drafted.kind == VLM
+    apart = GENERIC - {TEXT, TOWER} if images else GENERIC
+    own = {name: value for name, value in read(path).config.items() if name not in apart}
+    data = load(drafted.text, drafted.spec).plain()
+    if images:
+        make_importable(root.resolve())  # for the model of its text
+    candidate = ImageCandidate(data, drafted.spec, root) if images else Candidate(data, drafted.spec)
+    return Start(drafted, candidate, subject, own)
 
 
-def _subject(drafted: Draft, path: Path) -> Subject:
+def _subject(drafted: Draft, path: Path, root: Path) -> Subject:
     """transformers' config class and model class; of ours the name alone is known."""
     found: list[Problem] = []
-    frame = FrameReader(load(drafted.text, drafted.spec), table(), found.append).read()
+    images, node = drafted.kind == VLM, load(drafted.text, drafted.spec)
+    folder = root / SPECS
+    whole = ImageTextFrame(node, vision_table(), found.append, folder, root) if images else None
+    frame = (whole or FrameReader(node, table(), found.append)).read()
     config_class = getattr(transformers, frame.declaration.class_name, None)
     if frame.config is None or config_class is None:
         what = f"transformers {VERSION} has no {frame.declaration.class_name}"
         raise CodegenError(f"{path}: {what}: only its own classes are run here, so nothing can prove the spec; {CURE}")
     try:
-        reference = transformers_class(config_class, frame.architectures[0])
+        reference = transformers_class(config_class, frame.architectures[0], images)
     except LookupError as error:
         raise CodegenError(f"{path}: {error}; {CURE}") from error
-    return Subject(type(frame.architectures[0], (PreTrainedModel,), {}), config_class, reference)
+    bases = (ImageTextLM, PreTrainedModel) if images else (PreTrainedModel,)
+    return Subject(type(frame.architectures[0], bases, {}), config_class, reference)

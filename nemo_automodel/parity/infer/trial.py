@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from nemo_automodel.components.models.common.checkpoint.adapter import StateDictAdapter
 from nemo_automodel.components.models.common.checkpoint.outer import TextHalf
@@ -13,6 +14,8 @@ from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.ours import BACKENDS
 from nemo_automodel.parity.subject import Subject
 
+DRAWN = ("normal_", "uniform_")  # ends of the names of what draws
+
 
 class Lacking(Exception):
     """Tensors that a checkpoint lacks, those that nothing takes, and those of another shape; by their names on disk."""
@@ -20,6 +23,18 @@ class Lacking(Exception):
     def __init__(self, missing: tuple[str, ...], unexpected: tuple[str, ...], misshapen: tuple[str, ...]) -> None:
         super().__init__(missing, unexpected, misshapen)
         self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws nothing: what a model starts with is a checkpoint's, all of it, and drawing takes longer than the rest."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "").endswith(DRAWN):
+            drawn = args[0] if args else kwargs["tensor"]
+            drawn.data.zero_()  # some draw again what is out of bounds
+            return drawn
+        return func(*args, **kwargs)
 
 
 class Trial:
@@ -41,7 +56,8 @@ class Trial:
         config = self.subject.config(oracle.values)
         options = BACKENDS[backend] | ({} if dtype == torch.float32 else {"experts": "loop"})
         attention = self.subject.attention
-        model = kind._from_config(config, dtype=dtype, attn_implementation=attention, backend=options)
+        with _Unfilled():
+            model = kind._from_config(config, dtype=dtype, attn_implementation=attention, backend=options)
         disk = kept(model, oracle.reference.disk)
         _refuse_lacking(model, disk)
         model.load_state_dict(disk, strict=False)

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import reduce
 from random import Random
 from typing import Any, cast
 
@@ -26,7 +27,8 @@ HALVES = 3
 
 def key_of(values: Mapping[str, Any]) -> str:
     """A config as text, by which it is told from others."""
-    return json.dumps(values, sort_keys=True, default=str)
+    plain = json.loads(json.dumps(values, default=str))  # whose keys are words, all of them
+    return json.dumps(plain, sort_keys=True)
 
 
 def unread(spec: LoadedSpec, config: ConfigClass) -> list[str]:
@@ -37,15 +39,19 @@ def unread(spec: LoadedSpec, config: ConfigClass) -> list[str]:
 
 def structural(config: ConfigClass) -> list[str]:
     """Fields of the class by which models may differ otherwise than in a size or in training."""
-    sizes = {config.field_name(name) for name in SIZES}
-    apart = sizes | GENERIC | {"rope_parameters", "use_cache"}
-    return [name for name in config.fields if not (name in apart or name.endswith(TOKENS) or is_dropout(name))]
+    return structural_among(config.fields, {config.field_name(name) for name in SIZES})
+
+
+def structural_among(fields: Collection[str], sizes: Collection[str]) -> list[str]:
+    """Those of some fields, of which these are sizes."""
+    apart = {*sizes} | GENERIC | {"rope_parameters", "use_cache"}
+    return [name for name in fields if not (name in apart or name.endswith(TOKENS) or is_dropout(name))]
 
 
 def mended(values: Config, own: Config) -> Iterator[Config]:
     """In place of a config that the reference refuses: with what it lacks of the published one, with the words of that
     one's schedules, and that one."""
-    both = _merged(own, values)
+    both = merged(own, values)
     yield both
     words = {name: _of_length(some, both[name]) for name, some in own.items() if _is_schedule(some)}
     yield both | words
@@ -61,10 +67,10 @@ def _of_length(words: list[str], other: Any) -> list[str]:
     return [words[turn % len(words)] for turn in range(length)]
 
 
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
     """Both, with the values of the second where both have one, within mappings too."""
     inner = {
-        name: _merged(cast(Config, value), cast(Config, over[name]))
+        name: merged(cast(Config, value), cast(Config, over[name]))
         for name, value in under.items()
         if isinstance(value, dict) and isinstance(over.get(name), dict)
     }
@@ -77,10 +83,35 @@ def changes(base: Mapping[str, Any], names: list[str], source: str = "") -> Iter
     source: text in which words stand that a field is compared with.
     """
     for name in names:
-        value = base.get(name)
+        value = held(base, name)
         words = [word for word in _words(name, source) if word != value] if isinstance(value, str) else []
-        if tries := [{name: _unlike(other, base)} for other in (*_others(name, value), *words)]:
+        if tries := [_put(name, _unlike(other, base)) for other in (*_others(name, value), *words)]:
             yield name, tries
+
+
+def held(values: Mapping[str, Any], name: str) -> Any:
+    """What a field holds, also of a config inside another: `text_config.hidden_act`."""
+    place: Any = values
+    for part in name.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return place
+
+
+def _put(name: str, value: Any) -> Config:
+    """A change of one field."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """The fields in which two configs differ, also those of a config inside."""
+    for name in {**one, **other}:
+        before, after = one.get(name), other.get(name)
+        if name.endswith("_config") and isinstance(before, dict) and isinstance(after, dict):
+            yield from (f"{name}.{inner}" for inner in differing(before, after))
+        elif before != after:
+            yield name
 
 
 def _unlike(value: Any, base: Mapping[str, Any]) -> Any:
@@ -91,7 +122,7 @@ def _unlike(value: Any, base: Mapping[str, Any]) -> Any:
 
 
 def _words(name: str, source: str) -> Iterator[str]:
-    compared = re.findall(rf"\b{re.escape(name)}\b\s*(?:==|!=|in|not in)\s*([^\n:]+)", source)
+    compared = re.findall(rf"\b{re.escape(name.rpartition('.')[2])}\b\s*(?:==|!=|in|not in)\s*([^\n:]+)", source)
     yield from dict.fromkeys(word for text in compared for word in re.findall(r"[\"']([\w-]+)[\"']", text))
 
 
@@ -99,7 +130,7 @@ def listed(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, Con
     """Each whole number as a list of one for each layer: some classes take both."""
     layers = base.get("num_hidden_layers")
     for name in names:
-        value = base.get(name)
+        value = held(base, name)
         if type(value) is int and value > 0 and isinstance(layers, int):
             yield name, {name: [value + turn % 2 for turn in range(layers)]}
 
@@ -127,10 +158,10 @@ def together(shown: Sequence[Config]) -> Iterator[Config]:
     """Changes that each show, made together: all of them, and halves drawn at random."""
     draws = Random(0)
     if len(shown) > 1:
-        yield {name: value for change in shown for name, value in change.items()}
+        yield dict(reduce(merged, shown))
     for _ in range(HALVES if len(shown) > 2 else 0):
         half = draws.sample(shown, (len(shown) + 1) // 2)
-        yield {name: value for change in half for name, value in change.items()}
+        yield dict(reduce(merged, half))
 
 
 def dropouts(base: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, Config]]:

@@ -14,8 +14,9 @@ from tests.parity.conftest import ROOT
 
 SECONDS = 120
 # Of each what its draft lacks: a kind of norm; a scale and a soft cap; dtypes; layers that are told by a list; names of
-# modules; factors of the block; a fused tensor that lies turned; a norm for each head in place of none.
-SAMPLE = ("jais2", "gemma2", "qwen3", "smollm3", "mixtral", "minicpm3", "aria_text", "helium")
+# modules; factors of the block; a fused tensor that lies turned; a norm for each head in place of none. Of images and
+# text: the first position and the mask; what of the tower goes on, under a condition.
+SAMPLE = ("jais2", "gemma2", "qwen3", "smollm3", "mixtral", "minicpm3", "aria_text", "helium", "paligemma", "internvl")
 MORE = (
     "hunyuan_v1_dense",
     "glm",
@@ -28,6 +29,11 @@ MORE = (
     "stablelm",
     "nanochat",
     "flint",
+    "idefics2",
+    "janus",
+    "qwen3_vl_moe",
+    "video_llava",
+    "vipllava",
 )
 ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in MORE)]
 
