@@ -1,14 +1,14 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from codegen.language.attention import ACTIVATION
 from codegen.language.chains import candidate
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts
-from codegen.language.spec import WIRINGS
+from codegen.language.spec import ROLE_NAMES, WIRINGS
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.mixing import FUSED, forget_names, name_role
@@ -48,6 +48,17 @@ def draft_dense(body: Body, layer: Layer, values: Values) -> None:
     _activation(body, values)
     if body.section("mlp").keys() == {"kind"}:
         body.put("plain", "mlp")
+
+
+def check_width(body: Body, layer: Layer, values: Values) -> None:
+    """Names alike: whether what the nearest spec says of the width of a dense MLP is that of its tensors."""
+    stored = str(body.get("checkpoint", "names", "down") or ROLE_NAMES["down"])
+    down, mlp = layer.channel.get(stored), body.section("mlp")
+    turned = stored in body.listed("checkpoint", "transposed")
+    if down is None or not down.shape or len(down.shape) != 2 or mlp.get("kind") == "moe" or turned:
+        return
+    if values.read(str(mlp.get("width", "config.intermediate_size"))) not in (None, down.shape[1]):
+        _width(body, {"down": down}, values)
 
 
 def draft_experts(body: Body, layer: Layer, values: Values) -> None:
@@ -344,8 +355,22 @@ def _width(body: Body, found: Mapping[str, Module], values: Values, *part: str) 
     field = next((name for name in sorted(values.fields, key=_likely) if values.get(name) == width), None)
     if field is not None:
         body.put(f"config.{field}", *at, doubt=f"config.{field} holds the same number")
+    elif (text := next((text for text in _widths(values) if values.read(text) == width), None)) is not None:
+        body.put(text, *at, doubt="the fields give the number")
     elif isinstance(hidden, int) and hidden and width % hidden == 0:
         body.put(f"{width // hidden} * config.hidden_size", *at, doubt="no field holds the number")
+
+
+def _widths(values: Values) -> Iterator[str]:
+    """What is made of the usual width: both halves of a fused one, and the two thirds that gates leave, rounded up."""
+    yield "config.intermediate_size // 2"
+    yield "2 * config.intermediate_size"
+    thirds = "int(2 * config.intermediate_size / 3)"
+    factors = [f"int(config.{name} * {thirds})" for name in sorted(values.fields) if "multiplier" in name]
+    for inner in (thirds, *factors):
+        for name in sorted(values.fields):
+            if "multiple_of" in name:
+                yield f"({inner} + config.{name} - 1) // config.{name} * config.{name}"
 
 
 def _likely(field: str) -> tuple[bool, bool, str]:

@@ -5,7 +5,7 @@ from typing import Any
 from codegen.language.frame import FRAME
 from codegen.language.spec import ROLE_NAMES
 from codegen.new.body import Body, Path
-from codegen.new.channel import draft_beside, draft_dense, draft_experts
+from codegen.new.channel import check_width, draft_beside, draft_dense, draft_experts
 from codegen.new.hybrid import draft_states, is_told, set_apart, states
 from codegen.new.kind import MOE
 from codegen.new.mixing import draft_mixer, gate_beside, qk_bias
@@ -59,6 +59,8 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     opaque = bool(covered - there.beside.keys())  # a mixer of another kind
     if _differ(_channel(weights.inside, here), _channel(expected, there)) and here.mlp is not None and not opaque:
         (draft_experts if kind == MOE else draft_dense)(body, here, values)
+    else:
+        check_width(body, here, values)
     if set(here.norms) != set(there.norms) and not opaque:
         draft_block(body, here)
         _drop_overlaid(body, "block")

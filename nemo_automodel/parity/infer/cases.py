@@ -9,7 +9,7 @@ from codegen.errors import CodegenError
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.infer.budget import Budget
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle
+from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle, shapes
 from nemo_automodel.parity.infer.variants import (
     Config,
     absent,
@@ -21,6 +21,7 @@ from nemo_automodel.parity.infer.variants import (
     mended,
     merged,
     nearer,
+    off,
     schedules,
     together,
 )
@@ -42,9 +43,20 @@ class Cases:
         self._strong = (
             False  # whether the first config varies what a spec reads, so that only the rest is to be changed
         )
+        self._less: dict[str, bool] = {}  # changes, and whether they leave something out
         self._listed: set[str] = set()  # fields of which a list for all layers was asked
         self._changed: list[Config] = []  # of single fields, that show
         self._source = inspect.getsource(inspect.getmodule(subject.reference_class) or object)
+
+    def restart(self, subject: Subject) -> None:
+        """Forgets all configs: the reference is asked otherwise from now on."""
+        self.subject, self._strong = subject, False
+        for known in (self.oracles, self.shows, self._known, self._less):
+            known.clear()
+        self.refused.clear()
+        self._listed.clear()
+        self._changed.clear()
+        vars(self).pop("_published", None)
 
     @property
     def base(self) -> Oracle | None:
@@ -103,8 +115,21 @@ class Cases:
         more = [(f"together_{turn}", change) for turn, change in enumerate(together(self._changed), 1)]
         more += [*absent(base.values, candidate.config), *dropouts(base.values, fields)]
         more += [(f"schedule_{turn}", change) for turn, change in enumerate(schedules(held, list(fields)), 1)]
-        for name, change in more:
+        less = [one for one in off(held, candidate.structural()) if self._leaves_out(base, one[1])]
+        for name, change in (*more, *less):
             self._add(name, merged(base.values, change))
+
+    def _leaves_out(self, base: Oracle, change: Config) -> bool:
+        """Whether a model has less of what the first one has, and nothing else: no tensor without elements."""
+        key = key_of(change)
+        if key not in self._less:
+            there = shapes(self.subject, base.values)
+            try:
+                here = shapes(self.subject, base.values | change)
+            except Exception:  # the reference refuses it
+                here = there
+            self._less[key] = here.items() < there.items()
+        return self._less[key]
 
     def _change(self, base: Oracle, tries: Iterable[tuple[str, list[Config]]]) -> None:
         """Adds of each field the first change that shows."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from codegen.language.frame import FRAME
 from codegen.new.body import Body
 from nemo_automodel.parity.infer.offer import DELETED, Offer
 from nemo_automodel.parity.mutations import OVERLAYS
@@ -16,6 +17,21 @@ def guarded(body: Body, conditions: Sequence[str]) -> Iterator[Offer]:
             for condition in conditions:
                 for others in _under(entry, condition):
                     yield Offer((((name,), [*entries[:index], *others, *entries[index + 1 :]]),), DELETED, True)
+
+
+def narrowed(body: Body, conditions: Sequence[str]) -> Iterator[Offer]:
+    """Each key that is true of all models, of those under a condition alone."""
+    for path, value in list(body.leaves()):
+        if path[0] in (*OVERLAYS, *FRAME) or isinstance(value, dict):
+            continue
+        for condition in conditions:
+            less = Body.copied(body.content)
+            less.drop(*path)
+            entries = less.listed("variants")
+            variant = Body({"when": condition})
+            variant.put(value, *path)
+            less.put([*entries, variant.content], "variants")
+            yield Offer((), DELETED, True, 1, less.content, f"{'.'.join(map(str, path))} when {condition}")
 
 
 def _under(entry: dict[str, Any], condition: str) -> Iterator[list[dict[str, Any]]]:

@@ -23,7 +23,6 @@ WHOLE = (*TOWER, "projector", "parts", "positions", "mask", "output", "head", "c
 FORMS = ("{}", "real_images({}, {pixels})")  # of a field that says something of each image
 MASKS = ("{}", f"patch_mask({{}}, {PATCH})", f"patch_mask({{}}, {PATCH}, all)", "with_time({})", "{}[:, 1:]")
 TURNED = ("{}", "flatten({})", "not_(flatten({}))")
-SMALL = 0.01  # more than any epsilon
 OUTPUT = ("vision", "output")
 
 
@@ -93,9 +92,6 @@ class ImageOffers(Offers):
         for tier, what, mutant in self._mutants:
             if what.removeprefix("delete ").replace(":", ".").partition(".")[0] == section:
                 yield Offer((), tier, False, 1, mutant, what)
-        if section == "parts" and not self.candidate.problems:
-            for path, value in self._epsilons():
-                yield from self._at(path, value, READ)
         if section == "vision" and not self.candidate.problems:
             for path, value in (*self._outputs(), *self._inputs()):
                 yield from self._at(path, value, READ)
@@ -114,8 +110,6 @@ class ImageOffers(Offers):
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path; by itself, and where the changed field says so."""
-        if self._is_in_list(path):
-            return
         yield Offer(((path, value),), tier, False, count)
         before = self.candidate.body.get(*path)
         if isinstance(before, str) and isinstance(value, str):
@@ -133,14 +127,6 @@ class ImageOffers(Offers):
             held = ((name, self.candidate.config.fields.get(name)) for name in self.changed)
             counted = [f"config.{name} == {default}" for name, default in held if type(default) is int]
         return [*super()._conditions(), *counted]
-
-    def _epsilons(self) -> Iterator[tuple[Path, Any]]:
-        """Small numbers of the config that norms of the projector may add."""
-        fields = self.candidate.config.fields
-        small = [name for name, value in fields.items() if isinstance(value, float) and 0 < value < SMALL]
-        for name, part in self.candidate.spec.spec.parts.items():
-            if hasattr(part, "eps"):
-                yield from ((("parts", name, "eps"), f"config.{field}") for field in small)
 
     def _outputs(self) -> Iterator[tuple[Path, Any]]:
         """Layers of the tower that a field of the whole counts."""

@@ -19,7 +19,7 @@ LARGEST = 0.1  # that an epsilon may be
 NEAR = 2e-6
 
 
-def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple[Path, dict[str, Any]]]:
+def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple[Path, Any]]:
     """The section `norm` as each kind of norm that differs has it, and each of these as a part of its own."""
     trace, model = oracle.trace(BATCH), oracle.reference.model
     said = candidate.body.get("norm")
@@ -28,12 +28,22 @@ def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple
         norm = _read(model.get_submodule(path), trace.inputs[path], trace.outputs[path], _epsilons(oracle))
         if norm is not None:
             found[path] = norm
+    yield from _within(candidate, found)
     for norm in (one for turn, one in enumerate(found.values()) if one not in [*found.values()][:turn]):
         yield ("norm",), {**(said if isinstance(said, dict) else {}), **norm}
     for path, norm in found.items():
         name = path.removeprefix(f"{candidate.model(memory=True)}.")
         if name.isidentifier():
             yield ("parts", name), {**norm, "kind": "norm"}
+
+
+def _within(candidate: Candidate, found: dict[str, dict[str, Any]]) -> Iterator[tuple[Path, Any]]:
+    """The epsilons of norms that a mixer has by names of its own."""
+    names = candidate.body.listed("attention", "inner_norms", "names")
+    for path, norm in found.items():
+        if path.rpartition(".")[2] in names:
+            yield ("attention", "inner_norms", "eps"), norm["eps"]
+            return
 
 
 def _epsilons(oracle: Oracle) -> dict[Any, float]:

@@ -16,7 +16,7 @@ from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.followed import followed
-from nemo_automodel.parity.infer.guarded import guarded, joined
+from nemo_automodel.parity.infer.guarded import guarded, joined, narrowed
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
@@ -74,6 +74,8 @@ class Offers:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._at(path, value, FITTED)]
         yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed, self.language)]
+        if "variants" in self.overlays:
+            yield list(narrowed(self.candidate.body, self._conditions()))
         near = self._named()
         rest = [one for one in (*self.overlays, *self.sections) if one not in near]
         for sections in (near, rest):
@@ -168,7 +170,7 @@ class Offers:
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
-        if self._is_in_list(path):
+        if any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path))):
             return
         if path[0] in OVERLAYS:
             entries = self.candidate.body.listed(path[0])
@@ -190,10 +192,6 @@ class Offers:
             for condition in conditions:
                 added = ((overlay,), [*entries, {"when": condition}])
                 yield Offer((added, ((overlay, len(entries), *path), value)), tier, True, count)
-
-    def _is_in_list(self, path: Path) -> bool:
-        """Whether a list stands on the way to a path."""
-        return any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path)))
 
     def _conditions(self) -> list[str]:
         """Under which the changed field makes another model, where the candidate fails on its change."""
@@ -283,6 +281,8 @@ def _tests(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
         yield from (f"{field} == {value!r}", f"{field} != {value!r}")
     elif default is None or value is None:
         yield from (f"{field} is not None", f"{field} is None")
+    elif value == 0:
+        yield from (f"{field} == 0", field)
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

@@ -62,11 +62,16 @@ def _ordered(batches: Mapping[str, Batch]) -> dict[str, Batch]:
     return {name: batches[name] for name in (*first, *batches)}
 
 
-def parameters(subject: Subject, values: Mapping[str, Any]) -> int:
-    """How many a reference of these values has, without making them."""
+def shapes(subject: Subject, values: Mapping[str, Any]) -> dict[str, torch.Size]:
+    """Those of the parameters that a reference of these values has, without making them."""
     with torch.device("meta"):
         model = subject.reference_class._from_config(subject.config(values))  # type: ignore[attr-defined]
-    return sum(one.numel() for one in model.parameters())
+    return {name: one.shape for name, one in model.named_parameters()}
+
+
+def parameters(subject: Subject, values: Mapping[str, Any]) -> int:
+    """How many there are of them."""
+    return sum(one.numel() for one in shapes(subject, values).values())
 
 
 Make = Callable[[Subject, Mapping[str, Any]], Reference]

@@ -27,6 +27,7 @@ from nemo_automodel.parity.infer.redrafted import Redrafts
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
+from nemo_automodel.parity.infer.told import alone, pinned
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
 
@@ -80,6 +81,11 @@ class Search:
         whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.budget.is_spent:
             if stop is not None:
+                if (other := alone(candidate, stop, self.cases, self.judge)) is not None:
+                    self.steps.append(f"tests.positions: alone ({stop.what}, {stop.case})")
+                    candidate, _ = other, self.cases.vary(other)
+                    stop = self.judge.stop(candidate)
+                    continue
                 if (better := self.improved(candidate, stop)) is None:
                     break
                 candidate, stop = better
@@ -90,7 +96,11 @@ class Search:
                 if shorter is candidate:
                     break
                 candidate = shorter  # which may read less, so that more is to vary
-        return self.ended(candidate, stop) if whole is None else self.ended(whole, None, proven=True)
+        return (
+            self.ended(candidate, stop)
+            if whole is None
+            else self.ended(pinned(whole, self.cases, self.judge), None, proven=True)
+        )
 
     def ended(self, candidate: Candidate, stop: Stop | None, proven: bool = False) -> Found:
         oracles = {name: one for name, one in self.cases.oracles.items() if name not in self.judge.refused}

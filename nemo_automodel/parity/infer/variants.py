@@ -84,7 +84,8 @@ def changes(base: Mapping[str, Any], names: list[str], source: str = "") -> Iter
     """
     for name in names:
         value = held(base, name)
-        words = [word for word in _words(name, source) if word != value] if isinstance(value, str) else []
+        named = value is None or isinstance(value, str)
+        words = [word for word in _words(name, source) if word != value] if named else []
         if tries := [_put(name, _unlike(other, base)) for other in (*_others(name, value), *words)]:
             yield name, tries
 
@@ -152,6 +153,11 @@ def absent(base: Mapping[str, Any], config: ConfigClass) -> Iterator[tuple[str, 
         nothing = default is None or (default == 0 and not isinstance(default, bool))
         if nothing and name in base and base[name] != default:
             yield f"absent_{name}", {name: default}
+
+
+def off(base: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, Config]]:
+    """Each number at nothing, which may leave parts of a model out."""
+    yield from ((f"off_{name}", {name: 0}) for name in names if type(value := base.get(name)) is int and value > 0)
 
 
 def together(shown: Sequence[Config]) -> Iterator[Config]:

@@ -204,6 +204,7 @@ def numbers(fields: Mapping[str, object], likely: Collection[str] = ()) -> dict[
         "* sqrt({})": sqrt,
         "/ sqrt({})": lambda x: 1 / sqrt(x),
         "* {} ** -0.5": lambda x: x**-0.5,
+        "* bfloat16(sqrt({}))": lambda x: torch.tensor(sqrt(x)).bfloat16().item(),
     }
     sized = {text: one for text, one in (floats | integers).items() if text in floats and one > 0 or one >= LEAST}
     unary = {form.format(text): act(one) for form, act in made.items() for text, one in sized.items()}

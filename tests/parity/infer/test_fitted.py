@@ -15,6 +15,7 @@ from tests.parity.conftest import ROOT
     [
         ("gemma2", "output", ["logits = softcap(lm_head(norm(x)), config.final_logit_softcapping)"]),
         ("gemma2", "input", ["x = embed_tokens(ids) * sqrt(config.hidden_size)"]),
+        ("recurrent_gemma", "input", ["x = embed_tokens(ids) * bfloat16(sqrt(config.hidden_size))"]),
         ("gpt2", "input", ["x = wte(ids) + wpe(positions)"]),
         ("cohere", "block", ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]),
         ("granite", "output", ["logits = lm_head(norm(x)) / config.logits_scaling"]),

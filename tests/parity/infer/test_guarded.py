@@ -1,7 +1,7 @@
 """What is true of some layers is tried under one more condition."""
 
 from codegen.new.body import Body
-from nemo_automodel.parity.infer.guarded import guarded, joined
+from nemo_automodel.parity.infer.guarded import guarded, joined, narrowed
 
 WINDOW = "config.sliding_window is not None"
 
@@ -33,3 +33,19 @@ def test_a_factor_that_comes_with_a_field_is_one_under_a_condition():
     assert back == "x = embed(ids) * (1.0 if c else sqrt(config.hidden_size))"
     assert both == "x = embed(ids) * (2 if c else sqrt(config.hidden_size))"
     assert not [*joined(plain, plain, "c"), *joined(plain, "x = other(ids)", "c")]
+
+
+def test_a_key_of_all_models_is_put_under_a_condition():
+    body = Body({"mlp": {"width": "config.inner", "bias": True}, "name": "x"})
+    found = {str(one): one.made(body.content) for one in narrowed(body, ["config.adjusts"])}
+    assert found == {
+        "mlp.width when config.adjusts": {
+            **{"mlp": {"bias": True}, "name": "x"},
+            "variants": [{"when": "config.adjusts", "mlp": {"width": "config.inner"}}],
+        },
+        "mlp.bias when config.adjusts": {
+            **{"mlp": {"width": "config.inner"}, "name": "x"},
+            "variants": [{"when": "config.adjusts", "mlp": {"bias": True}}],
+        },
+    }
+    assert body.content["mlp"]["width"] == "config.inner"  # the candidate itself stays

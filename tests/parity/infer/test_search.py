@@ -29,12 +29,15 @@ MORE = (
     "stablelm",
     "nanochat",
     "flint",
-    "aya_vision",
     "idefics2",
     "janus",
     "qwen3_vl_moe",
     "video_llava",
     "vipllava",
+    # mixers with a state, in all layers or in some
+    *("mamba", "mamba2", "falcon_mamba", "bamba", "lfm2", "lfm2_moe", "recurrent_gemma", "kimi_linear"),
+    *("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"),
+    "granitemoeshared",  # a part beside the MLP, where the config has one
 )
 ALL = [*SAMPLE, *(pytest.param(name, marks=pytest.mark.full) for name in MORE)]
 
@@ -50,6 +53,14 @@ def test_a_hidden_spec_is_found(hidden, name):
     assert found.stop is None, (found.stop, found.steps)
     files = generated(written(found.candidate), there.project)
     assert there.bench.notices(files) is None  # the hidden spec's own contract, on its own configs
+
+
+def test_published_flags_that_nothing_reads_are_told_to_tests(hidden):
+    """Where the class has them otherwise by itself, it is another model: here its stream has another dtype."""
+    there = hidden("mamba")
+    begun = start(there.checkpoint, there.tree, "mamba")
+    found = search(begun, there.tree, SECONDS, ignored)
+    assert found.proven and found.candidate.data["tests"] == {"tiny": {"residual_in_fp32": False}}
 
 
 def test_what_is_not_found_is_told(hidden):

@@ -98,3 +98,24 @@ def test_what_equations_call_is_called_on_disk_as_it_lies_there():
     assert any(
         one["block"] == wanted and one.get("checkpoint") == {"names": {"input_layernorm": "ln_1"}} for one in made
     )
+
+
+def test_maps_in_a_row_take_their_names_in_memory_one_by_one():
+    text = (
+        "name: kimi_linear\nlayers:\n  by: config.layer_types[layer]\n  kinds:\n    full_attention: {}\n"
+        "    linear_attention:\n"
+        "      attention: {kind: gated_delta_net, key_heads: config.linear_num_heads, heads: config.linear_num_heads,"
+        " key_dim: config.linear_head_dim, value_dim: config.linear_head_dim, decay: channel}\n"
+        "      checkpoint: {names: {a: [f_a_proj, f_b_proj]}, fused: {conv1d: [conv_q, conv_k, conv_v]}}\n"
+        "attention: mla\nrope: none\n"
+    )
+    path = "model.layers.0.self_attn"
+    names = [f"{part}_proj.weight" for part in ("f_a", "f_b")]
+    found = offered(
+        text,
+        "memory",
+        missing=tuple(f"{path}.{name}" for name in names),
+        unexpected=tuple(f"{path}.gate.{name}" for name in names),
+    )
+    states = [one["layers"]["kinds"]["linear_attention"]["checkpoint"] for one in found]
+    assert {"a": ["gate.f_a_proj", "gate.f_b_proj"]} in [one.get("memory") for one in states]

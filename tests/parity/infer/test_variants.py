@@ -1,7 +1,7 @@
 """The configs on which a spec is judged."""
 
 from nemo_automodel.parity.infer.sample import shrunk
-from nemo_automodel.parity.infer.variants import changes, listed, mended
+from nemo_automodel.parity.infer.variants import changes, listed, mended, off
 
 
 def test_a_refused_config_takes_what_it_lacks_from_the_published_one():
@@ -51,3 +51,15 @@ def test_a_changed_factor_is_that_of_no_other_field():
     tries = dict(changes(base, ["scale", "layers"]))
     assert tries["scale"][0]["scale"] not in base.values()
     assert {"layers": 4} in tries["layers"]
+
+
+def test_words_are_tried_of_a_field_that_holds_nothing():
+    source = "if config.position_embedding_type == 'rope':"
+    found = dict(changes({"position_embedding_type": None}, ["position_embedding_type"], source))
+    assert {"position_embedding_type": "rope"} in found["position_embedding_type"]
+
+
+def test_numbers_are_asked_as_nothing():
+    assert dict(off({"experts": 8, "flag": True, "none": 0, "eps": 0.1}, ["experts", "flag", "none", "eps"])) == {
+        "off_experts": {"experts": 0}
+    }

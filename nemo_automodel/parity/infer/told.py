@@ -1,0 +1,56 @@
+"""What a spec's tests have to be told of its reference: that it is asked about each text alone, and published flags
+that its default config has otherwise."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.cases import Cases
+from nemo_automodel.parity.infer.judge import Judge, Stop
+from nemo_automodel.parity.infer.oracle import Oracle
+from nemo_automodel.parity.mutant import put
+
+PADDED = "outputs, left"
+ALONE = "the reference makes something else of a text when others of the batch are longer"
+
+
+def alone(candidate: Candidate, stop: Stop, cases: Cases, judge: Judge) -> Candidate | None:
+    """The candidate, judged from now on by answers to each text alone; None where padding is not what differs."""
+    if type(candidate) is not Candidate or stop.what != PADDED:  # models of images and text mask what is padded
+        return None
+    if cases.base is None or cases.subject.positions == "alone":
+        return None
+    subject = replace(cases.subject, positions="alone")
+    found = Judge(subject, judge.name, {"base": Oracle(subject, cases.oracles[stop.case].values)}).stop(candidate)
+    if found is not None and found.what == PADDED:
+        return None
+    data = put(put(candidate.data, ("tests", "positions"), "alone"), ("tests", "why"), ALONE)
+    cases.restart(subject)
+    return Candidate(data, candidate.path)
+
+
+def pinned(candidate: Candidate, cases: Cases, judge: Judge) -> Candidate:
+    """With the published flags and numbers that nothing reads, where the class's own would be another model."""
+    if type(candidate) is not Candidate:
+        return candidate
+    data = candidate.data
+    for name, value in _apart(candidate, cases):
+        data = data if _is_right(candidate, name, cases, judge) else put(data, ("tests", "tiny", name), value)
+    return Candidate(data, candidate.path)
+
+
+def _apart(candidate: Candidate, cases: Cases) -> Iterator[tuple[str, int]]:
+    """Those of the first config that a spec's tests do not choose by themselves."""
+    base, own = (cases.base.values if cases.base is not None else {}), candidate.configs()["base"]
+    kept = cases.kept(candidate).items()
+    yield from ((name, value) for name, value in kept if base.get(name) == value and name not in own)
+
+
+def _is_right(candidate: Candidate, name: str, cases: Cases, judge: Judge) -> bool:
+    """Whether the candidate is right where a field is as the class has it by itself, and where nothing can be asked."""
+    assert cases.base is not None
+    try:
+        oracle = Oracle(cases.subject, cases.base.values | {name: candidate.config.fields[name]})
+        return Judge(cases.subject, judge.name, {"base": oracle}).stop(candidate) is None
+    except Exception:  # the reference refuses it beside the other values
+        return True
