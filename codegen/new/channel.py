@@ -55,7 +55,8 @@ def check_width(body: Body, layer: Layer, values: Values) -> None:
     stored = str(body.get("checkpoint", "names", "down") or ROLE_NAMES["down"])
     down, mlp = layer.channel.get(stored), body.section("mlp")
     turned = stored in body.listed("checkpoint", "transposed")
-    if down is None or not down.shape or len(down.shape) != 2 or mlp.get("kind") == "moe" or turned:
+    varies = any("width" in str(entry.get("mlp", "")) for entry in body.listed("variants"))  # which it may follow
+    if down is None or not down.shape or len(down.shape) != 2 or mlp.get("kind") == "moe" or turned or varies:
         return
     if values.read(str(mlp.get("width", "config.intermediate_size"))) not in (None, down.shape[1]):
         _width(body, {"down": down}, values)
