@@ -5,7 +5,9 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from codegen.language.vision.sections import ImageTextSpec
+from codegen.language.keys import keys
+from codegen.language.vision.equations import parts_called
+from codegen.language.vision.sections import ImageTextSpec, LinearPart
 from codegen.language.vision.tensors import FIELDS
 from codegen.new.vision.tower import PATCH
 from nemo_automodel.parity.infer.of_images import HalfCandidate, ImageCandidate
@@ -23,6 +25,7 @@ WHOLE = (*TOWER, "projector", "parts", "positions", "mask", "output", "head", "c
 FORMS = ("{}", "real_images({}, {pixels})")  # of a field that says something of each image
 MASKS = ("{}", f"patch_mask({{}}, {PATCH})", f"patch_mask({{}}, {PATCH}, all)", "with_time({})", "{}[:, 1:]")
 TURNED = ("{}", "flatten({})", "not_(flatten({}))")
+SMALL = 0.01  # more than any epsilon
 OUTPUT = ("vision", "output")
 
 
@@ -92,6 +95,9 @@ class ImageOffers(Offers):
         for tier, what, mutant in self._mutants:
             if what.removeprefix("delete ").replace(":", ".").partition(".")[0] == section:
                 yield Offer((), tier, False, 1, mutant, what)
+        if section == "parts" and not self.candidate.problems:
+            for path, value in (*self._epsilons(), *self._widths()):
+                yield from self._at(path, value, READ)
         if section == "vision" and not self.candidate.problems:
             for path, value in (*self._outputs(), *self._inputs()):
                 yield from self._at(path, value, READ)
@@ -110,6 +116,8 @@ class ImageOffers(Offers):
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path; by itself, and where the changed field says so."""
+        if self._is_in_list(path):
+            return
         yield Offer(((path, value),), tier, False, count)
         before = self.candidate.body.get(*path)
         if isinstance(before, str) and isinstance(value, str):
@@ -127,6 +135,22 @@ class ImageOffers(Offers):
             held = ((name, self.candidate.config.fields.get(name)) for name in self.changed)
             counted = [f"config.{name} == {default}" for name, default in held if type(default) is int]
         return [*super()._conditions(), *counted]
+
+    def _epsilons(self) -> Iterator[tuple[Path, Any]]:
+        """Small numbers of the config that norms of the projector may add."""
+        fields = self.candidate.config.fields
+        small = [name for name, value in fields.items() if isinstance(value, float) and 0 < value < SMALL]
+        for name, part in self.candidate.spec.spec.parts.items():
+            if hasattr(part, "eps"):
+                yield from ((("parts", name, "eps"), f"config.{field}") for field in small)
+
+    def _widths(self) -> Iterator[tuple[Path, Any]]:
+        """Of maps of the projector, where configs carry a field that their class does not declare."""
+        usual = keys(LinearPart)["out"].chain[0]
+        for name in parts_called(self.candidate.spec.spec.equations):
+            yield from (
+                (("parts", name, "out"), f"given(config.{one}, {usual})") for one in self.candidate.config.published
+            )
 
     def _outputs(self) -> Iterator[tuple[Path, Any]]:
         """Layers of the tower that a field of the whole counts."""

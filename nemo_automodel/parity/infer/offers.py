@@ -170,7 +170,7 @@ class Offers:
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
-        if any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path))):
+        if self._is_in_list(path):
             return
         if path[0] in OVERLAYS:
             entries = self.candidate.body.listed(path[0])
@@ -192,6 +192,10 @@ class Offers:
             for condition in conditions:
                 added = ((overlay,), [*entries, {"when": condition}])
                 yield Offer((added, ((overlay, len(entries), *path), value)), tier, True, count)
+
+    def _is_in_list(self, path: Path) -> bool:
+        """Whether a list stands on the way to a path."""
+        return any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path)))
 
     def _conditions(self) -> list[str]:
         """Under which the changed field makes another model, where the candidate fails on its change."""

@@ -25,7 +25,7 @@ def images_of(reference: Any) -> Images:
 def _drawn(reference: Any) -> Images:
     """With the fields that the reference reads, and none that it would not miss."""
     known = inspect.signature(reference.forward).parameters
-    pixels, *others = sorted((name for name in FIELDS if name in known and name != TYPES), key=_is_no_pixels)
+    pixels, *others = sorted((name for name in FIELDS if name in known and name != TYPES), key=_place)
     fields = [pixels, *others]
     while len(fields) > 1:
         drawn = _with(reference, fields)
@@ -41,8 +41,10 @@ def _drawn(reference: Any) -> Images:
     return _with(reference, fields)
 
 
-def _is_no_pixels(name: str) -> bool:
-    return not name.startswith(PIXELS)
+def _place(name: str) -> tuple[bool, int]:
+    """Pixels first, under the name that is a class's own where it takes the usual one too: older releases know that
+    one alone."""
+    return not name.startswith(PIXELS), -len(name) if name.startswith(PIXELS) else 0
 
 
 def _less(fields: list[str], name: str) -> list[str]:

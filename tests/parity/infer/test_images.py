@@ -23,6 +23,7 @@ from tests.parity.conftest import ROOT
         ("idefics2", ["pixel_values", "pixel_attention_mask"], False),
         ("qwen2_vl", ["pixel_values", "image_grid_thw"], False),
         ("gemma3", ["pixel_values"], False),
+        ("video_llava", ["pixel_values_images"], False),  # takes the usual name too, since 5.23
         ("paligemma", ["pixel_values"], True),
     ],
 )
@@ -92,3 +93,21 @@ def test_a_text_half_is_changed_below_text(hidden):
     inside = [path for group in offers.groups() for one in group for path, _ in one.puts if path[0] == "text"]
     assert ("text", "attention", "scale") in inside
     assert ("text", "norm", "offset") in inside
+
+
+def test_nothing_is_put_into_a_list_of_equations(hidden):
+    """What other specs say of a module as the projector, where this one has equations."""
+    there = hidden("paligemma")
+    whole = ImageCandidate(
+        {"name": "paligemma", "projector": ["h = linear(x)", "x = h"]}, "specs/paligemma.yaml", there.tree
+    )
+    stop = Stop(4, "outputs, short", "base", (Difference("model.multi_modal_projector"),))
+    offers = ImageOffers(whole, stop, Donors(there.tree / "specs", "paligemma", images=True), [], [])
+    made = [one.made(whole.data) for group in offers.groups() for one in group]
+    assert any(one["projector"] == "none" for one in made if "projector" in one)
+
+
+def test_fields_that_no_class_declares_are_changed_too(hidden):
+    there = hidden("paligemma")
+    whole = ImageCandidate({"name": "aya_vision"}, "specs/aya_vision.yaml", there.tree)
+    assert "alignment_intermediate_size" in whole.structural()

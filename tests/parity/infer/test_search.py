@@ -29,6 +29,7 @@ MORE = (
     "stablelm",
     "nanochat",
     "flint",
+    "aya_vision",
     "idefics2",
     "janus",
     "qwen3_vl_moe",
