@@ -95,13 +95,17 @@ def _tells_of_images(text: bytes) -> bool:
 
 
 def specs_of_text(folder: Path) -> list[Path]:
-    """The spec files of a folder that take no images, by name."""
-    return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and not of_images(path)]
+    """The specs of a folder that are of texts alone, by name."""
+    return _specs(folder, images=False)
 
 
 def specs_of_images(folder: Path) -> list[Path]:
     """The others, by name."""
-    return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and of_images(path)]
+    return _specs(folder, images=True)
+
+
+def _specs(folder: Path, *, images: bool) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and of_images(path) == images]
 
 
 def is_of_images(root: Node) -> bool:

@@ -28,7 +28,7 @@ class Missing(Frozen):
 
 def missing(rows: Iterable[Row]) -> list[Missing]:
     """One entry for each model type of the causal mapping without a generated model, in order."""
-    have, lacking = _have(rows), lacking_values()
+    have, lacking = generated_types(rows), lacking_values()
     return [
         Missing(model_type, architecture, lacking.get(model_type, UNKNOWN))
         for model_type, architecture in causal_types()
@@ -38,7 +38,7 @@ def missing(rows: Iterable[Row]) -> list[Missing]:
 
 def missing_images(rows: Iterable[Row]) -> list[Missing]:
     """The same of the image-text mapping, without those that the causal one has too."""
-    have, causal = _have(rows), {model_type for model_type, _ in causal_types()}
+    have, causal = generated_types(rows), {model_type for model_type, _ in causal_types()}
     return [
         Missing(model_type, architecture, _text_lacks(model_type, have))
         for model_type, architecture in image_text_types()
@@ -46,7 +46,7 @@ def missing_images(rows: Iterable[Row]) -> list[Missing]:
     ]
 
 
-def _have(rows: Iterable[Row]) -> set[str]:
+def generated_types(rows: Iterable[Row]) -> set[str]:
     """The model types that specs generate."""
     return {row.model_type for row in rows if row.state != "invalid"}
 

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from codegen.run import inventory
-from codegen.run.missing import lacking_values
+from codegen.run.missing import generated_types, lacking_values
 from codegen.run.pipeline import Options
 
 PROVEN, OPEN, NOTHING = "proven", "not proven", "not begun"
@@ -42,7 +42,7 @@ class Outcome:
 def missing_types(root: Path) -> list[str]:
     """Of the causal and image-text mappings of the installed transformers, in order: those that no spec of the tree
     generates."""
-    have = {row.model_type for row in inventory.rows(Options(str(root))) if row.state != "invalid"}
+    have = generated_types(inventory.rows(Options(str(root))))
     known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
     return sorted(known - have)
 
