@@ -44,10 +44,8 @@ def _equations(names: list[str]) -> list[str] | None:
     told by their names, or Llama's two before and two more after."""
     if len(names) == 1:
         return [f"h = {names[0]}(x)", "x = x + attention(h) + mlp(h)"]
-    mixing = [
-        name for name in names if any(word in name for word in ("attn", "attention", "mixer", "operator", "temporal"))
-    ]
-    channel = [name for name in names if any(word in name for word in ("mlp", "ffn", "ff_", "feed", "channel"))]
+    mixing = [name for name in names if any(word in name for word in _MIXING)]
+    channel = [name for name in names if any(word in name for word in _CHANNEL)]
     if len(names) == 2:
         first, second = sorted(names) if len(mixing) != 1 else (mixing[0], *(set(names) - {mixing[0]}))
         if len(mixing) != 1 and len(channel) == 1:

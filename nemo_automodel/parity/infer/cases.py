@@ -56,7 +56,8 @@ class Cases:
         self.refused.clear()
         self._listed.clear()
         self._changed.clear()
-        vars(self).pop("_published", None)
+        for made in ("_published", "_shapes"):
+            vars(self).pop(made, None)
 
     @property
     def base(self) -> Oracle | None:
@@ -119,16 +120,20 @@ class Cases:
         for name, change in (*more, *less):
             self._add(name, merged(base.values, change))
 
+    @cached_property
+    def _shapes(self) -> dict[str, Any]:
+        """Of the parameters of the first config."""
+        return {} if self.base is None else dict(shapes(self.subject, self.base.values))
+
     def _leaves_out(self, base: Oracle, change: Config) -> bool:
         """Whether a model has less of what the first one has, and nothing else: no tensor without elements."""
         key = key_of(change)
         if key not in self._less:
-            there = shapes(self.subject, base.values)
             try:
                 here = shapes(self.subject, base.values | change)
             except Exception:  # the reference refuses it
-                here = there
-            self._less[key] = here.items() < there.items()
+                here = self._shapes
+            self._less[key] = here.items() < self._shapes.items()
         return self._less[key]
 
     def _change(self, base: Oracle, tries: Iterable[tuple[str, list[Config]]]) -> None:
