@@ -126,9 +126,14 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.hunyuan_v1_moe.model", "HunYuanMoEV1ForCausalLM"),
         ),
         ("HyperCLOVAXForCausalLM", ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM")),
+        ("IQuestCoderForCausalLM", ("nemo_automodel.components.models.iquestcoder.model", "IQuestCoderForCausalLM")),
         (
             "Idefics2ForConditionalGeneration",
             ("nemo_automodel.components.models.idefics2.model", "Idefics2ForConditionalGeneration"),
+        ),
+        (
+            "Idefics3ForConditionalGeneration",
+            ("nemo_automodel.components.models.idefics3.model", "Idefics3ForConditionalGeneration"),
         ),
         ("InternLM3ForCausalLM", ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM")),
         (
@@ -346,6 +351,7 @@ MODEL_TYPE_MAPPING = {
     "hy_v3": ("nemo_automodel.components.models.hy_v3.model", "HYV3ForCausalLM"),
     "hyperclovax": ("nemo_automodel.components.models.hyperclovax.model", "HyperCLOVAXForCausalLM"),
     "internlm3": ("nemo_automodel.components.models.internlm3.model", "InternLM3ForCausalLM"),
+    "iquestcoder": ("nemo_automodel.components.models.iquestcoder.model", "IQuestCoderForCausalLM"),
     "jais2": ("nemo_automodel.components.models.jais2.model", "Jais2ForCausalLM"),
     "kimi_k2": ("nemo_automodel.components.models.kimi_k2.model", "KimiK2ForCausalLM"),
     "kimi_linear": ("nemo_automodel.components.models.kimi_linear.model", "KimiLinearForCausalLM"),
@@ -446,6 +452,10 @@ MODEL_TEXT_MAPPING = {
     "Idefics2ForConditionalGeneration/mistral": (
         "nemo_automodel.components.models.idefics2.model",
         "Idefics2ForConditionalGeneration",
+    ),
+    "Idefics3ForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.idefics3.model",
+        "Idefics3ForConditionalGeneration",
     ),
     "InternVLForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.internvl.model",

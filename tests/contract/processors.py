@@ -21,11 +21,12 @@ from nemo_automodel.parity.pictures import GRIDS
 from tests.contract.asserting import close
 from tests.contract.binding import Binding
 
-# What processors ask tokenizers for, by attribute; one wants images marked so, whatever the tokenizer says.
+MARK = "<imgpad>"  # of an image, unless a processor writes another one
+# What processors ask tokenizers for, by attribute; some want marks written so, whatever the tokenizer says.
 MARKS = {
-    "image_token": "<imgpad>",
-    "context_image_token": "<imgpad>",
-    "img_patch_token": "<imgpad>",
+    "image_token": MARK,
+    "context_image_token": MARK,
+    "img_patch_token": MARK,
     "boi_token": "<boi>",
     "eoi_token": "<eoi>",
     "start_image_token": "<img>",
@@ -37,10 +38,10 @@ MARKS = {
     "img_line_break_token": "<line>",
     "image_break_token": "<break>",
     "image_end_token": "<end>",
-    "image_boundary_token": "<around>",
-    "fake_image_token": "<around>",
-    "global_image_token": "<global>",
-    "end_of_utterance_token": "<said>",
+    "image_boundary_token": "<fake_token_around_image>",
+    "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
     "video_token": "<video>",
 }
 IDLE = ("self", "kwargs", "chat_template", "use_default_system_prompt", "size_conversion")  # no sizes of what is asked
@@ -114,11 +115,11 @@ class Sizes:
         tables = [module.num_embeddings for module in reference.modules() if isinstance(module, nn.Embedding)]
         self.leading = int(self.patches + 1 in tables)  # a token of the tower that is no patch
 
-    def processor(self, name, image_token):
+    def processor(self, name, image_token, mark=MARK):
         """The class of that name, with all that it is made of. Skips where it needs a package that is not there."""
         kind = getattr(transformers, name)
         need_torchvision(kind)
-        parts, known = self._parts(kind, image_token), self.of_texts()
+        parts, known = self._parts(kind, image_token, mark), self.of_texts()
         asked = inspect.signature(kind.__init__).parameters
         strange = asked.keys() - {*known, *parts, *IDLE}
         assert not strange, f"{name} asks for {', '.join(sorted(strange))}: say here what of the config it is"
@@ -127,19 +128,21 @@ class Sizes:
             made = type(name, (WithoutVideos, kind), {})(**parts, **told)
         except ImportError as error:  # of a package for what is not asked of it here
             pytest.skip(str(error))
+        if made.image_token not in (mark, *MARKS.values()):  # its own text, whatever the tokenizer says
+            return self.processor(name, image_token, made.image_token)
         for name, value in known.items():
             if hasattr(kind, name):  # where the class has it as a default
                 setattr(made, name, value)
         made.told_each_time = {name: known[name] for name in known.keys() & of_images(made) if not hasattr(kind, name)}
         return made
 
-    def _parts(self, kind, image_token):
+    def _parts(self, kind, image_token, mark):
         """What makes pixels, and what makes ids; nothing that reads videos."""
         of_images = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind.__module__.split(".")[-2])
         of_images = of_images or IMAGE_PROCESSOR_MAPPING_NAMES[self.config.model_type]
         image = getattr(transformers, of_images["pil" if "pil" in of_images else "torchvision"])
         need_torchvision(image)
-        tokenizer = words(image_token, self.config.get_text_config().vocab_size)
+        tokenizer = words(image_token, self.config.get_text_config().vocab_size, mark)
         videos = {"video_processor": None} if "video_processor" in kind.get_attributes() else {}
         return {"image_processor": self.of_images(image), "tokenizer": tokenizer, **videos}
 
@@ -207,15 +210,16 @@ class WithoutVideos:
         return None if argument is None else super().check_argument_for_proper_class(name, argument)
 
 
-def words(image_token, vocabulary):
+def words(image_token, vocabulary, mark):
     """A tokenizer whose mark of images has this id; other marks have the last ids of the vocabulary."""
+    marks = {name: mark if text == MARK else text for name, text in MARKS.items()}
     own = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    texts = dict.fromkeys([*MARKS.values(), *own.values()])
+    texts = dict.fromkeys([*marks.values(), *own.values()])
     free = iter(number for number in reversed(range(vocabulary)) if number != image_token)
-    ids = {text: image_token if text == MARKS["image_token"] else next(free) for text in texts}
+    ids = {text: image_token if text == mark else next(free) for text in texts}
     taken = set(ids.values())
     ids |= {f"w{number}": number for number in range(3, vocabulary) if number not in taken}
     pieces = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     pieces.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in texts])
-    return PreTrainedTokenizerFast(tokenizer_object=pieces, padding_side="left", extra_special_tokens=MARKS, **own)
+    return PreTrainedTokenizerFast(tokenizer_object=pieces, padding_side="left", extra_special_tokens=marks, **own)

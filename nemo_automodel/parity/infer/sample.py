@@ -36,7 +36,10 @@ def write_sample(model_type: str, root: File, folder: File) -> None:
     if reference is None:
         what = "no causal language model of this type, and none that takes images"
         raise CodegenError(f"{model_type}: transformers {VERSION} has {what}")
-    config.architectures = [reference.__name__]
+    lent = reference.config_class is not type(config)  # checkpoints name a class after their own type all the same
+    config.architectures = [
+        f"{type(config).__name__.removesuffix('Config')}ForCausalLM" if lent else reference.__name__
+    ]
     (folder / "config.json").write_text(config.to_json_string(use_diff=False))
     begun = start(folder, root, None)
     drafted = begun.candidate

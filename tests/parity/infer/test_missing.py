@@ -1,6 +1,9 @@
 """`codegen new --missing`: every type without a spec, each searched for by itself."""
 
+import json
+
 from nemo_automodel.parity.infer.missing import NOTHING, OPEN, PROVEN, Outcome, missing_types, outcomes, summary, told
+from nemo_automodel.parity.infer.sample import write_sample
 
 
 def test_types_are_those_that_no_spec_generates(hidden):
@@ -18,6 +21,12 @@ def test_each_type_ends_by_itself(hidden):
     (there.tree / "specs/jais2.yaml").unlink()
     assert found["vit"].outcome == NOTHING
     assert "has no causal language model of this type" in found["vit"].said
+
+
+def test_a_type_that_borrows_its_class_has_a_name_of_its_own(hidden, tmp_path):
+    """transformers runs it by Llama's class, which is that of another spec."""
+    write_sample("iquestcoder", hidden("iquestcoder").tree, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["IQuestCoderForCausalLM"]
 
 
 def test_what_is_open_is_said_with_its_first_component():
