@@ -19,6 +19,7 @@ from codegen.new import compose, nearest
 from codegen.new.body import Body
 from codegen.new.doubts import distrust, suit, unwritten
 from codegen.new.expected import expect
+from codegen.new.fused import lie_as_elsewhere
 from codegen.new.kind import VLM, Kind, classify
 from codegen.new.report import Draft
 from codegen.new.source import Source
@@ -81,6 +82,7 @@ class Drafting(Frozen):
             raise CodegenError(f"{self.root}/{SPECS}: holds no valid spec to draft from; start with `name: llama`")
         best = ranked[0]
         body = compose.compose(best, weights, found, experts)
+        lie_as_elsewhere(body, ranked, found)
         frame, doubts = self.frame(found)
         taken, error = suit(body, lambda one: self.wrong(frame, one), best.name)
         compose.follow_config(body, best, found)  # once more: what did not suit may have stood in the way

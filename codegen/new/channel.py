@@ -23,6 +23,7 @@ _SHARED_WIDTHS = (
     "intermediate_size",
 )
 _SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+_RATIO = re.compile("intermediate|expansion|multipl|ratio")  # in names of fields by which the stream's width is widened
 QUALIFIED = tuple(f"{part}.{role}" for part in ("experts", "shared") for role in ("gate", "up", "down"))
 
 
@@ -359,7 +360,10 @@ def _width(body: Body, found: Mapping[str, Module], values: Values, *part: str) 
     elif (text := next((text for text in _widths(values) if values.read(text) == width), None)) is not None:
         body.put(text, *at, doubt="the fields give the number")
     elif isinstance(hidden, int) and hidden and width % hidden == 0:
-        body.put(f"{width // hidden} * config.hidden_size", *at, doubt="no field holds the number")
+        ratios = (name for name in sorted(values.fields) if values.get(name) == width // hidden and _RATIO.search(name))
+        ratio = next((f"config.{name}" for name in ratios), None)
+        doubt = "no field holds the number" if ratio is None else f"{ratio} gives the number"
+        body.put(f"{ratio or width // hidden} * config.hidden_size", *at, doubt=doubt)
 
 
 def _widths(values: Values) -> Iterator[str]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from codegen.frozen import Frozen
+from codegen.language.attention import ACTIVATION, ACTIVATIONS
+from codegen.language.chains import candidate
 from codegen.language.equations import GROUPS
-from codegen.language.spec import USUAL_KINDS
+from codegen.language.spec import MLP_KINDS, USUAL_KINDS
 from codegen.new.body import Body
 from codegen.new.values import Values
 
-SCHEDULE = "config.layer_types[layer]"
+USUAL = "layer_types"
 
 
 class Sign(Frozen):
@@ -92,6 +94,7 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
     _ends(body, values, reads, "input", INPUT, "x = embed_tokens(ids)")
     _ends(body, values, reads, "output", OUTPUT, "logits = lm_head(norm(x))")
     _tie(body, values)
+    _activation(body, values)
     _layers(body, values)
     _window(body, values, reads)
     if any(values.get(name) in (True, "alibi") for name in _ALIBI) and body.get("attention", "alibi") is None:
@@ -126,15 +129,25 @@ def _tie(body: Body, values: Values) -> None:
         body.put(tied, "head", "tie", doubt=doubt)
 
 
+def _activation(body: Body, values: Values) -> None:
+    """The field that holds the word of an activation, where none has a usual name."""
+    if body.section("mlp").get("kind") == "moe" or candidate(ACTIVATION, values.config) is not None:
+        return
+    field = next((name for name in sorted(values.fields) if values.get(name) in ACTIVATIONS), None)
+    if field is not None and not str(body.get("mlp", "activation")).startswith("config."):
+        body.put(f"config.{field}", "mlp", "activation", doubt=f"config.{field} holds the word of an activation")
+
+
 def _layers(body: Body, values: Values) -> None:
-    """A schedule by `layer_types`."""
-    kinds, listed = values.get("layer_types"), body.listed("layers")
-    if not isinstance(kinds, list) or _is_told(cast("list[Any]", kinds), listed):
+    """A schedule by `layer_types`, or by another list of words that nothing reads."""
+    field, listed = _schedule(body, values), body.listed("layers")
+    kinds, by = values.get(field), f"config.{field}[layer]"
+    if not isinstance(kinds, list) or _is_told(cast("list[Any]", kinds), by, listed):
         return
     if len(set(cast("list[Any]", kinds))) == 1 and kinds[0] not in USUAL_KINDS:
         return  # layers of one kind, which is what the rest of the spec says
     strange = sorted({str(kind) for kind in cast("list[Any]", kinds)} - set(USUAL_KINDS))
-    entry: dict[str, Any] = {"by": SCHEDULE}
+    entry: dict[str, Any] = {"by": by}
     doubt = None
     if strange:
         entry["kinds"] = {kind: {} for kind in strange}
@@ -144,14 +157,29 @@ def _layers(body: Body, values: Values) -> None:
         body.drop("attention", "window")  # the schedule says in which layers
 
 
-def _is_told(kinds: list[Any], listed: list[Any]) -> bool:
+def _schedule(body: Body, values: Values) -> str:
+    """The field that says of each layer by a word what it is: of several words, none of which is that of an MLP."""
+    number = values.get("num_hidden_layers")
+    others = (name for name in sorted(values.fields) if _are_words(values.get(name), number))
+    free = (name for name in others if not any(f"config.{name}" in str(value) for _, value in body.leaves()))
+    return USUAL if isinstance(values.get(USUAL), list) else next(free, USUAL)
+
+
+def _are_words(value: Any, number: Any) -> bool:
+    if not isinstance(value, list) or len(cast("list[Any]", value)) != number:
+        return False
+    words = {*map(str, cast("list[Any]", value))}
+    return all(isinstance(word, str) for word in cast("list[Any]", value)) and len(words) > 1 and words != {*MLP_KINDS}
+
+
+def _is_told(kinds: list[Any], by: str, listed: list[Any]) -> bool:
     """Whether the nearest spec says what a kind of layer is: by a schedule, or where it asks for each but the usual."""
-    if any(entry.get("by") == SCHEDULE for entry in listed):
+    if any(entry.get("by") == by for entry in listed):
         return True
     if any("kind" in section for entry in listed if isinstance(section := entry.get("attention"), dict)):
         return True  # by another field
     asked = {entry.get("when") for entry in listed}
-    told = {kind for kind in kinds if f"{SCHEDULE} == {kind!r}" in asked}
+    told = {kind for kind in kinds if f"{by} == {kind!r}" in asked}
     return bool(told) and told >= set(kinds) - {"full_attention"}
 
 

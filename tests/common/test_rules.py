@@ -15,7 +15,8 @@ from nemo_automodel.components.models.common.checkpoint.rules import (
     Transpose,
     Unsqueeze,
 )
-from nemo_automodel.components.models.common.combined_projection import QKVLayout
+from nemo_automodel.components.models.common.combined_projection import CombinedQKVAttentionMixin, QKVLayout
+from nemo_automodel.components.models.common.unsupported import UnsupportedConfigError
 
 PACKED, SPLIT = BackendConfig(projections="packed"), BackendConfig(projections="split")
 
@@ -196,3 +197,16 @@ def test_layouts_are_checked():
         QKVLayout(("q", "k", "k")).check({"q": 4, "k": 4, "v": 4})
     with pytest.raises(ValueError, match="3 groups do not divide the 4 rows of q"):
         QKVLayout(groups=3).check({"q": 4, "k": 3, "v": 3})
+
+
+class Fused(CombinedQKVAttentionMixin, torch.nn.Module):
+    def __init__(self, heads, projections):
+        super().__init__()
+        self.backend = BackendConfig(projections=projections)
+        self.setup_qkv_projection(8, heads, heads, 2, fused="qkv", layout=QKVLayout(groups=4))
+
+
+def test_groups_of_fused_rows_that_cut_heads_are_packed_by_nobody():
+    Fused(6, "split"), Fused(8, "packed")
+    with pytest.raises(UnsupportedConfigError, match="4 groups of the rows of qkv hold no whole heads of 2"):
+        Fused(6, "packed")

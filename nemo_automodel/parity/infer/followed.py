@@ -40,6 +40,8 @@ def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
         return
     if value == f"config.{field}" and isinstance(held, FLAT):
         yield held
+    elif field in FIELD.findall(value) and isinstance(held, FLAT):
+        yield re.sub(rf"\bconfig\.{re.escape(field)}\b(?![.\[])", repr(held), value)
     for other in dict.fromkeys(FIELD.findall(value)):
         if other != field and type(before.get(other)) is type(held) and before.get(other) == held:
             yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)

@@ -105,8 +105,8 @@ class Judge:
             return Stop(place, question.what, question.case, tuple(found), "", question.order, *names)
         except Exception as error:  # a wrong spec may fail in any way, and says how
             said = f"{type(error).__name__}: {error}".split("\n")[0]
-            if isinstance(error.__cause__, UnsupportedConfigError):  # says the library, whatever the spec
-                self.refused[question.case] = str(error)
+            if any(isinstance(one, UnsupportedConfigError) for one in (error, error.__cause__)):
+                self.refused[question.case] = str(error)  # by the library, whatever the spec
                 return None
             return Stop(
                 place, question.what, question.case, (Difference(NOWHERE),), said, question.order, unseen=RAISED

@@ -5,6 +5,7 @@ from typing import Any
 
 from nemo_automodel.parity.mutant import Data, Path, put
 
+NEEDED = -1  # tier of the few changes that the stop calls for before all others
 FITTED, DELETED, SAID, READ, OFFERED, REMADE = range(6)  # tiers: by a run; of the draft; by others; ...
 FITS = 1000  # counts for more than any number of specs
 LIKELY = 900  # the same, of what is still to be tried one by one

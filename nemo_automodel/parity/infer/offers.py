@@ -18,9 +18,10 @@ from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.followed import followed
 from nemo_automodel.parity.infer.guarded import guarded, joined, narrowed
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, OFFERED, READ, REMADE, SAID, Offer
+from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
-from nemo_automodel.parity.infer.stored import stored
+from nemo_automodel.parity.infer.stored import fused_rows, stored
+from nemo_automodel.parity.infer.words import meant
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
 from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
@@ -28,6 +29,7 @@ from nemo_automodel.parity.mutations import OVERLAYS
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
 FIELD = re.compile(r"\bconfig\.(\w+)")
+ALONE = "outputs, one"
 AMONG_TOKENS = ("outputs, short", "outputs, plain", "outputs, left")  # where single tokens are right
 COMPUTED = ("outputs, one", "outputs, short", "outputs, plain", "outputs, left", "given embeddings")  # names are right
 EPSILONS = (1e-20, 1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
@@ -82,9 +84,15 @@ class Offers:
             found = [one for section in sections for one in self._of_section(section)]
             if sections is near:
                 found += stored(self.candidate, self.stop)
+                found += self._of_rows(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
                 found += guarded(self.candidate.body, self._conditions())
             yield sorted(found, key=self.order.rank)
+
+    def _of_rows(self, near: Sequence[str]) -> Iterator[Offer]:
+        """Where single tokens differ, nothing acts in attention but its projections: how their rows lie comes first."""
+        if self.stop.what == ALONE and not self.candidate.problems:
+            yield from (Offer((one,), NEEDED) for part, one in fused_rows(self.candidate) if part in near)
 
     def _redrafted(self) -> list[Offer]:
         """All that the tensors of a changed config show, at once: of every model, or under a condition."""
@@ -129,13 +137,13 @@ class Offers:
         if section == "checkpoint" and not self.stored:
             return
         for count, path, said in self.donors.below(section):
-            if not self.bits or is_dtype_key(str(path[-1])) or path[0] == "block":
+            if not self.bits or rounds(path) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
                     if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
                         yield from self._at(path, before | value, SAID, count)  # beside what stands there
         for path, key in keys_below((section,), keys(self.language).get(section), self.data):
-            if not self.bits or is_dtype_key(str(path[-1])):
+            if not self.bits or rounds(path):
                 for tier, value in self._values(path, key):
                     yield from self._at(path, value, tier)
         yield from self._of_other_kinds(section)
@@ -151,7 +159,7 @@ class Offers:
             written = self.candidate.body.section(*prefix, section)
             if section in KINDED and (kind := written.get("kind")) is not None:
                 for path, key in keys_below((section,), keys(Spec).get(section), {section: kind}):
-                    if path[1:] and (not self.bits or is_dtype_key(str(path[-1]))):
+                    if path[1:] and (not self.bits or rounds(path)):
                         for _, value in self._values(path[-1], key):
                             yield Offer((((*prefix, *path), value),), SAID, True, LIKELY)
 
@@ -226,6 +234,8 @@ class Offers:
 
     def _values(self, path: Path, key: Key) -> Iterator[tuple[int, Any]]:
         name = path[-1]
+        if key.type == "expression":
+            yield from ((FITTED, text) for text in meant(self.candidate.body.get(*path), key.words, self.before))
         for word in (*(key.kinds or ()), *(key.words if key.type in ("choice", "expression") else ())):
             yield OFFERED, word
         if key.type == "section" and key.bare:
@@ -274,6 +284,11 @@ class Offers:
         """Fields that may be factors: numbers of which nobody counts anything."""
         fields = self.candidate.config.fields
         return [name for name in self.unread if isinstance(fields.get(name), float)]
+
+
+def rounds(path: Path) -> bool:
+    """Whether a key may change roundings alone: dtypes, and activations, of which several are one function."""
+    return is_dtype_key(str(path[-1])) or path[-1] == "activation"
 
 
 def _tests(name: str, config: ConfigClass, value: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from codegen.plan.names import name_in_memory
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.differences import ROUTING
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.infer.offer import DELETED, SAID, Offer
+from nemo_automodel.parity.infer.offer import DELETED, NEEDED, SAID, Offer
 
 ROLES = ("router", "experts", "shared")  # keys of a part that are modules of it, compared by themselves
 WHOLE = ("router", "experts")  # those whose keys say nothing of what is around them
@@ -25,10 +25,11 @@ class Order:
         self.wrong = self._wrong_roles()
 
     def rank(self, offer: Offer) -> tuple[Any, ...]:
-        """What reads the field that was changed; what runs show, and what the draft guessed; what is about a module
-        that differs before what is about one that does not; what reads a field that nobody reads; what concerns as
-        many layers as are wrong, where that can be told; where it comes from."""
+        """What the stop calls for; what reads the field that was changed; what runs show, and what the draft guessed;
+        what is about a module that differs before what is about one that does not; what reads a field that nobody
+        reads; what concerns as many layers as are wrong, where that can be told; where it comes from."""
         return (
+            offer.tier != NEEDED,
             not self._follows(offer),
             offer.tier > DELETED,
             self._place(offer),

@@ -35,7 +35,7 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     if stop.what == "tensors":
         yield from _turned(candidate, stop)
     if stop.what.startswith("outputs"):
-        yield from _fused(candidate)
+        yield from (Offer((one,), SAID) for _, one in fused_rows(candidate))
 
 
 def _dropped(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
@@ -193,8 +193,8 @@ def _turned(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
         yield Offer(((("checkpoint", "transposed"), [*listed, *some]),), SAID, False, FITS)
 
 
-def _fused(candidate: Candidate) -> Iterator[Offer]:
-    """Fused rows in every order, together and by groups."""
+def fused_rows(candidate: Candidate) -> Iterator[tuple[str, tuple[Path, Any]]]:
+    """(part, change) of fused rows in every order, together and by groups."""
     for name, parts in (candidate.body.get("checkpoint", "fused") or {}).items():
         roles = parts.get("parts") if isinstance(parts, dict) else parts
         if not isinstance(roles, list) or not 1 < len(roles) < 4:
@@ -202,4 +202,4 @@ def _fused(candidate: Candidate) -> Iterator[Offer]:
         for order in permutations(roles):
             for groups in GROUPS if "k" in roles else GROUPS[:1]:
                 value = {"parts": [*order], "groups": groups} if groups else [*order]
-                yield Offer(((("checkpoint", "fused", name), value),), SAID)
+                yield "attention" if "k" in roles else "mlp", (("checkpoint", "fused", name), value)

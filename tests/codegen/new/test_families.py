@@ -237,3 +237,26 @@ def test_a_declared_config_reads_the_published_names(drafts):
     config = names["BrandNewConfig"].from_dict(published)
     assert (config.hidden_size, config.num_hidden_layers, config.n_embd) == (24, 7, 24)
     assert "hidden_size" not in config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        # a list of words under a name of its own; biases that one layer has; a width by a ratio; a word's own field
+        ("gpt_neo", "layers: {by: 'config.attention_layers[layer]', kinds: {global: {}, local: {}}}"),
+        (
+            "gpt_neox_japanese",
+            "layers: {when: layer == config.num_hidden_layers - 1, attention: {bias: {qkv: false, out: true}}}",
+        ),
+        (
+            "gpt_neox_japanese",
+            "mlp: {kind: plain, width: config.intermediate_multiple_size * config.hidden_size}",
+        ),
+        ("openai_gpt", "mlp: {kind: plain, bias: true, activation: config.afn, width: '4 * config.hidden_size'}"),
+        # fused rows as they lie in another spec that has a tensor of this name
+        ("bloom", "fused: {query_key_value: {parts: [q, k, v], groups: config.num_attention_heads}}"),
+    ],
+)
+def test_without_its_spec_a_draft_reads_what_is_said_otherwise(name, line, checkpoints, tmp_path):
+    made = draft(checkpoints(name), tree(tmp_path, without=[name]), write=False)
+    assert line in [one.strip() for one in made.text.splitlines()]

@@ -5,7 +5,9 @@ import pytest
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.followed import followed
 
-BEFORE = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": True, "tie_word_embeddings": False}
+BEFORE = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": True, "tie_word_embeddings": False} | {
+    "head_dim": 12
+}
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,7 @@ BEFORE = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": True
         ("attention: {gate: true}", "use_sliding_window", "attention.gate: config.use_sliding_window"),
         ("attention: {bias: config.mlp_bias}", "attention_bias", "attention.bias: config.attention_bias"),
         ("attention: {bias: config.attention_bias}", "attention_bias", "attention.bias: False"),
+        ("attention: {scale: 2 * config.head_dim}", "head_dim", "attention.scale: 2 * 12"),
         ("block: pre_norm", "tie_word_embeddings", "head.tie: False"),  # which it is by default
     ],
 )

@@ -100,3 +100,20 @@ def test_what_is_about_a_module_that_differs_comes_before_what_is_about_one_that
     )
     assert turn(whole, "mlp.shared.combine: mean") < turn(whole, "mlp.router.score: sigmoid")
     assert turn(routers, "mlp.router.score: sigmoid") < turn(routers, "mlp.shared.combine: mean")
+
+
+def test_of_bits_every_activation_is_tried_since_several_are_one_function(donors):
+    text = "name: openai_gpt\nconfig: transformers:OpenAIGPTConfig\nmlp: {kind: plain, activation: config.afn}\n"
+    stop = Stop(0, "bits in bf16", "base", (Difference("model.layers.0.mlp"),), order=ORDER)
+    groups = Offers(Candidate.read(text, "x"), stop, donors, (), (), before={"afn": "gelu"}).groups()
+    made = {str(one) for group in groups for one in group}
+    assert "mlp.activation: gelu_fast" in made
+    assert "mlp.activation: 'gelu_fast' if config.afn == 'gelu' else config.afn" in made
+    assert not any(one.startswith("mlp.width") for one in made)
+
+
+def test_where_single_tokens_differ_the_rows_of_fused_tensors_come_first(donors):
+    text = "name: qwen3\ncheckpoint: {fused: {qkv_proj: [q, k, v]}}\n"
+    first, later = (offers(donors, text, ORDER, what=f"outputs, {batch}") for batch in ("one", "short"))
+    rows = "checkpoint.fused.qkv_proj: {'parts': ['q', 'v', 'k'], 'groups': 4}"
+    assert first.index(rows) < 36 and rows not in later[:36]

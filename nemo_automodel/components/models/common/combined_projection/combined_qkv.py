@@ -7,6 +7,7 @@ from torch import nn
 from nemo_automodel.components.models.common.checkpoint.rules import PackQKV, ReorderQKV, packed_name
 from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
 from nemo_automodel.components.models.common.nested import place
+from nemo_automodel.components.models.common.unsupported import UnsupportedConfigError
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ class CombinedQKVAttentionMixin(PackingMixin):
         if not packs:
             place(self, fused, self._linear(hidden_size, total, bias=any(biases)))
             return
+        if any(count // layout.groups % self.head_dim for count in rows.values()):
+            raise UnsupportedConfigError(
+                f"{layout.groups} groups of the rows of {fused} hold no whole heads of {self.head_dim}: "
+                "packed projections group them by head; use a backend that packs none"
+            )
         rule = ReorderQKV("", layout.parts, layout.groups, self.num_key_value_groups, self.head_dim)
         self._lay_out(packed_name(fused), QKVLayout(groups=rows["k"] // self.head_dim), rows)
         self.setup_packing(packed_name(fused), rule, hidden_size, {fused: total}, biases[0], self._linear)
