@@ -1,6 +1,5 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -8,7 +7,7 @@ from codegen.language.attention import ACTIVATION
 from codegen.language.chains import candidate
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts
-from codegen.language.spec import ROLE_NAMES, WIRINGS
+from codegen.language.spec import ROLE_NAMES
 from codegen.new import modules
 from codegen.new.body import Body
 from codegen.new.mixing import FUSED, forget_names, name_role
@@ -33,7 +32,7 @@ def draft_dense(body: Body, layer: Layer, values: Values) -> None:
         body.drop("mlp")
     forget_names(body, EXPERTS)
     name_role(body, "mlp", layer.mlp or "")
-    found = _projections(body, layer.channel, "")
+    found = projections(body, layer.channel, "")
     plain = "gate" not in found and "gate_up" not in found
     rest = {name: value for name, value in body.section("mlp").items() if name not in ("kind", "bias", "inner_norm")}
     body.drop("mlp")
@@ -42,7 +41,7 @@ def draft_dense(body: Body, layer: Layer, values: Values) -> None:
     for name, value in rest.items():
         body.put(value, "mlp", name, doubt="as in the nearest spec")
     _bias(body, found, values)
-    _width(body, found, values)
+    put_width(body, found, values)
     inner = next((path for path, one in layer.channel.items() if one.is_norm and "." not in path), None)
     if inner is not None:
         body.put(inner, "mlp", "inner_norm")
@@ -60,7 +59,7 @@ def check_width(body: Body, layer: Layer, values: Values) -> None:
     if down is None or not down.shape or len(down.shape) != 2 or mlp.get("kind") == "moe" or turned or varies:
         return
     if values.read(str(mlp.get("width", "config.intermediate_size"))) not in (None, down.shape[1]):
-        _width(body, {"down": down}, values)
+        put_width(body, {"down": down}, values)
 
 
 def draft_experts(body: Body, layer: Layer, values: Values) -> None:
@@ -74,7 +73,7 @@ def draft_experts(body: Body, layer: Layer, values: Values) -> None:
             body.drop("checkpoint", "fused", stored)
     body.drop("checkpoint", "experts")
     name_role(body, "mlp", layer.mlp or "")
-    _projections(body, _dense(layer), "")
+    projections(body, _dense(layer), "")
     _router(body, layer, values)
     _routed(body, layer, values)
     _inner_sizes(body, values)
@@ -136,7 +135,7 @@ def _routed(body: Body, layer: Layer, values: Values) -> None:
         inner = {path.split(".*.", 1)[1]: one for path, one in routed.items() if ".*." in path}
         if before != "experts":
             body.put(before, "checkpoint", "names", "experts")
-        _projections(body, {path: _at(one, path) for path, one in inner.items()}, "experts.")
+        projections(body, {path: at_path(one, path) for path, one in inner.items()}, "experts.")
     elif all(len(one.shape or ()) == 2 for one in routed.values()) and len({one.shape for one in routed.values()}) == 1:
         _flat(body, routed)
     elif routed:
@@ -158,7 +157,7 @@ def _flat(body: Body, routed: Mapping[str, Module]) -> None:
     body.put("flat", "checkpoint", "experts")
     body.put(before, "checkpoint", "names", "experts")
     inner = {one.name: Module(one.name, one.shape, weight=True) for one in routed.values()}
-    found = _projections(body, inner, "experts.")
+    found = projections(body, inner, "experts.")
     if "down" in found:
         body.put([f"{before}.{found['down'].path}"], "checkpoint", "transposed")
 
@@ -265,7 +264,7 @@ def _shared_width(body: Body, experts: Mapping[str, Module], values: Values) -> 
         body.put(found, "mlp", "shared", "width", doubt=f"{doubt}; other fields may hold it")
 
 
-def _projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[str, Module]:
+def projections(body: Body, channel: Mapping[str, Module], part: str) -> dict[str, Module]:
     """Gate, up and down by name, checked by shape: up has rows of the inner width, down reads them."""
     matrices = {path: one for path, one in channel.items() if one.weight and not one.is_norm}
     found: dict[str, Module] = {}
@@ -317,33 +316,7 @@ def _bias(body: Body, found: Mapping[str, Module], values: Values) -> None:
         body.put({role: one.bias for role, one in found.items() if role != "gate_up"}, "mlp", "bias")
 
 
-def draft_beside(body: Body, layer: Layer, values: Values) -> None:
-    """An MLP for every token beside the channel mixer: a part, which is taken to read what that reads."""
-    name = next(iter(layer.beside)).split(".")[0]
-    found = _projections(
-        body, {path[len(name) + 1 :]: _below(one, name) for path, one in layer.beside.items()}, f"{name}."
-    )
-    body.put({"kind": "gated" if {"gate", "gate_up"} & found.keys() else "plain"}, "parts", name)
-    _width(body, found, values, "parts", name)
-    block = body.get("block") or "pre_norm"
-    equations = WIRINGS[block] if isinstance(block, str) else cast("list[str]", block)
-    doubt = f"{name} is taken to read what mlp reads, and to be added to it"
-    body.put([line for one in equations for line in _both(one, name)], "block", doubt=doubt)
-
-
-def _both(equation: str, name: str) -> list[str]:
-    """An equation in which a part acts beside the mlp."""
-    called = re.search(r"\bmlp\((\w+\(x\))\)", equation)
-    if called is None:
-        return [equation]
-    return [f"h = {called[1]}", equation.replace(called[0], f"(mlp(h) + {name}(h))")]
-
-
-def _below(module: Module, name: str) -> Module:
-    return _at(module, module.path[len(name) + 1 :])
-
-
-def _width(body: Body, found: Mapping[str, Module], values: Values, *part: str) -> None:
+def put_width(body: Body, found: Mapping[str, Module], values: Values, *part: str) -> None:
     """The field that holds the inner width, where it is not `intermediate_size`."""
     at = (*(part or ("mlp",)), "width")
     down = found.get("down")
@@ -383,7 +356,7 @@ def _likely(field: str) -> tuple[bool, bool, str]:
     return field == "vocab_size", "intermediate" not in field, field
 
 
-def _at(module: Module, path: str) -> Module:
+def at_path(module: Module, path: str) -> Module:
     return Module(path, module.shape, module.weight, module.bias, module.bare)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from codegen.language.frame import FRAME
 from codegen.language.spec import ROLE_NAMES
+from codegen.new.beside import draft_beside, name_beside
 from codegen.new.body import Body, Path
-from codegen.new.channel import check_width, draft_beside, draft_dense, draft_experts
+from codegen.new.channel import check_width, draft_dense, draft_experts
 from codegen.new.hybrid import draft_states, is_told, set_apart, states
 from codegen.new.kind import MOE
 from codegen.new.mixing import gate_beside, qk_bias
@@ -58,7 +59,8 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     set_apart(body, mixers)
     covered = {name for name in expected if name.endswith(".") and name.count(".") == 1}
     opaque = bool(covered - there.beside.keys())  # a mixer of another kind
-    if _differ(_channel(weights.inside, here), _channel(expected, there)) and here.mlp is not None and not opaque:
+    redone = _differ(_channel(weights.inside, here), _channel(expected, there)) and here.mlp is not None and not opaque
+    if redone:
         (draft_experts if kind == MOE else draft_dense)(body, here, values)
     else:
         check_width(body, here, values)
@@ -67,6 +69,8 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
         _drop_overlaid(body, "block")
     if here.beside and not there.beside:
         draft_beside(body, here, values)
+    elif here.beside and redone:
+        name_beside(body, here)  # which the nearest spec may have named as the projections of its experts
     outside = {**weights.around, **weights.top}
     expected_outside = nearest.expected.around | nearest.expected.top
     if unexplained(outside, expected_outside) or missing(outside, expected_outside) - nearest.expected.tied:

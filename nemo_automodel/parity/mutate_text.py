@@ -7,6 +7,7 @@ from copy import deepcopy
 from codegen.language.spec import Spec
 
 LARGE = 100  # to such a number, a count of positions say, one more would be within rounding
+DROPPED = "drop the term"  # begins what is said of an equation that lost one
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -59,8 +60,8 @@ def _replacements(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.expr], ast
     if _is_newer(node):
         yield f"another number than {ast.unparse(node)}", lambda n: ast.BinOp(n, ast.Mult(), ast.Constant(1.5))
     if isinstance(node, ast.BinOp):
-        yield f"drop the term {ast.unparse(node.right)}", lambda n: n.left  # type: ignore[attr-defined]
-        yield f"drop the term {ast.unparse(node.left)}", lambda n: n.right  # type: ignore[attr-defined]
+        yield f"{DROPPED} {ast.unparse(node.right)}", lambda n: n.left  # type: ignore[attr-defined]
+        yield f"{DROPPED} {ast.unparse(node.left)}", lambda n: n.right  # type: ignore[attr-defined]
         if isinstance(node.op, ast.Add) and isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Add):
             yield "add the last two terms first", _reassociated
     if isinstance(node, ast.IfExp):

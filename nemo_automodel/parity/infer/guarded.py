@@ -5,7 +5,9 @@ from typing import Any
 
 from codegen.language.frame import FRAME
 from codegen.new.body import Body
+from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.offer import DELETED, Offer
+from nemo_automodel.parity.mutate_text import DROPPED, equation_mutants, lines_of
 from nemo_automodel.parity.mutations import OVERLAYS
 
 
@@ -32,6 +34,20 @@ def narrowed(body: Body, conditions: Sequence[str]) -> Iterator[Offer]:
             variant.put(value, *path)
             less.put([*entries, variant.content], "variants")
             yield Offer((), DELETED, True, 1, less.content, f"{'.'.join(map(str, path))} when {condition}")
+
+
+def lessened(candidate: Candidate, conditions: Sequence[str]) -> Iterator[Offer]:
+    """A block without one of its terms, where a condition holds: of a part that some models do not have."""
+    if candidate.problems:
+        return
+    entries = candidate.body.listed("variants")
+    for block in dict.fromkeys(tuple(lines_of(flat, "block")) for flat in candidate.flats()):
+        for index, line in enumerate(block):
+            for other in (other for done, other in equation_mutants(line) if done.startswith(DROPPED)):
+                lines = [*block[:index], other, *block[index + 1 :]]
+                for condition in conditions:
+                    put = ("variants",), [*entries, {"when": condition, "block": lines}]
+                    yield Offer((put,), DELETED, True)
 
 
 def _under(entry: dict[str, Any], condition: str) -> Iterator[list[dict[str, Any]]]:

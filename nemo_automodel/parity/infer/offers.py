@@ -16,7 +16,7 @@ from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.followed import followed
-from nemo_automodel.parity.infer.guarded import guarded, joined, narrowed
+from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
@@ -87,6 +87,7 @@ class Offers:
                 found += self._of_rows(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
                 found += guarded(self.candidate.body, self._conditions())
+                found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
 
     def _of_rows(self, near: Sequence[str]) -> Iterator[Offer]:

@@ -192,6 +192,14 @@ def test_without_its_spec_a_family_gets_a_draft_that_checks(name, checkpoints, t
     assert made.uncertain
 
 
+def test_an_mlp_that_only_some_models_have_beside_experts_keeps_its_names(checkpoints, tmp_path):
+    """The nearest spec calls projections of experts and of that MLP otherwise."""
+    made = draft(checkpoints("granitemoe_swa"), tree(tmp_path, without=["granitemoe_swa"]))
+    checkpoint = next(iter(read_spec(tmp_path / made.spec, tmp_path).flat.values())).checkpoint
+    assert {"down": "output_linear", "experts.down": "down_proj"}.items() <= checkpoint.names.items()
+    assert [*checkpoint.fused] == ["experts.gate_up_proj", "input_linear"]
+
+
 @pytest.mark.parametrize("name", one_of_two(1))
 def test_under_a_new_name_a_family_gets_its_own_structure(name, drafts):
     made, own = drafts(name), f"specs/{name}.yaml"

@@ -1,7 +1,8 @@
 """What is true of some layers is tried under one more condition."""
 
 from codegen.new.body import Body
-from nemo_automodel.parity.infer.guarded import guarded, joined, narrowed
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
 
 WINDOW = "config.sliding_window is not None"
 
@@ -49,3 +50,14 @@ def test_a_key_of_all_models_is_put_under_a_condition():
         },
     }
     assert body.content["mlp"]["width"] == "config.inner"  # the candidate itself stays
+
+
+def test_a_part_that_some_models_lack_leaves_the_block():
+    candidate = Candidate.read(
+        "name: x\nconfig: transformers:MixtralConfig\narchitecture: X\nmlp: moe\n", "specs/x.yaml"
+    )
+    assert not candidate.problems
+    found = [offer.puts[0] for offer in lessened(candidate, ["config.num_local_experts == 0"])]
+    block = ["x = x + attention(input_layernorm(x))", "x = x"]
+    assert (("variants",), [{"when": "config.num_local_experts == 0", "block": block}]) in found
+    assert all(len(entries) == 1 and len(entries[0]["block"]) == 2 for _, entries in found)
