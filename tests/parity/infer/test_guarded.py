@@ -55,8 +55,6 @@ def test_a_key_of_all_models_is_put_under_a_condition():
 def test_a_part_that_some_models_lack_leaves_the_block():
     text = "name: x\nconfig: transformers:MixtralConfig\narchitecture: X\nmlp: moe\n"
     candidate = Candidate.read(text, "specs/x.yaml")
-        "name: x\nconfig: transformers:MixtralConfig\narchitecture: X\nmlp: moe\n", "specs/x.yaml"
-    )
     assert not candidate.problems
     found = [offer.puts[0] for offer in lessened(candidate, ["config.num_local_experts == 0"])]
     block = ["x = x + attention(input_layernorm(x))", "x = x"]
