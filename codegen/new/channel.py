@@ -1,5 +1,6 @@
 """The channel mixer of a draft, dense or experts, from the tensors of a layer."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
