@@ -70,7 +70,7 @@ class Measured:
 
     def embedded(self, model: nn.Module) -> torch.Tensor:
         with torch.no_grad():
-            return model(inputs_embeds=self.embeds, use_cache=False).logits
+            return model(inputs_embeds=self.embeds.clone(), use_cache=False).logits  # some scale what they are given
 
     @cached_property
     def logits_of_embeds(self) -> torch.Tensor:

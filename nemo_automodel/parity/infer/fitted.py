@@ -3,16 +3,19 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
+from typing import Any
 
 import torch
 
 from codegen.language.disk import BESIDE
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
+from nemo_automodel.parity.infer.computed import NAME, computed, sinusoids
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.wiring import Unit, Wiring, flat, numbers
+from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.tracing import Trace
 
-BATCH = "short"
+BATCH, INPUT = "short", "input"
 OFFSETS = 4  # of rows of a table of positions
 OF_MLP = ("gate", "up", "down")  # roles of a part that is no module of its own
 
@@ -25,14 +28,22 @@ class Fitted:
         self.trace = oracle.trace(BATCH)
         self.numbers = numbers(oracle.reference.config.to_dict(), likely)
         self.stack = candidate.layers(memory=True)
+        self.parts: dict[str, dict[str, Any]] = {}  # that the equations call, and that hold nothing
 
     def sections(self) -> Iterator[tuple[str, list[str]]]:
         """Sections of the language with their equations; none of what they cannot say."""
         if not self._layers():
             return
         yield from (("block", lines) for lines in self.blocks())
-        yield from (("input", lines) for lines in [self.input()] if lines)
+        yield from ((INPUT, lines) for lines in [self.input()] if lines)
         yield from (("output", lines) for lines in [self.output()] if lines)
+
+    def puts(self) -> Iterator[tuple[Path, Any]]:
+        """The same as values at paths; at none where an equation calls parts that are to be written with it."""
+        for section, lines in self.sections():
+            yield (section,), lines
+            if section == INPUT and self.parts:
+                yield (), {(INPUT,): lines, **{("parts", name): one for name, one in self.parts.items()}}
 
     def blocks(self) -> list[list[str]]:
         """The equations of the layers, those of most layers first."""
@@ -57,7 +68,13 @@ class Fitted:
         for path in takewhile(lambda one: not one.startswith(f"{self.stack}."), self.trace.outputs):
             if not self._holds(path) and not self._add(wiring, path):
                 return []
-        last = wiring.found(flat(self.trace.inputs[first]))
+        given = self.trace.inputs[first]
+        last = wiring.found(flat(given))
+        for text, section, rows in sinusoids(given.shape) if last is None else ():
+            other = wiring.with_(Unit(f"{NAME}({text})", None, rows))
+            if (last := other.found(flat(given))) is not None:
+                self.parts[NAME] = section
+                return other.equations(last)
         return [] if last is None else wiring.equations(last)
 
     def output(self) -> list[str]:
@@ -91,7 +108,12 @@ class Fitted:
             for text, table in _looked_up(weight, self.oracle.batches[BATCH].ids):
                 if is_multiple(table, made):
                     return wiring.add(Unit(f"{name}({text})", None, table))
-        return made.dim() < 3 or wiring.add(Unit(f"{name}(positions)", None, made))
+        if made.dim() < 3:
+            return True
+        text, made = "positions", made.expand(len(self.oracle.batches[BATCH].ids), *made.shape[1:])
+        if (table := computed(made)) is not None:
+            text, self.parts[name], _ = table
+        return wiring.add(Unit(f"{name}({text})", None, made))
 
 
 def _looked_up(weight: torch.Tensor, ids: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:

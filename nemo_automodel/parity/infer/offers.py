@@ -20,6 +20,7 @@ from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narro
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
+from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
 from nemo_automodel.parity.infer.words import meant
 from nemo_automodel.parity.mutant import Path
@@ -74,7 +75,7 @@ class Offers:
 
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
-        fitted = [one for path, value in self.fitted for one in self._at(path, value, FITTED)]
+        fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
         yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed, self.language)]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions()))
@@ -85,15 +86,29 @@ class Offers:
             if sections is near:
                 found += stored(self.candidate, self.stop)
                 found += self._of_rows(near)
+                found += self._of_scores(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
                 found += guarded(self.candidate.body, self._conditions())
                 found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
 
+    def _shown(self, path: Path, value: Any) -> Iterator[Offer]:
+        """What a run shows; at no path: several values at once, by their paths."""
+        yield from self._at(path, value, FITTED) if path else [Offer((*value.items(),), FITTED)]
+
     def _of_rows(self, near: Sequence[str]) -> Iterator[Offer]:
         """Where single tokens differ, nothing acts in attention but its projections: how their rows lie comes first."""
         if self.stop.what == ALONE and not self.candidate.problems:
             yield from (Offer((one,), NEEDED) for part, one in fused_rows(self.candidate) if part in near)
+
+    def _of_scores(self, near: Sequence[str]) -> Iterator[Offer]:
+        """Where their factor is multiplied in, and in which layers it is another."""
+        if self.candidate.problems or "attention" not in near:
+            return
+        if self.bits:
+            yield from moved(self.candidate)
+        elif self.order.partial and self.stop.what in AMONG_TOKENS:
+            yield from layered(self.candidate, self._conditions())
 
     def _redrafted(self) -> list[Offer]:
         """All that the tensors of a changed config show, at once: of every model, or under a condition."""

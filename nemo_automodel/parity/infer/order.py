@@ -25,12 +25,14 @@ class Order:
         self.wrong = self._wrong_roles()
 
     def rank(self, offer: Offer) -> tuple[Any, ...]:
-        """What the stop calls for; what reads the field that was changed; what runs show, and what the draft guessed;
-        what is about a module that differs before what is about one that does not; what reads a field that nobody
-        reads; what concerns as many layers as are wrong, where that can be told; where it comes from."""
+        """What the stop calls for; what reads the field that was changed, then what reads a field of the key's name;
+        what runs show, and what the draft guessed; what is about a module that differs before what is about one that
+        does not; what reads a field that nobody reads; what concerns as many layers as are wrong, where that can be
+        told; where it comes from."""
         return (
             offer.tier != NEEDED,
             not self._follows(offer),
+            not self._is_named(offer),
             offer.tier > DELETED,
             self._place(offer),
             not self._reads(offer),
@@ -43,6 +45,12 @@ class Order:
     def _follows(self, offer: Offer) -> bool:
         said = str(offer)
         return any(f"config.{field}" in said for field in self.changed)
+
+    def _is_named(self, offer: Offer) -> bool:
+        """Whether a key reads a field that nobody reads, and has a word of its name: `window` config.window_size."""
+        fields = [(one, one.split("_")) for one in (*self.changed, *self.unread)]
+        puts = [(str(path[-1]), repr(value)) for path, value in offer.puts if path]
+        return any(key in words and f"config.{field}" in said for key, said in puts for field, words in fields)
 
     def _reads(self, offer: Offer) -> bool:
         said = str(offer)

@@ -189,8 +189,7 @@ class Search:
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]
-        equations = Fitted(candidate, oracle, likely).sections()
-        return [*of_norms(candidate, stop, oracle), *(((section,), lines) for section, lines in equations)]
+        return [*of_norms(candidate, stop, oracle), *Fitted(candidate, oracle, likely).puts()]
 
     def shortened(self, candidate: Candidate) -> Candidate:
         """Without the keys that change nothing."""

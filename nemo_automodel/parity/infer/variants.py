@@ -23,6 +23,7 @@ NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
 FACTOR = 1.7
 SMALL = (5, 1)
 HALVES = 3
+WIDTH = "intermediate_size"  # which a class may leave at nothing, each with another rule for it
 
 
 def key_of(values: Mapping[str, Any]) -> str:
@@ -147,8 +148,9 @@ def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, lis
 
 
 def absent(base: Mapping[str, Any], config: ConfigClass) -> Iterator[tuple[str, Config]]:
-    """Each field that the class by itself leaves at nothing, so."""
-    for name in structural(config):
+    """Each field that the class by itself leaves at nothing, so; of the sizes that of the MLP too."""
+    width = config.field_name(WIDTH)
+    for name in (*structural(config), *([width] if width in config.fields else [])):
         default = config.fields[name]
         nothing = default is None or (default == 0 and not isinstance(default, bool))
         if nothing and name in base and base[name] != default:

@@ -52,6 +52,13 @@ class Wiring:
         self.numbers = numbers  # by the text that stands for them
         self.values = [_Value(flat(first))] if first is not None else []
 
+    def with_(self, unit: Unit) -> "Wiring":
+        """A copy with one unit more."""
+        other = Wiring(None, self.numbers)
+        other.values = [*self.values]
+        other.add(unit)
+        return other
+
     def add(self, unit: Unit) -> bool:
         """Whether the unit's input is a sum of what is there."""
         tree = None

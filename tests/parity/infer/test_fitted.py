@@ -17,6 +17,9 @@ from tests.parity.conftest import ROOT
         ("gemma2", "input", ["x = embed_tokens(ids) * sqrt(config.hidden_size)"]),
         ("recurrent_gemma", "input", ["x = embed_tokens(ids) * bfloat16(sqrt(config.hidden_size))"]),
         ("gpt2", "input", ["x = wte(ids) + wpe(positions)"]),
+        # tables that are computed: by no module, and by one with rows before the first
+        ("ctrl", "input", ["x = w(ids) * sqrt(config.n_embd) + sinusoid(positions)"]),
+        ("xglm", "input", ["x = embed_tokens(ids) * sqrt(config.d_model) + embed_positions(positions + 2)"]),
         ("cohere", "block", ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]),
         ("granite", "output", ["logits = lm_head(norm(x)) / config.logits_scaling"]),
         # parts that add what goes round them themselves
@@ -30,6 +33,15 @@ def test_what_a_run_shows(name, section, lines):
     candidate = Candidate.read((ROOT / f"specs/{name}.yaml").read_text(), name)
     found = Fitted(candidate, Oracle(project.subject(), project.configs["base"])).sections()
     assert (section, lines) in list(found)
+
+
+def test_computed_tables_are_parts_that_are_written_with_the_equation_that_calls_them():
+    project = open_project("xglm", ROOT)
+    candidate = Candidate.read((ROOT / "specs/xglm.yaml").read_text(), "xglm")
+    found = Fitted(candidate, Oracle(project.subject(), project.configs["base"])).puts()
+    both = next(value for path, value in found if path == ())
+    assert both["parts", "embed_positions"] == {"kind": "sinusoid", "rule": "tensor2tensor"}
+    assert "embed_positions(positions + 2)" in both["input",][0]
 
 
 def test_rows_of_a_table_are_known_scaled_and_for_all_texts_at_once():

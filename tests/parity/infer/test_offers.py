@@ -51,6 +51,12 @@ def test_the_changed_field_is_read_first(donors):
     assert "config.attention_bias" in made[0]
 
 
+def test_what_reads_a_field_of_the_keys_name_comes_first(donors):
+    layers = 'name: qwen3\nlayers: {by: "config.layer_types[layer]"}\n'
+    made = offers(donors, layers, ORDER[:1], unread=("window_size",), what="outputs, short")
+    assert made.index("layers.kinds.sliding_attention.attention.window: config.window_size") < 12
+
+
 def test_every_word_of_the_catalog_is_tried(donors):
     made = offers(donors, "name: qwen3\n", ORDER)
     assert {"norm.kind: layernorm", "block: parallel", "attention.qk_norm.place: after_rope"} <= set(made)
