@@ -23,6 +23,7 @@ _SHARED_WIDTHS = (
     "intermediate_size",
 )
 _SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+_USUAL = "config.intermediate_size"
 _RATIO = re.compile("intermediate|expansion|multipl|ratio")  # in names of fields by which the stream's width is widened
 QUALIFIED = tuple(f"{part}.{role}" for part in ("experts", "shared") for role in ("gate", "up", "down"))
 
@@ -59,7 +60,9 @@ def check_width(body: Body, layer: Layer, values: Values) -> None:
     varies = any("width" in str(entry.get("mlp", "")) for entry in body.listed("variants"))  # which it may follow
     if down is None or not down.shape or len(down.shape) != 2 or mlp.get("kind") == "moe" or turned or varies:
         return
-    if values.read(str(mlp.get("width", "config.intermediate_size"))) not in (None, down.shape[1]):
+    said = values.read(str(mlp.get("width", _USUAL)))
+    held = values.get("intermediate_size") if said is None else said  # that, where nothing else is said
+    if held is None or isinstance(held, int) and held != down.shape[1]:
         put_width(body, {"down": down}, values)
 
 

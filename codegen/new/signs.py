@@ -63,8 +63,8 @@ SIGNS = (
     *(
         Sign(name, _given, ("dropout", place), f"config.{name}", "where it acts is a guess")
         for place, names in (
-            ("residual", ("resid_pdrop", "residual_dropout", "hidden_dropout")),
-            ("embedding", ("embd_pdrop", "embedding_dropout")),
+            ("residual", ("resid_pdrop", "resid_dropout", "residual_dropout", "hidden_dropout")),
+            ("embedding", ("embd_pdrop", "embed_dropout", "embedding_dropout")),
         )
         for name in names
     ),

@@ -7,6 +7,7 @@ from codegen.new.values import Values
 from codegen.new.weights import Weights
 
 WIRING = "the wiring is read off the norms' names; the order of additions leaves no trace"
+WIDENED = "of one width it may be there as well"
 _BEFORE = ("input_layernorm", "post_attention_layernorm")  # of attention and of the MLP, as Llama calls them
 _NAMED: dict[frozenset[str], str] = {
     frozenset(_BEFORE): "pre_norm",
@@ -89,7 +90,9 @@ def draft_ends(body: Body, weights: Weights, values: Values) -> None:
         body.drop("parts", place)  # a table of the nearest spec that is computed
     embedded = f"{embedding}(ids)"
     for path in widening:
-        body.put(_linear(around[path], values), "parts", path)
+        part = _linear(around[path], values)
+        given, stream = sorted((str(part["in"]), str(part["out"])), key=lambda one: one == "config.hidden_size")
+        body.put({**part, "when": f"{given} != {stream}"}, "parts", path, doubt=WIDENED)
     for path in (path for path, side in widening.items() if side == "in"):
         embedded = f"{path}({embedded})"
     equation = embedded + "".join(f" + {place}({_rows(around[place], values)})" for place in places)

@@ -15,6 +15,7 @@ from nemo_automodel.parity.infer.added import added
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.dropped import SECTION, dropped
 from nemo_automodel.parity.infer.followed import followed
 from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
 from nemo_automodel.parity.infer.judge import Stop
@@ -46,7 +47,7 @@ class Offers:
     """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
     read. words: the kinds of layers that there are. fitted: what the reference's run, or its
     tensors, show at paths of the language. values: of the config at which it stops. changed: the fields by which that
-    config differs from the first; before: the values of that one."""
+    config differs from the first; before: the values of that one. apart: what the drafts of both say otherwise."""
 
     language: type[Section] = Spec
     sections: tuple[str, ...] = ALL
@@ -63,9 +64,10 @@ class Offers:
         values: Mapping[str, Any] | None = None,
         changed: Sequence[str] = (),
         before: Mapping[str, Any] | None = None,
+        apart: Sequence[tuple[Path, Any]] = (),
     ) -> None:
         self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
-        self.fitted = fitted
+        self.fitted, self.apart = fitted, apart
         self.values, self.changed, self.before = values or {}, changed, before or {}
         self.data = candidate.data
         self.bits = stop.what.endswith("in bf16")
@@ -80,6 +82,9 @@ class Offers:
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions()))
         near = self._named()
+        if near[:1] == [SECTION]:  # all else is right, where only training tells
+            yield sorted([*dropped(self.candidate, self.changed), *self._of_section(SECTION)], key=self.order.rank)
+            return
         rest = [one for one in (*self.overlays, *self.sections) if one not in near]
         for sections in (near, rest):
             found = [one for section in sections for one in self._of_section(section)]
@@ -111,14 +116,19 @@ class Offers:
             yield from layered(self.candidate, self._conditions())
 
     def _redrafted(self) -> list[Offer]:
-        """All that the tensors of a changed config show, at once: of every model, or under a condition."""
-        if self.stop.what != "tensors" or not self.fitted:
-            return []
-        found = [Offer(tuple(self.fitted), FITTED)]
+        """All that the tensors of a changed config show, at once: of every model, or under a condition; of outputs what
+        the drafts of both say otherwise."""
+        if self.stop.what != "tensors":
+            return self._conditioned(self.apart)
+        return [Offer(tuple(self.fitted), FITTED), *self._conditioned(self.fitted)] if self.fitted else []
+
+    def _conditioned(self, puts: Sequence[tuple[Path, Any]]) -> list[Offer]:
+        """All of them at once, under each condition."""
         variants = self.candidate.body.listed("variants")
-        for condition in self._conditions():
+        found: list[Offer] = []
+        for condition in self._conditions() if puts else ():
             place = ("variants",), [*variants, {"when": condition}]
-            inside = (((*place[0], len(variants), *path), value) for path, value in self.fitted)
+            inside = (((*place[0], len(variants), *path), value) for path, value in puts)
             found.append(Offer((place, *inside), FITTED, True))
         return found
 
@@ -127,7 +137,7 @@ class Offers:
         if self.stop.what == "spec":
             named = [one.where.split(".")[0] for one in self.stop.found]
         elif self.stop.what == "loss in training":
-            named = ["dropout"]
+            named = [SECTION]
         elif "experts" in self.stop.what:
             named = ["mlp"]
         elif self.stop.what in AMONG_TOKENS:

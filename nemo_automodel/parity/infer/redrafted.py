@@ -27,6 +27,13 @@ class Redrafts:
             self._drafts[case] = self._drafted(oracle)
         return list(_others(self._drafts[case], candidate.data, ()))
 
+    def between(self, base: str, case: str, oracles: Mapping[str, Oracle]) -> list[tuple[Path, Any]]:
+        """(path, value) of what the draft of a case says otherwise than that of another one."""
+        for name in (base, case):
+            if name not in self._drafts:
+                self._drafts[name] = self._drafted(oracles[name])
+        return list(_others(self._drafts[case], self._drafts[base], ()))
+
     def _drafted(self, oracle: Oracle) -> Data:
         with TemporaryDirectory() as folder:
             oracle.reference.save(File(folder))

@@ -173,7 +173,14 @@ class Search:
         values, changed = self.cases.values(stop.case), self.cases.changed(stop.case)
         fitted, before = [] if candidate.problems else self.fitted(candidate, stop), self.cases.before
         kind = ImageOffers if isinstance(candidate, ImageCandidate) else Offers
-        return kind(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before)
+        apart = self.apart(candidate, stop) if changed else []
+        return kind(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before, apart)
+
+    def apart(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
+        """What the draft of a changed config says otherwise than that of the first, where outputs differ."""
+        if isinstance(candidate, ImageCandidate) or not stop.what.startswith("outputs"):
+            return []
+        return self.redrafts.between(next(iter(self.cases.oracles)), stop.case, self.cases.oracles)
 
     def fitted(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
         """The equations that the reference's run shows where its outputs differ; what a draft says where its tensors

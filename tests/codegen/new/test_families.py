@@ -261,6 +261,9 @@ def test_a_declared_config_reads_the_published_names(drafts):
             "mlp: {kind: plain, width: config.intermediate_multiple_size * config.hidden_size}",
         ),
         ("openai_gpt", "mlp: {kind: plain, bias: true, activation: config.afn, width: '4 * config.hidden_size'}"),
+        ("gpt_neo", "dropout: {residual: config.resid_dropout, embedding: config.embed_dropout}"),
+        ("xglm", "mlp: {kind: plain, bias: true, width: config.ffn_dim}"),
+        ("opt", "when: config.word_embed_proj_dim != config.hidden_size"),
         # fused rows as they lie in another spec that has a tensor of this name
         ("bloom", "fused: {query_key_value: {parts: [q, k, v], groups: config.num_attention_heads}}"),
     ],

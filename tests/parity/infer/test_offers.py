@@ -123,3 +123,17 @@ def test_where_single_tokens_differ_the_rows_of_fused_tensors_come_first(donors)
     first, later = (offers(donors, text, ORDER, what=f"outputs, {batch}") for batch in ("one", "short"))
     rows = "checkpoint.fused.qkv_proj: {'parts': ['q', 'v', 'k'], 'groups': 4}"
     assert first.index(rows) < 36 and rows not in later[:36]
+
+
+def test_what_drafts_of_two_configs_say_otherwise_is_tried_under_a_condition(donors):
+    stop = Stop(0, "outputs, short", "field_attention_bias", tuple(map(Difference, ORDER)), order=ORDER)
+    candidate, apart = Candidate.read("name: qwen3\n", "x"), [(("rope",), "none"), (("attention", "alibi"), True)]
+    made = Offers(candidate, stop, donors, (), (), changed=["attention_bias"], apart=apart)
+    first = next(iter(made.groups()))[0].made({"name": "qwen3"})
+    condition = "config.attention_bias"
+    assert first["variants"] == [{"when": condition, "rope": "none", "attention": {"alibi": True}}]
+
+
+def test_in_training_nothing_but_dropouts_is_tried(donors):
+    made = offers(donors, "name: qwen3\n", ("whole",), what="loss in training")
+    assert made and all("dropout" in one for one in made if not one.startswith("delete"))

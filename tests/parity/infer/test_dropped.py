@@ -1,0 +1,18 @@
+"""Where dropouts act: all few places of a field, and no other place that reads it."""
+
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.dropped import dropped
+
+
+def test_a_field_is_tried_at_one_place_then_at_more():
+    candidate = Candidate.read("name: qwen3\ndropout: {residual: config.p, activation: config.q}\n", "x")
+    made = [one.made(candidate.data)["dropout"] for one in dropped(candidate, ["p"])]
+    assert all(one["activation"] in ("config.q", "config.p") for one in made)
+    at = [{place for place, value in one.items() if value == "config.p"} for one in made]
+    assert at[0] == {"embedding"} and {"embedding", "residual"} in at
+    assert [len(one) for one in at] == sorted(map(len, at))
+    assert made[0]["residual"] == 0.0
+
+
+def test_what_no_field_changed_is_left():
+    assert not list(dropped(Candidate.read("name: qwen3\n", "x"), []))
