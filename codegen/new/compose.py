@@ -7,6 +7,7 @@ from codegen.language.spec import ROLE_NAMES
 from codegen.new.beside import draft_beside, name_beside
 from codegen.new.body import Body, Path
 from codegen.new.channel import check_width, draft_dense, draft_experts
+from codegen.new.heads import draft_kv_heads
 from codegen.new.hybrid import draft_states, is_told, set_apart, states
 from codegen.new.kind import MOE
 from codegen.new.mixing import gate_beside, qk_bias
@@ -56,6 +57,7 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
         draft_mixers(body, weights, values)
     else:
         _check_widths(body, here, values)
+    draft_kv_heads(body, here, weights, values)
     set_apart(body, mixers)
     covered = {name for name in expected if name.endswith(".") and name.count(".") == 1}
     opaque = bool(covered - there.beside.keys())  # a mixer of another kind

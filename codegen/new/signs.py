@@ -77,6 +77,7 @@ OUTPUT = (
     ("logit_scale", "{0} * config.logit_scale"),
     ("logits_scaling", "{0} / config.logits_scaling"),
 )
+_ASKED = "the config asks for ALiBi"
 _ALIBI = ("alibi", "use_alibi", "position_embedding_type")
 
 
@@ -97,9 +98,9 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
     _activation(body, values)
     _layers(body, values)
     _window(body, values, reads)
-    if any(values.get(name) in (True, "alibi") for name in _ALIBI) and body.get("attention", "alibi") is None:
-        body.put("none", "rope", doubt="the config asks for ALiBi")
-        body.put(True, "attention", "alibi", doubt="the config asks for ALiBi")
+    if any(values.get(name) in (True, "alibi") for name in _ALIBI):
+        body.put("none", "rope", doubt=_ASKED)
+        body.put(body.get("attention", "alibi") or True, "attention", "alibi", doubt=_ASKED)
 
 
 def _ends(

@@ -107,7 +107,7 @@ class Values(Frozen):
         """The width of a head."""
         heads, hidden = self.get("num_attention_heads"), self.get("hidden_size")
         given = self.get("head_dim")
-        if isinstance(given, int):
+        if isinstance(given, int) and "head_dim" not in self.config.derived:  # else it is of the class's own sizes
             return given
         return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads else None
 

@@ -264,6 +264,9 @@ def test_a_declared_config_reads_the_published_names(drafts):
         ("gpt_neo", "dropout: {residual: config.resid_dropout, embedding: config.embed_dropout}"),
         ("xglm", "mlp: {kind: plain, bias: true, width: config.ffn_dim}"),
         ("opt", "when: config.word_embed_proj_dim != config.hidden_size"),
+        # heads of keys by the rows of their projection, in whose groups fused rows lie
+        ("falcon", "attention: {kv_heads: 1}"),
+        ("falcon", "fused: {query_key_value: [q, k, v]}"),
         # fused rows as they lie in another spec that has a tensor of this name
         ("bloom", "fused: {query_key_value: {parts: [q, k, v], groups: config.num_attention_heads}}"),
     ],
