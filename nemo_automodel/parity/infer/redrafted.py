@@ -7,8 +7,12 @@ from typing import Any
 
 from codegen.errors import CodegenError
 from codegen.language.frame import FRAME
+from codegen.language.keys import keys
 from codegen.language.load import load
+from codegen.language.spec import Spec
 from codegen.new import draft
+from codegen.new.body import Body
+from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.mutant import Data, Path
@@ -32,7 +36,8 @@ class Redrafts:
         for name in (base, case):
             if name not in self._drafts:
                 self._drafts[name] = self._drafted(oracles[name])
-        return list(_others(self._drafts[case], self._drafts[base], ()))
+        here, there = self._drafts[case], self._drafts[base]
+        return [*_others(here, there, ()), *_by_default(here, there, oracles[case].reference.config)]
 
     def _drafted(self, oracle: Oracle) -> Data:
         with TemporaryDirectory() as folder:
@@ -43,6 +48,20 @@ class Redrafts:
             except CodegenError:
                 return {}
         return {key: value for key, value in data.items() if key not in FRAME}
+
+
+def _by_default(new: Data, old: Data, config: Any) -> Iterator[tuple[Path, Any]]:
+    """What is true by default of what only the old one says."""
+    known = {path: key for name, key in keys(Spec).items() for path, key in keys_below((name,), key, new)}
+    for path, _ in Body(old).leaves():
+        chain = known[path].chain if path in known and Body(new).get(*path) is None else ()
+        fields = (one for one in chain if not one.startswith("config.") or hasattr(config, one.removeprefix("config.")))
+        yield from ((path, _read(one)) for one in list(fields)[:1])
+
+
+def _read(text: str) -> Any:
+    """A default as it is written in a spec."""
+    return {"True": True, "False": False, "None": "none"}.get(text, text)
 
 
 def _others(new: Mapping[str, Any], old: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:

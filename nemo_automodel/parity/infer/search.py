@@ -173,12 +173,13 @@ class Search:
         values, changed = self.cases.values(stop.case), self.cases.changed(stop.case)
         fitted, before = [] if candidate.problems else self.fitted(candidate, stop), self.cases.before
         kind = ImageOffers if isinstance(candidate, ImageCandidate) else Offers
-        apart = self.apart(candidate, stop) if changed else []
+        outputs = stop.what.startswith("outputs")
+        apart = self.apart(candidate, stop) if changed and outputs else []
         return kind(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before, apart)
 
     def apart(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
-        """What the draft of a changed config says otherwise than that of the first, where outputs differ."""
-        if isinstance(candidate, ImageCandidate) or not stop.what.startswith("outputs"):
+        """What the draft of a changed config says otherwise than that of the first."""
+        if isinstance(candidate, ImageCandidate):
             return []
         return self.redrafts.between(next(iter(self.cases.oracles)), stop.case, self.cases.oracles)
 
@@ -188,7 +189,9 @@ class Search:
         if (oracle := self.cases.oracles.get(stop.case)) is None:
             return []
         if stop.what == "tensors":
-            return self.redrafts.beside(candidate, stop.case, oracle)
+            found = self.redrafts.beside(candidate, stop.case, oracle)
+            more = self.apart(candidate, stop) if self.cases.changed(stop.case) else []
+            return [*found, *(one for one in more if one[0] not in [path for path, _ in found])]
         if isinstance(candidate, ImageCandidate) or not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
         if stop.what.startswith("outputs") and any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found):
