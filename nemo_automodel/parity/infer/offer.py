@@ -14,7 +14,7 @@ LIKELY = 900  # the same, of what is still to be tried one by one
 @dataclass(frozen=True)
 class Offer:
     """One change: values at paths. only: it concerns some layers or variants. tier: where it comes from, the likeliest
-    first. count: how many specs say so."""
+    first. count: how many specs say so. together: changes that show only so, which no other one joins."""
 
     puts: tuple[tuple[Path, Any], ...]
     tier: int
@@ -22,6 +22,7 @@ class Offer:
     count: int = 0
     mutant: Data | None = None
     said: str = ""
+    together: bool = False
 
     def made(self, data: Data) -> Data:
         if self.mutant is not None:

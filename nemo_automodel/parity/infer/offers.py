@@ -14,6 +14,7 @@ from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.infer.added import added
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
+from nemo_automodel.parity.infer.combined import combined
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.dropped import SECTION, dropped
 from nemo_automodel.parity.infer.followed import followed
@@ -23,6 +24,7 @@ from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, O
 from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
+from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.infer.words import meant
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
@@ -78,9 +80,11 @@ class Offers:
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
-        yield [*fitted, *self._redrafted(), *followed(self.candidate, self.before, self.changed, self.language)]
+        read = followed(self.candidate, self.before, self.changed, self.language)
+        yield [*fitted, *self._redrafted(), *read, *self._held()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions()))
+            yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
         near = self._named()
         if near[:1] == [SECTION]:  # all else is right, where only training tells
             yield sorted([*dropped(self.candidate, self.changed), *self._of_section(SECTION)], key=self.order.rank)
@@ -132,6 +136,14 @@ class Offers:
             found.append(Offer((place, *inside), FITTED, True))
         return found
 
+    def _held(self) -> Iterator[Offer]:
+        """How parts are held in memory, where their names there are right."""
+        if self.stop.what != "memory" or self.stop.missing or self.stop.unexpected:
+            return
+        for path, key in keys_below(("checkpoint",), keys(self.language).get("checkpoint"), self.data):
+            for word in key.words if key.type == "choice" else ():
+                yield from self._at(path, word, OFFERED)
+
     def _named(self) -> list[str]:
         """Sections in which what differs lies, likeliest first."""
         if self.stop.what == "spec":
@@ -166,6 +178,8 @@ class Offers:
             if not self.bits or rounds(path) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
+                    for other in _chosen(path, value) if self.changed else ():
+                        yield from self._at(path, other, SAID, count)
                     if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
                         yield from self._at(path, before | value, SAID, count)  # beside what stands there
         for path, key in keys_below((section,), keys(self.language).get(section), self.data):
@@ -208,7 +222,7 @@ class Offers:
             return
         if path[0] in OVERLAYS:
             entries = self.candidate.body.listed(path[0])
-            for listed in (value, *([[*entries, value], [value, *entries]] if entries else [])):
+            for listed in (*([[*entries, value], [value, *entries]] if entries else []), value):
                 yield Offer(((path, listed),), tier, True, count)
             return
         yield Offer(((path, value),), tier, False, count)
@@ -275,10 +289,13 @@ class Offers:
         if is_open and not self.candidate.problems:
             yield from ((OFFERED, value) for value in ((True, False) if name in SWITCHES else ("none",)))
             yield from () if name in SWITCHES else ((REMADE, 1),)
+            yield from ((READ, f"newer(config.{one}, {value!r})") for one, value in self.candidate.config.newer.items())
             for field in self.changed if self.stop.case.startswith("list_") else ():
                 yield READ, f"per_layer(config.{field}, layer)"
             for field in dict.fromkeys((*self.changed, *self.unread)):
-                yield from _of_field(field, self.candidate.config.fields.get(field), name in SWITCHES)
+                default = held(self.candidate.config.fields, field)
+                default = self.values.get(field) if default is None else default  # which the class makes of others
+                yield from _of_field(field, default, name in SWITCHES)
 
     def _wired(self, section: str) -> Iterator[Offer]:
         """Other equations near those of a section: factors that read fields, one term or call changed."""
@@ -315,6 +332,15 @@ class Offers:
 def rounds(path: Path) -> bool:
     """Whether a key may change roundings alone: dtypes, and activations, of which several are one function."""
     return is_dtype_key(str(path[-1])) or path[-1] == "activation"
+
+
+def _chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
+    """What others say of something within a part, with another word for one of its choices."""
+    key = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), {})).get(path) if len(path) > 2 else None
+    if key is not None and key.section is not None and isinstance(value, dict):
+        for name, choice in keys(key.section).items():
+            if choice.type == "choice" and not is_dtype_key(name):
+                yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
 
 
 def _tests(name: str, config: ConfigClass, value: Any) -> Iterator[str]:

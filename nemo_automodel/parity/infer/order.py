@@ -1,5 +1,6 @@
 """In which order changes are tried: what the place of the differences makes likely comes first."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from nemo_automodel.parity.infer.offer import DELETED, NEEDED, SAID, Offer
 ROLES = ("router", "experts", "shared")  # keys of a part that are modules of it, compared by themselves
 WHOLE = ("router", "experts")  # those whose keys say nothing of what is around them
 WRONG, OPEN, RIGHT = range(3)
+CONDITION = re.compile(r"""'when': ("[^"]*"|'[^']*')""")
 
 
 class Order:
@@ -31,7 +33,7 @@ class Order:
         told; where it comes from."""
         return (
             offer.tier != NEEDED,
-            not self._follows(offer),
+            self._follows(offer),
             not self._is_named(offer),
             offer.tier > DELETED,
             self._place(offer),
@@ -42,9 +44,12 @@ class Order:
             -offer.count,
         )
 
-    def _follows(self, offer: Offer) -> bool:
+    def _follows(self, offer: Offer) -> int:
+        """What has the changed field in a value, then what has it in a condition, then all else."""
         said = str(offer)
-        return any(f"config.{field}" in said for field in self.changed)
+        values = CONDITION.sub("", said)
+        fields = [f"config.{field}" for field in self.changed]
+        return next((rank for rank, text in enumerate((values, said)) if any(field in text for field in fields)), 2)
 
     def _is_named(self, offer: Offer) -> bool:
         """Whether a key reads a field that nobody reads, and has a word of its name: `window` config.window_size."""

@@ -29,7 +29,8 @@ class Redrafts:
         """(path, value) of all that differs; nothing where nothing can be drafted."""
         if case not in self._drafts:
             self._drafts[case] = self._drafted(oracle)
-        return list(_others(self._drafts[case], candidate.data, ()))
+        found = _others(self._drafts[case], candidate.data, ())
+        return [one for path, value in found for one in _said(path, value, candidate)]
 
     def between(self, base: str, case: str, oracles: Mapping[str, Oracle]) -> list[tuple[Path, Any]]:
         """(path, value) of what the draft of a case says otherwise than that of another one."""
@@ -62,6 +63,20 @@ def _by_default(new: Data, old: Data, config: Any) -> Iterator[tuple[Path, Any]]
 def _read(text: str) -> Any:
     """A default as it is written in a spec."""
     return {"True": True, "False": False, "None": "none"}.get(text, text)
+
+
+def _said(path: Path, value: Any, candidate: Candidate) -> Iterator[tuple[Path, Any]]:
+    """A bare `true` for what has keys of its own, by the words that it means: the other keys stay as they are."""
+    before = candidate.body.get(*path)
+    known = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), candidate.data))
+    section = known[path].section if path in known else None
+    words = {name: one.words[0] for name, one in keys(section).items() if one.type == "choice"} if section else {}
+    others = [((*path, name), words[name]) for name, said in _items(before) if words.get(name, said) != said]
+    yield from others if value is True and others else [(path, value)]
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _others(new: Mapping[str, Any], old: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:

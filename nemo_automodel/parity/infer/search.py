@@ -14,6 +14,7 @@ from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.infer.budget import Budget, Clock
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
+from nemo_automodel.parity.infer.combined import completed
 from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.fitted import Fitted
@@ -28,6 +29,7 @@ from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_bet
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
 from nemo_automodel.parity.infer.told import alone, pinned
+from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
 
@@ -139,7 +141,8 @@ class Search:
 
     def paired(self, candidate: Candidate, stop: Stop, came: Round, seen: set[str]) -> Tried | None:
         """Two changes at once, of those that each change what differs: the likeliest first."""
-        acting = [offer for _, offer in sorted(came.acting, key=lambda one: one[0])[:PAIRED]]
+        single = [one for one in came.acting if not one[1].together]
+        acting = [offer for _, offer in sorted(single, key=lambda one: one[0])[:PAIRED]]
         pairs = sorted(combinations(range(len(acting)), 2), key=sum)
         some = [(acting[first], acting[second]) for first, second in pairs]
         both = [one.with_(other) for one, other in some if one.mutant is None and other.mutant is None]
@@ -147,10 +150,9 @@ class Search:
 
     def tried(self, candidate: Candidate, group: Sequence[Offer], seen: set[str], stop: Stop) -> Iterator[Tried]:
         """Changes one after another, but those of other texts and the same code as one before."""
-        for offer in group:
+        for offer, other in self.made(candidate, group):
             if self.budget.is_spent:
                 return
-            other = candidate.with_(offer.made(candidate.data))
             if not other.problems:
                 if (code := repr(other.files)) in seen:
                     continue
@@ -162,6 +164,17 @@ class Search:
                 f"{self.judge.asked} tried; {stop.what}, {stop.case}: {len(stop.found)} differ; {offer!s:.60}"
             )
             yield Tried(offer, other, found)
+
+    def made(self, candidate: Candidate, group: Sequence[Offer]) -> Iterator[tuple[Offer, Candidate]]:
+        """Each change, and in place of one that lacks a key, that with it."""
+        numbers = {} if candidate.problems else candidate.config.fields
+        fields = [name for name, shows in self.cases.shows.items() if shows and type(held(numbers, name)) is float]
+        for offer in group:
+            other = candidate.with_(offer.made(candidate.data))
+            whole = [*completed(offer, other, fields)] if other.problems and not candidate.problems else []
+            yield from ((one, candidate.with_(one.made(candidate.data))) for one in whole)
+            if not whole:
+                yield offer, other
 
     def offers(self, candidate: Candidate, stop: Stop) -> Offers:
         fields = [name for name, shows in self.cases.shows.items() if shows]

@@ -32,6 +32,9 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
         yield from _float32(candidate, stop)
     if stop.missing:
         yield from _renamed(candidate, stop)
+    elif stop.unexpected:
+        for role, name in _usual(candidate).items():
+            yield Offer(((("checkpoint", "memory", role), name),), SAID, False, FITS)
     if stop.what == "tensors":
         yield from _turned(candidate, stop)
     if stop.what.startswith("outputs"):
@@ -76,10 +79,8 @@ def _patterns(candidate: Candidate, stop: Stop) -> list[str]:
 def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     """Roles and fused tensors under the names that nobody expects, in place of those that are missing."""
     memory = stop.what == "memory"
-    if memory:  # names on disk of the family's own, which transformers' class converts to the usual ones
-        own = candidate.body.get("checkpoint", "names") or {}
-        usual = {role: ROLE_NAMES[role] for role in own if role in ROLE_NAMES}
-        yield Offer(((("checkpoint", "memory"), usual),), FITTED)
+    if memory:
+        yield Offer(((("checkpoint", "memory"), _usual(candidate)),), FITTED)
     for role in ROLE_NAMES:
         for name in filter(None, candidate.names_of(role, memory)):
             for other in _in_place_of(name, stop.missing, stop.unexpected):
@@ -109,6 +110,12 @@ def _renamed(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
             kept = {key: value for key, value in written.items() if key != name}
             put = ("checkpoint", "fused"), {**kept, other: parts}
             yield Offer((put, *_listed(candidate, name, other)), SAID, False, FITS)
+
+
+def _usual(candidate: Candidate) -> dict[str, str]:
+    """The usual names of roles that have others on disk: transformers' classes convert a family's own names to them."""
+    own = candidate.body.get("checkpoint", "names") or {}
+    return {role: ROLE_NAMES[role] for role in own if role in ROLE_NAMES}
 
 
 def _in_a_row(candidate: Candidate, stop: Stop) -> Iterator[Offer]:

@@ -34,13 +34,21 @@ def key_of(values: Mapping[str, Any]) -> str:
 
 def unread(spec: LoadedSpec, config: ConfigClass) -> list[str]:
     """Fields of the class that no part of the spec reads, but those of no model."""
-    read = {mention.field for mention in mentions(spec, config)}
+    read = {one for mention in mentions(spec, config) for one in (mention.field, f"{mention.field}.{mention.inner}")}
     return [name for name in structural(config) if name not in read]
 
 
 def structural(config: ConfigClass) -> list[str]:
     """Fields of the class by which models may differ otherwise than in a size or in training."""
-    return structural_among(config.fields, {config.field_name(name) for name in SIZES})
+    fields = {**config.fields, **dict(_inner(config))}
+    return structural_among(fields, {config.field_name(name) for name in SIZES} | config.nested)
+
+
+def _inner(config: ConfigClass) -> Iterator[tuple[str, Any]]:
+    """The fields of configs inside the config, by their paths."""
+    for outer in config.nested:
+        values = config.fields.get(outer)
+        yield from ((f"{outer}.{name}", one) for name, one in (values if isinstance(values, dict) else {}).items())
 
 
 def structural_among(fields: Collection[str], sizes: Collection[str]) -> list[str]:
@@ -151,15 +159,17 @@ def absent(base: Mapping[str, Any], config: ConfigClass) -> Iterator[tuple[str, 
     """Each field that the class by itself leaves at nothing, so; of the sizes that of the MLP too."""
     width = config.field_name(WIDTH)
     for name in (*structural(config), *([width] if width in config.fields else [])):
-        default = config.fields[name]
+        default, value = held(config.fields, name), held(base, name)
         nothing = default is None or (default == 0 and not isinstance(default, bool))
-        if nothing and name in base and base[name] != default:
-            yield f"absent_{name}", {name: default}
+        if nothing and value is not None and value != default:
+            yield f"absent_{name}", _put(name, default)
 
 
 def off(base: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, Config]]:
     """Each number at nothing, which may leave parts of a model out."""
-    yield from ((f"off_{name}", {name: 0}) for name in names if type(value := base.get(name)) is int and value > 0)
+    yield from (
+        (f"off_{name}", _put(name, 0)) for name in names if type(value := held(base, name)) is int and value > 0
+    )
 
 
 def together(shown: Sequence[Config]) -> Iterator[Config]:
@@ -221,5 +231,6 @@ def _lists(value: list[Any]) -> Iterator[list[Any]]:
         yield value[::-1]
     if all(type(one) is int for one in value):
         yield [one + 1 for one in value]
+        yield [one * (1 + turn % 2) for turn, one in enumerate(value)]
     if all(isinstance(one, float) for one in value):
         yield [one * (1.5 + turn) for turn, one in enumerate(value)]

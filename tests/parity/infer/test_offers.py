@@ -57,6 +57,26 @@ def test_what_reads_a_field_of_the_keys_name_comes_first(donors):
     assert made.index("layers.kinds.sliding_attention.attention.window: config.window_size") < 12
 
 
+def test_a_value_that_reads_the_changed_field_comes_before_a_condition_on_it(donors):
+    stop = Stop(0, "outputs, plain", "field_attention_bias", (Difference("model"),), order=ORDER)
+    groups = Offers(Candidate.read("name: qwen3\n", "x"), stop, donors, (), (), changed=["attention_bias"]).groups()
+    near = next(made for group in groups if "attention.bias: config.attention_bias" in (made := [*map(str, group)]))
+    conditional = next(turn for turn, one in enumerate(near) if "'when': 'config.attention_bias'" in one)
+    assert near.index("attention.bias: config.attention_bias") < conditional
+
+
+def test_what_some_layers_have_is_added_to_what_others_have_before_it_replaces_it(donors):
+    layers = 'name: qwen3\nlayers: {by: "config.layer_types[layer]"}\n'
+    made = [one for one in offers(donors, layers, ORDER) if one.startswith("layers: ")]
+    assert made[0].startswith("layers: [{'by': 'config.layer_types[layer]'}, ")
+    assert any(one.startswith("layers: {") for one in made)
+
+
+def test_how_parts_are_held_is_tried_first_where_their_names_are_right(donors):
+    made = offers(donors, "name: qwen3_moe\nmlp: moe\n", ("experts is transposed",), what="memory")
+    assert "checkpoint.experts_mark: unmarked" in made[:40]
+
+
 def test_every_word_of_the_catalog_is_tried(donors):
     made = offers(donors, "name: qwen3\n", ORDER)
     assert {"norm.kind: layernorm", "block: parallel", "attention.qk_norm.place: after_rope"} <= set(made)
@@ -98,7 +118,7 @@ def test_what_is_about_a_module_that_differs_comes_before_what_is_about_one_that
     mlps = tuple(f"model.layers.{layer}.mlp" for layer in range(4))
 
     def turn(made, start):
-        return next(turn for turn, one in enumerate(made) if one.startswith(start))
+        return made.index(start)
 
     whole, routers = (
         offers(donors, text, [f"{path}{inside}" for path in mlps for inside in some], what="outputs, one")

@@ -36,6 +36,12 @@ def test_a_part_of_the_experts_takes_its_name_with_what_lists_it():
     assert any(wanted.items() <= one.items() for one in made)
 
 
+def test_what_nobody_expects_may_be_converted_to_the_usual_name():
+    text = "name: qwen3_moe\nmlp: moe\ncheckpoint: {names: {router: router}}\n"
+    made = checkpoints(text, "tensors", unexpected=(f"{LAYER}mlp.router.weight",))
+    assert {"names": {"router": "router"}, "memory": {"router": "gate"}} in made
+
+
 def test_several_roles_may_lie_in_one_tensor():
     missing = tuple(f"{LAYER}self_attn.{one}_proj.weight" for one in "qkv")
     made = checkpoints("name: qwen3\n", "tensors", missing=missing, unexpected=(f"{LAYER}self_attn.Wqkv.weight",))

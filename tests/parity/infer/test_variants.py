@@ -1,7 +1,21 @@
 """The configs on which a spec is judged."""
 
+from codegen.configs import table
 from nemo_automodel.parity.infer.sample import shrunk
-from nemo_automodel.parity.infer.variants import changes, listed, mended, off
+from nemo_automodel.parity.infer.variants import changes, listed, mended, off, structural
+
+
+def test_fields_of_configs_inside_the_config_are_asked_too():
+    names = structural(table().get("DbrxConfig"))
+    assert {"ffn_config.moe_normalize_expert_weights", "attn_config.clip_qkv"} <= {*names}
+    assert "ffn_config" not in names
+    base = {"ffn_config": {"moe_top_k": 2}}
+    assert [*off(base, ["ffn_config.moe_top_k"])] == [("off_ffn_config.moe_top_k", {"ffn_config": {"moe_top_k": 0}})]
+
+
+def test_a_list_of_one_number_for_each_layer_is_asked_with_unlike_ones():
+    ((_, tries),) = changes({"heads": [6, 6, 6]}, ["heads"])
+    assert {"heads": [6, 12, 6]} in tries
 
 
 def test_a_refused_config_takes_what_it_lacks_from_the_published_one():
