@@ -190,7 +190,8 @@ class Offers:
         if section in EQUATIONS:
             yield from self._wired(section)
         for what, mutant in deletions(self.data):
-            if what.removeprefix("delete ").partition(".")[0] == section:
+            path = what.removeprefix("delete ").split(".")
+            if path[0] == section and (not self.bits or rounds((*path,)) or path[0] == "block"):
                 yield Offer((), DELETED, False, 1, mutant, what)
 
     def _of_other_kinds(self, section: str) -> Iterator[Offer]:
