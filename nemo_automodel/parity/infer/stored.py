@@ -170,10 +170,15 @@ def _called_otherwise(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     lines = [line for section in EQUATIONS for line in lines_of(flat, section)]
     roles = {*ROLE_NAMES, *(name for role in ROLE_NAMES for name in candidate.names_of(role, memory=True))}
     calls = dict.fromkeys(name for line in lines for name in CALL.findall(line) if name not in roles)
-    for name in calls:
-        for other in _in_place_of(name, stop.missing, stop.unexpected):
-            put = ("checkpoint", "names", other), name
-            yield Offer((put, *_called(candidate, name, other)), SAID, False, FITS)
+    pairs = [(name, other) for name in calls for other in _in_place_of(name, stop.missing, stop.unexpected)]
+    for name, other in sorted(pairs, key=lambda pair: -_shared(*pair)):
+        put = ("checkpoint", "names", other), name
+        yield Offer((put, *_called(candidate, name, other)), SAID, False, FITS)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many words two names have in common: of several that fit, the most alike one is meant."""
+    return len({*one.split("_")} & {*other.split("_")})
 
 
 def _in_place_of(name: str, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:

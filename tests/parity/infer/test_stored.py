@@ -106,6 +106,16 @@ def test_what_equations_call_is_called_on_disk_as_it_lies_there():
     )
 
 
+def test_of_several_names_that_fit_the_most_alike_is_tried_first():
+    text = "name: qwen3\nblock: ['x = x + ffn_norm(attention(x))', 'x = x + attn_norm(mlp(x))']\n"
+    here, there = (
+        [f"model.layers.0.{one}.weight" for one in some]
+        for some in (("ffn_norm", "attn_norm"), ("post_mlp_layernorm", "self_attn_layernorm"))
+    )
+    names = [one["names"] for one in checkpoints(text, "memory", missing=here, unexpected=there) if "names" in one]
+    assert names[0] == {"self_attn_layernorm": "attn_norm"}
+
+
 def test_maps_in_a_row_take_their_names_in_memory_one_by_one():
     text = (
         "name: kimi_linear\nlayers:\n  by: config.layer_types[layer]\n  kinds:\n    full_attention: {}\n"
