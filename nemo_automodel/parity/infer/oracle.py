@@ -113,7 +113,8 @@ class Oracle:
     def is_defined(self) -> bool:
         """Whether the answers do not depend on how attention is computed: they do where a query sees no key."""
         batch = "left" if "left" in self.batches else next(reversed(self.batches))
-        model, own = self.reference.model, self.reference.config._attn_implementation
+        model = self.reference.model
+        own = model.config._attn_implementation  # of the config that the class keeps, which may be a copy
         try:
             model.set_attn_implementation(OTHERWISE)
             other = self.measured.run(model, batch)

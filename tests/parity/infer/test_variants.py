@@ -1,8 +1,13 @@
 """The configs on which a spec is judged."""
 
+import pytest
+
 from codegen.configs import table
+from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.sample import shrunk
 from nemo_automodel.parity.infer.variants import changes, listed, mended, off, structural
+from nemo_automodel.parity.project import open_project
+from tests.parity.conftest import ROOT
 
 
 def test_fields_of_configs_inside_the_config_are_asked_too():
@@ -77,3 +82,12 @@ def test_numbers_are_asked_as_nothing():
     assert dict(off({"experts": 8, "flag": True, "none": 0, "eps": 0.1}, ["experts", "flag", "none", "eps"])) == {
         "off_experts": {"experts": 0}
     }
+
+
+@pytest.mark.parametrize("name", ["mpt", "llama"])
+def test_after_it_was_asked_otherwise_a_reference_attends_as_before(name):
+    """Also one with a config inside its config, of which the class keeps a copy."""
+    project = open_project(name, ROOT)
+    oracle = Oracle(project.subject(), project.configs["base"])
+    before = oracle.reference.model.config._attn_implementation
+    assert oracle.is_defined and oracle.reference.model.config._attn_implementation == before == "eager"
