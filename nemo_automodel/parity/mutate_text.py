@@ -7,6 +7,7 @@ from copy import deepcopy
 from codegen.language.spec import Spec
 
 LARGE = 100  # to such a number, a count of positions say, one more would be within rounding
+UNCALLED = "drop the call"  # begins what is said of an equation in which an argument stands for its call
 DROPPED = "drop the term"  # begins what is said of an equation that lost one
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
@@ -56,7 +57,7 @@ def expression_mutants(expression: str) -> Iterator[tuple[str, str]]:
 def _replacements(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.expr], ast.expr]]]:
     """What may stand in place of a node."""
     if isinstance(node, ast.Call) and node.args:
-        yield f"drop the call {ast.unparse(node.func)}", lambda n: n.args[0]  # type: ignore[attr-defined]
+        yield f"{UNCALLED} {ast.unparse(node.func)}", lambda n: n.args[0]  # type: ignore[attr-defined]
     if _is_newer(node):
         yield f"another number than {ast.unparse(node)}", lambda n: ast.BinOp(n, ast.Mult(), ast.Constant(1.5))
     if isinstance(node, ast.BinOp):

@@ -1,17 +1,15 @@
 """What to try where a candidate differs: what other specs say there, what the catalog offers, what the config holds."""
 
-import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
-from codegen.configs import ConfigClass
 from codegen.language.disk import NORMED
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
-from nemo_automodel.parity.infer.added import added
+from nemo_automodel.parity.infer.added import added, uncalled
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.combined import combined
@@ -22,6 +20,7 @@ from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narro
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
+from nemo_automodel.parity.infer.puts import chosen, conditions, of_field, recast, renamed, scaled
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
 from nemo_automodel.parity.infer.variants import held
@@ -97,6 +96,7 @@ class Offers:
                 found += self._of_rows(near)
                 found += self._of_scores(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
+                found += uncalled(self.candidate, self.stop)
                 found += guarded(self.candidate.body, self._conditions())
                 found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
@@ -178,7 +178,7 @@ class Offers:
             if not self.bits or rounds(path) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
-                    for other in _chosen(path, value) if self.changed else ():
+                    for other in chosen(path, value) if self.changed else ():
                         yield from self._at(path, other, SAID, count)
                     if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
                         yield from self._at(path, before | value, SAID, count)  # beside what stands there
@@ -215,7 +215,7 @@ class Offers:
             yield value
         elif len(FIELD.findall(repr(value))) == 1:
             lacking = f"config.{lacks.pop()}"
-            yield from (_renamed(value, lacking, f"config.{field}") for field in self.changed)
+            yield from (renamed(value, lacking, f"config.{field}") for field in self.changed)
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
@@ -250,7 +250,9 @@ class Offers:
         """Under which the changed field makes another model, where the candidate fails on its change."""
         if self.candidate.problems:
             return []
-        return [text for name in self.changed for text in _tests(name, self.candidate.config, self.values.get(name))]
+        return [
+            text for name in self.changed for text in conditions(name, self.candidate.config, self.values.get(name))
+        ]
 
     def _schedules(self) -> list[str]:
         """Which layers may be others, where some are right: lists of the config that nothing reads say it."""
@@ -296,7 +298,7 @@ class Offers:
             for field in dict.fromkeys((*self.changed, *self.unread)):
                 default = held(self.candidate.config.fields, field)
                 default = self.values.get(field) if default is None else default  # which the class makes of others
-                yield from _of_field(field, default, name in SWITCHES)
+                yield from of_field(field, default, name in SWITCHES)
 
     def _wired(self, section: str) -> Iterator[Offer]:
         """Other equations near those of a section: factors that read fields, one term or call changed."""
@@ -308,9 +310,9 @@ class Offers:
         for index, line in enumerate(lines):
             for other in self._conditional(section, index, line):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), FITTED)
-            for other in _cast(line) if section == "input" else ():
+            for other in recast(line) if section == "input" else ():
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), FITTED)
-            for tier, other in (*_scaled(line, self._factors()), *((REMADE, one) for _, one in equation_mutants(line))):
+            for tier, other in (*scaled(line, self._factors()), *((REMADE, one) for _, one in equation_mutants(line))):
                 yield Offer((((section,), [*lines[:index], other, *lines[index + 1 :]]),), tier)
 
     def _conditional(self, section: str, index: int, line: str) -> Iterator[str]:
@@ -333,68 +335,3 @@ class Offers:
 def rounds(path: Path) -> bool:
     """Whether a key may change roundings alone: dtypes, and activations, of which several are one function."""
     return is_dtype_key(str(path[-1])) or path[-1] == "activation"
-
-
-def _chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
-    """What others say of something within a part, with another word for one of its choices."""
-    key = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), {})).get(path) if len(path) > 2 else None
-    if key is not None and key.section is not None and isinstance(value, dict):
-        for name, choice in keys(key.section).items():
-            if choice.type == "choice" and not is_dtype_key(name):
-                yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
-
-
-def _tests(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
-    """Conditions that tell a value of a field from its default."""
-    field, default = f"config.{name}", config.fields.get(name)
-    if isinstance(default, bool):
-        yield from (field, f"not {field}")
-    elif isinstance(default, str) and isinstance(value, str):
-        yield from (f"{field} == {value!r}", f"{field} != {value!r}")
-    elif default is None or value is None:
-        yield from (f"{field} is not None", f"{field} is None")
-    elif value == 0:
-        yield from (f"{field} == 0", field)
-
-
-def _renamed(value: Any, old: str, new: str) -> Any:
-    """A value with another field in its expressions."""
-    if isinstance(value, str):
-        return re.sub(rf"{re.escape(old)}\b", new, value)
-    if isinstance(value, dict):
-        return {key: _renamed(one, old, new) for key, one in value.items()}
-    return [_renamed(one, old, new) for one in value] if isinstance(value, list) else value
-
-
-def _of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:
-    """Expressions that read a field by itself, of the kind that a key asks for."""
-    field = f"config.{name}"
-    if switches:
-        if isinstance(default, bool | None):
-            yield from ((READ, field), (READ, f"not {field}"))
-        else:
-            yield from ((REMADE, f"{field} is not None"), (REMADE, f"{field} > 0"))
-    elif isinstance(default, list):
-        yield READ, f"{field}[layer]"
-    elif default is None or isinstance(default, int | float) and not isinstance(default, bool):
-        yield READ, field
-        yield from ((REMADE, f"{field} ** -0.5"), (REMADE, f"1 / {field}"))
-
-
-def _cast(line: str) -> Iterator[str]:
-    """The equation with its last factor in other precisions, or in none: one of the weight's scales within a lookup."""
-    before, _, factor = line.rpartition(" * ")
-    if before:
-        plain = re.sub(r"^cast\((.*), \w+\)$", r"\1", factor)
-        yield from (f"{before} * {one}" for one in (f"cast({plain}, weight)", f"cast({plain}, float32)", plain))
-
-
-def _scaled(line: str, factors: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The equation with one call in it multiplied or divided by a field."""
-    target, _, value = line.partition("=")
-    calls = {ast.unparse(node) for node in ast.walk(ast.parse(value.strip())) if isinstance(node, ast.Call)}
-    for call in sorted(calls, key=len, reverse=True):
-        for name in factors:
-            for operator in "*/":
-                scaled = value.strip().replace(call, f"{call} {operator} config.{name}", 1)
-                yield READ, f"{target.strip()} = {scaled}"

@@ -10,12 +10,16 @@ from itertools import combinations, permutations
 from math import isclose, sqrt
 
 import torch
+from torch import nn
+
+from codegen.language.spec import FUNCTIONS
 
 TERMS = 4  # of a sum
 RESIDUAL = 1e-5  # of a sum that fits, of the size of the whole
 FACTOR = 1e-4  # by which a factor may be off
 LEAST = 16  # a count that is smaller has the square root of others too
 CONSTANTS = {"2.0": 2.0, "0.5": 0.5, "sqrt(0.5)": sqrt(0.5), "sqrt(2)": sqrt(2)}  # factors that no field holds
+ACTS = {name: getattr(nn.functional, name) for name in FUNCTIONS if name != "softcap"}  # which takes a number beside
 NAMES = ("h", "g", "u", "w")  # of values that are used more than once; x is what layers hand on
 
 Tree = int | tuple["Tree", "Tree"]  # a value, or two sums added
@@ -60,12 +64,12 @@ class Wiring:
         return other
 
     def add(self, unit: Unit) -> bool:
-        """Whether the unit's input is a sum of what is there."""
+        """Whether the unit's input is a sum of what is there, or a function of one value."""
         tree = None
         if unit.given is not None:
-            if (found := self.found(flat(unit.given))) is None:
+            given = flat(unit.given)
+            if (tree := self.found(given)) is None and (tree := self.acted(given)) is None:
                 return False
-            tree = found
         made = flat(unit.made)
         if unit.inner is None:
             self.values.append(_Value(made, unit.call, tree))
@@ -86,6 +90,15 @@ class Wiring:
                 if (factors := self._fit(wanted, some)) is not None:
                     value = self._sum(wanted, some, dict(factors))
                     self.values.append(replace(value, tensor=wanted))
+                    return len(self.values) - 1
+        return None
+
+    def acted(self, wanted: torch.Tensor) -> int | None:
+        """The value that a tensor is after one of the functions that equations may call."""
+        for turn in reversed(range(len(self.values))):
+            for name, act in ACTS.items() if self.values[turn].tensor.shape == wanted.shape else ():
+                if torch.allclose(act(self.values[turn].tensor), wanted, rtol=RESIDUAL, atol=RESIDUAL):
+                    self.values.append(_Value(wanted, name, turn))
                     return len(self.values) - 1
         return None
 

@@ -3,7 +3,7 @@
 import pytest
 
 from nemo_automodel.parity.asked import Difference
-from nemo_automodel.parity.infer.added import added
+from nemo_automodel.parity.infer.added import added, uncalled
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 
@@ -34,3 +34,16 @@ def test_it_may_be_on_in_some_layers_alone():
     some = [one for one in made if one["checkpoint"] == {"names": {"sinks": "sink_bias"}}]
     assert [one.get("attention") for one in some] == [{"sinks": True}, None]
     assert some[1]["layers"]["kinds"] == {"sliding_attention": {"attention": {"sinks": True}}}
+
+
+def test_what_some_layers_lack_is_not_called_in_them():
+    missing = ("model.layers.0.input_layernorm.weight",)
+    stop = Stop(0, "tensors", "base", tuple(map(Difference, missing)), missing=missing)
+    made = [one.puts[0][1] for one in uncalled(Candidate.read("name: qwen3\n", "x"), stop)]
+    block = ["x = x + attention(x)", "x = x + mlp(post_attention_layernorm(x))"]
+    assert made[0] == [{"when": "layer == 0", "block": block}]
+    assert {entries[0]["when"] for entries in made} == {
+        "layer == 0",
+        "layer == config.num_hidden_layers - 1",
+        "layer < 1",
+    }

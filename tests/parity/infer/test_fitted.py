@@ -22,6 +22,8 @@ from tests.parity.conftest import ROOT
         ("xglm", "input", ["x = embed_tokens(ids) * sqrt(config.d_model) + embed_positions(positions + 2)"]),
         ("cohere", "block", ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]),
         ("granite", "output", ["logits = lm_head(norm(x)) / config.logits_scaling"]),
+        # a function that is a module of its own
+        ("modernbert_decoder", "output", ["logits = decoder(lm_head.norm(gelu(lm_head.dense(final_norm(x)))))"]),
         # parts that add what goes round them themselves
         ("bloom", "block", ["x = x + attention(input_layernorm(x))", "x = x + mlp(post_attention_layernorm(x))"]),
         # an MLP whose projections lie in the layer

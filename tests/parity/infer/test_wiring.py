@@ -115,3 +115,13 @@ def test_what_no_sum_makes_is_not_found():
     wiring = Wiring(drawn(3), numbers(FIELDS))
     assert not wiring.add(Unit("mlp", drawn(4), drawn(5)))
     assert wiring.found(flat(drawn(3) * 0.913)) is None  # a factor that no field holds
+
+
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
+def test_a_function_between_two_modules_is_called(name):
+    x = drawn(0)
+    inner = act("dense", x)
+    given = getattr(torch.nn.functional, name)(inner)
+    wiring = Wiring(x, numbers(FIELDS))
+    assert wiring.add(Unit("dense", x, inner)) and wiring.add(Unit("norm", given, act("norm", given)))
+    assert wiring.equations(wiring.found(flat(act("norm", given)))) == [f"x = norm({name}(dense(x)))"]

@@ -1,0 +1,79 @@
+"""Values, conditions and equations that a change of a spec may put in place of what stands there."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from codegen.configs import ConfigClass
+from codegen.language.keys import keys
+from codegen.language.spec import Spec
+from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.offer import READ, REMADE
+from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.sensitivity import is_dtype_key
+
+
+def chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
+    """What others say of something within a part, with another word for one of its choices."""
+    key = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), {})).get(path) if len(path) > 2 else None
+    if key is not None and key.section is not None and isinstance(value, dict):
+        for name, choice in keys(key.section).items():
+            if choice.type == "choice" and not is_dtype_key(name):
+                yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
+
+
+def conditions(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
+    """Conditions that tell a value of a field from its default."""
+    field, default = f"config.{name}", config.fields.get(name)
+    if isinstance(default, bool):
+        yield from (field, f"not {field}")
+    elif isinstance(default, str) and isinstance(value, str):
+        yield from (f"{field} == {value!r}", f"{field} != {value!r}")
+    elif default is None or value is None:
+        yield from (f"{field} is not None", f"{field} is None")
+    elif value == 0:
+        yield from (f"{field} == 0", field)
+
+
+def renamed(value: Any, old: str, new: str) -> Any:
+    """A value with another field in its expressions."""
+    if isinstance(value, str):
+        return re.sub(rf"{re.escape(old)}\b", new, value)
+    if isinstance(value, dict):
+        return {key: renamed(one, old, new) for key, one in value.items()}
+    return [renamed(one, old, new) for one in value] if isinstance(value, list) else value
+
+
+def of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:
+    """Expressions that read a field by itself, of the kind that a key asks for."""
+    field = f"config.{name}"
+    if switches:
+        if isinstance(default, bool | None):
+            yield from ((READ, field), (READ, f"not {field}"))
+        else:
+            yield from ((REMADE, f"{field} is not None"), (REMADE, f"{field} > 0"))
+    elif isinstance(default, list):
+        yield READ, f"{field}[layer]"
+    elif default is None or isinstance(default, int | float) and not isinstance(default, bool):
+        yield READ, field
+        yield from ((REMADE, f"{field} ** -0.5"), (REMADE, f"1 / {field}"))
+
+
+def recast(line: str) -> Iterator[str]:
+    """The equation with its last factor in other precisions, or in none: one of the weight's scales within a lookup."""
+    before, _, factor = line.rpartition(" * ")
+    if before:
+        plain = re.sub(r"^cast\((.*), \w+\)$", r"\1", factor)
+        yield from (f"{before} * {one}" for one in (f"cast({plain}, weight)", f"cast({plain}, float32)", plain))
+
+
+def scaled(line: str, factors: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The equation with one call in it multiplied or divided by a field."""
+    target, _, value = line.partition("=")
+    calls = {ast.unparse(node) for node in ast.walk(ast.parse(value.strip())) if isinstance(node, ast.Call)}
+    for call in sorted(calls, key=len, reverse=True):
+        for name in factors:
+            for operator in "*/":
+                scaled = value.strip().replace(call, f"{call} {operator} config.{name}", 1)
+                yield READ, f"{target.strip()} = {scaled}"
