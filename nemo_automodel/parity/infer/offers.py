@@ -20,7 +20,7 @@ from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narro
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
-from nemo_automodel.parity.infer.puts import chosen, conditions, of_field, recast, renamed, scaled
+from nemo_automodel.parity.infer.puts import chosen, of_field, recast, renamed, scaled, tests_of
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
 from nemo_automodel.parity.infer.variants import held
@@ -250,9 +250,7 @@ class Offers:
         """Under which the changed field makes another model, where the candidate fails on its change."""
         if self.candidate.problems:
             return []
-        return [
-            text for name in self.changed for text in conditions(name, self.candidate.config, self.values.get(name))
-        ]
+        return [text for name in self.changed for text in tests_of(name, self.candidate.config, self.values.get(name))]
 
     def _schedules(self) -> list[str]:
         """Which layers may be others, where some are right: lists of the config that nothing reads say it."""

@@ -23,7 +23,7 @@ def chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
                 yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
 
 
-def conditions(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
+def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
     """Conditions that tell a value of a field from its default."""
     field, default = f"config.{name}", config.fields.get(name)
     if isinstance(default, bool):
