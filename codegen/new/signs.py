@@ -98,7 +98,8 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
     _activation(body, values)
     _layers(body, values)
     _window(body, values, reads)
-    if any(values.get(name) in (True, "alibi") for name in _ALIBI):
+    held = [values.held, *(cast("dict[str, Any]", one) for one in values.held.values() if isinstance(one, dict))]
+    if any(place.get(name) in (True, "alibi") for place in held for name in _ALIBI):
         body.put("none", "rope", doubt=_ASKED)
         body.put(body.get("attention", "alibi") or True, "attention", "alibi", doubt=_ASKED)
 

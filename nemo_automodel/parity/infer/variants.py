@@ -12,7 +12,7 @@ from transformers.activations import ACT2FN
 from codegen.configs import ConfigClass
 from codegen.language.loaded import LoadedSpec
 from codegen.language.spec import ATTENTION_KINDS, MLP_KINDS
-from codegen.new.values import GENERIC
+from codegen.new.values import ALIASES, GENERIC
 from codegen.tiny.configs import SIZES, is_dropout
 from codegen.tiny.mentions import mentions
 from nemo_automodel.parity.batches import LENGTH
@@ -23,6 +23,7 @@ NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
 FACTOR = 1.7
 SMALL = (5, 1)
 HALVES = 3
+LONGEST = ALIASES["max_position_embeddings"]  # names of how long a text may be: a longer one is none of the model's
 WIDTH = "intermediate_size"  # which a class may leave at nothing, each with another rule for it
 
 
@@ -53,7 +54,7 @@ def _inner(config: ConfigClass) -> Iterator[tuple[str, Any]]:
 
 def structural_among(fields: Collection[str], sizes: Collection[str]) -> list[str]:
     """Those of some fields, of which these are sizes."""
-    apart = {*sizes} | GENERIC | {"rope_parameters", "use_cache"}
+    apart = {*sizes} | GENERIC | {"rope_parameters", "use_cache", *LONGEST}
     return [name for name in fields if not (name in apart or name.endswith(TOKENS) or is_dropout(name))]
 
 
@@ -118,8 +119,9 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]
     """The fields in which two configs differ, also those of a config inside."""
     for name in {**one, **other}:
         before, after = one.get(name), other.get(name)
-        if name.endswith("_config") and isinstance(before, dict) and isinstance(after, dict):
-            yield from (f"{name}.{inner}" for inner in differing(before, after))
+        inside = before or {}, after or {}
+        if name.endswith("_config") and all(isinstance(one, dict) for one in inside):  # one may leave it to the class
+            yield from (f"{name}.{inner}" for inner in differing(*inside))
         elif before != after:
             yield name
 

@@ -264,6 +264,7 @@ def test_a_declared_config_reads_the_published_names(drafts):
         ("gpt_neo", "dropout: {residual: config.resid_dropout, embedding: config.embed_dropout}"),
         ("xglm", "mlp: {kind: plain, bias: true, width: config.ffn_dim}"),
         ("opt", "when: config.word_embed_proj_dim != config.hidden_size"),
+        ("mpt", "attention: {alibi: true}"),  # which a config inside the config asks for
         # heads of keys by the rows of their projection, in whose groups fused rows lie
         ("falcon", "attention: {kv_heads: 1}"),
         ("falcon", "fused: {query_key_value: [q, k, v]}"),

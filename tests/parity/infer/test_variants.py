@@ -5,7 +5,7 @@ import pytest
 from codegen.configs import table
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.sample import shrunk
-from nemo_automodel.parity.infer.variants import changes, listed, mended, off, structural
+from nemo_automodel.parity.infer.variants import changes, differing, listed, mended, off, structural
 from nemo_automodel.parity.project import open_project
 from tests.parity.conftest import ROOT
 
@@ -91,3 +91,13 @@ def test_after_it_was_asked_otherwise_a_reference_attends_as_before(name):
     oracle = Oracle(project.subject(), project.configs["base"])
     before = oracle.reference.model.config._attn_implementation
     assert oracle.is_defined and oracle.reference.model.config._attn_implementation == before == "eager"
+
+
+def test_no_text_is_longer_than_the_positions_of_a_config_by_whatever_name():
+    names = structural(table().get("MptConfig"))
+    assert "max_seq_len" not in names and {"expansion_ratio", "attn_config.clip_qkv"} <= {*names}
+
+
+def test_a_config_inside_that_one_leaves_to_the_class_differs_in_its_fields():
+    assert [*differing({"a": 1}, {"a": 1, "attn_config": {"scale": 2}})] == ["attn_config.scale"]
+    assert [*differing({"a_config": {"b": 1}, "c": [1]}, {"a_config": {"b": 2}})] == ["a_config.b", "c"]
