@@ -33,6 +33,7 @@ class Mamba2(Mixer):
     conv_bias: Expression | None = expr("Bias of the convolution.", "True")
     bias: Expression | None = expr("Bias of the projections.", "False")
     out_bias: Expression | None = expr("Bias of the output projection; default bias.")
+    activation: Expression | None = expr("Activation of what is convolved.", *ACTIVATION, "silu", words=ACTIVATIONS)
     dt_limit: Expression | None = expr("Bounds of the time step.")
     norm: GroupedNorm | None = section("The gated norm.", GroupedNorm)
     multipliers: Mapping[str, Expression] | None = mapping("Factors.", words=("z", "x", "B", "C", "dt"))
@@ -64,6 +65,9 @@ class Mamba1(Mixer):
     kernel: Expression | None = expr("Taps of the convolution.", *KERNEL)
     conv_bias: Expression | None = expr("Bias of the convolution.", "True")
     bias: Expression | None = expr("Bias of the projections.", "False")
+    activation: Expression | None = expr(
+        "Activation of what is convolved, and of the gate.", *ACTIVATION, "silu", words=ACTIVATIONS
+    )
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
 
     def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:

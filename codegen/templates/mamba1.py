@@ -2,18 +2,17 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import silu
 
 from codegen.templates.holes import hole, stmts, when
 from nemo_automodel.components.models.common.causal_conv import without_padding
-from nemo_automodel.components.models.common.mamba1 import Mamba1, gated
+from nemo_automodel.components.models.common.mamba1 import Mamba1
 
 
 class TemplateMamba1(Mamba1):
     """Selective state spaces, each channel for itself: [B, S, H] -> [B, S, H]."""
 
     def __init__(self, config, layer_idx, backend):
-        super().__init__(config, layer_idx, backend)
+        super().__init__(config, layer_idx, backend, activation=hole.activation)
         width, taps = hole.width, hole.kernel
         self.rank, self.state = hole.dt_rank, hole.state
         self.role_inputs = nn.Linear(config.hidden_size, 2 * width, bias=hole.bias)
@@ -33,10 +32,10 @@ class TemplateMamba1(Mamba1):
 
     def forward(self, contract):
         stmts.inputs
-        x = silu(self.convolved(self.role_conv, x, mask, past_key_values, **kwargs))
+        x = self.activation(self.convolved(self.role_conv, x, mask, past_key_values, **kwargs))
         x = without_padding(x, mask)
         stmts.selection
         if when.inner_norms:
             dt, B, C = self.role_dt_norm(dt), self.role_B_norm(B), self.role_C_norm(C)
         y = self.selected(x, self.role_dt_proj(dt), B, C, self.role_A_log, self.role_D, mask, past_key_values)
-        return self.role_out(gated(y, z)), None
+        return self.role_out(self.gated(y, z)), None

@@ -1,7 +1,6 @@
 """Template of the state space mixer of Mamba-2."""
 
 from torch import nn
-from torch.nn.functional import silu
 
 from codegen.templates.holes import hole, stmts
 from nemo_automodel.components.models.common.causal_conv import without_padding
@@ -20,6 +19,7 @@ class TemplateMamba2(Mamba2):
             head_dim=hole.head_dim,
             groups=hole.groups,
             state=hole.state,
+            activation=hole.activation,
             bounds=hole.bounds,
         )
         stmts.attributes
@@ -39,7 +39,7 @@ class TemplateMamba2(Mamba2):
         inputs = self.role_inputs(without_padding(x, mask))
         stmts.multiply
         stmts.split
-        x = silu(self.convolved(self.role_conv, x, mask, past_key_values, **kwargs))
+        x = self.activation(self.convolved(self.role_conv, x, mask, past_key_values, **kwargs))
         numbers = self.role_A_log, self.role_D, self.role_dt_bias
         y = self.scanned(without_padding(x, mask), dt, *numbers, mask, past_key_values)
         return self.role_out(self.role_mixer_norm(y, z)), None

@@ -48,6 +48,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         when={"inner_norms": bool(norms)},
         codes={
             **{size: _code(context, part, size) for size in SIZES},
+            "activation": states.activation(_code(context, part, "activation")),
             "bias": unless_true(_code(context, part, "bias")),
             "conv_bias": unless_true(_code(context, part, "conv_bias")),
             **{f"{role}_norm": _norm(context, part, role) for role in NORMED if norms},

@@ -52,6 +52,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
         name=class_name,
         codes={
             **{size: _code(context, part, size) for size in SIZES},
+            "activation": states.activation(_code(context, part, "activation")),
             "bounds": None if own.dt_limit is None else _code(context, part, "dt_limit"),
             "bias": unless_true(_code(context, part, "bias")),
             "conv_bias": unless_true(_code(context, part, "conv_bias")),

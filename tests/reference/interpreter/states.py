@@ -25,7 +25,7 @@ class States(Weights):
         parts = {role: self.linear(S, base, role, x * text, bias, rows, factors=factors) for role in rows}
         mixed = torch.cat([parts[role] for role in ("x", "B", "C")], dim=-1)
         taps, has_bias = self.chain(A, "kernel"), bool(self.value(A.get("conv_bias", True)))
-        mixed = F.silu(self.convolved(S, base, mixed, taps, has_bias))
+        mixed = self.activation(S, A, base)(self.convolved(S, base, mixed, taps, has_bias))
         x, B, C = mixed.split((width, shared, shared), dim=-1)
         x, (B, C) = x.unflatten(-1, (heads, dim)), (each.unflatten(-1, (groups, state)) for each in (B, C))
         B, C = (each.repeat_interleave(heads // groups, dim=2) for each in (B, C))
@@ -46,7 +46,8 @@ class States(Weights):
         bias, rows = bool(self.value(A.get("bias", False))), {"x": width, "z": width}
         x, z = (self.linear(S, base, role, x * text, bias, rows) for role in ("x", "z"))
         taps, has_bias = self.chain(A, "kernel"), bool(self.value(A.get("conv_bias", True)))
-        x = F.silu(self.convolved(S, base, x, taps, has_bias)) * text
+        act = self.activation(S, A, base)
+        x = act(self.convolved(S, base, x, taps, has_bias)) * text
         rows = {"dt": rank, "B": state, "C": state}
         chosen = [self.linear(S, base, role, x, rows=rows) for role in ("dt", "B", "C")]
         norms = A.get("inner_norms")
@@ -61,7 +62,7 @@ class States(Weights):
             step = dt[:, place, :, None]
             held = held * torch.exp(-step * rate) + step * x[:, place, :, None] * B[:, place, None]
             found.append((held * C[:, place, None]).sum(-1))
-        y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * F.silu(z)
+        y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * act(z)
         return self.linear(S, base, "out", y, bias)
 
     def rg_lru(self, S, base, x):

@@ -4,18 +4,23 @@ import torch
 from torch import nn
 
 from nemo_automodel.components.models.common import selective_scan
+from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
 from nemo_automodel.components.models.common.state_space_start import start_decay, start_step_projection, start_ways
 from nemo_automodel.components.models.common.stateful import continued
 
 
 class Mamba1(ConvolvedMixer):
-    """What a Mamba mixer does beside its projections. B batch, S positions, I inner width, N entries of a state."""
+    """What a Mamba mixer does beside its projections. B batch, S positions, I inner width, N entries of a state.
+
+    activation: its name, of what is convolved, and of the gate.
+    """
 
     has_one_order = False
 
-    def __init__(self, config, layer_idx, backend):
+    def __init__(self, config, layer_idx, backend, *, activation):
         super().__init__(config, layer_idx, backend)
+        self.activation = ACT[activation]
         self.scan = selective_scan.form(backend.scan)
 
     def start(self, A_log, D, dt_proj, conv, out):
@@ -34,7 +39,6 @@ class Mamba1(ConvolvedMixer):
         y = continued(selective_scan.step, self.scan, inputs, mask, cache, self.layer_idx)
         return torch.addcmul(y, x.to(wide), D.to(wide))
 
-
-def gated(y, z):
-    """y [..., I], times silu(z), rounded once to z's dtype."""
-    return (y * nn.functional.silu(z.to(y.dtype))).to(z.dtype)
+    def gated(self, y, z):
+        """y [..., I], times the activated z, rounded once to z's dtype."""
+        return (y * self.activation(z.to(y.dtype))).to(z.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from nemo_automodel.components.models.common import chunked_decay
+from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.causal_conv import ConvolvedMixer
 from nemo_automodel.components.models.common.state_space_start import start_decay, start_shrunken, start_steps
 from nemo_automodel.components.models.common.stateful import continued
@@ -14,17 +15,17 @@ from nemo_automodel.components.models.common.stateful import continued
 class Mamba2(ConvolvedMixer):
     """What a Mamba-2 mixer has beside its parameters.
 
-    heads, head_dim: of the inner width. groups: of heads that share B and C, each as wide as `state`.
-    bounds: (least, largest) step. multipliers: {z, x, B, C or dt: factor} on what the first projection gives.
+    heads, head_dim: of the inner width. groups: of heads that share B and C, each as wide as `state`. activation: its
+    name, of what is convolved. bounds: (least, largest) step. multipliers: {z, x, B, C or dt: factor} on what the first projection gives.
     """
 
     has_one_order = False
     multipliers = {}
 
-    def __init__(self, config, layer_idx, backend, *, heads, head_dim, groups, state, bounds=(0.0, math.inf)):
+    def __init__(self, config, layer_idx, backend, *, heads, head_dim, groups, state, activation, bounds=(0.0, math.inf)):
         super().__init__(config, layer_idx, backend)
         self.heads, self.head_dim, self.groups, self.state = heads, head_dim, groups, state
-        self.bounds = bounds
+        self.bounds, self.activation = bounds, ACT[activation]
         self.sum = chunked_decay.form(backend.scan)
 
     @property
