@@ -65,9 +65,7 @@ class Mamba1(Mixer):
     kernel: Expression | None = expr("Taps of the convolution.", *KERNEL)
     conv_bias: Expression | None = expr("Bias of the convolution.", "True")
     bias: Expression | None = expr("Bias of the projections.", "False")
-    activation: Expression | None = expr(
-        "Activation of what is convolved, and of the gate.", *ACTIVATION, "silu", words=ACTIVATIONS
-    )
+    activation: Expression | None = expr("Activation of what is convolved.", *ACTIVATION, "silu", words=ACTIVATIONS)
     inner_norms: InnerNorms | None = section("Norms of dt, B and C.", InnerNorms)
 
     def roles(self, fused: Container[str] = ()) -> tuple[str, ...]:

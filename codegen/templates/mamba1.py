@@ -5,7 +5,7 @@ from torch import nn
 
 from codegen.templates.holes import hole, stmts, when
 from nemo_automodel.components.models.common.causal_conv import without_padding
-from nemo_automodel.components.models.common.mamba1 import Mamba1
+from nemo_automodel.components.models.common.mamba1 import Mamba1, gated
 
 
 class TemplateMamba1(Mamba1):
@@ -38,4 +38,4 @@ class TemplateMamba1(Mamba1):
         if when.inner_norms:
             dt, B, C = self.role_dt_norm(dt), self.role_B_norm(B), self.role_C_norm(C)
         y = self.selected(x, self.role_dt_proj(dt), B, C, self.role_A_log, self.role_D, mask, past_key_values)
-        return self.role_out(self.gated(y, z)), None
+        return self.role_out(gated(y, z)), None

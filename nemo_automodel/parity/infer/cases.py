@@ -81,6 +81,12 @@ class Cases:
             self._change_many(candidate, self.base)
         return len(self.oracles) > before
 
+    def change_alone(self, candidate: Candidate, values: Config) -> None:
+        """One config, and each of its fields that may make another model changed alone."""
+        if self.add("base", values) and self.base is not None:
+            self._strong = False  # those that the candidate reads too
+            self._change_fields(candidate, self.base)
+
     def kept(self, candidate: Candidate) -> Config:
         """The published numbers and flags that a candidate does not read: they may choose how a model is run."""
         fields = candidate.config.fields

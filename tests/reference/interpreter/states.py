@@ -46,8 +46,7 @@ class States(Weights):
         bias, rows = bool(self.value(A.get("bias", False))), {"x": width, "z": width}
         x, z = (self.linear(S, base, role, x * text, bias, rows) for role in ("x", "z"))
         taps, has_bias = self.chain(A, "kernel"), bool(self.value(A.get("conv_bias", True)))
-        act = self.activation(S, A, base)
-        x = act(self.convolved(S, base, x, taps, has_bias)) * text
+        x = self.activation(S, A, base)(self.convolved(S, base, x, taps, has_bias)) * text
         rows = {"dt": rank, "B": state, "C": state}
         chosen = [self.linear(S, base, role, x, rows=rows) for role in ("dt", "B", "C")]
         norms = A.get("inner_norms")
@@ -62,7 +61,7 @@ class States(Weights):
             step = dt[:, place, :, None]
             held = held * torch.exp(-step * rate) + step * x[:, place, :, None] * B[:, place, None]
             found.append((held * C[:, place, None]).sum(-1))
-        y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * act(z)
+        y = (torch.stack(found, dim=1) + x * self.number(S, base, "D")) * F.silu(z)
         return self.linear(S, base, "out", y, bias)
 
     def rg_lru(self, S, base, x):

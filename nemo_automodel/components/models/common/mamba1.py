@@ -13,7 +13,7 @@ from nemo_automodel.components.models.common.stateful import continued
 class Mamba1(ConvolvedMixer):
     """What a Mamba mixer does beside its projections. B batch, S positions, I inner width, N entries of a state.
 
-    activation: its name, of what is convolved, and of the gate.
+    activation: its name, of what is convolved.
     """
 
     has_one_order = False
@@ -39,6 +39,7 @@ class Mamba1(ConvolvedMixer):
         y = continued(selective_scan.step, self.scan, inputs, mask, cache, self.layer_idx)
         return torch.addcmul(y, x.to(wide), D.to(wide))
 
-    def gated(self, y, z):
-        """y [..., I], times the activated z, rounded once to z's dtype."""
-        return (y * self.activation(z.to(y.dtype))).to(z.dtype)
+
+def gated(y, z):
+    """y [..., I], times silu(z), rounded once to z's dtype."""
+    return (y * nn.functional.silu(z.to(y.dtype))).to(z.dtype)

@@ -16,13 +16,16 @@ class Mamba2(ConvolvedMixer):
     """What a Mamba-2 mixer has beside its parameters.
 
     heads, head_dim: of the inner width. groups: of heads that share B and C, each as wide as `state`. activation: its
-    name, of what is convolved. bounds: (least, largest) step. multipliers: {z, x, B, C or dt: factor} on what the first projection gives.
+    name, of what is convolved. bounds: (least, largest) step. multipliers: {z, x, B, C or dt: factor} on what the first
+    projection gives.
     """
 
     has_one_order = False
     multipliers = {}
 
-    def __init__(self, config, layer_idx, backend, *, heads, head_dim, groups, state, activation, bounds=(0.0, math.inf)):
+    def __init__(
+        self, config, layer_idx, backend, *, heads, head_dim, groups, state, activation, bounds=(0.0, math.inf)
+    ):
         super().__init__(config, layer_idx, backend)
         self.heads, self.head_dim, self.groups, self.state = heads, head_dim, groups, state
         self.bounds, self.activation = bounds, ACT[activation]
