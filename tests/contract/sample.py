@@ -24,6 +24,7 @@ from itertools import product
 from zlib import crc32
 
 WHOLE = (
+    "aria_text",
     "baichuan",
     "beam",
     "bitnet",

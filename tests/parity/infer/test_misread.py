@@ -20,7 +20,7 @@ def families():
             yield pytest.param(name, marks=[*marks, *([NO_WORD] if name == "modernbert_decoder" else [])])
 
 
-@pytest.mark.parametrize("name", families())
+@pytest.mark.parametrize("name", [*families()])
 def test_no_field_is_misread(name):
     assert not misread(open_project(name, ROOT), (ROOT / f"specs/{name}.yaml").read_text())
 
