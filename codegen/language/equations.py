@@ -8,7 +8,7 @@ from functools import lru_cache
 from codegen.errors import Location, cut
 from codegen.frozen import Frozen
 from codegen.language.expressions import CAST_TO, Refused, operands, python
-from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS
+from codegen.language.spec import EXPRESSION_CALLS, FUNCTIONS, WITH_FIELD
 from codegen.language.suggest import cure, nearest
 from codegen.language.values import NOWHERE, Equation
 
@@ -97,9 +97,9 @@ def _call(node: ast.Call) -> None:
         raise Refused(f"'{_shown(node)}': calls take positional arguments only", f"write {cut(name)}(x)")
     if name in _CONFIG_CALLS or name == "cast":
         return _config_value(node)
-    wanted = 2 if name == "softcap" else 1
+    wanted = 2 if name in WITH_FIELD else 1
     if len(node.args) != wanted:
-        given = "write softcap(x, cap)" if wanted == 2 else f"write {cut(name)}(x)"
+        given = f"write {name}(x, {WITH_FIELD[name]})" if wanted == 2 else f"write {cut(name)}(x)"
         raise Refused(f"'{_shown(node)}': {cut(name)} takes {wanted} argument(s), not {len(node.args)}", given)
     for argument in node.args:
         _check(argument)

@@ -120,6 +120,7 @@ def _vocabulary() -> Iterator[str]:
     usual = [(f"`{name}`", _code(_flow(overlay))) for name, overlay in USUAL_KINDS.items()]
     yield from _table(("kind of layer", "overlay where `kinds` does not list it"), usual)
     yield f"\nFunctions in expressions: {_code(*EXPRESSION_CALLS)}. Functions in equations: {_code(*FUNCTIONS)}."
+    yield "`softcap(x, cap)` bends x into its bounds, `act(x, name)` is the activation of that name: fields give both."
     yield "`cast(x, weight)` rounds a factor of the embedding to the dtype of its weight, `cast(x, float32)` does not."
 
 

@@ -174,7 +174,8 @@ WIRINGS: dict[str, tuple[str, ...]] = {
     ),
     "parallel": ("h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"),
 }
-FUNCTIONS = ("softcap", "gelu", "silu", "tanh", "sigmoid")  # callable in equations
+WITH_FIELD = {"softcap": "cap", "act": "name"}  # functions of a value and an expression over the config -> what that is
+FUNCTIONS = (*WITH_FIELD, "gelu", "silu", "tanh", "sigmoid")  # callable in equations
 EXPRESSION_CALLS = (
     "sqrt",
     "log",

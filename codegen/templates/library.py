@@ -17,6 +17,7 @@ from nemo_automodel.components.models.common.embedding import (
     SinusoidalPositions,
 )
 from nemo_automodel.components.models.common.functional import (
+    act,
     bfloat16,
     clamped_glu,
     given,

@@ -15,6 +15,7 @@ from codegen.language.values import Equation, Expression, expression
 from codegen.plan.names import GROUPS
 
 EQUATION, CONDITION, SCHEDULE = "equation", "condition", "schedule"
+_ROLES = {"softcap": "softcap", "act": "activation"}  # of the second argument of functions
 
 
 class Mention(Frozen):
@@ -128,10 +129,10 @@ def _default(key: Key, config: ConfigClass) -> Expression | None:
 
 
 def _of_equation(equation: Equation) -> Iterator[Mention]:
-    """Fields in an equation; the second argument of `softcap` is a cap, whatever surrounds it."""
-    caps: set[str] = set()
+    """Fields in an equation; the second argument of `softcap` is a cap, and of `act` an activation."""
+    roles: dict[str, str] = {}
     for node in ast.walk(equation.value):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "softcap":
-            caps.update(name for argument in node.args[1:] for name in fields_of(argument))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ROLES:
+            roles |= {name: _ROLES[node.func.id] for argument in node.args[1:] for name in fields_of(argument)}
     for name in fields_of(equation.value):
-        yield Mention(name, "softcap" if name in caps else EQUATION)
+        yield Mention(name, roles.get(name, EQUATION))

@@ -12,14 +12,14 @@ from math import isclose, sqrt
 import torch
 from torch import nn
 
-from codegen.language.spec import FUNCTIONS
+from codegen.language.spec import FUNCTIONS, WITH_FIELD
 
 TERMS = 4  # of a sum
 RESIDUAL = 1e-5  # of a sum that fits, of the size of the whole
 FACTOR = 1e-4  # by which a factor may be off
 LEAST = 16  # a count that is smaller has the square root of others too
 CONSTANTS = {"2.0": 2.0, "0.5": 0.5, "sqrt(0.5)": sqrt(0.5), "sqrt(2)": sqrt(2)}  # factors that no field holds
-ACTS = {name: getattr(nn.functional, name) for name in FUNCTIONS if name != "softcap"}  # which takes a number beside
+ACTS = {name: getattr(nn.functional, name) for name in FUNCTIONS if name not in WITH_FIELD}
 NAMES = ("h", "g", "u", "w")  # of values that are used more than once; x is what layers hand on
 
 Tree = int | tuple["Tree", "Tree"]  # a value, or two sums added

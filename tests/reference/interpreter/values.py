@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from transformers.activations import ACT2FN
 
 
 class Missing(Exception):
@@ -73,6 +74,7 @@ FUNCTIONS = {
     "per_layer": lambda value, layer: value[layer] if isinstance(value, list | tuple) else value,
     "yarn_mscale": yarn_mscale,
     "softcap": softcap,
+    "act": lambda x, name: ACT2FN[name](x),
     "bfloat16": lambda value: float(torch.tensor(value, dtype=torch.bfloat16)),
     "cast": lambda value, weight: float(torch.tensor(value, dtype=weight)),
 }

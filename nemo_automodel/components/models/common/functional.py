@@ -4,10 +4,17 @@ import math
 
 import torch
 
+from nemo_automodel.components.models.common.activations import ACT
+
 
 def softcap(x, limit):
     """`limit * tanh(x / limit)`: bends x smoothly into (-limit, limit). None or 0 leaves x alone (Gemma 2)."""
     return torch.tanh(x / limit) * limit if limit else x
+
+
+def act(x, name):
+    """The activation of that name, of x of any shape and float dtype. Raises KeyError for an unknown one."""
+    return ACT[name](x)
 
 
 def clip(x, limit):
