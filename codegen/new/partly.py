@@ -18,7 +18,7 @@ def draft_mixers(body: Body, weights: Weights, values: Values) -> None:
     prefix = f"{here.attention}." if here.attention else ""
     partial = {name for name in weights.sometimes if name.endswith(BIAS) and name.startswith(prefix or "\0")}
     layers = [{number for number, found in weights.each.items() if name in found} for name in partial]
-    text = _condition(layers[0], len(weights.each)) if partial and all(one == layers[0] for one in layers) else None
+    text = told_by_number(layers[0], len(weights.each)) if partial and all(one == layers[0] for one in layers) else None
     if text is None:
         return
     less = Body.copied(body.content)
@@ -32,7 +32,7 @@ def draft_mixers(body: Body, weights: Weights, values: Values) -> None:
     body.put([*body.listed("layers"), entry], "layers", doubt=DOUBT)
 
 
-def _condition(layers: set[int], number: int) -> str | None:
+def told_by_number(layers: set[int], number: int) -> str | None:
     """What tells these layers from the others by their number alone."""
     first, last = {0}, {number - 1}
     every = {*range(number)}

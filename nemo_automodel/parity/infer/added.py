@@ -5,6 +5,7 @@ from itertools import product
 
 from codegen.language.keys import keys
 from codegen.language.spec import ROLE_NAMES, Spec
+from codegen.new.partly import told_by_number
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop
@@ -26,32 +27,23 @@ def added(candidate: Candidate, stop: Stop, overlays: Sequence[Path]) -> Iterato
                     yield Offer(puts, SAID, bool(overlay), FITS)
 
 
-def uncalled(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
-    """The block without the call of a module that some layers lack."""
+def uncalled(candidate: Candidate, stop: Stop, number: int) -> Iterator[Offer]:
+    """The block without the call of a module that some layers lack. number: of all layers."""
     if candidate.problems or stop.what != "tensors" or stop.unexpected:
         return
     stack = candidate.layers() + "."
     inside = [one.removeprefix(stack).partition(".") for one in stop.missing if one.startswith(stack)]
     entries = candidate.body.listed("layers")
     for name in dict.fromkeys(path.rpartition(".")[0] for _, _, path in inside):
-        numbers = sorted({int(number) for number, _, path in inside if path.startswith(f"{name}.")})
+        layers = {int(layer) for layer, _, path in inside if path.startswith(f"{name}.")}
+        condition = told_by_number(layers, number) or f"layer in {sorted(layers)}"
         for block in dict.fromkeys(tuple(lines_of(flat, "block")) for flat in candidate.flats()):
             lines = [
                 next((other for done, other in equation_mutants(line) if done == f"{UNCALLED} {name}"), line)
                 for line in block
             ]
             if [*block] != lines:
-                for condition in _of_layers(numbers):
-                    yield Offer(((("layers",), [*entries, {"when": condition, "block": lines}]),), SAID, True, FITS)
-
-
-def _of_layers(numbers: Sequence[int]) -> Iterator[str]:
-    """Conditions that are true of these layers."""
-    yield f"layer == {numbers[0]}" if len(numbers) == 1 else f"layer in {[*numbers]}"
-    if len(numbers) == 1:
-        yield "layer == config.num_hidden_layers - 1"
-    if [*numbers] == [*range(len(numbers))]:
-        yield f"layer < {len(numbers)}"
+                yield Offer(((("layers",), [*entries, {"when": condition, "block": lines}]),), SAID, True, FITS)
 
 
 def _tails(candidate: Candidate, stop: Stop, part: str) -> Iterator[str]:

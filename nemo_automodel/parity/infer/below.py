@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 from codegen.language.keys import Key, Section, keys
+from codegen.language.spec import Spec
 from nemo_automodel.parity.mutant import Data, Path
+
+
+def key_at(path: Path, data: Data) -> Key | None:
+    """The key of the language at a path of a spec."""
+    return dict(keys_below(path[:1], keys(Spec).get(str(path[0])), data)).get(path)
 
 
 def keys_below(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:

@@ -8,7 +8,7 @@ from typing import Any
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts, Glu, Moe
 from codegen.language.spec import Spec
-from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.below import key_at, keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITTED, Offer
@@ -87,7 +87,7 @@ def completed(offer: Offer, made: Candidate, fields: Sequence[str]) -> Iterator[
     if len(made.problems) != 1 or offer.mutant is not None:
         return
     path = tuple(made.problems[0].split("."))
-    known = dict(keys_below(path[:1], keys(Spec).get(path[0]), made.data))
-    if path in known and known[path].type == "expression" and made.body.get(*path) is None:
+    key = key_at(path, made.data)
+    if key is not None and key.type == "expression" and made.body.get(*path) is None:
         for field in fields:
             yield Offer((*offer.puts, (path, f"config.{field}")), offer.tier, offer.only, offer.count)

@@ -36,6 +36,7 @@ ALONE = "outputs, one"
 AMONG_TOKENS = ("outputs, short", "outputs, plain", "outputs, left")  # where single tokens are right
 COMPUTED = ("outputs, one", "outputs, short", "outputs, plain", "outputs, left", "given embeddings")  # names are right
 EPSILONS = (1e-20, 1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+LAYERS = "num_hidden_layers"
 ODD = "odd tokens of experts"  # whose scores are as small as what is added to their sum
 KINDED = ("attention", "mlp")
 ONCE = ("input", "output", "embedding", "head")  # of a model, whatever its layers
@@ -96,7 +97,7 @@ class Offers:
                 found += self._of_rows(near)
                 found += self._of_scores(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
-                found += uncalled(self.candidate, self.stop)
+                found += uncalled(self.candidate, self.stop, self._layers())
                 found += guarded(self.candidate.body, self._conditions())
                 found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
@@ -251,6 +252,11 @@ class Offers:
         if self.candidate.problems:
             return []
         return [text for name in self.changed for text in tests_of(name, self.candidate.config, self.values.get(name))]
+
+    def _layers(self) -> int:
+        """How many the config has at which it stops; 0 where nothing says it."""
+        name = "" if self.candidate.problems else self.candidate.config.field_name(LAYERS)
+        return self.values.get(name) or 0
 
     def _schedules(self) -> list[str]:
         """Which layers may be others, where some are right: lists of the config that nothing reads say it."""

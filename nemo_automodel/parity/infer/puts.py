@@ -7,8 +7,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.language.keys import keys
-from codegen.language.spec import Spec
-from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.below import key_at
 from nemo_automodel.parity.infer.offer import READ, REMADE
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.sensitivity import is_dtype_key
@@ -16,7 +15,7 @@ from nemo_automodel.parity.sensitivity import is_dtype_key
 
 def chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
     """What others say of something within a part, with another word for one of its choices."""
-    key = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), {})).get(path) if len(path) > 2 else None
+    key = key_at(path, {}) if len(path) > 2 else None
     if key is not None and key.section is not None and isinstance(value, dict):
         for name, choice in keys(key.section).items():
             if choice.type == "choice" and not is_dtype_key(name):

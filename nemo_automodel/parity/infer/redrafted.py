@@ -12,7 +12,7 @@ from codegen.language.load import load
 from codegen.language.spec import Spec
 from codegen.new import draft
 from codegen.new.body import Body
-from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.below import key_at, keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.mutant import Data, Path
@@ -68,8 +68,8 @@ def _read(text: str) -> Any:
 def _said(path: Path, value: Any, candidate: Candidate) -> Iterator[tuple[Path, Any]]:
     """A bare `true` for what has keys of its own, by the words that it means: the other keys stay as they are."""
     before = candidate.body.get(*path)
-    known = dict(keys_below(path[:1], keys(Spec).get(str(path[0])), candidate.data))
-    section = known[path].section if path in known else None
+    key = key_at(path, candidate.data)
+    section = None if key is None else key.section
     words = {name: one.words[0] for name, one in keys(section).items() if one.type == "choice"} if section else {}
     others = [((*path, name), words[name]) for name, said in _items(before) if words.get(name, said) != said]
     yield from others if value is True and others else [(path, value)]
