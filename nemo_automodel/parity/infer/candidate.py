@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from functools import cached_property
 
+from transformers.activations import ACT2FN
+
 from codegen.configs import ConfigClass, table
 from codegen.errors import CodegenError, SpecError
 from codegen.language.check import read_text
@@ -14,7 +16,7 @@ from codegen.plan.model import build
 from codegen.plan.names import disk_name, name_in_memory
 from codegen.render.files import model_files
 from codegen.tiny.configs import configs
-from nemo_automodel.parity.infer.variants import Config, structural, unread
+from nemo_automodel.parity.infer.variants import Config, held, structural, unread
 from nemo_automodel.parity.mutant import Data, dumped
 
 PARTS = ("attention", "mlp")  # that layers hold and equations call
@@ -76,6 +78,13 @@ class Candidate:
     def unread(self) -> list[str]:
         """Fields of the config that it does not read."""
         return unread(self.spec, self.config)
+
+    def unvaried(self) -> list[str]:
+        """Fields of the config that its own configs leave as they are: those that it does not read, and names of
+        functions, which it may read where the model does not."""
+        fields = self.config.fields
+        named = [name for name in self.structural() if isinstance(one := held(fields, name), str) and one in ACT2FN]
+        return list(dict.fromkeys([*self.unread(), *named]))
 
     def structural(self) -> list[str]:
         """Fields of the config by which models may differ otherwise than in a size or in training."""

@@ -109,7 +109,7 @@ class Cases:
     def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
         """One field at a time."""
         held = base.reference.config.to_dict()
-        names = candidate.unread() if self._strong else candidate.structural()
+        names = candidate.unvaried() if self._strong else candidate.structural()
         self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
         for name, change in listed(held, candidate.structural()):
             if name not in self._listed:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from transformers.activations import ACT2FN
+
 from codegen.language.keys import Section, keys
 from codegen.language.spec import Spec
 from nemo_automodel.parity.infer.below import keys_below
@@ -24,8 +26,8 @@ def followed(
         for path, value in candidate.body.leaves():
             for other in () if isinstance(value, list) else _others(value, field, before):
                 yield Offer(((path, other),), FITTED)
-        for path in _by_default(candidate, field, language):
-            if isinstance(held := before.get(field), FLAT):
+        for path, words in _by_default(candidate, field, language):
+            if isinstance(held := before.get(field), FLAT) or held in words:
                 yield Offer(((path, held),), FITTED)
 
 
@@ -38,7 +40,7 @@ def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
         elif isinstance(value, bool) and isinstance(held, bool):
             yield f"not config.{field}"
         return
-    if value == f"config.{field}" and isinstance(held, FLAT):
+    if value == f"config.{field}" and (isinstance(held, FLAT) or held in [*ACT2FN]):
         yield held
     elif field in FIELD.findall(value) and isinstance(held, FLAT):
         yield re.sub(rf"\bconfig\.{re.escape(field)}\b(?![.\[])", repr(held), value)
@@ -47,11 +49,11 @@ def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
             yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)
 
 
-def _by_default(candidate: Candidate, field: str, language: type[Section]) -> Iterator[Path]:
-    """Keys that are not written, and mean the field by themselves."""
+def _by_default(candidate: Candidate, field: str, language: type[Section]) -> Iterator[tuple[Path, Sequence[str]]]:
+    """Keys that are not written, and mean the field by themselves, with the words that may stand there."""
     if candidate.problems:
         return
     for section, key in keys(language).items():
         for path, inner in keys_below((section,), key, candidate.data):
             if f"config.{field}" in inner.chain and candidate.body.get(*path) is None:
-                yield path
+                yield path, inner.words
