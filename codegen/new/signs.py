@@ -97,6 +97,7 @@ def follow(body: Body, values: Values, reads: Callable[[str], bool]) -> None:
     _tie(body, values)
     _activation(body, values)
     _layers(body, values)
+    _rope_by_word(body, values)
     _window(body, values, reads)
     held = [values.held, *(cast("dict[str, Any]", one) for one in values.held.values() if isinstance(one, dict))]
     if any(place.get(name) in (True, "alibi") for place in held for name in _ALIBI):
@@ -157,6 +158,19 @@ def _layers(body: Body, values: Values) -> None:
     body.put([entry, *listed] if listed else entry, "layers", doubt=doubt)
     if body.get("attention", "window") == USUAL_KINDS["sliding_attention"]["attention"]["window"]:
         body.drop("attention", "window")  # the schedule says in which layers
+
+
+def _rope_by_word(body: Body, values: Values) -> None:
+    """Parameters of each kind of layer, by the list that says of each layer what it is."""
+    given = values.get("rope_parameters")
+    kinds = {*cast("dict[str, Any]", given)} if isinstance(given, dict) else set[str]()
+    inner = [one for one in cast("dict[str, Any]", given).values() if one is not None] if kinds else []
+    if body.get("rope") == "none" or not inner or not all(isinstance(one, dict) for one in inner):
+        return
+    lists = [name for name in (USUAL, *sorted(values.fields)) if isinstance(values.get(name), list)]
+    field = next((name for name in lists if values.get(name) and {*map(str, values.get(name))} <= kinds), None)
+    if field is not None and body.get("rope", "parameters") is None:
+        body.put(f"config.rope_parameters[config.{field}[layer]]", "rope", "parameters")
 
 
 def _schedule(body: Body, values: Values) -> str:

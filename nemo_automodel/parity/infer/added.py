@@ -9,7 +9,7 @@ from codegen.new.partly import told_by_number
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.infer.offer import FITS, SAID, Offer
+from nemo_automodel.parity.infer.offer import FITS, NEEDED, SAID, Offer
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import UNCALLED, equation_mutants, lines_of
 
@@ -43,7 +43,7 @@ def uncalled(candidate: Candidate, stop: Stop, number: int) -> Iterator[Offer]:
                 for line in block
             ]
             if [*block] != lines:
-                yield Offer(((("layers",), [*entries, {"when": condition, "block": lines}]),), SAID, True, FITS)
+                yield Offer(((("layers",), [*entries, {"when": condition, "block": lines}]),), NEEDED, True, FITS)
 
 
 def _tails(candidate: Candidate, stop: Stop, part: str) -> Iterator[str]:

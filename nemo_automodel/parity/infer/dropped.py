@@ -9,6 +9,7 @@ from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.offer import NEEDED, Offer
 
 SECTION, NOWHERE = "dropout", 0.0
+RESIDUAL, MLP = "residual", "mlp"
 MOST = 3  # places of one field
 
 
@@ -22,5 +23,8 @@ def dropped(candidate: Candidate, changed: Sequence[str]) -> Iterator[Offer]:
         there = [place for place in keys(Dropout) if candidate.body.get(SECTION, place) == reads]
         for count in range(1, MOST + 1):
             for some in combinations(keys(Dropout), count):
-                puts = [((SECTION, place), NOWHERE) for place in there if place not in some]
-                yield Offer((*puts, *(((SECTION, place), reads) for place in some)), NEEDED)
+                puts = [((SECTION, place), reads) for place in some]
+                less = [((SECTION, place), NOWHERE) for place in there if place not in some]
+                yield Offer((*less, *puts), NEEDED)
+                if RESIDUAL in some and not {MLP} & {*some, *there}:  # which has it from there by itself
+                    yield Offer((*less, *puts, ((SECTION, MLP), NOWHERE)), NEEDED)

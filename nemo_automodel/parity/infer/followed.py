@@ -12,7 +12,9 @@ from codegen.language.spec import Spec
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.offer import FITTED, Offer
+from nemo_automodel.parity.infer.puts import of_function
 from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutate_written import EQUATIONS
 
 FIELD = re.compile(r"\bconfig\.(\w+)\b(?![.\[])")
 FLAT = bool | int | float
@@ -23,17 +25,28 @@ def followed(
 ) -> Iterator[Offer]:
     """before: the values of the config in which the candidate is right so far."""
     for field in changed:
-        for path, value in candidate.body.leaves():
-            for other in () if isinstance(value, list) else _others(value, field, before):
-                yield Offer(((path, other),), FITTED)
+        found = [*_in_place(candidate, field, before)]
+        yield from (Offer((put,), FITTED) for put in found)
+        for key in dict.fromkeys((path[-1], str(other)) for path, other in found):  # of several kinds of layers
+            some = [put for put in found if (put[0][-1], str(put[1])) == key]
+            yield from [Offer((*some,), FITTED)] if len(some) > 1 else []
         for path, words in _by_default(candidate, field, language):
             if isinstance(held := before.get(field), FLAT) or held in words:
                 yield Offer(((path, held),), FITTED)
 
 
+def _in_place(candidate: Candidate, field: str, before: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Of every key that is written."""
+    for path, value in candidate.body.leaves():
+        calls = _calls(value, field, before) if path[-1] in EQUATIONS else ()
+        yield from ((path, other) for other in (*_others(value, field, before), *calls))
+
+
 def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
     """The value with the field in place of what held the same before, or the other way round."""
     held = before.get(field)
+    if isinstance(value, list):
+        return
     if not isinstance(value, str):
         if type(value) is type(held) and value == held:
             yield f"config.{field}"
@@ -47,6 +60,14 @@ def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
     for other in dict.fromkeys(FIELD.findall(value)):
         if other != field and type(before.get(other)) is type(held) and before.get(other) == held:
             yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)
+
+
+def _calls(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Equations with the function that the field names in place of the one that it named before."""
+    lines = [str(line) for line in value] if isinstance(value, list) else [str(value)]
+    others = [of_function(line, str(before.get(field)), f"config.{field}") for line in lines]
+    if others != lines:
+        yield others
 
 
 def _by_default(candidate: Candidate, field: str, language: type[Section]) -> Iterator[tuple[Path, Sequence[str]]]:

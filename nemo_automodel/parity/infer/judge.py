@@ -1,7 +1,7 @@
 """Where a candidate differs from the reference first, and by how much: what a search goes by."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import log10
 
@@ -77,6 +77,19 @@ class Judge:
             return self._stop(candidate, since)
         except ImportError as error:  # of what the candidate names
             return Stop(-1, "spec", "", (Difference(NOWHERE),), str(error).split("\n")[0])
+
+    def tells(self, candidate: Candidate, likely: Collection[str] = ()) -> bool:
+        """Whether a candidate fails anywhere. likely: kinds of questions that are asked first."""
+        self.asked += 1
+        if candidate.problems:
+            return True
+        asked = sorted(enumerate(questions(self.cases)), key=lambda one: one[1].what not in likely)
+        try:
+            with installed(self.name, candidate.files) as modules:
+                trial = Trial(self.subject, modules)
+                return any(self._asked(question, place, trial) for place, question in asked)
+        except ImportError:  # of what the candidate names
+            return True
 
     def _stop(self, candidate: Candidate, since: Stop | None) -> Stop | None:
         asked = list(questions(self.cases))

@@ -21,6 +21,7 @@ from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.puts import chosen, of_field, recast, renamed, scaled, tests_of
+from nemo_automodel.parity.infer.questions import TRAINING
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
 from nemo_automodel.parity.infer.variants import held
@@ -81,7 +82,7 @@ class Offers:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
         read = followed(self.candidate, self.before, self.changed, self.language)
-        yield [*fitted, *self._redrafted(), *read, *self._held()]
+        yield [*read, *fitted, *self._redrafted(), *self._held()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions()))
             yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
@@ -149,7 +150,7 @@ class Offers:
         """Sections in which what differs lies, likeliest first."""
         if self.stop.what == "spec":
             named = [one.where.split(".")[0] for one in self.stop.found]
-        elif self.stop.what == "loss in training":
+        elif self.stop.what == TRAINING:
             named = [SECTION]
         elif "experts" in self.stop.what:
             named = ["mlp"]

@@ -67,6 +67,16 @@ def recast(line: str) -> Iterator[str]:
         yield from (f"{before} * {one}" for one in (f"cast({plain}, weight)", f"cast({plain}, float32)", plain))
 
 
+def of_function(line: str, function: str, name: str) -> str:
+    """The equation with the function that an expression names in place of one."""
+    tree = ast.parse(line)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == function]
+    for node in calls:
+        node.func = ast.Name("act")
+        node.args.append(ast.parse(name, mode="eval").body)
+    return ast.unparse(tree) if calls else line
+
+
 def scaled(line: str, factors: Sequence[str]) -> Iterator[tuple[int, str]]:
     """The equation with one call in it multiplied or divided by a field."""
     target, _, value = line.partition("=")

@@ -21,6 +21,9 @@ from nemo_automodel.parity.reference_answers import dtypes
 ALIKE = ("rope_", "value_", "dropout_", *EXTREMES)  # configs of which outputs and tensors tell all, or training
 EPSILONS = (1e-20, 1e-12)  # of sums of experts' weights, which only faint scores show
 
+TRAINING = "loss in training"
+IN_BF16 = ("dtypes in bf16", "bits in bf16")
+
 Ask = Callable[[Trial], list[Difference]]
 Again = Callable[[Trial, Sequence[Difference]], list[Difference]]
 
@@ -50,8 +53,7 @@ def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
             ("given embeddings", _embedded),
             ("odd tokens of experts", _mixtures),
             ("loss that balances experts", _balance),
-            ("dtypes in bf16", _dtypes),
-            ("bits in bf16", _bits),
+            *zip(IN_BF16, (_dtypes, _bits), strict=True),
             ("gradients", _gradients),
             ("packed projections", _packed),
             ("what is left out", _left_out),
@@ -60,7 +62,7 @@ def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
             yield Question(what, name, partial(ask, name, oracle), ask_again, tuple(oracle.order))
     for name in sorted(cases, key=lambda one: not one.startswith("dropout_")):  # one field at a time first
         if name == "base" or name.startswith("dropout"):
-            yield Question("loss in training", name, partial(_training, name, cases[name]))
+            yield Question(TRAINING, name, partial(_training, name, cases[name]))
 
 
 def _tensors(name: str, oracle: Oracle, trial: Trial) -> list[Difference]:

@@ -17,13 +17,15 @@ from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.combined import completed
 from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.donors import Donors
+from nemo_automodel.parity.infer.dropped import SECTION
 from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.image_offers import ImageOffers
 from nemo_automodel.parity.infer.judge import Judge, Stop
 from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
-from nemo_automodel.parity.infer.offers import Offers
+from nemo_automodel.parity.infer.offers import Offers, rounds
+from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
 from nemo_automodel.parity.infer.redrafted import Redrafts
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
@@ -181,7 +183,7 @@ class Search:
         if not candidate.problems:
             read_by_none = candidate.unread()
             fields = [name for name in fields if name in read_by_none]
-        if stop.what == "loss in training" and not candidate.problems:
+        if stop.what == TRAINING and not candidate.problems:
             fields = [name for name in candidate.config.fields if is_dropout(name)]
         values, changed = self.cases.values(stop.case), self.cases.changed(stop.case)
         fitted, before = [] if candidate.problems else self.fitted(candidate, stop), self.cases.before
@@ -215,17 +217,27 @@ class Search:
         return [*of_norms(candidate, stop, oracle), *Fitted(candidate, oracle, likely).puts()]
 
     def shortened(self, candidate: Candidate) -> Candidate:
-        """Without the keys that change nothing."""
-        again = True
-        while again and not self.budget.is_spent:
-            again = False
-            for what, data in _largest_first(candidate):
-                other = candidate.with_(data)
-                if not other.problems and self.judge.stop(other) is None:
-                    candidate, again = other, True
-                    self.steps.append(f"{what}: nothing tells")
-                    break
+        """Without the keys that change nothing, each asked once."""
+        asked = set[str]()
+        while not self.budget.is_spent:
+            left = ((what, data) for what, data in _largest_first(candidate) if what not in asked)
+            if (following := next(left, None)) is None:
+                break
+            what, data = following
+            asked.add(what)
+            other = candidate.with_(data)
+            if not self.judge.tells(other, _likely(what)):
+                candidate = other
+                self.steps.append(f"{what}: nothing tells")
         return candidate
+
+
+def _likely(what: str) -> tuple[str, ...]:
+    """The questions that a key is likeliest to show in."""
+    path = (*what.removeprefix("delete ").split("."),)
+    if path[0] == SECTION:
+        return (TRAINING,)
+    return IN_BF16 if rounds(path) else ()
 
 
 def _largest_first(candidate: Candidate) -> Iterator[tuple[str, Any]]:

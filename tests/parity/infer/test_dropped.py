@@ -16,3 +16,8 @@ def test_a_field_is_tried_at_one_place_then_at_more():
 
 def test_what_no_field_changed_is_left():
     assert not list(dropped(Candidate.read("name: qwen3\n", "x"), []))
+
+
+def test_what_acts_on_attention_alone_leaves_the_mlp_without():
+    made = [one.made({})["dropout"] for one in dropped(Candidate.read("name: qwen3\n", "x"), ["p"])]
+    assert {"residual": "config.p", "mlp": 0.0} in made and {"residual": "config.p"} in made

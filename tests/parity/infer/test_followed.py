@@ -6,8 +6,10 @@ from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.followed import followed
 
 BEFORE = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": True, "tie_word_embeddings": False} | {
-    "head_dim": 12
+    "head_dim": 12,
+    "hidden_act": "silu",
 }
+KINDS = "kinds: {full_attention: {norm: {bias: false}}, sliding_attention: {norm: {bias: false}}}"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,13 @@ BEFORE = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": True
         ("attention: {bias: config.attention_bias}", "attention_bias", "attention.bias: False"),
         ("attention: {scale: 2 * config.head_dim}", "head_dim", "attention.scale: 2 * 12"),
         ("block: pre_norm", "tie_word_embeddings", "head.tie: False"),  # which it is by default
+        ("block: pre_norm", "hidden_act", "mlp.activation: silu"),
+        ("mlp: {activation: config.hidden_act}", "hidden_act", "mlp.activation: silu"),
+        (
+            "output: [logits = lm_head(silu(norm(x)))]",
+            "hidden_act",
+            "output: ['logits = lm_head(act(norm(x), config.hidden_act))']",
+        ),
     ],
 )
 def test_what_held_the_same_may_be_the_changed_field(text, field, said):
@@ -28,3 +37,12 @@ def test_what_held_the_same_may_be_the_changed_field(text, field, said):
 def test_what_held_another_value_is_left():
     candidate = Candidate.read("name: qwen3\nattention: {window: config.sliding_window}\n", "x")
     assert not list(followed(candidate, BEFORE | {"sliding_window": 5}, ["use_sliding_window"]))
+
+
+def test_one_key_of_several_kinds_of_layers_follows_everywhere():
+    text = f'name: qwen3\nhead: {{bias: false}}\nlayers: {{by: "config.layer_types[layer]", {KINDS}}}\n'
+    found = [one.puts for one in followed(Candidate.read(text, "x"), BEFORE, ["mlp_bias"])]
+    several = [{".".join(path): value for path, value in puts} for puts in found if len(puts) > 1]
+    norms = {f"layers.kinds.{kind}.norm.bias" for kind in ("full_attention", "sliding_attention")}
+    assert {*norms, "head.bias"} in [{*one} for one in several]
+    assert {"config.mlp_bias"} in [{*one.values()} for one in several]

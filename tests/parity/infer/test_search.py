@@ -26,6 +26,7 @@ MORE = (
     "phi",
     "biogpt",
     "cwm",
+    "modernbert_decoder",
     "persimmon",
     "gpt_neox",
     "stablelm",
