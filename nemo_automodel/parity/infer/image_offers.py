@@ -126,15 +126,15 @@ class ImageOffers(Offers):
 
     def _about(self, text: str) -> list[str]:
         """Conditions on a field that an expression reads, if there are such."""
-        found = self._conditions()
+        found = self._conditions(here=False)
         return [one for one in found if set(FIELD.findall(one)) & set(FIELD.findall(text))] or found
 
-    def _conditions(self) -> list[str]:
+    def _conditions(self, here: bool = True) -> list[str]:
         counted = []
-        if not self.candidate.problems:
+        if not here and not self.candidate.problems:
             held = ((name, self.candidate.config.fields.get(name)) for name in self.changed)
             counted = [f"config.{name} == {default}" for name, default in held if type(default) is int]
-        return [*super()._conditions(), *counted]
+        return [*super()._conditions(here), *counted]
 
     def _epsilons(self) -> Iterator[tuple[Path, Any]]:
         """Small numbers of the config that norms of the projector may add."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
+from transformers.activations import ACT2FN
+
 from codegen.language.disk import NORMED
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
@@ -50,7 +52,8 @@ class Offers:
     """All that may be tried for one candidate at one stop. unread: fields that show and that the candidate does not
     read. words: the kinds of layers that there are. fitted: what the reference's run, or its
     tensors, show at paths of the language. values: of the config at which it stops. changed: the fields by which that
-    config differs from the first; before: the values of that one. apart: what the drafts of both say otherwise."""
+    config differs from the first; before: the values of that one. apart: what the drafts of both say otherwise.
+    withdrawn: what the draft said before."""
 
     language: type[Section] = Spec
     sections: tuple[str, ...] = ALL
@@ -68,9 +71,10 @@ class Offers:
         changed: Sequence[str] = (),
         before: Mapping[str, Any] | None = None,
         apart: Sequence[tuple[Path, Any]] = (),
+        withdrawn: Sequence[tuple[Path, Any]] = (),
     ) -> None:
         self.candidate, self.stop, self.donors, self.unread, self.words = candidate, stop, donors, unread, words
-        self.fitted, self.apart = fitted, apart
+        self.fitted, self.apart, self.withdrawn = fitted, apart, withdrawn
         self.values, self.changed, self.before = values or {}, changed, before or {}
         self.data = candidate.data
         self.bits = stop.what.endswith("in bf16")
@@ -82,9 +86,9 @@ class Offers:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
         read = followed(self.candidate, self.before, self.changed, self.language)
-        yield [*read, *fitted, *self._redrafted(), *self._held()]
+        yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held()]
         if "variants" in self.overlays:
-            yield list(narrowed(self.candidate.body, self._conditions()))
+            yield list(narrowed(self.candidate.body, self._conditions(here=False)))
             yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
         near = self._named()
         if near[:1] == [SECTION]:  # all else is right, where only training tells
@@ -99,7 +103,7 @@ class Offers:
                 found += self._of_scores(near)
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
                 found += uncalled(self.candidate, self.stop, self._layers())
-                found += guarded(self.candidate.body, self._conditions())
+                found += guarded(self.candidate.body, self._conditions(here=False))
                 found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
 
@@ -119,7 +123,7 @@ class Offers:
         if self.bits:
             yield from moved(self.candidate)
         elif self.order.partial and self.stop.what in AMONG_TOKENS:
-            yield from layered(self.candidate, self._conditions())
+            yield from layered(self.candidate, [*self._conditions(), *self._conditions(here=False)])
 
     def _redrafted(self) -> list[Offer]:
         """All that the tensors of a changed config show, at once: of every model, or under a condition; of outputs what
@@ -127,6 +131,12 @@ class Offers:
         if self.stop.what != "tensors":
             return self._conditioned(self.apart)
         return [Offer(tuple(self.fitted), FITTED), *self._conditioned(self.fitted)] if self.fitted else []
+
+    def _again(self) -> Iterator[Offer]:
+        """What was withdrawn, which may be true under a condition; with other words within it too."""
+        for path, value in self.withdrawn if "variants" in self.overlays else ():
+            for one in (value, *chosen(path, value, self.data)):
+                yield from self._conditioned([(path, one)])
 
     def _conditioned(self, puts: Sequence[tuple[Path, Any]]) -> list[Offer]:
         """All of them at once, under each condition."""
@@ -180,7 +190,7 @@ class Offers:
             if not self.bits or rounds(path) or path[0] == "block":
                 for value in self._of_this_config(said):
                     yield from self._at(path, value, SAID, count)
-                    for other in chosen(path, value) if self.changed else ():
+                    for other in chosen(path, value, self.data) if self.changed else ():
                         yield from self._at(path, other, SAID, count)
                     if isinstance(value, dict) and isinstance(before := self.candidate.body.get(*path), dict):
                         yield from self._at(path, before | value, SAID, count)  # beside what stands there
@@ -217,7 +227,12 @@ class Offers:
             yield value
         elif len(FIELD.findall(repr(value))) == 1:
             lacking = f"config.{lacks.pop()}"
-            yield from (renamed(value, lacking, f"config.{field}") for field in self.changed)
+            yield from (renamed(value, lacking, f"config.{field}") for field in self.changed if self._is_number(field))
+
+    def _is_number(self, field: str) -> bool:
+        """Whether a field may be more than a condition: a word is no size, and no factor."""
+        value = self.values.get(field)
+        return not isinstance(value, str) or value in ACT2FN
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
         """A value at a path of the spec, and at the same path of each overlay that it has or may have."""
@@ -248,11 +263,14 @@ class Offers:
         """Whether a list stands on the way to a path."""
         return any(isinstance(self.candidate.body.get(*path[:end]), list) for end in range(1, len(path)))
 
-    def _conditions(self) -> list[str]:
-        """Under which the changed field makes another model, where the candidate fails on its change."""
+    def _conditions(self, here: bool = True) -> list[str]:
+        """Under which the changed field makes another model, where the candidate fails on its change. here: those that
+        hold of the config at which it stops; else those that do not."""
         if self.candidate.problems:
             return []
-        return [text for name in self.changed for text in tests_of(name, self.candidate.config, self.values.get(name))]
+        config, values = self.candidate.config, self.values
+        found = [one for name in self.changed for one in tests_of(name, config, values.get(name))]
+        return [text for text, holds in found if holds == here]
 
     def _layers(self) -> int:
         """How many the config has at which it stops; 0 where nothing says it."""
@@ -300,7 +318,7 @@ class Offers:
             yield from ((READ, f"newer(config.{one}, {value!r})") for one, value in self.candidate.config.newer.items())
             for field in self.changed if self.stop.case.startswith("list_") else ():
                 yield READ, f"per_layer(config.{field}, layer)"
-            for field in dict.fromkeys((*self.changed, *self.unread)):
+            for field in filter(self._is_number, dict.fromkeys((*self.changed, *self.unread))):
                 default = held(self.candidate.config.fields, field)
                 default = self.values.get(field) if default is None else default  # which the class makes of others
                 yield from of_field(field, default, name in SWITCHES)

@@ -9,30 +9,30 @@ from codegen.configs import ConfigClass
 from codegen.language.keys import keys
 from nemo_automodel.parity.infer.below import key_at
 from nemo_automodel.parity.infer.offer import READ, REMADE
-from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
 
-def chosen(path: Path, value: Any) -> Iterator[dict[str, Any]]:
+def chosen(path: Path, value: Any, data: Data) -> Iterator[dict[str, Any]]:
     """What others say of something within a part, with another word for one of its choices."""
-    key = key_at(path, {}) if len(path) > 2 else None
+    key = key_at(path, data) if len(path) > 2 else None
     if key is not None and key.section is not None and isinstance(value, dict):
         for name, choice in keys(key.section).items():
             if choice.type == "choice" and not is_dtype_key(name):
                 yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
 
 
-def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[str]:
-    """Conditions that tell a value of a field from its default."""
+def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[tuple[str, bool]]:
+    """Conditions that tell a value of a field from its default, and whether each holds of that value."""
     field, default = f"config.{name}", config.fields.get(name)
     if isinstance(default, bool):
-        yield from (field, f"not {field}")
+        yield from ((field, bool(value)), (f"not {field}", not value))
     elif isinstance(default, str) and isinstance(value, str):
-        yield from (f"{field} == {value!r}", f"{field} != {value!r}")
+        yield from ((f"{field} == {value!r}", True), (f"{field} != {value!r}", False))
     elif default is None or value is None:
-        yield from (f"{field} is not None", f"{field} is None")
+        yield from ((f"{field} is not None", value is not None), (f"{field} is None", value is None))
     elif value == 0:
-        yield from (f"{field} == 0", field)
+        yield from ((f"{field} == 0", True), (field, False))
 
 
 def renamed(value: Any, old: str, new: str) -> Any:

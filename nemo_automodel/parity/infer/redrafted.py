@@ -29,7 +29,7 @@ class Redrafts:
         """(path, value) of all that differs; nothing where nothing can be drafted."""
         if case not in self._drafts:
             self._drafts[case] = self._drafted(oracle)
-        found = _others(self._drafts[case], candidate.data, ())
+        found = otherwise(self._drafts[case], candidate.data)
         return [one for path, value in found for one in _said(path, value, candidate)]
 
     def between(self, base: str, case: str, oracles: Mapping[str, Oracle]) -> list[tuple[Path, Any]]:
@@ -38,7 +38,7 @@ class Redrafts:
             if name not in self._drafts:
                 self._drafts[name] = self._drafted(oracles[name])
         here, there = self._drafts[case], self._drafts[base]
-        return [*_others(here, there, ()), *_by_default(here, there, oracles[case].reference.config)]
+        return [*otherwise(here, there), *_by_default(here, there, oracles[case].reference.config)]
 
     def _drafted(self, oracle: Oracle) -> Data:
         with TemporaryDirectory() as folder:
@@ -79,10 +79,11 @@ def _items(value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, dict) else []
 
 
-def _others(new: Mapping[str, Any], old: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+def otherwise(new: Mapping[str, Any], old: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """(path, value) of what one text says and another does not."""
     for key, value in new.items():
         before = old.get(key)
         if isinstance(value, dict) and isinstance(before, dict):
-            yield from _others(value, before, (*path, key))
+            yield from otherwise(value, before, (*path, key))
         elif value != before:
             yield (*path, key), value

@@ -26,7 +26,7 @@ from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers, rounds
 from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
-from nemo_automodel.parity.infer.redrafted import Redrafts
+from nemo_automodel.parity.infer.redrafted import Redrafts, otherwise
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
@@ -77,8 +77,10 @@ class Search:
         self.redrafts = Redrafts(root, judge.name)
         self.budget = cases.budget
         self.steps: list[str] = []
+        self.drafted: dict[str, Any] = {}  # the text that the search began with
 
     def run(self, candidate: Candidate) -> Found:
+        self.drafted = candidate.data
         if not candidate.problems:
             self.cases.vary(candidate)
         stop = self.judge.stop(candidate)
@@ -190,7 +192,9 @@ class Search:
         kind = ImageOffers if isinstance(candidate, ImageCandidate) else Offers
         outputs = stop.what.startswith("outputs")
         apart = self.apart(candidate, stop) if changed and outputs else []
-        return kind(candidate, stop, self.donors, fields, self.cases.words(), fitted, values, changed, before, apart)
+        withdrawn = [*otherwise(self.drafted, candidate.data)] if changed else []
+        words = self.cases.words()
+        return kind(candidate, stop, self.donors, fields, words, fitted, values, changed, before, apart, withdrawn)
 
     def apart(self, candidate: Candidate, stop: Stop) -> list[tuple[Path, Any]]:
         """What the draft of a changed config says otherwise than that of the first."""

@@ -148,7 +148,8 @@ def test_where_single_tokens_differ_the_rows_of_fused_tensors_come_first(donors)
 def test_what_drafts_of_two_configs_say_otherwise_is_tried_under_a_condition(donors):
     stop = Stop(0, "outputs, short", "field_attention_bias", tuple(map(Difference, ORDER)), order=ORDER)
     candidate, apart = Candidate.read("name: qwen3\n", "x"), [(("rope",), "none"), (("attention", "alibi"), True)]
-    made = Offers(candidate, stop, donors, (), (), changed=["attention_bias"], apart=apart)
+    values = {"attention_bias": True}
+    made = Offers(candidate, stop, donors, (), (), values=values, changed=["attention_bias"], apart=apart)
     first = next(iter(made.groups()))[0].made({"name": "qwen3"})
     condition = "config.attention_bias"
     assert first["variants"] == [{"when": condition, "rope": "none", "attention": {"alibi": True}}]
