@@ -21,10 +21,16 @@ FLAT = bool | int | float
 
 
 def followed(
-    candidate: Candidate, before: Mapping[str, Any], changed: Sequence[str], language: type[Section] = Spec
+    candidate: Candidate,
+    before: Mapping[str, Any],
+    values: Mapping[str, Any],
+    changed: Sequence[str],
+    language: type[Section] = Spec,
 ) -> Iterator[Offer]:
-    """before: the values of the config in which the candidate is right so far."""
+    """before: the values of the config in which the candidate is right so far. values: of that in which it is not."""
     for field in changed:
+        for path in _by_word(candidate, before.get(field), values.get(field), language):
+            yield Offer(((path, f"config.{field}"),), FITTED)
         found = [*_in_place(candidate, field, before)]
         yield from (Offer((put,), FITTED) for put in found)
         for key in dict.fromkeys((path[-1], str(other)) for path, other in found):  # of several kinds of layers
@@ -68,6 +74,17 @@ def _calls(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[list[s
     others = [of_function(line, str(before.get(field)), f"config.{field}") for line in lines]
     if others != lines:
         yield others
+
+
+def _by_word(candidate: Candidate, held: Any, now: Any, language: type[Section]) -> Iterator[Path]:
+    """Keys that may say both words of a field, and say the first so far."""
+    if candidate.problems or not isinstance(held, str) or not isinstance(now, str) or {held, now} <= {*ACT2FN}:
+        return
+    for section, key in keys(language).items():
+        for path, inner in keys_below((section,), key, candidate.data):
+            said = candidate.body.get(*path) or next(iter((*inner.chain, *inner.words)), None)
+            if {held, now} <= {*inner.words} and said == held:
+                yield path
 
 
 def _by_default(candidate: Candidate, field: str, language: type[Section]) -> Iterator[tuple[Path, Sequence[str]]]:

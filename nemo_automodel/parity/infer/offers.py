@@ -85,7 +85,7 @@ class Offers:
     def groups(self) -> Iterator[list[Offer]]:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
-        read = followed(self.candidate, self.before, self.changed, self.language)
+        read = followed(self.candidate, self.before, self.values, self.changed, self.language)
         yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions(here=False)))
