@@ -8,6 +8,8 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.cohere.modeling_cohere import apply_rotary_pos_emb as cohere_rotary
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers.models.phimoe.configuration_phimoe import PhimoeConfig
+from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
 
 from nemo_automodel.components.models.common import get_rope_config
 from nemo_automodel.components.models.common.rope import (
@@ -73,11 +75,17 @@ def test_longrope_switches_with_the_batch_and_back():
     assert torch.equal(short, rotary(x, torch.arange(16)[None])[0])
 
 
-def test_mscale_switches_in_place_of_the_factors():
-    parameters = {"rope_type": "longrope", "rope_theta": 1e4, **TYPES["longrope"]}
-    rotary = RotaryTable({**parameters, "short_mscale": 1.5, "long_mscale": 3.0}, 16, 64)
-    short, long = (rotary(torch.zeros(1), torch.arange(n)[None])[0] for n in (16, 17))
-    assert torch.allclose(short * 2, long[:, :16])
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "llama3", "yarn", "longrope"])
+def test_mscale_switches_in_place_of_a_factor_and_of_frequencies(kind):
+    """As in PhimoeRotaryEmbedding of transformers, for every type but the default."""
+    parameters = {"rope_type": kind, "rope_theta": 1e4, **TYPES[kind], "original_max_position_embeddings": 16}
+    parameters |= {"short_mscale": 1.5, "long_mscale": 3.0}
+    config = PhimoeConfig(hidden_size=64, num_attention_heads=4, rope_parameters=parameters, max_position_embeddings=64)
+    reference, rotary = PhimoeRotaryEmbedding(config), RotaryTable(parameters, 16, 64)
+    for length in (16, 17, 16):
+        positions = torch.arange(length)[None]
+        wanted, made = reference(torch.zeros(1), positions), rotary(torch.zeros(1), positions)
+        assert all(torch.equal(one, other[..., : one.shape[-1]]) for one, other in zip(made, wanted, strict=True))
 
 
 def test_alpha_makes_dynamic_static():

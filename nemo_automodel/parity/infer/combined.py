@@ -12,6 +12,7 @@ from nemo_automodel.parity.infer.below import key_at, keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITTED, Offer
+from nemo_automodel.parity.infer.sums import TOP_K
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
@@ -21,14 +22,17 @@ ALONE = "outputs, one"
 Axis = list[tuple[Path, Any] | None]  # what may be put; None: as it is
 
 
-def combined(candidate: Candidate, stop: Stop, wrong: set[str] | None) -> Iterator[Offer]:
+def combined(
+    candidate: Candidate, stop: Stop, wrong: set[str] | None, shown: Sequence[tuple[Path, Any]] = ()
+) -> Iterator[Offer]:
     """Several keys of a mixture at once, the fewest first. wrong: the roles that differ by themselves, if any part
-    does."""
+    does. shown: what the reference's run says of how many experts there are."""
     if candidate.problems or stop.what != ALONE or wrong is None:
         return
     if not any(isinstance(flat.mlp, Moe) for flat in candidate.flats()):
         return
-    axes = [] if wrong == {"experts"} else [_routing(candidate) if wrong else [*_routing(candidate), *_rows(candidate)]]
+    routing = [*_routing(candidate), *([None, put] for put in shown if put[0] == TOP_K)]
+    axes = [] if wrong == {"experts"} else [routing if wrong else [*routing, *_rows(candidate)]]
     axes += [[*_units(candidate), *_rows(candidate)]] if "experts" in wrong or not wrong else []
     made = [tuple(filter(None, some)) for each in axes for some in product(*each)]
     yield from (Offer(puts, FITTED, together=True) for puts in sorted(made, key=len) if len(puts) > 1)
@@ -43,7 +47,7 @@ def _routing(candidate: Candidate) -> list[Axis]:
             said = candidate.body.get(*path) or key.words[0]
             words = [word for word in key.words if word != said and word not in key.unready_words]
             axes.append([None, *((path, word) for word in words)])
-    return axes if candidate.body.get(*RENORMALIZE) is not None else [*axes, [None, (RENORMALIZE, True)]]
+    return [*axes, [None, (RENORMALIZE, candidate.body.get(*RENORMALIZE) in (None, False))]]
 
 
 def _units(candidate: Candidate) -> list[Axis]:

@@ -29,7 +29,7 @@ from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
 from nemo_automodel.parity.infer.redrafted import Redrafts, otherwise
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
-from nemo_automodel.parity.infer.sums import of_sums
+from nemo_automodel.parity.infer.sums import of_counts, of_sums
 from nemo_automodel.parity.infer.told import alone, pinned
 from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path
@@ -213,8 +213,9 @@ class Search:
             return [*found, *(one for one in more if one[0] not in [path for path, _ in found])]
         if isinstance(candidate, ImageCandidate) or not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
+        batch = stop.what.rpartition(" ")[2]
         if stop.what.startswith("outputs") and any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found):
-            return [*of_sums(candidate, oracle, stop.what.rpartition(" ")[2])]
+            return [*of_sums(candidate, oracle, batch), *of_counts(candidate, oracle, batch)]
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]

@@ -13,7 +13,9 @@ from nemo_automodel.components.models.common.functional import yarn_scale
 
 def scaling(parameters, width, max_positions):
     """The function of a `rope_type`, closed over the config's numbers."""
-    return kind_of(parameters)(parameters, width, max_positions)
+    kind = kind_of(parameters)
+    made = kind(parameters, width, max_positions)
+    return Switched(made) if "long_mscale" in parameters and kind is not Default else made
 
 
 def turning_width(parameters, head_dim):
@@ -131,10 +133,7 @@ class Yarn(Default):
 
 
 class LongRope(Default):
-    """One factor per frequency, short or long by the longest position of the batch (arXiv 2402.13753).
-
-    Where the config gives `short_mscale` and `long_mscale` (PhiMoE) the table's factor switches and frequencies do not.
-    """
+    """One factor per frequency, short or long by the longest position of the batch (arXiv 2402.13753)."""
 
     def variant(self, length):
         return length > self.parameters["original_max_position_embeddings"]
@@ -144,9 +143,6 @@ class LongRope(Default):
         is_long = positions.max() + 1 > p["original_max_position_embeddings"]
         names = ("short_factor", "long_factor")
         short, long = (torch.tensor(p[name], dtype=torch.float32, device=exponent.device) for name in names)
-        if "long_mscale" in p:
-            scale = torch.where(is_long, p["long_mscale"], p["short_mscale"])
-            return 1.0 / (short * self.theta**exponent), scale
         return 1.0 / (torch.where(is_long, long, short) * self.theta**exponent), self.attention_factor()
 
     def attention_factor(self):
@@ -155,6 +151,23 @@ class LongRope(Default):
             return p["attention_factor"]
         factor = p.get("factor") or self.max_positions / old
         return math.sqrt(1 + math.log(factor) / math.log(old)) if factor > 1 else 1.0
+
+
+class Switched:
+    """`short_mscale` and `long_mscale` in place of a type's own factor (PhiMoE): with the length of a batch it switches,
+    and frequencies do not."""
+
+    def __init__(self, inner):
+        self.inner, self.parameters = inner, inner.parameters
+
+    def variant(self, length):
+        return length > self.parameters["original_max_position_embeddings"]
+
+    def __call__(self, exponent, positions):
+        p = self.parameters
+        inverse, _ = self.inner(exponent, positions.new_zeros(1))
+        is_long = positions.max() + 1 > p["original_max_position_embeddings"]
+        return inverse, torch.where(is_long, p["long_mscale"], p["short_mscale"])
 
 
 KINDS = {
