@@ -12,7 +12,6 @@ from nemo_automodel.parity.infer.below import key_at, keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITTED, Offer
-from nemo_automodel.parity.infer.sums import TOP_K
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
@@ -22,17 +21,14 @@ ALONE = "outputs, one"
 Axis = list[tuple[Path, Any] | None]  # what may be put; None: as it is
 
 
-def combined(
-    candidate: Candidate, stop: Stop, wrong: set[str] | None, shown: Sequence[tuple[Path, Any]] = ()
-) -> Iterator[Offer]:
+def combined(candidate: Candidate, stop: Stop, wrong: set[str] | None) -> Iterator[Offer]:
     """Several keys of a mixture at once, the fewest first. wrong: the roles that differ by themselves, if any part
-    does. shown: what the reference's run says of how many experts there are."""
+    does."""
     if candidate.problems or stop.what != ALONE or wrong is None:
         return
     if not any(isinstance(flat.mlp, Moe) for flat in candidate.flats()):
         return
-    routing = [*_routing(candidate), *([None, put] for put in shown if put[0] == TOP_K)]
-    axes = [] if wrong == {"experts"} else [routing if wrong else [*routing, *_rows(candidate)]]
+    axes = [] if wrong == {"experts"} else [_routing(candidate) if wrong else [*_routing(candidate), *_rows(candidate)]]
     axes += [[*_units(candidate), *_rows(candidate)]] if "experts" in wrong or not wrong else []
     made = [tuple(filter(None, some)) for each in axes for some in product(*each)]
     yield from (Offer(puts, FITTED, together=True) for puts in sorted(made, key=len) if len(puts) > 1)

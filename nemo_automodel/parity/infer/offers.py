@@ -89,7 +89,7 @@ class Offers:
         yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions(here=False)))
-            yield list(combined(self.candidate, self.stop, self.order.wrong, self.fitted)) if not self.changed else []
+            yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
         near = self._named()
         if near[:1] == [SECTION]:  # all else is right, where only training tells
             yield sorted([*dropped(self.candidate, self.changed), *self._of_section(SECTION)], key=self.order.rank)

@@ -29,8 +29,8 @@ from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
 from nemo_automodel.parity.infer.redrafted import Redrafts, otherwise
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
-from nemo_automodel.parity.infer.sums import of_counts, of_sums
-from nemo_automodel.parity.infer.told import alone, pinned
+from nemo_automodel.parity.infer.sums import of_sums
+from nemo_automodel.parity.infer.told import alone, counted, pinned
 from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
@@ -87,8 +87,10 @@ class Search:
         whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.budget.is_spent:
             if stop is not None:
-                if (other := alone(candidate, stop, self.cases, self.judge)) is not None:
-                    self.steps.append(f"tests.positions: alone ({stop.what}, {stop.case})")
+                if (
+                    other := alone(candidate, stop, self.cases, self.judge) or counted(candidate, self.cases)
+                ) is not None:
+                    self.steps.append(f"tests: {other.data['tests']} ({stop.what}, {stop.case})")
                     candidate, _ = other, self.cases.vary(other)
                     stop = self.judge.stop(candidate)
                     continue
@@ -213,9 +215,8 @@ class Search:
             return [*found, *(one for one in more if one[0] not in [path for path, _ in found])]
         if isinstance(candidate, ImageCandidate) or not stop.what.startswith(("outputs", "bits", "given embeddings")):
             return []
-        batch = stop.what.rpartition(" ")[2]
         if stop.what.startswith("outputs") and any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found):
-            return [*of_sums(candidate, oracle, batch), *of_counts(candidate, oracle, batch)]
+            return [*of_sums(candidate, oracle, stop.what.rpartition(" ")[2])]
         read = mentions(candidate.spec, candidate.config)
         sizes = {one.field for one in read if one.role != EQUATION}
         likely = [name for name in candidate.config.fields if name not in sizes]

@@ -1,15 +1,18 @@
-"""What a spec's tests have to be told of its reference: that it is asked about each text alone, and published flags
-that its default config has otherwise."""
+"""What a spec's tests have to be told of its reference: that it is asked about each text alone, how many experts a
+token has whatever the config says, and published flags that its default config has otherwise."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from codegen.language.keys import keys
+from codegen.language.mlp import Experts
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.judge import Judge, Stop
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.mutant import put
 
+TOP_K = [one.removeprefix("config.") for one in keys(Experts)["top_k"].chain]
 PADDED = "outputs, left"
 ALONE = "the reference makes something else of a text when others of the batch are longer"
 
@@ -27,6 +30,20 @@ def alone(candidate: Candidate, stop: Stop, cases: Cases, judge: Judge) -> Candi
     data = put(put(candidate.data, ("tests", "positions"), "alone"), ("tests", "why"), ALONE)
     cases.restart(subject)
     return Candidate(data, candidate.path)
+
+
+def counted(candidate: Candidate, cases: Cases) -> Candidate | None:
+    """The candidate, judged from now on by configs that say how many experts the class takes by itself; None where it
+    takes as many as they say."""
+    if type(candidate) is not Candidate or candidate.problems or cases.base is None:
+        return None
+    counts = {one.indices.shape[1] for one in cases.base.routing("plain").values()}
+    name = next((one for one in TOP_K if candidate.config.has(one)), None)
+    said = cases.base.reference.config.to_dict().get(str(name))
+    if len(counts) != 1 or type(said) is not int or said in counts or candidate.body.get("tests", "tiny", name):
+        return None
+    cases.restart(cases.subject)
+    return Candidate(put(candidate.data, ("tests", "tiny", str(name)), counts.pop()), candidate.path)
 
 
 def pinned(candidate: Candidate, cases: Cases, judge: Judge) -> Candidate:

@@ -3,12 +3,15 @@
 import pytest
 
 from codegen.errors import CodegenError
+from nemo_automodel.parity.infer.budget import Budget
 from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.judge import Judge
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.report import as_dict, written
 from nemo_automodel.parity.infer.search import Found, search
 from nemo_automodel.parity.infer.start import start
+from nemo_automodel.parity.infer.told import counted
 from nemo_automodel.parity.sensitivity import generated
 from tests.parity.conftest import ROOT
 
@@ -28,6 +31,8 @@ MORE = (
     "cwm",
     "modernbert_decoder",
     "persimmon",
+    "deepseek_v2",
+    "phimoe",
     "gpt_neox",
     "stablelm",
     "nanochat",
@@ -65,6 +70,17 @@ def test_published_flags_that_nothing_reads_are_told_to_tests(hidden):
     begun = start(there.checkpoint, there.tree, "mamba")
     found = search(begun, there.tree, SECONDS, ignored)
     assert found.proven and found.candidate.data["tests"] == {"tiny": {"residual_in_fp32": False}}
+
+
+def test_how_many_experts_a_class_takes_by_itself_is_told_to_tests(hidden):
+    there = hidden("phimoe")
+    begun = start(there.checkpoint, there.tree, "phimoe")
+    cases = Cases(begun.subject, begun.own, Budget(SECONDS))
+    for number, told in ((3, {"tests": {"tiny": {"num_experts_per_tok": 2}}}), (2, None)):
+        cases.restart(begun.subject)
+        assert cases.add("base", there.project.configs["base"] | {"num_experts_per_tok": number})
+        other = counted(begun.candidate, cases)
+        assert (other and other.data) == (told and {**begun.candidate.data, **told})
 
 
 def test_what_is_not_found_is_told(hidden):

@@ -154,8 +154,8 @@ class LongRope(Default):
 
 
 class Switched:
-    """`short_mscale` and `long_mscale` in place of a type's own factor (PhiMoE): with the length of a batch it switches,
-    and frequencies do not."""
+    """`short_mscale` and `long_mscale` (PhiMoE) in place of a type's own factor: with the length of a batch that
+    switches, and frequencies do not."""
 
     def __init__(self, inner):
         self.inner, self.parameters = inner, inner.parameters
