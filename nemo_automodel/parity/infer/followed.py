@@ -13,6 +13,7 @@ from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.offer import FITTED, Offer
 from nemo_automodel.parity.infer.puts import of_function
+from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import EQUATIONS
 
@@ -29,7 +30,7 @@ def followed(
 ) -> Iterator[Offer]:
     """before: the values of the config in which the candidate is right so far. values: of that in which it is not."""
     for field in changed:
-        for path in _by_word(candidate, before.get(field), values.get(field), language):
+        for path in _by_word(candidate, held(before, field), held(values, field), language):
             yield Offer(((path, f"config.{field}"),), FITTED)
         found = [*_in_place(candidate, field, before)]
         yield from (Offer((put,), FITTED) for put in found)
@@ -37,8 +38,8 @@ def followed(
             some = [put for put in found if (put[0][-1], str(put[1])) == key]
             yield from [Offer((*some,), FITTED)] if len(some) > 1 else []
         for path, words in _by_default(candidate, field, language):
-            if isinstance(held := before.get(field), FLAT) or held in words:
-                yield Offer(((path, held),), FITTED)
+            if isinstance(was := held(before, field), FLAT) or was in words:
+                yield Offer(((path, was),), FITTED)
 
 
 def _in_place(candidate: Candidate, field: str, before: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
@@ -50,40 +51,40 @@ def _in_place(candidate: Candidate, field: str, before: Mapping[str, Any]) -> It
 
 def _others(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[Any]:
     """The value with the field in place of what held the same before, or the other way round."""
-    held = before.get(field)
+    was = held(before, field)
     if isinstance(value, list):
         return
     if not isinstance(value, str):
-        if type(value) is type(held) and value == held:
+        if type(value) is type(was) and value == was:
             yield f"config.{field}"
-        elif isinstance(value, bool) and isinstance(held, bool):
+        elif isinstance(value, bool) and isinstance(was, bool):
             yield f"not config.{field}"
         return
-    if value == f"config.{field}" and (isinstance(held, FLAT) or held in [*ACT2FN]):
-        yield held
-    elif field in FIELD.findall(value) and isinstance(held, FLAT):
-        yield re.sub(rf"\bconfig\.{re.escape(field)}\b(?![.\[])", repr(held), value)
+    if value == f"config.{field}" and (isinstance(was, FLAT) or was in [*ACT2FN]):
+        yield was
+    elif field in FIELD.findall(value) and isinstance(was, FLAT):
+        yield re.sub(rf"\bconfig\.{re.escape(field)}\b(?![.\[])", repr(was), value)
     for other in dict.fromkeys(FIELD.findall(value)):
-        if other != field and type(before.get(other)) is type(held) and before.get(other) == held:
+        if other != field and type(before.get(other)) is type(was) and before.get(other) == was:
             yield re.sub(rf"\bconfig\.{re.escape(other)}\b", f"config.{field}", value)
 
 
 def _calls(value: Any, field: str, before: Mapping[str, Any]) -> Iterator[list[str]]:
     """Equations with the function that the field names in place of the one that it named before."""
     lines = [str(line) for line in value] if isinstance(value, list) else [str(value)]
-    others = [of_function(line, str(before.get(field)), f"config.{field}") for line in lines]
+    others = [of_function(line, str(held(before, field)), f"config.{field}") for line in lines]
     if others != lines:
         yield others
 
 
-def _by_word(candidate: Candidate, held: Any, now: Any, language: type[Section]) -> Iterator[Path]:
+def _by_word(candidate: Candidate, was: Any, now: Any, language: type[Section]) -> Iterator[Path]:
     """Keys that may say both words of a field, and say the first so far."""
-    if candidate.problems or not isinstance(held, str) or not isinstance(now, str) or {held, now} <= {*ACT2FN}:
+    if candidate.problems or not isinstance(was, str) or not isinstance(now, str) or {was, now} <= {*ACT2FN}:
         return
     for section, key in keys(language).items():
         for path, inner in keys_below((section,), key, candidate.data):
             said = candidate.body.get(*path) or next(iter((*inner.chain, *inner.words)), None)
-            if {held, now} <= {*inner.words} and said == held:
+            if {was, now} <= {*inner.words} and said == was:
                 yield path
 
 

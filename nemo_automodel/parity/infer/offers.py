@@ -231,7 +231,7 @@ class Offers:
 
     def _is_number(self, field: str) -> bool:
         """Whether a field may be more than a condition: a word is no size, and no factor."""
-        value = self.values.get(field)
+        value = held(self.values, field)
         return not isinstance(value, str) or value in ACT2FN
 
     def _at(self, path: Path, value: Any, tier: int, count: int = 0) -> Iterator[Offer]:
@@ -269,7 +269,7 @@ class Offers:
         if self.candidate.problems:
             return []
         config, values = self.candidate.config, self.values
-        found = [one for name in self.changed for one in tests_of(name, config, values.get(name))]
+        found = [one for name in self.changed for one in tests_of(name, config, held(values, name))]
         return [text for text, holds in found if holds == here]
 
     def _layers(self) -> int:

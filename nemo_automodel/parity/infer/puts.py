@@ -9,6 +9,7 @@ from codegen.configs import ConfigClass
 from codegen.language.keys import keys
 from nemo_automodel.parity.infer.below import key_at
 from nemo_automodel.parity.infer.offer import READ, REMADE
+from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
@@ -24,7 +25,7 @@ def chosen(path: Path, value: Any, data: Data) -> Iterator[dict[str, Any]]:
 
 def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[tuple[str, bool]]:
     """Conditions that tell a value of a field from its default, and whether each holds of that value."""
-    field, default = f"config.{name}", config.fields.get(name)
+    field, default = f"config.{name}", held(config.fields, name)
     if isinstance(default, bool):
         yield from ((field, bool(value)), (f"not {field}", not value))
     elif isinstance(default, str) and isinstance(value, str):
