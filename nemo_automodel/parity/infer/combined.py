@@ -10,6 +10,7 @@ from codegen.language.mlp import Experts, Glu, Moe
 from codegen.language.spec import Spec
 from nemo_automodel.parity.infer.below import key_at, keys_below
 from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.differences import ROUTING, SUMS
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import FITTED, Offer
 from nemo_automodel.parity.mutant import Path
@@ -28,14 +29,16 @@ def combined(candidate: Candidate, stop: Stop, wrong: set[str] | None) -> Iterat
         return
     if not any(isinstance(flat.mlp, Moe) for flat in candidate.flats()):
         return
-    axes = [] if wrong == {"experts"} else [_routing(candidate) if wrong else [*_routing(candidate), *_rows(candidate)]]
+    routing = _routing(candidate, sums=any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found))
+    axes = [] if wrong == {"experts"} else [routing if wrong else [*routing, *_rows(candidate)]]
     axes += [[*_units(candidate), *_rows(candidate)]] if "experts" in wrong or not wrong else []
     made = [tuple(filter(None, some)) for each in axes for some in product(*each)]
     yield from (Offer(puts, FITTED, together=True) for puts in sorted(made, key=len) if len(puts) > 1)
 
 
-def _routing(candidate: Candidate) -> list[Axis]:
-    """Every choice of how experts are found and weighed, but those that only round otherwise."""
+def _routing(candidate: Candidate, sums: bool) -> list[Axis]:
+    """Every choice of how experts are found and weighed, but those that only round otherwise. sums: whether those of
+    weights differ, so that a renormalization may be taken back."""
     axes: list[Axis] = []
     for path, key in keys_below(MLP, keys(Spec).get("mlp"), candidate.data):
         about = path[1:2] in (("router",), ("experts",)) and len(path) == 3
@@ -43,7 +46,8 @@ def _routing(candidate: Candidate) -> list[Axis]:
             said = candidate.body.get(*path) or key.words[0]
             words = [word for word in key.words if word != said and word not in key.unready_words]
             axes.append([None, *((path, word) for word in words)])
-    return [*axes, [None, (RENORMALIZE, candidate.body.get(*RENORMALIZE) in (None, False))]]
+    absent = candidate.body.get(*RENORMALIZE) in (None, False)
+    return [*axes, [None, (RENORMALIZE, absent)]] if absent or sums else axes
 
 
 def _units(candidate: Candidate) -> list[Axis]:

@@ -10,8 +10,8 @@ STOP = Stop(0, "outputs, one", "base", (Difference("model.layers.0.mlp"),))
 FUSED = "checkpoint: {experts: stacked, fused: {experts.gate_up_proj: [gate, up]}}\n"
 
 
-def texts(text, wrong):
-    return [str(one) for one in combined(Candidate.read(text, "specs/x.yaml"), STOP, wrong)]
+def texts(text, wrong, stop=STOP):
+    return [str(one) for one in combined(Candidate.read(text, "specs/x.yaml"), stop, wrong)]
 
 
 def test_scores_and_where_weights_multiply_are_changed_at_once():
@@ -22,6 +22,14 @@ def test_scores_and_where_weights_multiply_are_changed_at_once():
         f"mlp.router.score: sigmoid; mlp.experts.weight_at: input; {rows}" in made
     )  # where nothing says what is wrong
     assert not any("weights_dtype" in one or "experts.sum" in one for one in made)  # which only round otherwise
+
+
+def test_a_renormalization_is_taken_back_where_sums_of_weights_differ():
+    """Where they do not, another order of the scores without it would be the same but for rounding."""
+    text, less = "name: mixtral\nmlp: {kind: moe, router: {renormalize: true}}\n", "mlp.router.renormalize: False"
+    sums = Stop(0, "outputs, one", "base", (Difference("model.layers.0.mlp.routing: sums"),))
+    assert not any(less in one for one in texts(text, {"router"}))
+    assert f"mlp.router.order: sparsemixer; {less}" in texts(text, {"router"}, sums)
 
 
 def test_keys_of_gated_units_take_fields_that_are_called_like_them():
