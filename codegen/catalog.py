@@ -11,7 +11,7 @@ from codegen.language.spec import READY_KINDS, Spec
 class Axis(Frozen):
     """One key of the language.
 
-    `path` names it from the top: `("attention", "mla", "q_rank")`; a section with a class per kind has the kind as a
+    `path` names it from the top: `("mlp", "moe", "router")`; a section with a class per kind has the kind as a
     step, and an axis of its own for the choice of the kind. `ready` says whether all of it has a template.
     """
 

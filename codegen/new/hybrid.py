@@ -6,13 +6,14 @@ from typing import Any, cast
 from codegen.frozen import Frozen
 from codegen.language.spec import MLP_KINDS, ROLE_NAMES, USUAL_KINDS
 from codegen.new.body import Body
+from codegen.new.mixing import PLAIN
 from codegen.new.nearest import missing, unexplained
 from codegen.new.recurrent import State, state
 from codegen.new.values import Values
 from codegen.new.weights import Weights
+from codegen.plan.mixers.kinds import KEEPS_KEYS
 
 DOUBT = "the layers that have other tensors; sizes are read off fields that hold the numbers of the shapes"
-ATTENTION = ("gqa", "mla")
 
 Overlay = dict[str, Any]
 
@@ -42,7 +43,7 @@ def is_told(found: Mapping[int, State], weights: Weights, expected: Collection[s
 def draft_states(body: Body, found: Mapping[int, State], weights: Weights, values: Values) -> None:
     """Write the mixers with a state in place of those of the nearest spec."""
     _forget(body)
-    if body.section("attention").get("kind", ATTENTION[0]) not in ATTENTION:
+    if body.section("attention").get("kind", PLAIN) not in KEEPS_KEYS:
         body.drop("attention")
     if len(found) == len(weights.each):
         _everywhere(body, next(iter(found.values())))
@@ -125,7 +126,7 @@ def _kinds(entry: Mapping[str, Any]) -> dict[str, Overlay]:
 def _has_state(overlay: Mapping[str, Any]) -> bool:
     section = overlay.get("attention")
     kind = cast(Overlay, section).get("kind") if isinstance(section, dict) else section
-    return isinstance(kind, str) and kind not in ATTENTION
+    return isinstance(kind, str) and kind not in KEEPS_KEYS
 
 
 def _parts(written: Any) -> list[str]:
