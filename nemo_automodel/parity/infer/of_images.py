@@ -22,7 +22,7 @@ from codegen.render.image_text import model_files
 from codegen.tiny.configs import SIZES
 from codegen.tiny.image_text import configs, outside
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.variants import Config, merged, structural, structural_among
+from nemo_automodel.parity.infer.variants import Config, merged, of_whole, structural_among
 from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.mutate_written import of_language
 from nemo_automodel.parity.mutations import OVERLAYS
@@ -64,15 +64,15 @@ class ImageCandidate(Candidate):
         return self.structural()
 
     def structural(self) -> list[str]:
-        """Those that configs carry and no class declares too, and those of the text where its class is not that of the
-        text spec, which is proven by itself."""
+        """Of the whole, those that configs carry and no class declares too; of the text, where its class is not that of
+        the text spec, which is proven by itself."""
         inner: list[str] = []
         _, class_name, is_open = self.config.parts["text_config"]
         below = read_spec(self.text_file, self.root)
         if self.spec.is_overlaid or not is_open and class_name != below.config.class_name:
             fields = self.config.value("text_config") if not is_open else config_class(self.spec.text, table()).fields
             inner = [f"text_config.{name}" for name in structural_among(fields, SIZES)]
-        return [*structural(self.config), *sorted(self.config.published), *inner]
+        return [*of_whole(self.config), *sorted(self.config.published), *inner]
 
     @property
     def text_file(self) -> File:

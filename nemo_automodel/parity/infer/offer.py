@@ -35,9 +35,29 @@ class Offer:
         """The same below a section."""
         return replace(self, puts=tuple(((section, *path), value) for path, value in self.puts))
 
+    def fits(self, other: "Offer") -> bool:
+        """Whether nothing of another one would lie by its name within a list of this one."""
+        pairs = (
+            (value, inner[len(path) :]) for path, value in self.puts for inner, _ in other.puts if _below(inner, path)
+        )
+        return not any(_is_in_list(value, rest) for value, rest in pairs)
+
     def with_(self, other: "Offer") -> "Offer":
         """Both at once."""
         return Offer((*self.puts, *other.puts), max(self.tier, other.tier), self.only or other.only)
 
     def __str__(self) -> str:
         return self.said or "; ".join(f"{'.'.join(map(str, path))}: {value}" for path, value in self.puts)
+
+
+def _below(inner: Path, path: Path) -> bool:
+    return inner[: len(path)] == path != inner
+
+
+def _is_in_list(value: Any, rest: Path) -> bool:
+    """Whether a list stands where a path goes on by a name."""
+    for step in rest:
+        if isinstance(value, list) and type(step) is not int:
+            return True
+        value = value.get(step) if isinstance(value, dict) else None
+    return False

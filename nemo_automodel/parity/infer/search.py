@@ -34,6 +34,7 @@ from nemo_automodel.parity.infer.told import alone, counted, pinned
 from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_written import deletions
+from nemo_automodel.parity.sensitivity import is_dtype_key
 
 Progress = Callable[[str], None]
 Step = tuple[Candidate, Stop | None]  # a better candidate, and where it stops
@@ -113,8 +114,8 @@ class Search:
     def ended(self, candidate: Candidate, stop: Stop | None, proven: bool = False) -> Found:
         oracles = {name: one for name, one in self.cases.oracles.items() if name not in self.judge.refused}
         refused = [*self.cases.refused, *(f"{name}: {why}" for name, why in self.judge.refused.items())]
-        if stop is None and not (proven and oracles):
-            why = "the time was spent before all was varied" if oracles else "; ".join(refused[:1])
+        if stop is None and not (proven and len(oracles) > 1):  # one config says nothing of what may be another model
+            why = "; ".join(refused[:1]) if len(oracles) < 2 else "the time was spent before all was varied"
             stop = Stop(-1, "configurations", "", (Difference(NOWHERE),), why)
         hidden = [name for name, shown in self.cases.shows.items() if not shown]
         return Found(candidate, stop, [*oracles], self.steps, refused, hidden, self.budget.taken, self.judge.asked)
@@ -151,7 +152,7 @@ class Search:
         acting = [offer for _, offer in sorted(single, key=lambda one: one[0])[:PAIRED]]
         pairs = sorted(combinations(range(len(acting)), 2), key=sum)
         some = [(acting[first], acting[second]) for first, second in pairs]
-        both = [one.with_(other) for one, other in some if one.mutant is None and other.mutant is None]
+        both = [one.with_(two) for one, two in some if one.mutant is None and two.mutant is None and one.fits(two)]
         return next((one for one in self.tried(candidate, both, seen, stop) if is_better(one.stop, stop)), None)
 
     def tried(self, candidate: Candidate, group: Sequence[Offer], seen: set[str], stop: Stop) -> Iterator[Tried]:
@@ -247,4 +248,11 @@ def _likely(what: str) -> tuple[str, ...]:
 
 
 def _largest_first(candidate: Candidate) -> Iterator[tuple[str, Any]]:
-    return iter(sorted(deletions(candidate.data), key=lambda one: one[0].count(".")))
+    """Deletions, but those of a precision that only shows where weights which stay fp32 are cast all the same."""
+    found = ((what, data) for what, data in deletions(candidate.data) if not _is_precise(what, candidate))
+    return iter(sorted(found, key=lambda one: one[0].count(".")))
+
+
+def _is_precise(what: str, candidate: Candidate) -> bool:
+    path = what.removeprefix("delete ").split(".")
+    return is_dtype_key(path[-1]) and candidate.body.get(*path) == "float32"

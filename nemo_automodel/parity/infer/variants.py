@@ -40,9 +40,14 @@ def unread(spec: LoadedSpec, config: ConfigClass) -> list[str]:
 
 
 def structural(config: ConfigClass) -> list[str]:
-    """Fields of the class by which models may differ otherwise than in a size or in training."""
-    fields = {**config.fields, **dict(_inner(config))}
-    return structural_among(fields, {config.field_name(name) for name in SIZES} | config.nested)
+    """Fields of the class by which models may differ otherwise than in a size or in training, those of configs inside
+    too."""
+    return [*of_whole(config), *structural_among(dict(_inner(config)), ())]
+
+
+def of_whole(config: ConfigClass) -> list[str]:
+    """The same without those of configs inside."""
+    return structural_among(config.fields, {config.field_name(name) for name in SIZES} | config.nested)
 
 
 def _inner(config: ConfigClass) -> Iterator[tuple[str, Any]]:

@@ -111,3 +111,11 @@ def test_fields_that_no_class_declares_are_changed_too(hidden):
     there = hidden("paligemma")
     whole = ImageCandidate({"name": "aya_vision"}, "specs/aya_vision.yaml", there.tree)
     assert "alignment_intermediate_size" in whole.structural()
+
+
+def test_fields_of_a_text_that_is_proven_by_itself_are_left(hidden):
+    """Its sizes among them: no spec of images says them, and models of other sizes are no wrong ones."""
+    there = hidden("paligemma")
+    names = start(there.checkpoint, there.tree, "paligemma").candidate.structural()
+    assert "projection_dim" in names
+    assert not [one for one in names if one.startswith(("text_config.", "vision_config."))]

@@ -6,10 +6,11 @@ from codegen.errors import CodegenError
 from nemo_automodel.parity.infer.budget import Budget
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
+from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Judge
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.report import as_dict, written
-from nemo_automodel.parity.infer.search import Found, search
+from nemo_automodel.parity.infer.search import Found, Search, search
 from nemo_automodel.parity.infer.start import start
 from nemo_automodel.parity.infer.told import counted
 from nemo_automodel.parity.sensitivity import generated
@@ -101,6 +102,19 @@ def test_nothing_is_proven_where_no_config_can_be_run(hidden):
     assert judge.stop(begun.candidate) is None  # nothing was asked
     unasked = Found(begun.candidate, None, [])
     assert not as_dict(begun, unasked)["proven"]
+
+
+def test_one_config_proves_nothing(hidden):
+    there = hidden("jais2")
+    begun = start(there.checkpoint, there.tree, "jais2")
+    cases = Cases(begun.subject, begun.own, Budget(SECONDS))
+    looked = Search(
+        Judge(begun.subject, "jais2", cases.oracles), cases, Donors(there.tree, "jais2"), there.tree, ignored
+    )
+    for name, values in (("base", {}), ("other", {"rms_norm_eps": 0.5})):
+        assert not as_dict(begun, looked.ended(begun.candidate, None, proven=True))["proven"]
+        assert cases.add(name, there.project.configs["base"] | values)
+    assert looked.ended(begun.candidate, None, proven=True).proven
 
 
 @pytest.mark.parametrize(
