@@ -32,7 +32,7 @@ from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
 from nemo_automodel.parity.infer.told import alone, counted, pinned
 from nemo_automodel.parity.infer.variants import held
-from nemo_automodel.parity.mutant import Path
+from nemo_automodel.parity.mutant import Path, dotted
 from nemo_automodel.parity.mutate_written import deletions
 from nemo_automodel.parity.sensitivity import is_dtype_key
 
@@ -88,9 +88,8 @@ class Search:
         whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.budget.is_spent:
             if stop is not None:
-                if (
-                    other := alone(candidate, stop, self.cases, self.judge) or counted(candidate, self.cases)
-                ) is not None:
+                other = alone(candidate, stop, self.cases, self.judge) or counted(candidate, self.cases)
+                if other is not None:
                     self.steps.append(f"tests: {other.data['tests']} ({stop.what}, {stop.case})")
                     candidate, _ = other, self.cases.vary(other)
                     stop = self.judge.stop(candidate)
@@ -225,16 +224,15 @@ class Search:
 
     def shortened(self, candidate: Candidate) -> Candidate:
         """Without the keys that change nothing, each asked once."""
-        asked = set[str]()
-        while not self.budget.is_spent:
-            left = ((what, data) for what, data in _largest_first(candidate) if what not in asked)
-            if (following := next(left, None)) is None:
-                break
-            what, data = following
+        asked, left = set[str](), _largest_first(candidate)
+        while left and not self.budget.is_spent:
+            what, data = left.pop(0)
+            if what in asked:
+                continue
             asked.add(what)
             other = candidate.with_(data)
             if not self.judge.tells(other, _likely(what)):
-                candidate = other
+                candidate, left = other, _largest_first(other)
                 self.steps.append(f"{what}: nothing tells")
         return candidate
 
@@ -247,12 +245,8 @@ def _likely(what: str) -> tuple[str, ...]:
     return IN_BF16 if rounds(path) else ()
 
 
-def _largest_first(candidate: Candidate) -> Iterator[tuple[str, Any]]:
+def _largest_first(candidate: Candidate) -> list[tuple[str, Any]]:
     """Deletions, but those of a precision that only shows where weights which stay fp32 are cast all the same."""
-    found = ((what, data) for what, data in deletions(candidate.data) if not _is_precise(what, candidate))
-    return iter(sorted(found, key=lambda one: one[0].count(".")))
-
-
-def _is_precise(what: str, candidate: Candidate) -> bool:
-    path = what.removeprefix("delete ").split(".")
-    return is_dtype_key(path[-1]) and candidate.body.get(*path) == "float32"
+    precise = [path for path, value in candidate.body.leaves() if is_dtype_key(str(path[-1])) and value == "float32"]
+    kept = {f"delete {dotted(path[:end])}" for path in precise for end in range(1, len(path) + 1)}
+    return sorted((one for one in deletions(candidate.data) if one[0] not in kept), key=lambda one: one[0].count("."))

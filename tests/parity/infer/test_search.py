@@ -147,3 +147,21 @@ def test_classes_that_transformers_lacks_are_refused(hidden, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "unheard_of", "hidden_size": 8, "num_hidden_layers": 2}')
     with pytest.raises(CodegenError, match="only its own classes are run here.*leave --prove out"):
         start(tmp_path, there.tree, "unheard_of")
+
+
+def test_precisions_of_fp32_stay_wherever_they_stand(hidden, monkeypatch):
+    """Even where nothing tells: they show where weights that stay fp32 are cast all the same."""
+    there = hidden("jais2")
+    begun = start(there.checkpoint, there.tree, "jais2")
+    looked = Search(
+        Judge(begun.subject, "jais2", {}),
+        Cases(begun.subject, begun.own, Budget(SECONDS)),
+        Donors(there.tree, "jais2"),
+        there.tree,
+        ignored,
+    )
+    monkeypatch.setattr(looked.judge, "tells", lambda other, _: bool(other.problems))
+    layers = [{"when": "layer == 0", "attention": {"softmax_dtype": "float32", "scale": 1}}]
+    written = begun.candidate.with_({"name": "jais2", "mlp": {"dtype": "model"}, "layers": layers})
+    kept = [{"when": "layer == 0", "attention": {"softmax_dtype": "float32"}}]
+    assert looked.shortened(written).data == {"name": "jais2", "layers": kept}
