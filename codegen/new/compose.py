@@ -10,10 +10,10 @@ from codegen.new.channel import check_width, draft_dense, draft_experts
 from codegen.new.heads import draft_kv_heads
 from codegen.new.hybrid import draft_states, is_told, set_apart, states
 from codegen.new.kind import MOE
-from codegen.new.mixing import gate_beside, qk_bias
+from codegen.new.mixing import draft_mixer, gate_beside, qk_bias
 from codegen.new.modules import KEY, OUT, QKV, QUERY, VALUE, Layer, Module, layer, named
 from codegen.new.nearest import Candidate, missing, unexplained
-from codegen.new.partly import draft_mixers
+from codegen.new.partly import draft_apart
 from codegen.new.signs import follow
 from codegen.new.values import Values
 from codegen.new.weights import Weights
@@ -54,10 +54,11 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
     expected = nearest.expected.inside - (whole.inside.keys() - weights.inside.keys())
     here, there = layer(weights.inside), layer(dict.fromkeys(expected))
     if _differ(_below(weights.inside, here.attention, here), _below(expected, there.attention, there)):
-        draft_mixers(body, weights, values)
+        draft_mixer(body, here, values)
     else:
         _check_widths(body, here, values)
     draft_kv_heads(body, here, weights, values)
+    draft_apart(body, weights, values)
     set_apart(body, mixers)
     covered = {name for name in expected if name.endswith(".") and name.count(".") == 1}
     opaque = bool(covered - there.beside.keys())  # a mixer of another kind

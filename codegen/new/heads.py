@@ -34,10 +34,17 @@ def draft_kv_heads(body: Body, here: Layer, weights: Weights, values: Values) ->
     said = kv_heads(body, values)
     if found is None or said in (None, found):
         return
-    fields = (name for name in sorted(values.fields) if values.get(name) == found)
-    field = next((f"config.{name}" for name in fields if any(word in name for word in _NAMED)), None)
+    body.put(_written(found, values), *_AT, doubt=DOUBT)
+
+
+def _written(number: int, values: Values) -> str | int:
+    """By a field of that number; by a multiple of one; as it is."""
+    held = {f"config.{name}": values.get(name) for name in sorted(values.fields) if any(one in name for one in _NAMED)}
+    counts = {text: value for text, value in held.items() if type(value) is int and value > 0}
+    exact = [text for text, value in counts.items() if value == number]
     heads = "config.num_attention_heads"
-    body.put(field or (heads if values.read(heads) == found else found), *_AT, doubt=DOUBT)
+    multiple = [f"{number // value} * {text}" for text, value in counts.items() if number % value == 0 and value > 1]
+    return next(iter([*exact, *([heads] if values.read(heads) == number else []), *multiple]), number)
 
 
 def _of_rows(body: Body, here: Layer, weights: Weights, values: Values) -> int | None:

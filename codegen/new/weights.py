@@ -40,6 +40,11 @@ class Weights(Frozen):
         each = {number: kept(found) for number, found in self.each.items()}
         return replace(self, inside=kept(self.inside), around=kept(self.around), top=kept(self.top), each=each)
 
+    def only(self, layers: Collection[int]) -> "Weights":
+        """Of these layers alone."""
+        each = {number: found for number, found in self.each.items() if number in layers}
+        return replace(self, each=each, inside=_most_frequent(each), sometimes=_sometimes(each))
+
     def apart(self, paths: Mapping[int, str]) -> "Weights":
         """Without what lies below a path in single layers."""
         each = {

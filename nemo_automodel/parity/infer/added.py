@@ -5,7 +5,7 @@ from itertools import product
 
 from codegen.language.keys import keys
 from codegen.language.spec import ROLE_NAMES, Spec
-from codegen.new.partly import told_by_number
+from codegen.new.schedules import told_by_number
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.judge import Stop

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from codegen.language.keys import Key, Section, keys
+from codegen.language.keys import Key, Section, element, keys
 from codegen.language.spec import Spec
 from nemo_automodel.parity.mutant import Data, Path
 
@@ -13,10 +13,12 @@ def key_at(path: Path, data: Data) -> Key | None:
 
 
 def keys_below(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, Key]]:
-    """The keys of a section as the candidate has it, with those below."""
+    """The keys of a section as the candidate has it, with those below; of a mapping the words that it may have."""
     if key is None:
         return
     yield path, key
+    for word in key.words if key.type == "mapping" else ():
+        yield (*path, word), element(key)
     inner: type[Section] | None = key.section
     if key.kinds is not None:
         written = data.get(path[0]) if len(path) == 1 else None

@@ -52,8 +52,9 @@ class Order:
         return next((rank for rank, text in enumerate((values, said)) if any(field in text for field in fields)), 2)
 
     def _is_named(self, offer: Offer) -> bool:
-        """Whether a key reads a field that nobody reads, and has a word of its name: `window` config.window_size."""
-        fields = [(one, one.split("_")) for one in (*self.changed, *self.unread)]
+        """Whether a key reads a field that nobody reads, and has its name, or a word of it: `window`
+        config.window_size."""
+        fields = [(one, [one, *one.split("_")]) for one in (*self.changed, *self.unread)]
         puts = [(str(path[-1]), repr(value)) for path, value in offer.puts if path]
         return any(key in words and f"config.{field}" in said for key, said in puts for field, words in fields)
 

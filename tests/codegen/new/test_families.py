@@ -263,6 +263,11 @@ def test_a_declared_config_reads_the_published_names(drafts):
         ("openai_gpt", "mlp: {kind: plain, bias: true, activation: config.afn, width: '4 * config.hidden_size'}"),
         ("gpt_neo", "dropout: {residual: config.resid_dropout, embedding: config.embed_dropout}"),
         ("xglm", "mlp: {kind: plain, bias: true, width: config.ffn_dim}"),
+        # sinks and twice the keys in layers of one kind
+        (
+            "mimo_v2_flash",
+            "attention: {window: config.sliding_window, sinks: true, kv_heads: '2 * config.num_key_value_heads'}",
+        ),
         ("opt", "when: config.word_embed_proj_dim != config.hidden_size"),
         ("mpt", "attention: {alibi: true}"),  # which a config inside the config asks for
         # heads of keys by the rows of their projection, in whose groups fused rows lie

@@ -57,6 +57,11 @@ def test_what_reads_a_field_of_the_keys_name_comes_first(donors):
     assert made.index("layers.kinds.sliding_attention.attention.window: config.window_size") < 12
 
 
+def test_a_field_may_be_a_factor_of_queries_keys_or_values(donors):
+    made = offers(donors, "name: qwen3\n", ORDER, what="outputs, one", unread=("attention_dropout",))
+    assert {f"attention.multipliers.{role}: config.attention_dropout" for role in "qkv"} <= {*made}
+
+
 def test_a_value_that_reads_the_changed_field_comes_before_a_condition_on_it(donors):
     stop = Stop(0, "outputs, plain", "field_attention_bias", (Difference("model"),), order=ORDER)
     groups = Offers(Candidate.read("name: qwen3\n", "x"), stop, donors, (), (), changed=["attention_bias"]).groups()
