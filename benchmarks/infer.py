@@ -1,4 +1,4 @@
-"""For each committed spec: hidden, searched for as by `codegen new --prove`, and held to its contract.
+"""For each committed spec: hidden, searched for as by `codegen new`, and held to its contract.
 
 A scratch tree holds every other spec. The checkpoint is written by transformers' class, on the strong tiny config of
 the hidden spec. What is found is then asked all that `codegen parity --sensitivity` asks, on the hidden spec's own

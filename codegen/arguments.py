@@ -42,21 +42,15 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("field", nargs="?", help="dotted field, such as attention.kind (default: all)")
     schema = command("schema", "Print the JSON Schema of specs.")
     schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
-    new = command("new", "Draft a spec from a checkpoint's config.json.", "--json")
-    new.add_argument(
-        "path", nargs="?", help="a config.json, or the folder of a checkpoint; with --prove also a model type"
-    )
+    new = command("new", "Find the spec of a model, proven beside transformers' class, or draft it.", "--json")
+    new.add_argument("path", nargs="?", help="a config.json, the folder of a checkpoint, or a model type")
     new.add_argument("--name", help="name of the spec (default: the checkpoint's model type)")
-    new.add_argument("--text", action="store_true", help="of a vision-language model, the spec of its text alone")
-    new.add_argument("--stdout", action="store_true", help="print the draft, write nothing")
-    new.add_argument(
-        "--prove", action="store_true", help="search beside transformers' class, and write a spec only if it is proven"
-    )
-    new.add_argument(
-        "--missing", action="store_true", help="--prove every model type of transformers that no spec generates"
-    )
-    new.add_argument("--seconds", type=float, help="how long --prove may search, for each (default: 120)")
-    new.add_argument("--explain", action="store_true", help="with --prove: say what was changed, and what showed it")
+    new.add_argument("--draft", action="store_true", help="only draft: uncertain choices are marked, nothing is proven")
+    new.add_argument("--text", action="store_true", help="of a vision-language model, a draft of its text alone")
+    new.add_argument("--stdout", action="store_true", help="print the spec, write nothing")
+    new.add_argument("--missing", action="store_true", help="every model type of transformers that no spec generates")
+    new.add_argument("--seconds", type=float, help="how long to search, for each (default: 120)")
+    new.add_argument("--explain", action="store_true", help="say what the search changed, and what showed it")
     eject = command("eject", "Hand the generated files of a model over to you.", "--json")
     eject.add_argument("name", help="name of a spec")
     parity = command("parity", "Prove a generated model equal to its reference.", "--json")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from codegen.arguments import parser
-from codegen.errors import CodegenError, ConflictError, Problem, SpecError
+from codegen.errors import UNPROVABLE, CodegenError, ConflictError, Problem, SpecError
 from codegen.layout import SPECS, find_root
 from codegen.run.planner import Planner
 from codegen.run.report import Report, problem_as_dict
@@ -111,15 +111,19 @@ def _new(options: Namespace) -> int:
         raise CodegenError("name a config.json, the folder of a checkpoint or a model type, or give --missing")
     if options.missing:
         return _new_of_missing(options)
-    if options.prove:
+    if not (options.draft or options.text):
         return _new_by_trial(options)
     if options.explain or options.seconds is not None:
-        raise CodegenError("--explain and --seconds are of the search; add --prove, or leave them out")
+        raise CodegenError("--explain and --seconds are of the search; leave --draft and --text out, or them")
+    return _new_by_draft(options)
+
+
+def _new_by_draft(options: Namespace) -> int:
     from codegen.new import draft
 
     outcome = draft(Path(options.path), Path(_root(options)), options.name, write=not options.stdout, text=options.text)
     if not options.stdout or options.as_json:
-        return _answer(options, asdict(outcome), f"{outcome}\n")
+        return _answer(options, {"proven": False, **asdict(outcome)}, f"{outcome}\n")
     sys.stdout.write(outcome.text)
     print(outcome, file=sys.stderr)
     return 0
@@ -133,21 +137,32 @@ def _eject(options: Namespace) -> int:
 
 
 def _new_of_missing(options: Namespace) -> int:
-    if options.name or options.text or options.stdout or options.explain:
-        raise CodegenError("--missing goes through all that is missing: leave --name, --text, --stdout, --explain out")
+    if options.name or options.draft or options.text or options.stdout or options.explain:
+        shown = "--name, --draft, --text, --stdout, --explain"
+        raise CodegenError(f"--missing goes through all that is missing: leave {shown} out")
     seconds = ["--seconds", str(options.seconds)] if options.seconds is not None else []
     return _in_the_proof(options, "nemo_automodel.parity.infer", ["--missing", *seconds])
 
 
 def _new_by_trial(options: Namespace) -> int:
-    if options.text:
-        raise CodegenError("--prove knows no --text yet: leave one of them out")
+    """Beside transformers' class; a draft where there is nothing to prove it by."""
+    if lacking := _not_installed():
+        print(f"{lacking} is not installed here, so nothing can prove the spec: this is a draft", file=sys.stderr)
+        return _new_by_draft(options)
     command = [os.path.abspath(options.path) if os.path.exists(options.path) else options.path]
     command += ["--seconds", str(options.seconds)] if options.seconds is not None else []
     command += ["--name", options.name] if options.name else []
     command += ["--stdout"] if options.stdout else []
     command += ["--explain"] if options.explain else []
-    return _in_the_proof(options, "nemo_automodel.parity.infer", command)
+    code = _in_the_proof(options, "nemo_automodel.parity.infer", command)
+    return _new_by_draft(options) if code == UNPROVABLE else code
+
+
+def _not_installed() -> str | None:
+    """What the proof needs and is not there."""
+    from importlib.util import find_spec
+
+    return next((name for name in ("torch", "transformers", "nemo_automodel") if find_spec(name) is None), None)
 
 
 def _parity(options: Namespace) -> int:

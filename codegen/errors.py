@@ -9,6 +9,7 @@ from codegen.frozen import Frozen
 
 T = TypeVar("T")
 _WORD = re.compile(r"[\w.*+-]+")
+UNPROVABLE = 4  # exit code of a search that has nothing to prove a spec by; `codegen new` drafts it then
 _SHOWN = 80  # characters of a value that a message repeats
 
 
@@ -55,6 +56,10 @@ class Problem(Frozen):
 
 class CodegenError(Exception):
     """Base of the errors that end a command with a message instead of a traceback."""
+
+
+class NoReferenceError(CodegenError):
+    """transformers has no class of a model, so that a draft of its spec can be made, and nothing can prove it."""
 
 
 class SpecError(CodegenError):

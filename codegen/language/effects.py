@@ -6,6 +6,7 @@ from typing import Any
 from codegen.configs import ConfigClass
 from codegen.language import disk
 from codegen.language.attention import Gqa, Softmax
+from codegen.language.expressions import config_paths
 from codegen.language.keys import Section
 from codegen.language.mlp import Gated, Moe, Shared
 from codegen.language.spec import ROLE_NAMES, Spec
@@ -45,8 +46,9 @@ def learned_positions(spec: Spec, _: ConfigClass) -> Found:
 
 
 def head(spec: Spec, _: ConfigClass) -> Found:
-    """A head with rows of its own number is no embedding."""
-    if spec.head.rows is not None and (spec.head.tie is None or spec.head.tie.constant is not False):
+    """A head with rows of its own number is no embedding, unless the number may be the vocabulary's."""
+    rows, tie = spec.head.rows, spec.head.tie
+    if rows is not None and "vocab_size" not in config_paths(rows.tree) and (tie is None or tie.constant is not False):
         yield ("head", "rows"), "a head that shares the embedding has its rows", "write tie: false beside it"
 
 

@@ -1,4 +1,5 @@
-"""`python -m nemo_automodel.parity.infer PATH`: exit codes: 0 proven, 1 not, 2 nothing to search with."""
+"""`python -m nemo_automodel.parity.infer PATH`: exit codes: 0 proven, 1 not, 2 nothing to search with, UNPROVABLE
+nothing to prove it by."""
 
 import argparse
 import json
@@ -8,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from codegen.errors import CodegenError
+from codegen.errors import UNPROVABLE, CodegenError, NoReferenceError
 from codegen.new import refuse_existing
 from codegen.write.single import write_files
 from nemo_automodel.parity.__main__ import quiet, show_progress
@@ -23,13 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
         _parser().error("name a path or a model type, or give --missing")
     try:
         return _missing(options) if options.missing else _run(options)
+    except NoReferenceError as error:
+        print(f"{error}; this is a draft", file=sys.stderr)
+        return UNPROVABLE
     except (CodegenError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="codegen new --prove", description="Find a spec by trial, and prove it.")
+    parser = argparse.ArgumentParser(prog="codegen new", description="Find a spec by trial, and prove it.")
     parser.add_argument(
         "path", nargs="?", help="a config.json, the folder of a checkpoint, or a model type of transformers"
     )

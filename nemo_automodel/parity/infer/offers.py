@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
+from codegen.language.chains import candidate
 from codegen.language.disk import NORMED
 from codegen.language.keys import Key, Section, keys
 from codegen.language.spec import WIRINGS, Spec
@@ -322,6 +323,15 @@ class Offers:
                 default = held(self.candidate.config.fields, field)
                 default = self.values.get(field) if default is None else default  # which the class makes of others
                 yield from of_field(field, default, name in SWITCHES)
+                yield from self._instead(path, key, field)
+
+    def _instead(self, path: Path, key: Key, field: str) -> Iterator[tuple[int, str]]:
+        """A field that may be none, in place of what is said there or of the default."""
+        written = self.candidate.body.get(*path)
+        text = candidate(key.chain, self.candidate.config) if written is None else str(written)
+        open_ = text is not None and f"config.{field}" not in text
+        if open_ and held(self.candidate.config.fields, field) is None:
+            yield READ, f"config.{field} or {text}"
 
     def _wired(self, section: str) -> Iterator[Offer]:
         """Other equations near those of a section: factors that read fields, one term or call changed."""

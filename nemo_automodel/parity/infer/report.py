@@ -13,7 +13,7 @@ from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.search import Found
 from nemo_automodel.parity.infer.start import Start
 
-NOTHING = "Nothing was written; print what was found with --stdout, or write a draft without --prove"
+NOTHING = "Nothing was written; print what was found with --stdout, or write a draft with --draft"
 SHOWN = 6  # differences that are listed
 
 

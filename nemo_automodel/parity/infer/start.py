@@ -8,7 +8,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from codegen.configs import table, vision_table
-from codegen.errors import CodegenError, Problem
+from codegen.errors import NoReferenceError, Problem
 from codegen.language.frame import FrameReader
 from codegen.language.load import load
 from codegen.language.vision.check import ImageTextFrame
@@ -26,8 +26,6 @@ from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.project import make_importable
 from nemo_automodel.parity.subject import Subject, transformers_class
 
-CURE = "leave --prove out for a draft"
-
 
 @dataclass(frozen=True)
 class Start:
@@ -43,7 +41,8 @@ def start(path: Path, root: Path, name: str | None) -> Start:
     """From a checkpoint folder or a config.json. Nothing that lies there is run.
 
     Raises:
-        CodegenError: what is there is no config, or transformers has no class for it.
+        CodegenError: what is there is no config.
+        NoReferenceError: transformers has no class for it.
     """
     drafted = draft(path, root, name, write=False)
     subject = _subject(drafted, path, root)
@@ -67,10 +66,10 @@ def _subject(drafted: Draft, path: Path, root: Path) -> Subject:
     config_class = getattr(transformers, frame.declaration.class_name, None)
     if frame.config is None or config_class is None:
         what = f"transformers {VERSION} has no {frame.declaration.class_name}"
-        raise CodegenError(f"{path}: {what}: only its own classes are run here, so nothing can prove the spec; {CURE}")
+        raise NoReferenceError(f"{path}: {what}, and only its own classes are run here: nothing can prove the spec")
     try:
         reference = transformers_class(config_class, frame.architectures[0], images)
     except LookupError as error:
-        raise CodegenError(f"{path}: {error}; {CURE}") from error
+        raise NoReferenceError(f"{path}: {error}") from error
     bases = (ImageTextLM, PreTrainedModel) if images else (PreTrainedModel,)
     return Subject(type(frame.architectures[0], bases, {}), config_class, reference)

@@ -36,34 +36,61 @@ def project(tmp_path):
 
 def test_a_draft_applies(project):
     source = str(project.root.parent / "checkpoint")
-    result = project.run("new", source, "--json")
+    result = project.run("new", source, "--draft", "--json")
     assert result.code == 0, result.err
     told = result.json
     assert (told["command"], told["exit_code"], told["kind"], told["written"]) == ("new", 0, "dense", True)
+    assert told["proven"] is False
     assert told["nearest"] == "specs/llama.yaml" and told["text"] == project.read("specs/brandnew.yaml")
     assert project.run("apply").code == 0
     promised = [path for path in told["files"] if not path.endswith("(entries)")]
     assert promised and all((project.root / path).is_file() for path in promised)
     assert "class BrandNewForCausalLM" in project.read("nemo_automodel/components/models/brandnew/model.py")
-    again = project.run("new", source)
+    again = project.run("new", source, "--draft")
     assert again.code == 2 and "exists already" in again.err and again.out == ""
-    assert project.run("new", source, "--force").code == 2
+    assert project.run("new", source, "--draft", "--force").code == 2
+
+
+def test_what_transformers_has_no_class_of_is_drafted(project):
+    result = project.run("new", str(project.root.parent / "checkpoint"))
+    assert result.code == 0
+    assert "transformers" in result.err and "nothing can prove the spec; this is a draft" in result.err
+    assert "Wrote: specs/brandnew.yaml" in result.out
+
+
+def test_without_torch_it_is_a_draft(project):
+    """As in the environment of a hook, which holds the generator alone."""
+    code = "import sys; sys.modules['torch'] = None; from codegen.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "new", str(project.root.parent / "checkpoint"), "--root", str(project.root)]
+    run = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "torch is not installed here" in run.stderr
+    assert "Wrote: specs/brandnew.yaml" in run.stdout
 
 
 def test_stdout_writes_nothing(project):
     before = project.contents()
-    result = project.run("new", str(project.root.parent / "checkpoint"), "--stdout", "--name", "mine")
+    result = project.run("new", str(project.root.parent / "checkpoint"), "--draft", "--stdout", "--name", "mine")
     assert result.code == 0 and "name: mine\n" in result.out and "Nearest: specs/llama.yaml" in result.err
     assert project.contents() == before
 
 
 def test_a_refusal_in_json(project):
-    result = project.run("new", str(project.root / "nowhere"), "--json")
+    result = project.run("new", str(project.root / "nowhere"), "--draft", "--json")
     assert result.code == 2 and set(result.json) == {"command", "exit_code", "error", "problems"}
 
 
 def test_the_same_in_every_process(project):
-    command = [sys.executable, "-m", "codegen", "new", str(project.root.parent / "checkpoint"), "--stdout", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "codegen",
+        "new",
+        str(project.root.parent / "checkpoint"),
+        "--draft",
+        "--stdout",
+        "--json",
+    ]
     seen = set()
     for seed in ("0", "1"):
         run = subprocess.run(

@@ -57,6 +57,13 @@ def test_a_bare_word_is_a_kind(text: str, kind: type) -> None:
     assert type(only(text).mlp) is kind
 
 
+def test_a_head_with_rows_of_its_own_is_no_embedding_unless_they_may_be_the_vocabulary_s() -> None:
+    with pytest.raises(SpecError, match="a head that shares the embedding has its rows"):
+        read("head: {rows: 7}")
+    assert only("head: {rows: config.pad_token_id or config.vocab_size}").head.rows is not None
+    assert only("head: {rows: 7, tie: false}").head.rows is not None
+
+
 def test_shorthands() -> None:
     spec = only("norm: layernorm\nrope: none\nattention: {qk_norm: head, alibi: true, bias: config.attention_bias}")
     assert spec.norm.kind == "layernorm" and spec.rope is None

@@ -62,6 +62,12 @@ def test_a_field_may_be_a_factor_of_queries_keys_or_values(donors):
     assert {f"attention.multipliers.{role}: config.attention_dropout" for role in "qkv"} <= {*made}
 
 
+def test_a_field_that_may_be_none_may_stand_in_place_of_the_default(donors):
+    text = "name: apertus1p5_text\nattention: {qk_norm: head}\nmlp: plain\nblock: post_norm\n"
+    made = offers(donors, text, ("lm_head.weight",), what="tensors", unread=("output_vocab_size",))
+    assert "head.rows: config.output_vocab_size or config.vocab_size" in made
+
+
 def test_a_value_that_reads_the_changed_field_comes_before_a_condition_on_it(donors):
     stop = Stop(0, "outputs, plain", "field_attention_bias", (Difference("model"),), order=ORDER)
     groups = Offers(Candidate.read("name: qwen3\n", "x"), stop, donors, (), (), changed=["attention_bias"]).groups()
