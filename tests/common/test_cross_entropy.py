@@ -220,11 +220,33 @@ def test_fp16_keeps_small_gradients(data, loss_of):
 def test_the_smaller_gradient_is_kept(tokens, kept):
     """Beside logits that nobody holds: their gradient for a short text, that of the head's weight for a long one."""
     model, ids = tiny().train(), torch.randint(3, 60, (1, tokens))
-    sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(tuple(t.shape)) or t, lambda t: t):
+    saved, own = [], {parameter.data_ptr() for parameter in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         model(input_ids=ids, labels=ids, use_cache=False)
-    weight = tuple(model.lm_head.weight.shape)
+    weight, sizes = tuple(model.lm_head.weight.shape), {tuple(t.shape) for t in saved if t.data_ptr() not in own}
     assert ((tokens, weight[0]) in sizes, weight in sizes) == (kept == "logits", kept == "weight")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("frozen", [None, "rows", "weight", "bias"])
+def test_a_gradient_of_logits_goes_past_them_bit_for_bit(frozen, dtype):
+    """Few rows: what is kept is the gradient of the head's output, soft-capped or not."""
+    x, labels = torch.randn(2, 6, H, dtype=dtype), torch.randint(V, (2, 6))
+    head = nn.Linear(H, V).to(dtype)
+    for change in (lambda raw: raw, transform):
+        results = []
+        for past in (True, False):
+            head.zero_grad()
+            leaf = x.clone().requires_grad_(frozen != "rows")
+            for name, parameter in head.named_parameters():
+                parameter.requires_grad_(frozen != name)
+            raw = head(leaf)
+            logits = raw if past else change(raw)
+            loss = chunked_cross_entropy(leaf, head, labels, change, raw) if past else cross_entropy(logits, labels)
+            (2.0 * loss).backward()
+            results.append([loss.detach(), leaf.grad, head.weight.grad, head.bias.grad])
+        same = [a is b if a is None else torch.equal(a, b) for a, b in zip(*results, strict=True)]
+        assert same == [True] * 4
 
 
 def test_gradients_of_loss_and_logits_add_up():

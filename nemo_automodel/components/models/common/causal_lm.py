@@ -14,7 +14,6 @@ from nemo_automodel.components.models.common.cross_entropy import (
     LARGE_VOCABULARY,
     chunked_cross_entropy,
     cross_entropy,
-    keeps_less,
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.decoder import Decoder
@@ -45,6 +44,13 @@ from nemo_automodel.components.models.common.unsupported import refuse_both_ways
 def of_text(position_ids):
     """Positions [B, S]; None for those of several axes, which tell neither of packing nor of a place in the text."""
     return position_ids if position_ids is None or position_ids.ndim == 2 else None
+
+
+def last(x, count):
+    """The last positions of x [B, S, H] by their count, 0: all; or those that a tensor names."""
+    if isinstance(count, int):
+        return x[:, -count:] if count else x
+    return x[:, count]
 
 
 class DecoderLayer(CheckpointedLayer):
@@ -284,8 +290,7 @@ class CausalLM(Decoder, GenerationMixin):
         if labels is not None and logits_to_keep == 0 and self._chunks_loss(chunked_loss):
             loss = self._chunked_loss(self.before_head(x), labels, **kwargs)
             return self.output(outputs, None, loss, attention_mask=attention_mask, labels=labels, **kwargs)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        x = self.before_head(x[:, kept, :])
+        x = self.before_head(last(x, logits_to_keep))
         (raw,) = products(x, self.get_output_embeddings())
         logits = self.transform_logits(raw)
         loss = None if labels is None else self._loss(x, raw, logits, labels, **kwargs)
@@ -294,13 +299,12 @@ class CausalLM(Decoder, GenerationMixin):
     def _loss(self, x, raw, logits, labels, **kwargs):
         """transformers' loss; where a gradient follows ours, equal and leaner (a compiler fuses theirs by itself).
 
-        Its gradient goes to x and the head past the logits where that keeps less.
+        Its gradient goes to x and the head past the logits, where the head is a plain one.
         """
         is_own = getattr(self, "_loss_function", None) is not None
         if is_own or torch.compiler.is_compiling() or not logits.requires_grad:
             return self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
-        head = self.get_output_embeddings()
-        if why_not_chunked(head) is None and keeps_less(x, head):
+        if why_not_chunked(self.get_output_embeddings()) is None:
             return self._chunked_loss(x, labels, raw=raw, **kwargs)
         return cross_entropy(logits, labels, **of_loss(kwargs))
 

@@ -1,9 +1,9 @@
 """Cross-entropy of the next token, with its gradient taken in the forward pass, a few rows at a time.
 
 `cross_entropy` works on logits and keeps one gradient in place of several copies. `chunked_cross_entropy` works on what
-the head reads and keeps the gradients of that and of the head's weight. Where the head's output is not given, logits of
-a whole batch never exist: each chunk's gradients are taken while its logits are still there; three matrix products, as
-with all logits at once (Liger Kernel, arXiv 2410.10989, section 3).
+the head reads and keeps the gradients of that and of the head's weight, or that of the head's output, where it is given
+and smaller. Where it is not given, logits of a whole batch never exist: each chunk's gradients are taken while its
+logits are still there; three matrix products, as with all at once (Liger Kernel, arXiv 2410.10989, section 3).
 """
 
 from typing import NamedTuple
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from nemo_automodel.components.models.common.forgetting import made_again, maker
 
 IGNORED = -100
 LARGE_VOCABULARY = 65_536
@@ -78,7 +80,7 @@ class _Loss(torch.autograd.Function):
 def _total_and_slope(logits, targets):
     """The sum of the losses in fp32, and the gradient of their mean by the logits [R, V], less its second share."""
     total, slope = torch.zeros((), device=logits.device), torch.empty_like(logits)
-    share, size = targets.shares(logits.dtype)[0], max(1, ROW_BYTES // (4 * logits.shape[-1]))
+    share, size = targets.shares(logits.dtype)[0], _rows_at_once(logits)
     for rows, part, out in zip(logits.split(size), targets.split(size), slope.split(size), strict=True):
         kept = part.labels != part.ignored
         label = part.labels.where(kept, 0)[:, None]
@@ -87,6 +89,10 @@ def _total_and_slope(logits, targets):
         total -= (logp.gather(1, label) * kept).sum()
         out.copy_(logp.exp_().mul_(kept * share).scatter_add_(1, label, -kept * share))
     return total, slope
+
+
+def _rows_at_once(logits):
+    return max(1, ROW_BYTES // (4 * logits.shape[-1]))
 
 
 def scaled(grad, factor):
@@ -110,6 +116,36 @@ def keeps_less(hidden, head):
     return own <= rows * head.out_features
 
 
+class _HeadLoss(torch.autograd.Function):
+    """Keeps the gradient of the head's output, and what the head reads, or in its place the node that can make it."""
+
+    @staticmethod
+    def forward(ctx, rows, weight, bias, raw, targets, transform, node):
+        total, slope = torch.zeros((), dtype=torch.float32, device=raw.device), torch.empty_like(raw)
+        pieces = (one.split(_rows_at_once(raw)) for one in (raw, targets, slope))
+        for made, part, out in zip(*pieces, strict=True):
+            lost, found = _through(made, transform, part)
+            total += lost
+            out.copy_(found)
+        ctx.node, ctx.shape, ctx.dtype = node, rows.shape, rows.dtype
+        ctx.save_for_backward(None if node else rows, weight, slope, targets.shares(slope.dtype)[1])
+        return targets.mean(total)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        rows, weight, slope, share = ctx.saved_tensors
+        slope, (by_rows, by_weight, by_bias, *_) = scaled(slope, grad_output * share), ctx.needs_input_grad
+        grad_rows = (slope @ weight.to(slope.dtype)).to(ctx.dtype) if by_rows else None
+        grad_weight = grad_bias = None
+        if by_weight:
+            rows = made_again(ctx.node, ctx.shape) if rows is None else rows
+            grad_weight = (slope.t() @ rows.to(slope.dtype)).to(weight.dtype)
+        if by_bias:
+            grad_bias = slope.sum(0).to(weight.dtype)
+        return grad_rows, grad_weight, grad_bias, None, None, None, None
+
+
 @torch.compiler.disable
 def chunked_cross_entropy(
     hidden, head, labels, transform, raw=None, num_items_in_batch=None, shift_labels=None, ignore_index=IGNORED
@@ -123,6 +159,8 @@ def chunked_cross_entropy(
     targets = _targets(hidden, labels, num_items_in_batch, shift_labels, ignore_index)
     rows = hidden.reshape(-1, hidden.shape[-1])
     raw = None if raw is None else raw.detach().reshape(-1, raw.shape[-1])
+    if raw is not None and not keeps_less(hidden, head):
+        return _HeadLoss.apply(rows, head.weight, head.bias, raw, targets, transform, maker(hidden))
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (rows, head.weight, head.bias)]
     return _ChunkedLoss.apply(rows, head.weight, head.bias, raw, targets, transform, wanted)
 
