@@ -9,6 +9,7 @@ from nemo_automodel.components.models.common.functional import softcap as cap
 from nemo_automodel.components.models.common.mask_kinds import MaskKind, TokenMixer
 from nemo_automodel.components.models.common.pinned import keeping
 from nemo_automodel.components.models.common.releases import update_cache
+from nemo_automodel.components.models.common.unkept_scores import read
 
 
 class Attention(TokenMixer):
@@ -127,18 +128,34 @@ def additive(mask, dtype):
 
 def eager_attention(module, q, k, v, mask, *, scaling, dropout=0.0, softcap=None, **kwargs):
     """The specification of every other implementation: soft-capped scores, a masked softmax, weighted values."""
+    dropout = dropout if module.training else 0.0
+    if dropout or module.sinks is not None:
+        return _with_scores_kept(module, q, k, v, mask, scaling, dropout, softcap)
+
+    def weigh(q, k, mask, dtype=v.dtype):
+        return attention_weights(module, masked_scores(module, q, k, mask, scaling, softcap)).to(dtype)
+
+    y, weights = read(weigh, q, k, v, mask)
+    return y.transpose(1, 2).contiguous(), weights
+
+
+def _with_scores_kept(module, q, k, v, mask, scaling, dropout, softcap):
+    """With random numbers that are drawn once, or parameters that take a share."""
     k, v = (t.repeat_interleave(module.num_key_value_groups, dim=1) for t in (k, v))
-    if module.scaled_at_once and mask is not None and not softcap:
-        scores = at_once(q, k, scaling, mask.expand(*q.shape[:2], -1, -1).flatten(0, 1))
-    else:
-        scores = cap(products(module, q, k, scaling), softcap)
-        scores = scores if mask is None else scores + mask
-    weights = attention_weights(module, scores).to(v.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    scores = masked_scores(module, q, k, mask, scaling, softcap)
+    weights = nn.functional.dropout(attention_weights(module, scores).to(v.dtype), p=dropout)
     y = weights @ v
     if module.sinks_are_factors and module.sinks is not None:
         y = y * beside_sink(module, scores).to(y.dtype)
     return y.transpose(1, 2).contiguous(), weights
+
+
+def masked_scores(module, q, k, mask, scaling, softcap):
+    """Scores [B, N, S, T] of q and k [B, N, T, D], scaled, soft-capped and masked."""
+    if module.scaled_at_once and mask is not None and not softcap:
+        return at_once(q, k, scaling, mask.expand(*q.shape[:2], -1, -1).flatten(0, 1))
+    scores = cap(products(module, q, k, scaling), softcap)
+    return scores if mask is None else scores + mask
 
 
 def products(module, q, k, scaling):
@@ -146,7 +163,7 @@ def products(module, q, k, scaling):
     if module.scaled_at_once:
         return at_once(q, k, scaling, q.new_zeros(1, 1, 1))
     dtype = module.scores_dtype or q.dtype
-    return q.to(dtype) @ k.to(dtype).transpose(2, 3) * scaling
+    return (q.to(dtype) @ k.to(dtype).transpose(2, 3)).mul_(scaling)
 
 
 def at_once(q, k, scaling, biases):

@@ -9,7 +9,7 @@ from nemo_automodel.components.models.common.activations import ACT
 
 def softcap(x, limit):
     """`limit * tanh(x / limit)`: bends x smoothly into (-limit, limit). None or 0 leaves x alone (Gemma 2)."""
-    return torch.tanh(x / limit) * limit if limit else x
+    return (x / limit).tanh_() * limit if limit else x
 
 
 def act(x, name):
