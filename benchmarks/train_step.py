@@ -46,18 +46,27 @@ MODELS = {  # class, shape, batch
 
 def build(name, dtype):
     """(ours, theirs) with equal weights."""
-    torch.manual_seed(0)
     reference, shape, _ = MODELS[name]
-    mixture = "num_experts" in shape
-    choices = {"attn_implementation": "sdpa"} | ({"experts_implementation": "grouped_mm"} if mixture else {})
-    theirs = reference._from_config(reference.config_class(**shape), dtype=dtype, **choices)
-    if mixture:  # tokens that differ, so that untrained routers spread them as balanced ones do
-        torch.nn.init.normal_(theirs.get_input_embeddings().weight)
-    config = reference.config_class(**shape)
-    ours = NeMoAutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
-    assert type(ours) is not reference, f"the registry does not know {reference.__name__}: run codegen apply"
-    ours.load_state_dict(theirs.state_dict())
-    return ours.train(), theirs.train()
+    return build_pair(reference, shape, dtype, "sdpa")
+
+
+def build_pair(reference, shape, dtype, attention, only=None):
+    """[ours, theirs] with equal weights; `only` "ours" or "theirs": that one, with weights of its own."""
+    torch.manual_seed(0)
+    mixture, made = "num_experts" in shape, []
+    choices = {"attn_implementation": attention, "dtype": dtype}
+    if only != "ours":
+        experts = {"experts_implementation": "grouped_mm"} if mixture else {}
+        made = [reference._from_config(reference.config_class(**shape), **choices, **experts)]
+    if mixture and made:  # tokens that differ, so that untrained routers spread them as balanced ones do
+        torch.nn.init.normal_(made[0].get_input_embeddings().weight)
+    if only != "theirs":
+        ours = NeMoAutoModelForCausalLM.from_config(reference.config_class(**shape), **choices)
+        assert type(ours) is not reference, f"the registry does not know {reference.__name__}: run codegen apply"
+        if made:
+            ours.load_state_dict(made[0].state_dict())
+        made = [ours, *made]
+    return [model.train() for model in made]
 
 
 def make_step(model, ids, compiled):
