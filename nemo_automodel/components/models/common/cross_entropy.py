@@ -121,12 +121,7 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows, weight, bias, raw, targets, transform, node):
-        total, slope = torch.zeros((), dtype=torch.float32, device=raw.device), torch.empty_like(raw)
-        pieces = (one.split(_rows_at_once(raw)) for one in (raw, targets, slope))
-        for made, part, out in zip(*pieces, strict=True):
-            lost, found = _through(made, transform, part)
-            total += lost
-            out.copy_(found)
+        total, slope = _by_head(raw, targets, transform)
         ctx.node, ctx.shape, ctx.dtype = node, rows.shape, rows.dtype
         ctx.save_for_backward(None if node else rows, weight, slope, targets.shares(slope.dtype)[1])
         return targets.mean(total)
@@ -144,6 +139,20 @@ class _HeadLoss(torch.autograd.Function):
         if by_bias:
             grad_bias = slope.sum(0).to(weight.dtype)
         return grad_rows, grad_weight, grad_bias, None, None, None, None
+
+
+def _by_head(raw, targets, transform):
+    """`_total_and_slope` of transform(raw), by raw [R, V]."""
+    none = raw[:0]
+    if transform(none) is none:
+        return _total_and_slope(raw, targets)
+    total, slope = torch.zeros((), dtype=torch.float32, device=raw.device), torch.empty_like(raw)
+    pieces = (one.split(_rows_at_once(raw)) for one in (raw, targets, slope))
+    for made, part, out in zip(*pieces, strict=True):
+        lost, found = _through(made, transform, part)
+        total += lost
+        out.copy_(found)
+    return total, slope
 
 
 @torch.compiler.disable
