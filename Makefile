@@ -40,10 +40,10 @@ format: $(VENV)/installed
 clean:
 	rm -rf $(VENV) $(VENV)-* .codegen nemo_automodel/components/moe/_avx512*.so
 
-$(VENV)/installed: pyproject.toml constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
+$(VENV)/installed: pyproject.toml $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]' -e './library[testing]'
 	$(BIN)/python -m compileall -q codegen nemo_automodel
 	@touch $@

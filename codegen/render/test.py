@@ -15,7 +15,7 @@ def render_test(plan: ContractPlan, format_all: Format) -> str:
         f"    base = {base[1]!r}",
         f"    configs = {{'base': base, {', '.join(_variant(*one, base[1]) for one in variants)}}}",
     ]
-    imports = f"from tests.contract import {plan.contract}"
+    imports = f"from nemo_automodel.testing import {plan.contract}"
     head = f'"""{plan.doc}"""\n\n{imports}\n\n\nclass {plan.class_name}({plan.contract}):\n'
     return head + "\n".join(format_all(lines, black_format)) + "\n"
 

@@ -14,8 +14,8 @@ from codegen.render.files import model_files
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.gated_delta_net import blocks, start_by_channel, start_by_head
 from nemo_automodel.parity.sandbox import installed
+from nemo_automodel.testing.asserting import close
 from tests.common.states import RecurrentTests, ids
-from tests.contract.asserting import close
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.mask_kinds import Rows
 from nemo_automodel.components.models.minimax.model import MiniMaxForCausalLM
+from nemo_automodel.testing.asserting import close
 from tests.common.states import RecurrentTests, ids
-from tests.contract.asserting import close
 
 
 def config(**fields):

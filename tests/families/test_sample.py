@@ -13,9 +13,9 @@ from codegen.language.check import read_spec, specs_of_text
 from codegen.language.keys import Key, Section, keys
 from codegen.language.loaded import LoadedSpec
 from codegen.language.values import Expression
-from tests.contract import ImageTextMixtureContract
-from tests.contract.binding import Binding
-from tests.contract.sample import ALIKE, BOTH, DEAR, DEAREST, FIRST, PROVEN, WHOLE, sample
+from nemo_automodel.testing import ImageTextMixtureContract
+from nemo_automodel.testing.binding import Binding
+from nemo_automodel.testing.sample import ALIKE, BOTH, DEAR, DEAREST, FIRST, PROVEN, WHOLE, sample
 
 ROOT = Path(__file__).parents[2]
 SPECS = {path.stem: read_spec(path, ROOT) for path in specs_of_text(ROOT / "specs")}

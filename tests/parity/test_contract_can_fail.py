@@ -11,7 +11,7 @@ from nemo_automodel.components.models.common.decoder import Decoder
 from nemo_automodel.components.models.common.hf_checkpointing_mixin import HFCheckpointingMixin
 from nemo_automodel.components.models.common.norm import Norm
 from nemo_automodel.components.models.llama.model import LlamaForCausalLM, LlamaModel
-from tests.contract import ModelContract
+from nemo_automodel.testing import ModelContract
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import codegen
 from tests.codegen.scratch.project import REPOSITORY, Project, environment
 
 
@@ -132,8 +133,9 @@ def test_missing_page_of_the_docs_is_worth_a_note(project: Project) -> None:
 def test_version_is_the_distributions() -> None:
     command = [sys.executable, "-m", "codegen", "--version"]
     result = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True)
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert result.stdout.strip() == f"codegen {project['version']}"
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert settings["dynamic"]["version"] == {"attr": "codegen.__version__"}
+    assert result.stdout.strip() == f"codegen {codegen.__version__}"
 
 
 def test_parity_runs_in_a_process_of_its_own_with_its_arguments(project: Project) -> None:

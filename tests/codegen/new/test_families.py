@@ -27,7 +27,7 @@ from codegen.tiny.configs import configs
 from codegen.tiny.mentions import fields_of
 from nemo_automodel.parity.reference import config_for
 from nemo_automodel.parity.subject import named, transformers_class
-from tests.contract.sample import WHOLE
+from nemo_automodel.testing.sample import WHOLE
 
 ROOT = Path(__file__).parents[3]
 FAMILIES = sorted(path.stem for path in specs_of_text(ROOT / "specs"))

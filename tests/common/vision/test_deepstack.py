@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from nemo_automodel.testing.asserting import close
 from tests.common.vision import configs, shapes
-from tests.contract.asserting import close
 
 TOKEN, IMAGES = 9, [(2, 1), (), (3,)]  # rows of the images of each text
 

@@ -3,8 +3,8 @@
 import pytest
 
 from nemo_automodel._transformers import registry
+from nemo_automodel.testing import ImageTextContract, ImageTextMixtureContract
 from tests.common.vision import configs, shapes
-from tests.contract import ImageTextContract, ImageTextMixtureContract
 
 
 class Shape(ImageTextContract):

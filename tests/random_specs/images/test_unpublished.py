@@ -11,8 +11,8 @@ import yaml
 import nemo_automodel.components.models
 from codegen.errors import SpecError
 from codegen.render.image_text import model_files
+from nemo_automodel.testing.asserting import close
 from tests.codegen.vision.test_specs import planned
-from tests.contract.asserting import close
 from tests.random_specs.images.meaning import Meaning
 from tests.random_specs.package import forget
 

@@ -10,6 +10,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from nemo_automodel import _alone as _alone
 from nemo_automodel.components.models.common.cross_entropy import (
     LARGE_VOCABULARY,
     chunked_cross_entropy,

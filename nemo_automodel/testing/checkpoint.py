@@ -9,8 +9,8 @@ import torch
 
 from nemo_automodel.parity import end_to_end, state_dict
 from nemo_automodel.parity.reference import build, disk_names, stored_tensors
-from tests.contract.asserting import all_pass, close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import all_pass, close
+from nemo_automodel.testing.binding import Binding
 
 STARTS = 8  # of a model, for what a standard deviation of few drawn numbers says
 

@@ -8,7 +8,7 @@ import torch
 from nemo_automodel.parity import state_dict
 from nemo_automodel.parity.leftovers import left_out
 from nemo_automodel.parity.reference import disk_names
-from tests.contract.binding import Binding
+from nemo_automodel.testing.binding import Binding
 
 
 class StrictnessContract(Binding):

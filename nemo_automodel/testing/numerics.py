@@ -6,8 +6,8 @@ import torch
 from nemo_automodel.parity import components, end_to_end
 from nemo_automodel.parity.bits import other_bits
 from nemo_automodel.parity.ours import has_one_order
-from tests.contract.asserting import all_pass, close
-from tests.contract.binding import Binding, summed_alike
+from nemo_automodel.testing.asserting import all_pass, close
+from nemo_automodel.testing.binding import Binding, summed_alike
 
 
 class NumericsContract(Binding):

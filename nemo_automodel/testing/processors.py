@@ -18,8 +18,8 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 
 from nemo_automodel.parity.images import features
 from nemo_automodel.parity.pictures import GRIDS
-from tests.contract.asserting import close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding
 
 MARK = "<imgpad>"  # of an image, unless a processor writes another one
 # What processors ask tokenizers for, by attribute; some want marks written so, whatever the tokenizer says.

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nemo_automodel.parity import end_to_end
-from tests.contract.asserting import all_pass
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import all_pass
+from nemo_automodel.testing.binding import Binding
 
 
 class GenerationContract(Binding):

@@ -16,8 +16,8 @@ from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.routing import recorded
 from nemo_automodel.parity.state_dict import read
 from nemo_automodel.parity.tolerances import FP32
-from tests.contract.asserting import close
-from tests.contract.binding import Binding, summed_alike
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding, summed_alike
 
 LEAK = 1e-3  # of the largest value: more than rounding
 

@@ -6,8 +6,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from nemo_automodel.parity import end_to_end
-from tests.contract.asserting import close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding
 
 
 class InterfaceContract(Binding):

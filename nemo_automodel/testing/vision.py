@@ -17,9 +17,9 @@ from nemo_automodel.parity.images import features
 from nemo_automodel.parity.ours import build_ours
 from nemo_automodel.parity.pictures import COUNTS
 from nemo_automodel.parity.reference import Reference, build, disk_names, stored_tensors
-from tests.contract.asserting import close
-from tests.contract.binding import Binding, summed_alike
-from tests.contract.interface import configs_of
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding, summed_alike
+from nemo_automodel.testing.interface import configs_of
 
 CONFIGS = ("variant", "stored", "main", "value", "dropout")  # parameters of tests that name a config
 

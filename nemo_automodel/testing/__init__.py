@@ -19,20 +19,20 @@ PARTS = (
     "wrong_images",
 )
 for part in PARTS:
-    pytest.register_assert_rewrite(f"tests.contract.{part}")
+    pytest.register_assert_rewrite(f"nemo_automodel.testing.{part}")
 
-from tests.contract.checkpoint import CheckpointContract  # noqa: E402
-from tests.contract.ecosystem import EcosystemContract  # noqa: E402
-from tests.contract.experts import ExpertsContract  # noqa: E402
-from tests.contract.generation import GenerationContract  # noqa: E402
-from tests.contract.inputs import InputsContract  # noqa: E402
-from tests.contract.interface import InterfaceContract  # noqa: E402
-from tests.contract.numerics import NumericsContract  # noqa: E402
-from tests.contract.processors import ProcessorContract  # noqa: E402
-from tests.contract.strictness import StrictnessContract  # noqa: E402
-from tests.contract.training import TrainingContract  # noqa: E402
-from tests.contract.vision import VisionContract  # noqa: E402
-from tests.contract.wrong_images import WrongImagesContract  # noqa: E402
+from nemo_automodel.testing.checkpoint import CheckpointContract  # noqa: E402
+from nemo_automodel.testing.ecosystem import EcosystemContract  # noqa: E402
+from nemo_automodel.testing.experts import ExpertsContract  # noqa: E402
+from nemo_automodel.testing.generation import GenerationContract  # noqa: E402
+from nemo_automodel.testing.inputs import InputsContract  # noqa: E402
+from nemo_automodel.testing.interface import InterfaceContract  # noqa: E402
+from nemo_automodel.testing.numerics import NumericsContract  # noqa: E402
+from nemo_automodel.testing.processors import ProcessorContract  # noqa: E402
+from nemo_automodel.testing.strictness import StrictnessContract  # noqa: E402
+from nemo_automodel.testing.training import TrainingContract  # noqa: E402
+from nemo_automodel.testing.vision import VisionContract  # noqa: E402
+from nemo_automodel.testing.wrong_images import WrongImagesContract  # noqa: E402
 
 
 class ModelContract(

@@ -1,6 +1,6 @@
 """LoRA adapters between our class and transformers', both ways, through every door of peft and transformers.
 
-`python -m tests.contract [FAMILY ...]` prints the whole matrix; the contract holds a part of it.
+`python -m nemo_automodel.testing [FAMILY ...]` prints the whole matrix; the contract holds a part of it.
 """
 
 import copy

@@ -8,8 +8,8 @@ from nemo_automodel.parity.compare import compare_fp32
 from nemo_automodel.parity.draws import drawing_for_dropouts_alone
 from nemo_automodel.parity.end_to_end import measure
 from nemo_automodel.parity.reference import disk_names, truth_in_fp64
-from tests.contract.asserting import all_pass, close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import all_pass, close
+from nemo_automodel.testing.binding import Binding
 
 STEPS = 4
 

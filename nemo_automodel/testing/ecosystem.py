@@ -21,9 +21,9 @@ from nemo_automodel.parity import memory
 from nemo_automodel.parity.compare import compare_fp32
 from nemo_automodel.parity.reference import in_fp64, truth_in_fp64
 from nemo_automodel.parity.tolerances import FP32
-from tests.contract import adapters
-from tests.contract.asserting import all_pass, close
-from tests.contract.binding import Binding
+from nemo_automodel.testing import adapters
+from nemo_automodel.testing.asserting import all_pass, close
+from nemo_automodel.testing.binding import Binding
 
 LINEAR = (nn.Linear, Conv1D)
 

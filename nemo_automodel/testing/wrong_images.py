@@ -8,8 +8,8 @@ import torch
 from nemo_automodel.components.models.common.vision.given import COLUMNS, COUNTS, GRIDS, MASKS, MERGES, SIZES
 from nemo_automodel.parity.images import features
 from nemo_automodel.parity.newer import asked_of_older
-from tests.contract.asserting import close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding
 
 SMALLER, LARGER = slice(0, -1), [0, 0]  # than an image has
 LONG, WIDE = 10, 9  # rows of an image that is larger than any table of the tiny configs

@@ -1,4 +1,4 @@
-"""The matrix of adapters: families, parts, doors, backends, directions. `python -m tests.contract [FAMILY ...]`
+"""The matrix of adapters: families, parts, doors, backends, directions. `python -m nemo_automodel.testing [FAMILY ...]`
 
 A line an exchange: how far the logits are apart, or why somebody refused. Exits with 1 where any are apart. With trl
 installed (`pip install trl`) its SFTTrainer is one of the doors.
@@ -10,7 +10,7 @@ import warnings
 from transformers.utils import logging
 
 from nemo_automodel.parity.tolerances import FP32
-from tests.contract import adapters
+from nemo_automodel.testing import adapters
 
 
 def main(names):

@@ -10,8 +10,8 @@ from nemo_automodel.components.models.common.attention import Attention
 from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.padding import leaking
 from nemo_automodel.parity.tolerances import FP32
-from tests.contract.asserting import close
-from tests.contract.binding import Binding
+from nemo_automodel.testing.asserting import close
+from nemo_automodel.testing.binding import Binding
 
 
 def attends(layer):

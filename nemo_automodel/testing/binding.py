@@ -16,7 +16,7 @@ from nemo_automodel.parity.newer import refuse_newer
 from nemo_automodel.parity.ours import BACKENDS, build_ours
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.subject import subject
-from tests.contract.sample import sample
+from nemo_automodel.testing.sample import sample
 
 
 class Binding:
