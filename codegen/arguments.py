@@ -28,6 +28,10 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument(option, **settings)
         return added
 
+    init = command("init", "Begin in a repository: its table in pyproject.toml, a first spec, the hook.", "--json")
+    init.add_argument("--package", help="where models will live (default: models, in the package of the folder's name)")
+    init.add_argument("--layout", choices=["nemo_automodel"], help="for a tree that has the hand-written library")
+    init.add_argument("--specs", default="specs", metavar="DIR", help="folder of specs (default: specs)")
     apply = command("apply", "Write what the specs say: all of it or nothing.", "--json", "--no-cache")
     apply.add_argument("--exit-non-zero-on-change", action="store_true", help="exit with 1 if anything was written")
     command("check", "Say whether the tree is what the specs say; write nothing.", "--json", "--no-cache")

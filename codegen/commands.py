@@ -19,7 +19,8 @@ from typing import Any
 
 from codegen.arguments import parser
 from codegen.errors import UNPROVABLE, CodegenError, ConflictError, Problem, SpecError
-from codegen.layout import SPECS, find_root
+from codegen.layout import find_root
+from codegen.places import HERE, places
 from codegen.run.planner import Planner
 from codegen.run.report import Report, problem_as_dict
 
@@ -78,8 +79,9 @@ def _list(options: Namespace) -> int:
 
     lacking = missing.missing(rows)
     if options.write:
-        changed = write_files(root, {coverage.PAGE: coverage.page(rows, lacking).encode()})
-        return _answer(options, {"changed": changed}, f"{coverage.PAGE}: {'updated' if changed else 'up to date'}\n")
+        page = f"{_docs(root)}/{coverage.PAGE}"
+        changed = write_files(root, {page: coverage.page(rows, lacking).encode()})
+        return _answer(options, {"changed": changed}, f"{page}: {'updated' if changed else 'up to date'}\n")
     lacking += missing.missing_images(rows)
     return _answer(options, {"missing": list(map(asdict, lacking))}, missing.text(lacking))
 
@@ -100,8 +102,10 @@ def _schema(options: Namespace) -> int:
         return 0
     from codegen.write.single import write_files
 
-    files = {f"{SPECS}/spec.schema.json": schema_text(), "docs/spec-reference.md": reference_page()}
-    changed = write_files(_root(options), {path: text.encode() for path, text in files.items()})
+    root = _root(options)
+    files = {f"{places(root).specs}/spec.schema.json": schema_text()}
+    files |= {"docs/spec-reference.md": reference_page()} if places(root) == HERE else {}
+    changed = write_files(root, {path: text.encode() for path, text in files.items()})
     print(f"{' and '.join(files)}: {'updated' if changed else 'up to date'}")
     return 0
 
@@ -129,6 +133,13 @@ def _new_by_draft(options: Namespace) -> int:
     return 0
 
 
+def _init(options: Namespace) -> int:
+    from codegen.init.starting import init
+
+    started = init(os.path.realpath(options.root or os.getcwd()), options.package, options.layout, options.specs)
+    return _answer(options, asdict(started), f"{started}\n")
+
+
 def _eject(options: Namespace) -> int:
     from codegen.run import eject
 
@@ -141,7 +152,7 @@ def _new_of_missing(options: Namespace) -> int:
         shown = "--name, --draft, --text, --stdout, --explain"
         raise CodegenError(f"--missing goes through all that is missing: leave {shown} out")
     seconds = ["--seconds", str(options.seconds)] if options.seconds is not None else []
-    return _in_the_proof(options, "nemo_automodel.parity.infer", ["--missing", *seconds])
+    return _in_the_proof(options, "parity.infer", ["--missing", *seconds])
 
 
 def _new_by_trial(options: Namespace) -> int:
@@ -154,7 +165,7 @@ def _new_by_trial(options: Namespace) -> int:
     command += ["--name", options.name] if options.name else []
     command += ["--stdout"] if options.stdout else []
     command += ["--explain"] if options.explain else []
-    code = _in_the_proof(options, "nemo_automodel.parity.infer", command)
+    code = _in_the_proof(options, "parity.infer", command)
     return _new_by_draft(options) if code == UNPROVABLE else code
 
 
@@ -172,20 +183,23 @@ def _parity(options: Namespace) -> int:
     command += ["--checkpoint", os.path.abspath(options.checkpoint)] if options.checkpoint else []
     command += ["--sensitivity"] if options.sensitivity else []
     command += ["--record"] if options.record else []
-    return _in_the_proof(options, "nemo_automodel.parity", command)
+    return _in_the_proof(options, "parity", command)
 
 
 def _in_the_proof(options: Namespace, module: str, command: list[str]) -> int:
-    """In a process of its own: the generator imports neither torch nor the models that it wrote."""
+    """A module of the library, in a process of its own: the generator imports neither torch nor what it wrote."""
     import subprocess
 
-    command = [sys.executable, "-m", module, *command, *(["--json"] if options.as_json else [])]
+    from codegen.run import prover
+
     root = _root(options)
-    search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": search}, check=False).returncode
+    python, environment = prover.find(root, places(root))
+    command = [python, "-m", f"{places(root).library}.{module}", *command, *(["--json"] if options.as_json else [])]
+    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
 _COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "init": _init,
     "apply": _apply,
     "check": _check,
     "diff": _diff,
@@ -202,9 +216,18 @@ def _root(options: Namespace) -> str:
     root = options.root or find_root(os.getcwd())
     if root is None:
         raise CodegenError("no folder here or above has specs/ and pyproject.toml or .git; name the root with --root")
-    if not os.path.isdir(os.path.join(root, SPECS)):
-        raise CodegenError(f"{root}: has no {SPECS}/ folder; make one, or name another root")
-    return os.path.realpath(root)
+    root = os.path.realpath(root)
+    specs = places(root).specs
+    if not os.path.isdir(os.path.join(root, specs)):
+        raise CodegenError(f"{root}: has no {specs}/ folder; make one, or name another root")
+    return root
+
+
+def _docs(root: str) -> str:
+    docs = places(root).docs
+    if docs is None:
+        raise CodegenError("[tool.codegen] switches docs off, so there is no page to write; give it a folder")
+    return docs
 
 
 def _show(report: Report, options: Namespace, *, fail_on_change: bool) -> int:

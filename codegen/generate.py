@@ -10,6 +10,7 @@ from codegen.language.check import is_of_images, named_like, read_loaded, shown_
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.memory import last_run
+from codegen.places import HERE, Places
 from codegen.plan.features import features
 from codegen.plan.mixers.kinds import KEEPS_KEYS, is_mixer, kind
 from codegen.plan.model import build
@@ -40,16 +41,16 @@ def read_any(path: Path, root: Path) -> "LoadedSpec | LoadedImageText":
     return read_image_text(node, path, root)
 
 
-def plan_any(spec: "LoadedSpec | LoadedImageText") -> "SpecPlan | ImageTextSpecPlan":
+def plan_any(spec: "LoadedSpec | LoadedImageText", places: Places = HERE) -> "SpecPlan | ImageTextSpecPlan":
     """The plan of either kind of spec. Raises SpecError as `plan_spec` does."""
     if isinstance(spec, LoadedSpec):
-        return plan_spec(spec)
+        return plan_spec(spec, places)
     from codegen.generate_image_text import plan_image_text
 
-    return plan_image_text(spec)
+    return plan_image_text(spec, places)
 
 
-def generate(spec: "LoadedSpec | LoadedImageText") -> Generated:
+def generate(spec: "LoadedSpec | LoadedImageText", places: Places = HERE) -> Generated:
     """Everything that a spec of either kind generates, in memory.
 
     Raises:
@@ -57,10 +58,10 @@ def generate(spec: "LoadedSpec | LoadedImageText") -> Generated:
     """
     from codegen.render.any import rendered  # brings LibCST, which a plan alone does without
 
-    return rendered(plan_any(spec))
+    return rendered(plan_any(spec, places))
 
 
-def plan_spec(spec: LoadedSpec) -> SpecPlan:
+def plan_spec(spec: LoadedSpec, places: Places = HERE) -> SpecPlan:
     """The plan of a checked spec.
 
     Raises:
@@ -70,7 +71,7 @@ def plan_spec(spec: LoadedSpec) -> SpecPlan:
     known = table()
     config = with_newer(config_class(spec, known), spec)
     found: dict[Problem, None] = {}
-    model = attempt(lambda: build(spec, config), None, found)
+    model = attempt(lambda: build(spec, config, places), None, found)
     tests = attempt(lambda: configs(spec, known), {}, found)
     found.update(dict.fromkeys(values.problems(spec, config, tests)))
     if not found:
@@ -93,9 +94,11 @@ def contract(
     attributes: dict[str, Any] = {
         "spec": model.name,
         "architecture": model.architectures[0],
-        "model_module": f"nemo_automodel.components.models.{model.name}.model",
+        "model_module": model.places.module(model.name, "model"),
         "config_class": f"{model.config.module}:{model.config.class_name}",
     }
+    if model.places.own_registry is not None:
+        attributes["registry"] = model.places.own_registry
     doc = f"{model.title} against its reference: the contract, on configs derived from {spec.path}."
     return ContractPlan(kind, f"Test{model.prefix}", doc, attributes | spec.reference, tests)
 

@@ -3,19 +3,20 @@
 from codegen.errors import Problem, SpecError, attempt
 from codegen.generate import contract
 from codegen.language.vision.loaded import LoadedImageText
+from codegen.places import HERE, Places
 from codegen.plan.vision.model import build_image_text
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ProjectorPlan
 from codegen.tiny.image_text import configs, half_problems
 
 
-def plan_image_text(loaded: LoadedImageText) -> ImageTextSpecPlan:
+def plan_image_text(loaded: LoadedImageText, places: Places = HERE) -> ImageTextSpecPlan:
     """The plan of a checked spec.
 
     Raises:
         SpecError: where the spec asks for something that has no template yet.
     """
     found: dict[Problem, None] = {}
-    model = attempt(lambda: build_image_text(loaded), None, found)
+    model = attempt(lambda: build_image_text(loaded, places), None, found)
     found.update(dict.fromkeys(attempt(lambda: list(half_problems(loaded)), [], found)))
     if found or model is None:
         raise SpecError(list(found))

@@ -5,7 +5,7 @@ many models is formatted once.
 """
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import libcst as cst
 
@@ -19,14 +19,21 @@ Format = Callable[[Sequence[str], Formatting], list[str]]
 
 
 def module_text(
-    doc: str, imports: Iterable[Import], statements: Sequence[cst.BaseStatement], format_all: Format
+    doc: str,
+    imports: Iterable[Import],
+    statements: Sequence[cst.BaseStatement],
+    format_all: Format,
+    first_party: Container[str] = (),
 ) -> str:
-    """A module: docstring, the imports it uses, then its statements, formatted and verified."""
+    """A module: docstring, the imports it uses, then its statements, formatted and verified.
+
+    first_party: packages whose imports stand last.
+    """
     body = body_text(statements, format_all)
     tree = ast.parse(body)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     _verify(names, tree, statements)
-    block = import_block(used(imports, names))
+    block = import_block(used(imports, names), first_party)
     formatted = format_all([block], black_format)[0] if block else ""
     head = f"{doc}\n\n{formatted}" if doc and formatted else doc or formatted
     gap = "\n\n\n" if statements and isinstance(statements[0], cst.BaseCompoundStatement) else "\n\n"

@@ -1,12 +1,10 @@
 """Imports of a generated module: those that its body uses, sorted as isort sorts them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from sys import stdlib_module_names
 
 import libcst as cst
-
-FIRST_PARTY = ("nemo_automodel", "codegen", "tests")
 
 
 @dataclass(frozen=True, order=True)
@@ -51,11 +49,11 @@ def used(imports: Iterable[Import], names: set[str]) -> list[Import]:
     return sorted({item for item in imports if item.binds in names})
 
 
-def _section(module: str) -> int:
+def _section(module: str, first_party: Container[str]) -> int:
     root = module.partition(".")[0]
     if root in stdlib_module_names:
         return 0
-    return 2 if root in FIRST_PARTY else 1
+    return 2 if root in first_party else 1
 
 
 def _name_order(name: str) -> tuple[int, str]:
@@ -70,11 +68,11 @@ def _from(module: str, listed: set[str]) -> list[str]:
     return [f"from {module} import {names}" for names in (", ".join(plain), *others) if names]
 
 
-def import_block(imports: Sequence[Import]) -> str:
+def import_block(imports: Sequence[Import], first_party: Container[str]) -> str:
     """The import statements, in sections standard, third-party, own."""
     sections: list[str] = []
     for section in range(3):
-        mine = [item for item in imports if _section(item.module) == section]
+        mine = [item for item in imports if _section(item.module, first_party) == section]
         lines = [f"import {item.module}" for item in sorted(mine) if not item.name]
         for module in sorted({item.module for item in mine if item.name}):
             lines += _from(module, {item.listed for item in mine if item.module == module and item.name})

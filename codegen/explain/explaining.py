@@ -22,11 +22,12 @@ from codegen.language.load import Node, load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.spec import Spec
 from codegen.language.suggest import cure
-from codegen.layout import SPECS, STATE_DIR
+from codegen.layout import STATE_DIR
 from codegen.meaning import Meaning, meaning, plain
 from codegen.meaning import Path as Keys
 from codegen.memory import formatted, last_run
 from codegen.memory.store import Store
+from codegen.places import places
 
 if TYPE_CHECKING:  # at run time only where a spec is one of images and text
     from codegen.language.vision.loaded import LoadedImageText
@@ -48,7 +49,8 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
 
 
 def _subject(name: str, root: Path) -> "Subject":
-    shown = f"{SPECS}/{name}.yaml"
+    specs = places(str(root)).specs
+    shown = f"{specs}/{name}.yaml"
     if name.isidentifier() and os.path.lexists(root / shown):
         text = last_run.content(str(root / shown))
         if is_of_images(load(text, shown)):
@@ -57,7 +59,7 @@ def _subject(name: str, root: Path) -> "Subject":
             return image_subject(shown, load(text, shown), root)
         spec = read_text(text, shown)
         return Subject(shown, load(text, shown), spec, config_class(spec, table()), root)
-    known = sorted(path.stem for path in (root / SPECS).glob("*.yaml"))
+    known = sorted(path.stem for path in (root / specs).glob("*.yaml"))
     raise CodegenError(f"there is no spec of '{name}'; {cure(name, known) or '`codegen list` shows the specs'}")
 
 
@@ -171,7 +173,7 @@ class Subject(Frozen):
     def bodies(self, spec: "LoadedSpec | LoadedImageText") -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The generated files without their headers; or what has no template yet."""
         try:
-            made = generate(spec)
+            made = generate(spec, places(str(self.root)))
         except SpecError as error:
             return {}, error.lacking
         return {artifact.path: artifact.body for artifact in made.artifacts}, ()

@@ -17,6 +17,7 @@ from codegen.language.resolve import Resolved, Resolver
 from codegen.language.splits import SECTIONS
 from codegen.language.summary import sentence
 from codegen.language.values import NOWHERE
+from codegen.lent import is_lent
 from codegen.memory import last_run
 
 
@@ -33,6 +34,8 @@ def read_spec(path: Path, root: Path, table: ConfigTable | None = None) -> Loade
 
 def shown_path(path: Path, root: Path) -> str:
     """The path as messages and headers name it."""
+    if is_lent(path) and path.parent.parent != root:
+        return f"the library's {path.name}"
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 

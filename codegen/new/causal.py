@@ -14,7 +14,6 @@ from codegen.language.check import read_text
 from codegen.language.frame import IDENTIFIER
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.reserved import class_prefix
-from codegen.layout import DOCS_PAGES, MODEL_TESTS, REGISTRY, SPECS
 from codegen.new import compose, nearest
 from codegen.new.body import Body
 from codegen.new.doubts import distrust, suit, unwritten
@@ -26,6 +25,7 @@ from codegen.new.source import Source
 from codegen.new.text import spec_text
 from codegen.new.values import Values, values
 from codegen.new.weights import Weights, arrange, within
+from codegen.places import places
 from codegen.tiny.mentions import mentions
 
 
@@ -79,7 +79,8 @@ class Drafting(Frozen):
         experts = classify({**self.source.config, "architectures": [self.architecture]}).name
         ranked = nearest.rank(weights, found, experts, self.root, self.table)
         if not ranked:
-            raise CodegenError(f"{self.root}/{SPECS}: holds no valid spec to draft from; start with `name: llama`")
+            folder = self.root / places(str(self.root)).specs
+            raise CodegenError(f"{folder}: holds no valid spec to draft from; start with `name: llama`")
         best = ranked[0]
         body = compose.compose(best, weights, found, experts)
         lie_as_elsewhere(body, ranked, found)
@@ -190,15 +191,18 @@ class Drafting(Frozen):
         """What applying writes and edits, and what it lacks."""
         if loaded is None:
             return (), ()
-        edits = (REGISTRY, DOCS_PAGES[0])
+        at = places(str(self.root))
         try:
-            made = generate(loaded)
+            made = generate(loaded, at)
         except SpecError as error:
             return (), error.lacking
-        return (*(artifact.path for artifact in made.artifacts), *(f"{path} (entries)" for path in edits)), ()
+        edits = (f"{path} (entries)" for path in (at.registry, *at.indexes[:1]))
+        return (*(artifact.path for artifact in made.artifacts), *edits), ()
 
     def tests(self, found: Values) -> tuple[str, ...]:
-        lines = [f"{MODEL_TESTS}/{self.name}/test_{self.name}.py", f"codegen parity {self.name}"]
+        folder = places(str(self.root)).tests
+        lines = [f"{folder}/{self.name}/test_{self.name}.py"] if folder is not None else []
+        lines.append(f"codegen parity {self.name}")
         lines.append(f"codegen parity {self.name} --checkpoint {self.source.shown}")
         if not found.known:
             reference = f"tests.reference.{self.name}:{self.architecture}"

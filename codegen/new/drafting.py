@@ -5,12 +5,12 @@ from pathlib import Path
 
 from codegen.configs import table
 from codegen.errors import CodegenError
-from codegen.layout import SPECS
 from codegen.new.causal import Drafting, spec_name
 from codegen.new.kind import VLM, classify
 from codegen.new.language import language
 from codegen.new.report import Draft
 from codegen.new.source import read
+from codegen.places import places
 from codegen.write.single import write_files
 
 
@@ -27,7 +27,7 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
     whole = kind.name == VLM and kind.sees and not text
     inner = source if whole else language(source, kind)
     called = spec_name(name or inner.config["model_type"].removesuffix("_model"))
-    target = f"{SPECS}/{called}.yaml"
+    target = f"{places(str(root)).specs}/{called}.yaml"
     if write:
         refuse_existing(root, called)
     if whole:
@@ -43,7 +43,8 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
 
 def refuse_existing(root: Path, name: str) -> None:
     """Raises CodegenError where a spec of this name exists."""
-    present = next((path for path in (root / SPECS).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None)
+    specs = places(str(root)).specs
+    present = next((path for path in (root / specs).glob("*.y*ml") if path.stem.casefold() == name.casefold()), None)
     if present is not None:
         cure = "edit it, or draft under another name with --name, or only look with --stdout"
-        raise CodegenError(f"{SPECS}/{present.name} exists already and is not overwritten; {cure}")
+        raise CodegenError(f"{specs}/{present.name} exists already and is not overwritten; {cure}")

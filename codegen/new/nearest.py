@@ -8,12 +8,12 @@ from typing import Any
 from codegen.configs import ConfigTable
 from codegen.errors import SpecError
 from codegen.frozen import Frozen
-from codegen.language.check import read_text, specs_of_text
+from codegen.language.check import of_images, read_text, shown_path
 from codegen.language.frame import FRAME
 from codegen.language.load import load
 from codegen.language.loaded import LoadedSpec, config_class
 from codegen.language.mlp import Moe
-from codegen.layout import SPECS
+from codegen.lent import all_specs
 from codegen.memory import last_run
 from codegen.new.body import Body
 from codegen.new.expected import Expected, expect
@@ -124,11 +124,11 @@ def missing(here: Iterable[str], expected: Iterable[str]) -> set[str]:
 
 
 def _paths(root: Path) -> list[Path]:
-    return specs_of_text(root / SPECS)
+    return [path for path in all_specs(root) if path.is_file() and not of_images(path)]
 
 
 def _candidate(path: Path, weights: Weights, values: Values, root: Path, table: ConfigTable) -> Candidate | None:
-    shown = path.relative_to(root).as_posix()
+    shown = shown_path(path, root)
     try:
         loaded, written, reads, says = _read(last_run.content(str(path)), shown, table)
         expected = expect(loaded, values)

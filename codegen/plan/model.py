@@ -3,6 +3,7 @@
 from codegen.configs import ConfigClass
 from codegen.language.loaded import LoadedSpec
 from codegen.language.reserved import class_prefix
+from codegen.places import HERE, Places
 from codegen.plan.body import plan_body
 from codegen.plan.context import Context
 from codegen.plan.head import plan_head
@@ -13,8 +14,8 @@ from codegen.plan.scope import normal
 from codegen.plan.types import ConfigPlan, ModelPlan
 
 
-def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
-    """The plan of a checked spec.
+def build(loaded: LoadedSpec, config: ConfigClass, places: Places = HERE) -> ModelPlan:
+    """The plan of a checked spec, of a model that will stand at `places`.
 
     Raises:
         SpecError: where the spec asks for something that has no template yet.
@@ -36,7 +37,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
         architectures=loaded.architectures,
         title=prefix,
         summary=loaded.summary,
-        config=_config(loaded, config),
+        config=_config(loaded, config, places),
         mixers=layers.mixers,
         layers=layers.layers,
         body=body,
@@ -47,6 +48,7 @@ def build(loaded: LoadedSpec, config: ConfigClass) -> ModelPlan:
             (module, name) for module, _, name in (path.partition(":") for path in loaded.overrides.values())
         ),
         rules_why=context.base.checkpoint.why,
+        places=places,
     )
 
 
@@ -66,12 +68,12 @@ def _is_default(rules: tuple[str, ...]) -> bool:
     return spelled == tuple(normal(rule) for rule in DEFAULT)
 
 
-def _config(loaded: LoadedSpec, config: ConfigClass) -> ConfigPlan:
+def _config(loaded: LoadedSpec, config: ConfigClass, places: Places) -> ConfigPlan:
     declared = loaded.config
     if declared.fields is None:
         owned = not config.architectures or loaded.architectures[0] == config.architectures[0]
         return ConfigPlan("transformers", declared.class_name, declared.model_type, owned=owned)
-    module = f"nemo_automodel.components.models.{loaded.name}.config"
+    module = places.module(loaded.name, "config")
     fields = tuple((name, repr(value)) for name, value in declared.fields.items())
     names = repr(dict(declared.attribute_map)) if declared.attribute_map else None
     return ConfigPlan(module, declared.class_name, declared.model_type, fields, names)

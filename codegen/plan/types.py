@@ -6,6 +6,8 @@ Named tuples, because a changed spec must not wait: Python makes them in a fifth
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from codegen.places import HERE, Places
+
 NOTHING: Mapping[str, Any] = {}  # a plain dict: plans go from one process to another
 Code = str  # Python source of one expression or statement, from `ast.unparse`
 
@@ -124,6 +126,7 @@ class ModelPlan(NamedTuple):
     default_rules: bool
     overrides: tuple[tuple[str, str], ...] = ()  # (module, class) that stand in for parts
     rules_why: str | None = None
+    places: Places = HERE  # where it will stand
 
 
 class ContractPlan(NamedTuple):

@@ -1,9 +1,10 @@
 """`state_dict_adapter.py`: the weight rules as a table."""
 
 from codegen.cst.fill import template
-from codegen.cst.format import Format, module_text
+from codegen.cst.format import Format
 from codegen.cst.holes import Holes, comment_lines, docstring, expression
 from codegen.plan.types import ModelPlan
+from codegen.render.code import module
 
 
 def render_adapter(plan: ModelPlan, format_all: Format) -> str:
@@ -20,4 +21,4 @@ def render_adapter(plan: ModelPlan, format_all: Format) -> str:
     made = source.fill(name, holes)
     if plan.rules_why:
         made = made.with_changes(leading_lines=comment_lines(plan.rules_why))
-    return module_text(doc, source.imports, [made], format_all)
+    return module(plan.places, doc, source.imports, [], [made], format_all)

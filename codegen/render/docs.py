@@ -9,12 +9,12 @@ from codegen.plan.types import SpecPlan
 if TYPE_CHECKING:
     from codegen.plan.vision.types import ImageTextSpecPlan
 
-INDEX = "docs/model-coverage/llm/index.md"
-IMAGES_INDEX = "docs/model-coverage/vlm/index.md"
 
-
-def index_row(plan: "SpecPlan | ImageTextSpecPlan", index: str = INDEX) -> IndexRow:
-    """Architecture, features, an example on the hub."""
+def index_row(plan: "SpecPlan | ImageTextSpecPlan") -> IndexRow | None:
+    """Architecture, features, an example on the hub; None where the tree has no pages."""
+    if not plan.model.places.indexes:
+        return None
+    index = plan.model.places.indexes[not isinstance(plan, SpecPlan)]
     cells = (", ".join(plan.model.architectures), ", ".join(plan.features), plan.hub)
     return IndexRow(index, f"{plan.model.name}.md", plan.model.name, cells)
 
@@ -37,8 +37,12 @@ def render_page(whole: "SpecPlan | ImageTextSpecPlan", about: tuple[str, ...] = 
         "## Where it stands",
         "",
         f"- Spec: `{whole.spec}`",
-        f"- Model: `nemo_automodel/components/models/{plan.name}/model.py`",
-        f"- Tests that prove it: `tests/unit_tests/models/{plan.name}/test_{plan.name}.py`",
+        f"- Model: `{plan.places.models}/{plan.name}/model.py`",
+        *(
+            [f"- Tests that prove it: `{plan.places.tests}/{plan.name}/test_{plan.name}.py`"]
+            if plan.places.tests
+            else []
+        ),
         *([f"- Example: `{example}`"] if example else []),
         "",
         f"Prove it again with `codegen parity {plan.name}`.",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from codegen.cst.format import Format
+from codegen.places import LIBRARY
 from codegen.plan.types import SpecPlan
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def render_example(plan: "SpecPlan | ImageTextSpecPlan", format_all: Format) -> 
     entry, sections = TEXT if isinstance(plan, SpecPlan) else IMAGES
     content: dict[str, Any] = {
         "model": {
-            "_target_": f"nemo_automodel.{entry}.from_pretrained",
+            "_target_": f"{LIBRARY}.{entry}.from_pretrained",
             "pretrained_model_name_or_path": plan.hub or f"path/to/{name}",
         },
         **sections,
@@ -48,7 +49,8 @@ def render_example(plan: "SpecPlan | ImageTextSpecPlan", format_all: Format) -> 
         },
         "fsdp": {"reshard_after_forward": True},
     }
-    return format_all([json.dumps(content)], _dumped)[0]
+    text = json.dumps(content).replace(f'"{LIBRARY}.', f'"{plan.model.places.library}.')
+    return format_all([text], _dumped)[0]
 
 
 def _dumped(sources: Sequence[str]) -> list[str]:

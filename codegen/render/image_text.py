@@ -4,23 +4,20 @@ from textwrap import fill, indent
 
 import libcst as cst
 
-from codegen.artifacts import Artifact, Generated, RegistryEntry
+from codegen.artifacts import Generated, RegistryEntry
 from codegen.cst.fill import template
-from codegen.cst.format import Format, module_text
+from codegen.cst.format import Format
 from codegen.cst.holes import Holes, docstring, expression, statement
 from codegen.cst.imports import Import
 from codegen.memory.formatted import cached_format
 from codegen.plan.types import Assign
 from codegen.plan.vision.types import ImageTextPlan, ImageTextSpecPlan, ModulePlan, PartsPlan, ProjectorPlan
 from codegen.render import files as files_of_text
-from codegen.render.code import assigns, flags
-from codegen.render.docs import IMAGES_INDEX, index_row, render_page
-from codegen.render.example import render_example
+from codegen.render.code import assigns, flags, module
+from codegen.render.docs import index_row
 from codegen.render.package import declared, fields, render_init
-from codegen.render.test import render_test
 
-MODELS = "nemo_automodel.components.models"
-FOLDER = "nemo_automodel/components/models"
+MODELS = "nemo_automodel.components.models"  # of the library
 WIDTH = 117  # of a docstring's line; black wraps none
 LEGEND = (
     "Shapes: I images, P patches, D tower width, T rows of all images in their order, B batch, S positions, "
@@ -31,30 +28,21 @@ AFTER = ("attention_mask", "position_ids", "past_key_values", "inputs_embeds", "
 
 def render_image_text(plan: ImageTextSpecPlan) -> Generated:
     """Files, the entry in the registry and the row of the documentation's index."""
-    model, name = plan.model, plan.model.name
-    files = {f"{FOLDER}/{name}/{file}": text for file, text in model_files(model).items()}
-    tests = f"tests/unit_tests/models/{name}"
-    files[f"{tests}/__init__.py"] = ""
-    files[f"{tests}/test_{name}.py"] = render_test(plan.contract, cached_format)
-    example = f"examples/vlm_finetune/{name}/{name}.yaml"
-    files[example] = render_example(plan, cached_format)
-    own = f"its own, `{FOLDER}/{model.text.name.replace('.', '/')}/model.py`, after that of `{model.text.spec}`"
-    text = f"`{model.text.name}`" if model.half is None else own
+    model = plan.model
+    file = f"{model.places.models}/{model.text.name.replace('.', '/')}/model.py"
+    text = f"`{model.text.name}`" if model.half is None else f"its own, `{file}`, after that of `{model.text.spec}`"
     text_half = f"- Text model: {text}; checkpoints over another text run with transformers' own class"
-    artifacts = [Artifact(path, text, plan.spec) for path, text in files.items()]
-    page = render_page(plan, (text_half,), example)
-    artifacts.append(Artifact(f"docs/model-coverage/vlm/{name}.md", page, plan.spec, "<!--"))
+    artifacts = files_of_text.artifacts_of(plan, model_files(model), (text_half,))
     entries = (_registry(model), *([files_of_text.registry(model.half)] if model.half is not None else []))
-    reads = (f"specs/{model.text.spec}.yaml",)
-    row, model_type = index_row(plan, IMAGES_INDEX), model.config.model_type
-    return Generated(name, tuple(artifacts), entries, row, plan.kind, model_type, reads)
+    reads = (f"{model.places.specs}/{model.text.spec}.yaml",)  # one that is lent is none, until it has one of its own
+    return Generated(model.name, artifacts, entries, index_row(plan), plan.kind, model.config.model_type, reads)
 
 
 def model_files(plan: ImageTextPlan, format_all: Format = cached_format) -> dict[str, str]:
     """The Python files of the model's package: name -> text without header."""
     config = {} if plan.parts is None else {"config.py": render_config(plan, plan.parts, format_all)}
     files = {
-        "__init__.py": render_init(plan.name, plan.architectures[0], plan.config),
+        "__init__.py": render_init(plan.places.module(plan.name, "model"), plan.architectures[0], plan.config),
         **config,
         "model.py": render_model(plan, format_all),
         "state_dict_adapter.py": render_adapter(plan, format_all),
@@ -81,19 +69,19 @@ def render_config(plan: ImageTextPlan, parts: PartsPlan, format_all: Format) -> 
     )
     made = [source.fill(name, holes) for name in ("TemplateVisionConfig", "TemplateConfig")]
     doc = docstring(f"The config classes of {plan.title}, which transformers lacks.")
-    return module_text(doc, [*source.imports, Import(*parts.text)], made, format_all)
+    return module(plan.places, doc, source.imports, [Import(*parts.text)], made, format_all)
 
 
 def _registry(plan: ImageTextPlan) -> RegistryEntry:
     """Under its texts, and under its architecture, but under no model type: types are those of the causal entry point,
     which takes the text half."""
-    module = f"{MODELS}.{plan.name}.model"
+    path = plan.places.module(plan.name, "model")
     texts = tuple(f"{name}/{model_type}" for name in plan.architectures for model_type in plan.text.types)
     architectures = plan.architectures if plan.config.owned else ()
     config = None
     if plan.parts is not None:
         config = (plan.config.model_type, plan.config.module, plan.config.class_name)
-    return RegistryEntry(architectures, module, plan.architectures[0], config, texts=texts)
+    return RegistryEntry(architectures, path, plan.architectures[0], config, texts=texts)
 
 
 def render_model(plan: ImageTextPlan, format_all: Format) -> str:
@@ -104,23 +92,23 @@ def render_model(plan: ImageTextPlan, format_all: Format) -> str:
         _head(plan),
     ]
     statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
-    return module_text(
-        docstring(f"{fill(plan.summary, WIDTH)}\n\n{fill(LEGEND, WIDTH)}\n"), _imports(plan), statements, format_all
-    )
-
-
-def _imports(plan: ImageTextPlan) -> list[Import]:
-    text = f"{MODELS}.{plan.text.name}.model"
+    doc = docstring(f"{fill(plan.summary, WIDTH)}\n\n{fill(LEGEND, WIDTH)}\n")
     head = "nemo_automodel.components.moe.causal_lm" if plan.text.has_experts else f"{MODELS}.common.causal_lm"
+    library = [*template("image_text").imports, Import(head, _causal(plan))]
+    return module(plan.places, doc, library, _own(plan), statements, format_all)
+
+
+def _own(plan: ImageTextPlan) -> list[Import]:
+    """Imports of what the library does not have."""
+    text = f"{plan.text.package}.model"
     own = [
         Import(plan.config.module, plan.config.class_name),
         Import(text, plan.text.model_class, _text_class(plan)),
-        Import(head, _causal(plan)),
-        Import(f"{MODELS}.{plan.name}.state_dict_adapter", f"{plan.prefix}StateDictAdapter"),
+        Import(plan.places.module(plan.name, "state_dict_adapter"), f"{plan.prefix}StateDictAdapter"),
     ]
     own += [Import(*named) for named in plan.classes]
     own += [Import(text, plan.half.architectures[0])] if plan.half is not None else []
-    return [*template("image_text").imports, *own]
+    return own
 
 
 def _text_class(plan: ImageTextPlan) -> str:
@@ -260,6 +248,7 @@ def render_adapter(plan: ImageTextPlan, format_all: Format) -> str:
     attributes = [*flags(tuple(lines)), *(statement(one) for one in size)]
     holes = Holes(prefix=plan.prefix, stmts={"attributes": attributes})
     source = template("image_text_adapter")
-    imports = [*source.imports, Import(f"{MODELS}.{plan.text.name}.state_dict_adapter", plan.text.adapter_class, other)]
+    text = Import(f"{plan.text.package}.state_dict_adapter", plan.text.adapter_class, other)
     doc = docstring(f"How {plan.title} checkpoints lie in memory.")
-    return module_text(doc, imports, [source.fill("TemplateStateDictAdapter", holes)], format_all)
+    made = [source.fill("TemplateStateDictAdapter", holes)]
+    return module(plan.places, doc, source.imports, [text], made, format_all)

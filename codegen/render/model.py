@@ -5,14 +5,13 @@ from textwrap import fill
 import libcst as cst
 
 from codegen.cst.fill import template
-from codegen.cst.format import Format, module_text
+from codegen.cst.format import Format
 from codegen.cst.holes import Holes, docstring, statement
 from codegen.cst.imports import Import
 from codegen.plan.types import Assign, LayerPlan, ModelPlan
-from codegen.render.code import assigns, code, flags
+from codegen.render.code import assigns, code, flags, module
 from codegen.render.mixers import imports_of_mixers, render_mixers
 
-MODELS = "nemo_automodel.components.models"
 WIDTH = 117  # of a docstring's line; black wraps none
 LEGEND = "Shapes: B batch, S positions, H hidden size, N query heads, K key/value heads, D head size, V vocabulary."
 
@@ -21,18 +20,18 @@ def render_model(plan: ModelPlan, format_all: Format) -> str:
     """The text of `model.py`, without its header."""
     statements = [*render_mixers(plan.mixers), *map(_layer, plan.layers), _body(plan), _head(plan)]
     statements.append(statement(f"ModelClass = {plan.architectures[0]}"))
-    return module_text(docstring(f"{fill(plan.summary, WIDTH)}\n\n{LEGEND}\n"), _imports(plan), statements, format_all)
+    doc = docstring(f"{fill(plan.summary, WIDTH)}\n\n{LEGEND}\n")
+    library = [*template("library").imports, *template("model").imports, *imports_of_mixers(plan.mixers)]
+    return module(plan.places, doc, library, _own(plan), statements, format_all)
 
 
-def _imports(plan: ModelPlan) -> list[Import]:
-    known = [*template("library").imports, *template("model").imports]
-    adapter = f"{plan.prefix}StateDictAdapter"
-    own = [
+def _own(plan: ModelPlan) -> list[Import]:
+    """Imports of what the library does not have."""
+    return [
         Import(plan.config.module, plan.config.class_name),
-        Import(f"{MODELS}.{plan.name}.state_dict_adapter", adapter),
-        *(Import(module, name) for module, name in plan.overrides),
+        Import(plan.places.module(plan.name, "state_dict_adapter"), f"{plan.prefix}StateDictAdapter"),
+        *(Import(path, name) for path, name in plan.overrides),
     ]
-    return [*known, *imports_of_mixers(plan.mixers), *own]
 
 
 def _layer(plan: LayerPlan) -> cst.BaseStatement:

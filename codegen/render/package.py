@@ -6,17 +6,16 @@ from collections.abc import Iterable
 import libcst as cst
 
 from codegen.cst.fill import template
-from codegen.cst.format import Format, module_text
+from codegen.cst.format import Format
 from codegen.cst.holes import Holes, docstring, expression, statement
 from codegen.cst.imports import Import
 from codegen.plan.types import Code, ConfigPlan, ModelPlan
+from codegen.render.code import module
 
-MODELS = "nemo_automodel.components.models"
 
-
-def render_init(name: str, architecture: str, config: ConfigPlan) -> str:
-    """The text of `__init__.py`: the model class, and the config class where it is generated."""
-    names = [Import(f"{MODELS}.{name}.model", architecture)]
+def render_init(model: str, architecture: str, config: ConfigPlan) -> str:
+    """The text of `__init__.py`: the class of the module `model`, and the config class where it is generated."""
+    names = [Import(model, architecture)]
     if config.fields is not None:
         names.append(Import(config.module, config.class_name))
     exported = ", ".join(sorted(f'"{item.name}"' for item in names))
@@ -34,7 +33,7 @@ def render_config(plan: ModelPlan, format_all: Format) -> str:
         stmts={"fields": fields(plan.config)},
     )
     doc = docstring(f"The config class of {plan.title}, which transformers lacks.")
-    return module_text(doc, source.imports, [source.fill("TemplateConfig", holes)], format_all)
+    return module(plan.places, doc, source.imports, [], [source.fill("TemplateConfig", holes)], format_all)
 
 
 def fields(config: ConfigPlan) -> list[cst.BaseStatement]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from codegen.cst.format import Format, black_format
+from codegen.places import Places
 from codegen.plan.types import ContractPlan
 
 
-def render_test(plan: ContractPlan, format_all: Format) -> str:
+def render_test(plan: ContractPlan, places: Places, format_all: Format) -> str:
     """The text of `test_<name>.py`, without its header."""
     lines = [f"    {name} = {value!r}" for name, value in plan.attributes.items()]
     base, *variants = plan.configs.items()
@@ -15,7 +16,7 @@ def render_test(plan: ContractPlan, format_all: Format) -> str:
         f"    base = {base[1]!r}",
         f"    configs = {{'base': base, {', '.join(_variant(*one, base[1]) for one in variants)}}}",
     ]
-    imports = f"from nemo_automodel.testing import {plan.contract}"
+    imports = f"from {places.library}.testing import {plan.contract}"
     head = f'"""{plan.doc}"""\n\n{imports}\n\n\nclass {plan.class_name}({plan.contract}):\n'
     return head + "\n".join(format_all(lines, black_format)) + "\n"
 

@@ -6,7 +6,7 @@ from codegen.markdown import escaped
 from codegen.run.inventory import Row
 from codegen.run.missing import Missing
 
-PAGE = "docs/model-coverage/coverage.md"
+PAGE = "coverage.md"  # beside the folders of pages
 HEAD = """\
 <!-- Written by `codegen list --write`. -->
 # Coverage

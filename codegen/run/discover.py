@@ -2,7 +2,7 @@
 
 from codegen.errors import Location, Problem
 from codegen.frozen import Frozen
-from codegen.layout import SPECS
+from codegen.places import places
 from codegen.run.tree import Tree
 
 
@@ -16,7 +16,7 @@ class Found(Frozen):
 def discover(tree: Tree) -> Found:
     """List the specs of a tree; the file name of a spec is its name, unlike every other one even when casefolded."""
     problems: list[Problem] = []
-    specs = _specs(tree, SPECS, problems)
+    specs = _specs(tree, places(tree.root).specs, problems)
     seen: dict[str, str] = {}
     for path in specs:
         name = path.rpartition("/")[2].casefold()

@@ -4,12 +4,10 @@ import os
 
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
-from codegen.layout import DOCS_PAGES, REGISTRY, SPECS
+from codegen.places import places
 from codegen.run.tree import Tree
 from codegen.write.ownership import header, without_header
 from codegen.write.single import write_files
-
-EJECTED = f"{SPECS}/ejected"
 
 
 class Ejected(Frozen):
@@ -43,8 +41,8 @@ def eject(root: str, name: str) -> Ejected:
         CodegenError: there is no such spec, or it has generated nothing.
         ConflictError, WriteError: as for every commit; nothing was written.
     """
-    spec, moved_to = f"{SPECS}/{name}.yaml", f"{EJECTED}/{name}.yaml"
-    tree = Tree(root, 0)
+    at, tree = places(root), Tree(root, 0)
+    spec, moved_to = f"{at.specs}/{name}.yaml", f"{at.specs}/ejected/{name}.yaml"
     text = tree.read(spec) if name.isidentifier() else None
     if text is None:
         raise CodegenError(f"there is no {spec}; `codegen list` shows the specs")
@@ -55,7 +53,7 @@ def eject(root: str, name: str) -> Ejected:
     if not ours:
         raise CodegenError(f"{spec} has generated nothing yet; run `codegen apply` first")
     write_files(root, {**ours, spec: None, moved_to: text})
-    kept = tuple(path for path in (REGISTRY, *DOCS_PAGES) if os.path.exists(tree.absolute(path)))
+    kept = tuple(path for path in (at.registry, *at.indexes) if os.path.exists(tree.absolute(path)))
     return Ejected(name, spec, moved_to, tuple(sorted(ours)), kept)
 
 

@@ -1,6 +1,7 @@
 """What `codegen list` shows: every spec, the state of what it generates, and what of it is proven."""
 
 from codegen.frozen import Frozen
+from codegen.places import Places, places
 from codegen.run.build import Made
 from codegen.run.discover import discover
 from codegen.run.pipeline import Options, check
@@ -36,14 +37,14 @@ def rows(options: Options) -> list[Row]:
     """One row for each spec, by path."""
     report = check(options, "list")
     generated = {item.spec: item for item in report.made}
-    tree = Tree(options.root, 0)
-    record = parsed(tree.read(RECORD))
+    tree, at = Tree(options.root, 0), places(options.root)
+    record = parsed(tree.read(f"{at.docs}/{RECORD}")) if at.docs is not None else {}
     listed: list[Row] = []
     for path in discover(tree).specs:
         name = path.rpartition("/")[2].removesuffix(".yaml")
         lines = _lines(tree.read(path) or b"")
         if path in generated:
-            listed.append(_generated(name, path, lines, generated[path], report, record.get(name)))
+            listed.append(_generated(name, path, lines, generated[path], report, record.get(name), at))
         else:
             listed.append(Row(name, path, lines, (), "invalid"))
     return listed
@@ -73,7 +74,7 @@ def _lines(spec: bytes) -> int:
     return sum(1 for line in spec.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
 
 
-def _generated(name: str, path: str, lines: int, item: Made, report: Report, known: Proven | None) -> Row:
+def _generated(name: str, path: str, lines: int, item: Made, report: Report, known: Proven | None, at: Places) -> Row:
     found = "generated"
     if any(problem.location.file == path for problem in report.problems):
         found = "invalid"
@@ -82,6 +83,6 @@ def _generated(name: str, path: str, lines: int, item: Made, report: Report, kno
     elif any(change.path in item.files for change in report.changes):
         found = "drift"
     architectures = item.registry[0].architectures if item.registry else ()
-    proven = "no" if known is None else "yes" if known.code == fingerprint(item.files) else "outdated"
+    proven = "no" if known is None else "yes" if known.code == fingerprint(item.files, at.models) else "outdated"
     proofs = known.proofs if known is not None else ()
     return Row(name, path, lines, architectures, found, item.kind, item.model_type, proven, proofs)

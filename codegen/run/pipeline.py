@@ -16,10 +16,11 @@ from codegen.artifacts import IndexRow
 from codegen.edits import docs_index, registry
 from codegen.errors import ConflictError, Location, Problem, SpecError
 from codegen.frozen import Frozen
-from codegen.layout import DOCS_PAGES, REGISTRY, SPECS, STATE_DIR
+from codegen.layout import PROJECT, STATE_DIR
 from codegen.memory import formatted, last_run
 from codegen.memory.last_run import Fact
 from codegen.memory.store import Store
+from codegen.places import places
 from codegen.run import sources
 from codegen.run.build import Generator, Made, Memory, RealGenerator, build, show_progress
 from codegen.run.discover import discover
@@ -83,6 +84,8 @@ class _Run:
         since = _clock(root) if options.cache and not last_run.in_ci() else None
         self.cache = since is not None
         self.tree = Tree(root, since, last_run.known(root)) if since is not None else Tree(root, sys.maxsize)
+        self.tree.read(PROJECT)  # so that the next run sees whether its table has changed
+        self.places = places(root)
         self.sources = sources.generator_files() if self.cache else {}
 
     def evaluate(self) -> Report:
@@ -90,7 +93,7 @@ class _Run:
         report = Report(self.command)
         found = discover(self.tree)
         folder = os.path.join(self.tree.root, STATE_DIR, "cache") if self.cache else None
-        key = sources.generator_digest(self.sources) if self.cache else ""
+        key = f"{sources.generator_digest(self.sources)} {self.places}" if self.cache else ""
         memory = Memory(Store(folder and os.path.join(folder, "specs")), key)
         formats = formatted.use(Store(folder and os.path.join(folder, "formatted")))
         built = build(self.tree, found, memory, self.options.generator, show_progress)
@@ -119,7 +122,7 @@ class _Run:
             return None
         present = self.tree.read(path)
         try:
-            check_output(path)
+            check_output(path, self.places.outputs)
             check_target(self.tree.root, path)
         except ConflictError as error:
             return Conflict(path, str(error).removeprefix(f"{path}: "), "nothing was written")
@@ -134,9 +137,9 @@ class _Run:
         entries = [entry for item in made for entry in item.registry]
         rows = [item.index_row for item in made if item.index_row is not None]
         edits: list[tuple[str, bool, Callable[[bytes], bytes]]] = [
-            (REGISTRY, bool(entries), lambda data: registry.updated(data, entries, is_gone))
+            (self.places.registry, bool(entries), lambda data: registry.updated(data, entries, is_gone, self.places))
         ]
-        for path in DOCS_PAGES:
+        for path in self.places.indexes:
             here = [row for row in rows if row.index == path]
             edits.append((path, bool(here), _row_edit(path, here, is_gone)))
         return [self._edit(path, needed, edit, report) for path, needed, edit in edits]
@@ -148,7 +151,7 @@ class _Run:
         there is worth a note."""
         old = self.tree.read(path)
         if old is None:
-            if needed and path == REGISTRY:
+            if needed and path == self.places.registry:
                 message, cure = "is missing, and the models need entries in it", f"restore it: git checkout -- {path}"
                 report.problems.append(Problem(Location(path, 1, 1), "file", message, cure))
             elif needed:
@@ -177,7 +180,7 @@ class _Run:
             known = {path for path, fact in files.items() if fact is not None}
             if not known.issuperset(listed.outputs(listed)):
                 return
-        folders = {SPECS: self.tree.folders.get(SPECS)} | listed.folders
+        folders = {self.places.specs: self.tree.folders.get(self.places.specs)} | listed.folders
         sources_settled = all(max(seen[0], seen[3]) < self.tree.since for seen in self.sources.values())
         if self.tree.settled and listed.settled and sources_settled:
             ours: dict[str, Fact] = {path: (*signature, "-") for path, signature in self.sources.items()}

@@ -58,8 +58,9 @@ class Planner:
 def planned(path: str, root: str) -> "SpecPlan | ImageTextSpecPlan":
     """The plan of one spec, made here."""
     from codegen.generate import plan_any, read_any
+    from codegen.places import places
 
-    return plan_any(read_any(Path(root, path), Path(root)))
+    return plan_any(read_any(Path(root, path), Path(root)), places(root))
 
 
 def _import() -> None:

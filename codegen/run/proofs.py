@@ -1,7 +1,7 @@
 """What was proven of each model, and with which releases: the record that `codegen parity --record` keeps.
 
-One line a model in `docs/model-coverage/proofs.json`, so that proofs of two models never meet in a merge. A proof is of
-the code that was generated then: with other code, it is `outdated`.
+One line a model in `proofs.json` beside the folders of pages (`docs/model-coverage` here), so that proofs of two models
+never meet in a merge. A proof is of the code that was generated then: with other code, it is `outdated`.
 """
 
 import json
@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from codegen.layout import MODELS
-
-RECORD = "docs/model-coverage/proofs.json"
+RECORD = "proofs.json"
 
 
 class Proof(NamedTuple):
@@ -32,9 +30,9 @@ class Proven(NamedTuple):
     proofs: tuple[Proof, ...]
 
 
-def fingerprint(files: Mapping[str, str]) -> str:
-    """What identifies the code of a model: `files` are digests by path, of which those of its package count."""
-    listed = sorted(f"{path} {digest}" for path, digest in files.items() if path.startswith(f"{MODELS}/"))
+def fingerprint(files: Mapping[str, str], models: str) -> str:
+    """What identifies the code of a model: `files` are digests by path, of which those below `models` count."""
+    listed = sorted(f"{path} {digest}" for path, digest in files.items() if path.startswith(f"{models}/"))
     return sha256("\n".join(listed).encode()).hexdigest()[:16]
 
 

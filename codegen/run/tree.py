@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from codegen.errors import ConflictError
-from codegen.layout import OUTPUT_ROOTS
 from codegen.memory import last_run
 from codegen.memory.last_run import Fact, Known, Signature
+from codegen.places import places
 from codegen.write.changes import signature
 
 _SUFFIXES = (".py", ".yaml", ".md")
@@ -103,7 +103,7 @@ class Tree:
 
     def outputs(self, before: "Tree | None" = None) -> Iterator[str]:
         """Paths of all files in the output folders that might be generated ones."""
-        pending: list[str] = [*OUTPUT_ROOTS]
+        pending: list[str] = [*places(self.root).outputs]
         while pending:
             folder = pending.pop()
             for entry in self.list(folder, before):

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from codegen.errors import ConflictError
-from codegen.layout import OUTPUT_ROOTS
 from codegen.memory import last_run
 from codegen.memory.last_run import Fact, Signature
+from codegen.places import places
 from codegen.write import journal as journals
 from codegen.write.changes import Change, WriteError, signature
 from codegen.write.journal import BACKWARD, FORWARD, STAGE, Journal, Operation, Step
@@ -215,10 +215,11 @@ def _finish(root: str, state: str, journal: Journal, name: str) -> None:
 
 
 def _drop_emptied(root: str, journal: Journal) -> None:
+    tops = places(root).outputs
     deleted = [operation.path for operation in journal.operations if operation.new is None]
     for path in deleted:
         folder = os.path.dirname(path)
-        while folder not in OUTPUT_ROOTS and any(folder.startswith(f"{top}/") for top in OUTPUT_ROOTS):
+        while folder not in tops and any(folder.startswith(f"{top}/") for top in tops):
             if not _drop_folder(os.path.join(root, folder)):
                 break
             folder = os.path.dirname(folder)

@@ -3,22 +3,22 @@
 import os
 import re
 import stat
+from collections.abc import Sequence
 
 from codegen.errors import ConflictError
-from codegen.layout import OUTPUT_ROOTS
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 
-def check_output(path: str) -> None:
+def check_output(path: str, outputs: Sequence[str]) -> None:
     """Refuse the path of an artifact that is not a plain one below an output folder.
 
     Raises:
         ConflictError: the path is absolute, has odd parts, or leads elsewhere.
     """
     plain = all(_PART.fullmatch(part) for part in path.split("/"))
-    if not plain or not any(path.startswith(f"{folder}/") for folder in OUTPUT_ROOTS):
-        raise ConflictError(f"{path}: generated files stand only below {', '.join(OUTPUT_ROOTS)}; choose another name")
+    if not plain or not any(path.startswith(f"{folder}/") for folder in outputs):
+        raise ConflictError(f"{path}: generated files stand only below {', '.join(outputs)}; choose another name")
 
 
 def check_target(root: str, path: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from codegen.errors import CodegenError
+from codegen.places import places
 from nemo_automodel.parity.checkpoint_faults import CheckpointError
 from nemo_automodel.parity.newer import NewerFamily
 
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.record and (options.checkpoint or options.sensitivity):
         _parser().error("--record keeps the proof on random weights: leave --checkpoint and --sensitivity out")
-    names = options.names or sorted(path.stem for path in options.root.glob("specs/*.yaml") if options.all)
+    names = options.names or sorted(path.stem for path in _specs(options.root) if options.all)
     if len(names) != 1:
         return _many(names, options)
     (options.name,) = names
@@ -48,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--root", type=Path, default=Path(), help="the tree that holds specs/ (default: here)")
     return parser
+
+
+def _specs(root: Path) -> list[Path]:
+    return list((root / places(str(root.resolve())).specs).glob("*.yaml"))
 
 
 def _many(names: list[str], options: argparse.Namespace) -> int:

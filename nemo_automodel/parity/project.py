@@ -1,5 +1,6 @@
 """Finds what a spec names: its generated class, its config class, its reference, its tiny configs."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from codegen.configs import table
 from codegen.generate import read_any
 from codegen.language.loaded import LoadedSpec
 from codegen.language.vision.loaded import LoadedImageText
+from codegen.places import HERE, places
 from codegen.tiny import image_text
 from codegen.tiny.configs import configs
 from nemo_automodel.parity.subject import Subject, subject
@@ -32,11 +34,11 @@ class Project:
         declared = self.spec.config
         if declared.fields is None:
             return f"transformers:{declared.class_name}"
-        return f"{MODELS}.{self.spec.name}.config:{declared.class_name}"
+        return f"{places(str(self.root)).module(self.spec.name, 'config')}:{declared.class_name}"
 
     def subject(self) -> Subject:
         """The generated class beside its reference. Raises ImportError where nothing has been generated yet."""
-        model = f"{MODELS}.{self.spec.name}.model:{self.spec.architectures[0]}"
+        model = f"{places(str(self.root)).module(self.spec.name, 'model')}:{self.spec.architectures[0]}"
         return subject(model, self.config_path, **self.spec.reference)
 
 
@@ -47,9 +49,8 @@ def open_project(name: str, root: Path) -> Project:
     outside the tree.
     """
     root = root.resolve()
-    spec = read_any(root / "specs" / f"{name}.yaml", root)
+    spec = read_any(root / places(str(root)).specs / f"{name}.yaml", root)
     _refuse_strangers(spec, root)
-    sys.path.insert(0, str(root))
     make_importable(root)
     found = configs(spec, table()) if isinstance(spec, LoadedSpec) else image_text.configs(spec)
     return Project(root, spec, found)
@@ -57,8 +58,10 @@ def open_project(name: str, root: Path) -> Project:
 
 def make_importable(root: Path) -> None:
     """The packages of a tree's models."""
-    models = str(root / "nemo_automodel" / "components" / "models")
-    if models not in nemo_automodel.components.models.__path__:
+    at = places(str(root))
+    models = str(root / at.models)
+    sys.path[:0] = [str(root), models.removesuffix(at.package.replace(".", os.sep)).rstrip(os.sep)]
+    if at == HERE and models not in nemo_automodel.components.models.__path__:
         nemo_automodel.components.models.__path__.insert(0, models)
 
 
@@ -70,4 +73,4 @@ def _refuse_strangers(spec: LoadedSpec | LoadedImageText, root: Path) -> None:
         file = root.joinpath(*module.split("."))
         is_here = file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()
         if not is_here and not f"{module}.".startswith(LIBRARIES):
-            raise LookupError(f"specs/{spec.name}.yaml: {path}: the tree has no such module; write it at {file}.py")
+            raise LookupError(f"{spec.path}: {path}: the tree has no such module; write it at {file}.py")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from codegen.layout import MODELS
+from codegen.errors import CodegenError
+from codegen.places import places
 from codegen.run.proofs import RECORD, Proof, fingerprint, with_proof
 from codegen.write.single import change_file
 from nemo_automodel.components.models.common.releases import VERSION
@@ -17,12 +18,17 @@ def record(root: Path, name: str, results: Sequence[Result]) -> None:
 
     Raises:
         ConflictError, WriteError: the record cannot be written.
+        CodegenError: the tree has no folder for it.
     """
-    package = root / MODELS / name
+    at = places(str(root))
+    if at.docs is None:
+        raise CodegenError("[tool.codegen] switches docs off, where proofs are kept; give it a folder")
+    package = root / at.models / name
     paths = ((path.relative_to(root).as_posix(), path) for path in package.rglob("*.py"))
     files = {shown: sha256(path.read_bytes()).hexdigest() for shown, path in paths}
     proof = summary(results)
-    change_file(str(root), RECORD, lambda old: with_proof(old, name, fingerprint(files), proof))
+    code = fingerprint(files, at.models)
+    change_file(str(root), f"{at.docs}/{RECORD}", lambda old: with_proof(old, name, code, proof))
 
 
 def summary(results: Sequence[Result]) -> Proof:

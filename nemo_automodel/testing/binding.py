@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from nemo_automodel._transformers.auto_model import NeMoAutoModelForCausalLM
+from nemo_automodel._transformers.registries import register
 from nemo_automodel.components.moe.experts import GroupedExperts, loop
 from nemo_automodel.parity import memory
 from nemo_automodel.parity.newer import refuse_newer
@@ -33,6 +34,7 @@ class Binding:
     architecture: str
     model_module: str
     config_class: str
+    registry: str | None = None  # dotted, of models that are not the library's
     reference: str | None = None
     attention: str = "eager"  # of the reference
     positions: str = "given"  # counted by the reference whatever it is given, or of each text alone
@@ -42,6 +44,10 @@ class Binding:
     drawn_for = "base"  # the variant that batches are drawn for
 
     def pytest_generate_tests(self, metafunc):
+        if self.registry is not None:
+            register(self.registry)
+        if not any(line.startswith("full:") for line in metafunc.config.getini("markers")):
+            metafunc.config.addinivalue_line("markers", "full: runs beyond the sample of every run")
         values = [name for name in self.configs if name.startswith("value_")]
         dropouts = [name for name in self.configs if name.startswith("dropout")]
         variants = [name for name in self.configs if name not in (*dropouts, *values)]

@@ -7,7 +7,7 @@ import pytest
 import transformers
 from safetensors.torch import load_file, save_file
 
-from codegen.layout import MODELS
+from codegen.places import HERE
 from codegen.run.pipeline import Options, check
 from codegen.run.proofs import RECORD, fingerprint, parsed
 from nemo_automodel.parity.__main__ import main
@@ -42,16 +42,16 @@ def test_a_checkpoint_is_proven(capsys, checkpoint):
 def test_the_record_keeps_what_was_found(reference, tmp_path):
     subject = reference.subject
     results = [compare(subject, reference, "base", backend) for backend in ("split", "packed")]
-    shutil.copytree(ROOT / MODELS / "llama", tmp_path / MODELS / "llama")
+    shutil.copytree(ROOT / HERE.models / "llama", tmp_path / HERE.models / "llama")
     record(tmp_path, "llama", results)
-    proven = parsed((tmp_path / RECORD).read_bytes())["llama"]
+    proven = parsed((tmp_path / f"docs/model-coverage/{RECORD}").read_bytes())["llama"]
     (proof,) = proven.proofs
     assert proof.transformers == transformers.__version__ and proof.checks == sum(len(one.checks) for one in results)
     assert 0 < proof.worst <= proof.bound == 1e-5 and 0 < proof.bf16 <= 1.25
     (tmp_path / "specs").mkdir()
     shutil.copy(ROOT / "specs" / "llama.yaml", tmp_path / "specs")
     (model,) = check(Options(str(tmp_path))).made
-    assert proven.code == fingerprint(model.files), "as `codegen list` sees the same files"
+    assert proven.code == fingerprint(model.files, HERE.models), "as `codegen list` sees the same files"
 
 
 def test_the_table_names_what_differs(capsys, checkpoint, monkeypatch):

@@ -21,6 +21,7 @@ from codegen.language.vision.declared import TEXT, with_parts
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import ImageTextSpec
 from codegen.language.vision.text import Whole, apart, text_of
+from codegen.lent import FOLDER, is_lent, spec_called
 
 Report = Callable[[Problem], None]
 PREFIXES = ("text", "head", "vision", "projector")  # names under `checkpoint.names` that are no parts
@@ -55,7 +56,7 @@ class ImageTextFrame(FrameReader):
             self.refuse(at, f"config.fields.{TEXT}", "is that of the text spec", "remove it")
         text = self.node("text")
         name = None if text is None else (text.value if text.mapping is None else text.mapping.get("spec", text).value)
-        path = self.folder / f"{name}.yaml"
+        path = spec_called(name, self.folder, self.root_folder)
         if config is not None and name is None:
             self.refuse(self.root, "text", "is missing beside a config class of its own", "write text: <spec>")
         if config is not None and path.is_file():
@@ -97,7 +98,7 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
         report(
             Problem(node.at, "name", f"'{frame.name}' is not the name of the file", f"rename it to {frame.name}.yaml")
         )
-    named = spec.text.spec or text_of(frame.config, path.parent)
+    named = spec.text.spec or text_of(frame.config, path.parent, root)
     text = attempt(lambda: whole.half(named, laid, report), None, found)
     if found or text is None:
         raise SpecError(list(found))
@@ -114,6 +115,7 @@ def read_image_text(node: Node, path: Path, root: Path) -> LoadedImageText:
         text,
         named or "",
         node,
+        is_lent(spec_called(named, path.parent, root)) and path.parent != FOLDER,
     )
 
 

@@ -31,6 +31,7 @@ class LoadedImageText(Frozen):
     text: LoadedSpec
     text_spec: str
     root: Node = field(default=Node({}, NOWHERE), compare=False, repr=False)
+    borrows: bool = False  # the spec of its text is one of the library's, which has the model of it
 
     @property
     def is_overlaid(self) -> bool:

@@ -17,6 +17,7 @@ from codegen.language.resolve import Resolver
 from codegen.language.spec import ConfigDeclaration
 from codegen.language.splits import SECTIONS
 from codegen.language.suggest import cure
+from codegen.lent import spec_called
 from codegen.memory import last_run
 
 Report = Callable[[Problem], None]
@@ -39,10 +40,10 @@ def _only(node: Node, wanted: Callable[[Any], bool]) -> Node:
     return Node(entries, node.at, node.flow, node.key_at)
 
 
-def text_of(config: ConfigClass, folder: Path) -> str | None:
+def text_of(config: ConfigClass, folder: Path, root: Path) -> str | None:
     """The spec of the text that the config class has by itself: that of its name, or of its model type."""
     default = config.parts.get("text_config", ("", ""))[0]
-    return default if default and (folder / f"{default}.yaml").is_file() else None
+    return default if default and spec_called(default, folder, root).is_file() else None
 
 
 class Whole(Frozen):
@@ -57,7 +58,7 @@ class Whole(Frozen):
     def half(self, name: str | None, laid: Node | None, report: Report) -> LoadedSpec | None:
         """The spec of that name, with what is laid on it."""
         folder = self.path.parent
-        path = folder / f"{name}.yaml"
+        path = spec_called(name, folder, self.root)
         if name is None or not path.is_file():
             default = self.config.parts.get("text_config", ("", ""))[0]
             what = f"there is no spec {name!r} beside this one" if name else f"no spec is that of '{cut(default)}'"

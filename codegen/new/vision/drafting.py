@@ -13,7 +13,6 @@ from codegen.language.load import load
 from codegen.language.reserved import class_prefix
 from codegen.language.vision.check import read_image_text
 from codegen.language.vision.loaded import LoadedImageText
-from codegen.layout import DOCS_PAGES, MODEL_TESTS, REGISTRY
 from codegen.new.body import Body
 from codegen.new.causal import spec_name
 from codegen.new.doubts import suit
@@ -32,6 +31,7 @@ from codegen.new.vision.published import TEXT, TOWER, Published
 from codegen.new.vision.stored import draft_stored, stored_as
 from codegen.new.vision.tower import draft_tower
 from codegen.new.vision.trying import tests
+from codegen.places import Places, places
 
 
 class ImageTextDrafting(Frozen):
@@ -42,6 +42,10 @@ class ImageTextDrafting(Frozen):
     name: str
     target: str
     root: Path
+
+    @property
+    def places(self) -> Places:
+        return places(str(self.root))
 
     @cached_property
     def published(self) -> Published:
@@ -219,11 +223,15 @@ class ImageTextDrafting(Frozen):
     def files(self, loaded: LoadedImageText | None) -> tuple[str, ...]:
         if loaded is None:
             return ()
-        made = generate(loaded)
-        return (*(artifact.path for artifact in made.artifacts), f"{REGISTRY} (entries)", f"{DOCS_PAGES[-1]} (entries)")
+        made, at = generate(loaded, self.places), self.places
+        return (
+            *(one.path for one in made.artifacts),
+            *(f"{path} (entries)" for path in (at.registry, *at.indexes[1:])),
+        )
 
     def tests(self) -> Iterator[str]:
-        yield f"{MODEL_TESTS}/{self.name}/test_{self.name}.py"
+        if self.places.tests is not None:
+            yield f"{self.places.tests}/{self.name}/test_{self.name}.py"
         yield f"codegen parity {self.name}"
         yield f"codegen parity {self.name} --checkpoint {self.source.shown}"
         if self.published.known is None:

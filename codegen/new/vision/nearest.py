@@ -12,7 +12,7 @@ from codegen.language.check import of_images
 from codegen.language.load import load
 from codegen.language.vision.equations import parts_called
 from codegen.language.vision.loaded import LoadedImageText
-from codegen.layout import SPECS
+from codegen.lent import all_specs
 from codegen.memory import last_run
 from codegen.new.values import GENERIC, PLAIN
 
@@ -70,7 +70,7 @@ def _words(fields: Mapping[str, Any], model: Mapping[str, Any], parts: Iterable[
 
 def rank(found: Signs, root: Path) -> list[Candidate]:
     """The specs of images and text, most alike first; those that do not load are left out."""
-    paths = [path for path in sorted((root / SPECS).glob("*.yaml")) if path.is_file() and of_images(path)]
+    paths = [path for path in all_specs(root) if path.is_file() and of_images(path)]
     candidates = [one for path in paths if (one := _candidate(path, found, root)) is not None]
     return sorted(candidates, key=lambda one: (-round(one.alike, 6), len(one.written), one.path))
 

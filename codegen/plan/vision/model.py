@@ -9,27 +9,28 @@ from codegen.language.vision.declared import TOWER
 from codegen.language.vision.loaded import LoadedImageText
 from codegen.language.vision.sections import Arange, Mrope, ProjectorModule
 from codegen.language.vision.tensors import FIELDS, TILED, fields_read
+from codegen.places import HERE, Places
 from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import dropped, plan_disk, prefixes
 from codegen.plan.vision.output import plan_output
 from codegen.plan.vision.projector import plan_equations, plan_module
-from codegen.plan.vision.text import plan_half
+from codegen.plan.vision.text import config_module, plan_half
 from codegen.plan.vision.tower import is_tiled, plan_features, tensor, tower_class
 from codegen.plan.vision.types import ImageTextPlan, ModulePlan, PartsPlan, ProjectorPlan, TextPlan
 
 TIE = "config.tie_word_embeddings"
 
 
-def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
-    """The plan of a checked spec.
+def build_image_text(loaded: LoadedImageText, places: Places = HERE) -> ImageTextPlan:
+    """The plan of a checked spec, of a model that will stand at `places`.
 
     Raises:
         SpecError: where the spec asks for something that has no template yet.
     """
     asked = Asked(loaded)
     spec, paths = loaded.spec, prefixes(asked)
-    text = plan_half(loaded)
+    text = plan_half(loaded, places)
     _refuse(asked)
     projector = plan_module(asked) if isinstance(spec.projector, ProjectorModule) else plan_equations(asked)
     before, logits = plan_output(asked)
@@ -41,9 +42,9 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         architectures=loaded.architectures,
         title=prefix,
         summary=loaded.summary,
-        config=_config(loaded),
-        parts=_parts(loaded) if loaded.config.fields is not None else None,
-        text=_text(text, loaded),
+        config=_config(loaded, places),
+        parts=_parts(loaded, places) if loaded.config.fields is not None else None,
+        text=_text(text, loaded, places),
         half=text if loaded.is_overlaid else None,
         bases=_bases(asked),
         flags=_flags(asked, text),
@@ -67,27 +68,28 @@ def build_image_text(loaded: LoadedImageText) -> ImageTextPlan:
         before=before,
         logits=logits,
         ties=_ties(asked),
+        places=places,
     )
 
 
-def _config(loaded: LoadedImageText) -> ConfigPlan:
+def _config(loaded: LoadedImageText, places: Places) -> ConfigPlan:
     declared = loaded.config
     if declared.fields is None:
         return ConfigPlan("transformers", declared.class_name, declared.model_type, owned=_owns(loaded))
     fields = tuple((name, repr(value)) for name, value in declared.fields.items() if name != TOWER)
     names = repr(dict(declared.attribute_map)) if declared.attribute_map else None
-    module = f"nemo_automodel.components.models.{loaded.name}.config"
+    module = places.module(loaded.name, "config")
     return ConfigPlan(module, declared.class_name, declared.model_type, fields, names)
 
 
-def _parts(loaded: LoadedImageText) -> PartsPlan:
+def _parts(loaded: LoadedImageText, places: Places) -> PartsPlan:
     """The classes of text and tower of a config class of ours."""
     model_type, tower, _ = loaded.config_class.parts[TOWER]
     fields = loaded.config_class.value(TOWER)
     text = loaded.text
     module = "transformers"
     if text.config.fields is not None:
-        module = f"nemo_automodel.components.models.{loaded.text_spec}.config"
+        module = config_module(loaded, places)
     held = tuple((name, repr(value)) for name, value in fields.items())
     return PartsPlan((module, text.config.class_name), tower, model_type, held)
 
@@ -126,10 +128,12 @@ def _types(loaded: LoadedImageText) -> tuple[str, ...]:
     return (loaded.text.config.model_type if is_open else default,)
 
 
-def _text(text: ModelPlan, loaded: LoadedImageText) -> TextPlan:
+def _text(text: ModelPlan, loaded: LoadedImageText, places: Places) -> TextPlan:
+    module = places.lent if loaded.borrows and not loaded.is_overlaid else places.module
     flags = {flag.name: flag.code for flag in text.body.flags}
     return TextPlan(
         text.name,
+        module(text.name, "model").removesuffix(".model"),
         loaded.text_spec,
         f"{text.prefix}Model",
         f"{text.prefix}StateDictAdapter",

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from codegen.places import HERE, Places
 from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan, ModelPlan
 
 
@@ -30,6 +31,7 @@ class TextPlan(NamedTuple):
     """The generated text model that the rest stands around."""
 
     name: str  # of its package
+    package: str  # the same, dotted
     spec: str  # that it comes from
     model_class: str
     adapter_class: str
@@ -89,6 +91,7 @@ class ImageTextPlan(NamedTuple):
     before: Code | None  # what is done with x before the head
     logits: Code | None  # and with the logits behind it
     ties: Code | None  # whether the head is the token embedding's; None: as the config of the whole says
+    places: Places = HERE  # where it will stand
 
 
 class ImageTextSpecPlan(NamedTuple):

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path as File
 from typing import Any
 
-from codegen.layout import SPECS
+from codegen.lent import lenders
 from codegen.tiny.configs import is_dropout
 from codegen.tiny.mentions import EQUATION, mentions
 from nemo_automodel.parity.asked import NOWHERE, Difference
@@ -64,7 +64,7 @@ def search(begun: Start, root: File, seconds: float, progress: Progress, clock: 
     """The spec of a model, beside the specs of a tree; at most so many seconds."""
     budget = Budget(seconds, clock)
     cases = Cases(begun.subject, begun.own, budget)
-    donors = Donors(root / SPECS, begun.draft.name, begun.subject.takes_images)
+    donors = Donors(lenders(root), begun.draft.name, begun.subject.takes_images)
     return Search(Judge(begun.subject, begun.draft.name, cases.oracles), cases, donors, root, progress).run(
         begun.candidate
     )

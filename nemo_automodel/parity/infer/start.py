@@ -12,13 +12,13 @@ from codegen.errors import NoReferenceError, Problem
 from codegen.language.frame import FrameReader
 from codegen.language.load import load
 from codegen.language.vision.check import ImageTextFrame
-from codegen.layout import SPECS
 from codegen.new import draft
 from codegen.new.kind import VLM
 from codegen.new.report import Draft
 from codegen.new.source import read
 from codegen.new.values import GENERIC
 from codegen.new.vision.published import TEXT, TOWER
+from codegen.places import places
 from nemo_automodel.components.models.common.releases import VERSION
 from nemo_automodel.components.models.common.vision.causal import ImageTextLM
 from nemo_automodel.parity.infer.candidate import Candidate
@@ -60,7 +60,7 @@ def _subject(drafted: Draft, path: Path, root: Path) -> Subject:
     """transformers' config class and model class; of ours the name alone is known."""
     found: list[Problem] = []
     images, node = drafted.kind == VLM, load(drafted.text, drafted.spec)
-    folder = root / SPECS
+    folder = root / places(str(root)).specs
     whole = ImageTextFrame(node, vision_table(), found.append, folder, root) if images else None
     frame = (whole or FrameReader(node, table(), found.append)).read()
     config_class = getattr(transformers, frame.declaration.class_name, None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from codegen.places import HERE
 from codegen.run import coverage
 from codegen.run.inventory import Row, rows
 from codegen.run.missing import LACKING, causal_types, lacking_values, missing, missing_images
@@ -30,8 +31,10 @@ def test_a_proof_is_of_the_code_that_stood_there(project: Project) -> None:
 
     assert listed().endswith("1 lines  generated")
     model = "nemo_automodel/components/models/llama/model.py"
-    code = fingerprint({model: sha256((project.root / model).read_bytes()).hexdigest(), "docs/llama.md": "other"})
-    project.write(RECORD, with_proof(None, "llama", code, NEW).decode())
+    code = fingerprint(
+        {model: sha256((project.root / model).read_bytes()).hexdigest(), "docs/llama.md": "other"}, HERE.models
+    )
+    project.write(f"{HERE.docs}/{RECORD}", with_proof(None, "llama", code, NEW).decode())
     assert listed().endswith("generated, proven with 5.24.0: 2.0e-06 of 1e-05")
     (row,) = project.run("list", "--json").json["specs"]
     assert row["proven"] == "yes" and row["proofs"][0][0] == "5.24.0"
@@ -62,7 +65,7 @@ def test_the_page_is_what_the_command_writes() -> None:
     waiting = {one.model_type for one in absent if one.lacks.startswith("specs/")}
     assert lacking_values().keys() <= {one.model_type for one in absent} - waiting, "what has a spec lacks nothing"
     page = coverage.page(listed, absent)
-    assert (REPOSITORY / coverage.PAGE).read_text() == page, "run `codegen list --write`"
+    assert (REPOSITORY / HERE.docs / coverage.PAGE).read_text() == page, "run `codegen list --write`"
 
 
 def test_models_of_images_and_text_are_told_with_their_text() -> None:

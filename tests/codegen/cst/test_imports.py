@@ -27,7 +27,7 @@ def test_only_what_is_named_is_imported():
 
 def test_the_block_is_sorted_as_ruff_sorts_it(tmp_path):
     path = tmp_path / "sorted.py"
-    path.write_text(import_block(KNOWN) + "\n")
+    path.write_text(import_block(KNOWN, ("nemo_automodel",)) + "\n")
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "I", "--line-length", "120"]
     options = ["--config", "lint.isort.known-first-party=['nemo_automodel']", str(path)]
     result = subprocess.run([*command, *options], capture_output=True, text=True, check=False)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from codegen.artifacts import Artifact
 from codegen.errors import ConflictError
+from codegen.places import HERE
 from codegen.write.changes import Change, Conflict
 from codegen.write.ownership import header, settle, settle_orphan, text, without_header
 from codegen.write.paths import check_output
@@ -84,4 +85,4 @@ def test_what_no_spec_plans(present: bytes, outcome: type) -> None:
 )
 def test_artifacts_stand_nowhere_but_below_the_output_folders(path: str) -> None:
     with pytest.raises(ConflictError, match="generated files stand only below"):
-        check_output(path)
+        check_output(path, HERE.outputs)

@@ -1,0 +1,1 @@
+"""`codegen init`: what a repository needs before its first `codegen apply`."""

@@ -1,0 +1,103 @@
+"""The hook in a .pre-commit-config.yaml: a new file, or one more entry of `repos`, with no other byte changed."""
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+import yaml
+
+from codegen import __version__
+
+FILE = ".pre-commit-config.yaml"
+DISTRIBUTION = "automodel-codegen"
+
+
+def requirement() -> str:
+    """What installs this generator again: its version, or the commit that it was installed from."""
+    try:
+        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    if "vcs_info" in origin:
+        return f"{DISTRIBUTION} @ {origin['vcs_info']['vcs']}+{origin['url']}@{origin['vcs_info']['commit_id']}"
+    return f"{DISTRIBUTION}=={__version__}"
+
+
+def entry(paths: Iterable[str]) -> str:
+    """The entry, without indentation: the hook runs where one of the paths was changed."""
+    pattern = "|".join(path.replace(".", r"\.") for path in paths)
+    return f"""\
+- repo: local
+  hooks:
+    - id: codegen
+      name: codegen
+      entry: codegen apply --exit-non-zero-on-change
+      language: python
+      additional_dependencies: ["{requirement()}"]
+      pass_filenames: false
+      require_serial: true
+      files: ^({pattern})
+"""
+
+
+def with_hook(text: str, hook: str) -> str | None:
+    """The file with the entry; None where that cannot be done without touching the rest."""
+    if not text.strip():
+        return text + "repos:\n" + _indented(hook, 2)
+    try:
+        before = yaml.safe_load(text)
+        at, column = _end_of_repos(text)
+    except (yaml.YAMLError, ValueError):
+        return None
+    lines = text.splitlines(keepends=True)
+    if at and not lines[at - 1].endswith("\n"):
+        lines[at - 1] += "\n"
+    made = "".join([*lines[:at], _indented(hook, column), *lines[at:]])
+    return made if _is_one_more(before, made, hook) else None
+
+
+def has_hook(text: str) -> bool:
+    """Whether some hook of the file is codegen's."""
+    try:
+        found: Any = yaml.safe_load(text)
+        return any(hook.get("id") == "codegen" for repo in found["repos"] for hook in repo["hooks"])
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _end_of_repos(text: str) -> tuple[int, int]:
+    """The line behind the last entry of `repos`, and the column of entries. Raises ValueError for another shape."""
+    loader: Any = yaml.SafeLoader(text)
+    root = loader.get_single_node()
+    entries: list[tuple[Any, Any]] = root.value if _is_block(root) and isinstance(root, yaml.MappingNode) else []
+    found = [value for key, value in entries if key.value == "repos" and isinstance(value, yaml.SequenceNode)]
+    if found and _is_block(found[0]):
+        end = _last_mark(found[0].value[-1])
+        return end.line + (1 if end.column else 0), found[0].start_mark.column
+    raise ValueError(f"{FILE} has no list of repos")
+
+
+def _is_block(node: Any) -> bool:
+    """Whether it is a list or a mapping with entries on lines of their own."""
+    return node is not None and getattr(node, "flow_style", None) is False and bool(node.value)
+
+
+def _last_mark(node: Any) -> Any:
+    """Where the last scalar of a node ends: marks of collections lie behind comments that follow them."""
+    if not _is_block(node):
+        return node.end_mark
+    last = node.value[-1]
+    return _last_mark(last[1] if isinstance(last, tuple) else last)
+
+
+def _is_one_more(before: Any, made: str, hook: str) -> bool:
+    try:
+        after = yaml.safe_load(made)
+    except yaml.YAMLError:
+        return False
+    return after == {**before, "repos": [*before["repos"], *yaml.safe_load(hook)]}
+
+
+def _indented(text: str, column: int) -> str:
+    return "".join(" " * column + line for line in text.splitlines(keepends=True))
