@@ -32,6 +32,7 @@ class Places(NamedTuple):
         package: dotted package of the models, which stands at `models`.
         registry: the file that says which module implements an architecture.
         library: what the layers are imported as.
+        shared: a tree with models of other origin: an entry that leads to no file is not for codegen to drop.
         borrows: whether the library's specs serve beside its own: a tree that has the table has the library installed.
     """
 
@@ -44,6 +45,7 @@ class Places(NamedTuple):
     docs: str | None = "docs/model-coverage"
     library: str = LIBRARY
     borrows: bool = False
+    shared: bool = False
 
     def module(self, name: str, file: str) -> str:
         """The dotted module of a file of one model's package."""
@@ -63,8 +65,12 @@ class Places(NamedTuple):
         """The dotted registry, where it is not the library's own."""
         if (self.registry, self.library) == (HERE.registry, LIBRARY):
             return None
-        source = self.models.removesuffix(self.package.replace(".", "/"))
-        return self.registry.removeprefix(source).removesuffix(".py").replace("/", ".")
+        return self.registry.removeprefix(self.source).removesuffix(".py").replace("/", ".")
+
+    @property
+    def source(self) -> str:
+        """The folder of the top package: empty for the root, or `src/`."""
+        return self.models.removesuffix(self.package.replace(".", "/"))
 
     @property
     def first_party(self) -> tuple[str, ...]:
@@ -154,7 +160,7 @@ def _placed(given: dict[str, Any]) -> Places:
     for key in ("registry", "specs", *_SWITCHES):
         if key in given:
             found = found._replace(**{key: _folder(key, given[key]) if given[key] else None})
-    return found._replace(library=given.get("library", LIBRARY), borrows=True)
+    return found._replace(library=given.get("library", LIBRARY), borrows=True, shared="layout" in given)
 
 
 def _folder(key: str, path: str) -> str:

@@ -133,8 +133,7 @@ def _missing(folder: Path, at: Places) -> dict[str, str]:
     """Files that people own, where there are none yet."""
     files = {f"{at.specs}/{NAME}.yaml": SPEC, at.registry: REGISTRY, **dict.fromkeys(at.indexes, INDEX)}
     parts = at.package.split(".")
-    top = at.models.removesuffix("/".join(parts))
-    files |= {f"{top}{'/'.join(parts[: depth + 1])}/__init__.py": "" for depth in range(len(parts))}
+    files |= {f"{at.source}{'/'.join(parts[: depth + 1])}/__init__.py": "" for depth in range(len(parts))}
     return {path: text for path, text in files.items() if not os.path.lexists(folder / path)}
 
 

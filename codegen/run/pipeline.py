@@ -132,7 +132,8 @@ class _Run:
         self, made: list[Made], planned: set[str], deleted: set[str], report: Report
     ) -> list[Change | Conflict | None]:
         def is_gone(path: str) -> bool:
-            return path in deleted or (path not in planned and not self.tree.exists(path))
+            missing = path not in planned and not self.tree.exists(path)
+            return path in deleted or (missing and not self.places.shared)
 
         entries = [entry for item in made for entry in item.registry]
         rows = [item.index_row for item in made if item.index_row is not None]

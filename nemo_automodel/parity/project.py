@@ -1,6 +1,5 @@
 """Finds what a spec names: its generated class, its config class, its reference, its tiny configs."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +58,10 @@ def open_project(name: str, root: Path) -> Project:
 def make_importable(root: Path) -> None:
     """The packages of a tree's models."""
     at = places(str(root))
-    models = str(root / at.models)
-    sys.path[:0] = [str(root), models.removesuffix(at.package.replace(".", os.sep)).rstrip(os.sep)]
-    if at == HERE and models not in nemo_automodel.components.models.__path__:
-        nemo_automodel.components.models.__path__.insert(0, models)
+    sys.path[:0] = [str(root), *([str(root / at.source)] if at.source else [])]
+    models, known = str(root / at.models), nemo_automodel.components.models.__path__
+    if models not in known:
+        known.insert(0 if at == HERE else len(known), models)  # mutants find their text model by the library's name
 
 
 def _refuse_strangers(spec: LoadedSpec | LoadedImageText, root: Path) -> None:
@@ -70,7 +69,7 @@ def _refuse_strangers(spec: LoadedSpec | LoadedImageText, root: Path) -> None:
     overrides = spec.overrides if isinstance(spec, LoadedSpec) else {}
     for path in (*overrides.values(), *filter(None, [spec.reference.get("reference")])):
         module, _, _ = path.partition(":")
-        file = root.joinpath(*module.split("."))
-        is_here = file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()
+        files = [folder.joinpath(*module.split(".")) for folder in (root, root / places(str(root)).source)]
+        is_here = any(file.with_suffix(".py").is_file() or (file / "__init__.py").is_file() for file in files)
         if not is_here and not f"{module}.".startswith(LIBRARIES):
-            raise LookupError(f"{spec.path}: {path}: the tree has no such module; write it at {file}.py")
+            raise LookupError(f"{spec.path}: {path}: the tree has no such module; write it at {files[-1]}.py")

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 
+from codegen.places import Places
 from nemo_automodel.parity.project import MODELS
 
+PLACES = Places(package=MODELS, library=MODELS.partition(".")[0])  # of what is run here, wherever the spec is from
 ORDER = ("config.py", "state_dict_adapter.py", "model.py")  # what is imported comes first
 
 

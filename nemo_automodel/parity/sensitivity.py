@@ -36,7 +36,7 @@ from nemo_automodel.parity.ours import build_ours
 from nemo_automodel.parity.project import Project
 from nemo_automodel.parity.reference import Reference
 from nemo_automodel.parity.reference_answers import Measured, dtypes
-from nemo_automodel.parity.sandbox import installed
+from nemo_automodel.parity.sandbox import PLACES, installed
 from nemo_automodel.parity.subject import Subject
 
 CAUGHT, REFUSED, SURVIVED = "caught", "refused", "survived"
@@ -131,10 +131,10 @@ def generated(text: str, project: Project) -> dict[str, str]:
     path = project.spec.path
     if isinstance(project.spec, LoadedImageText):
         loaded = read_image_text(load(text, path), project.root / path, project.root)
-        files = image_text.model_files(build_image_text(loaded), lambda source, _: source)
+        files = image_text.model_files(build_image_text(loaded, PLACES), lambda source, _: source)
     else:
         spec = read_text(text, path)
-        files = model_files(build(spec, config_class(spec, table())), lambda source, _: source)
+        files = model_files(build(spec, config_class(spec, table()), PLACES), lambda source, _: source)
     return {name: _without_docstrings(source) for name, source in files.items()}
 
 

@@ -10,7 +10,7 @@ def wheels(tmp_path_factory):
     """Name of a distribution -> its wheel."""
     folder = tmp_path_factory.mktemp("wheels")
     source = installing.sources(tmp_path_factory.mktemp("source"))
-    return installing.build(source, folder, ".", "./library")
+    return installing.build(source, folder, ".", "./library", "./layers")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("codegen", "library", "nemo_automodel", "specs")
+SOURCES = ("codegen", "layers", "library", "nemo_automodel", "specs")
 FILES = ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py", ".pre-commit-hooks.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
 
@@ -22,7 +22,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
 def sources(folder: Path) -> Path:
     """A copy of what the distributions are built from: a build leaves folders behind."""
     for name in SOURCES:
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=LEFT_OUT)
+        shutil.copytree(REPOSITORY / name, folder / name, symlinks=True, ignore=LEFT_OUT)
     for name in FILES:
         if (REPOSITORY / name).exists():
             shutil.copy(REPOSITORY / name, folder)

@@ -18,6 +18,7 @@ from codegen.render.files import model_files
 from codegen.tiny.configs import configs
 from nemo_automodel.parity.infer.variants import Config, held, structural, unread
 from nemo_automodel.parity.mutant import Data, dumped
+from nemo_automodel.parity.sandbox import PLACES
 
 PARTS = ("attention", "mlp")  # that layers hold and equations call
 
@@ -69,7 +70,7 @@ class Candidate:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        return model_files(build(self.spec, self.config), lambda source, _: source)
+        return model_files(build(self.spec, self.config, PLACES), lambda source, _: source)
 
     def configs(self) -> dict[str, Config]:
         """The strong tiny configs of what it reads, `base` first. Raises CodegenError where there are none."""

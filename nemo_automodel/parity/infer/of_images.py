@@ -26,6 +26,7 @@ from nemo_automodel.parity.infer.variants import Config, merged, of_whole, struc
 from nemo_automodel.parity.mutant import Data, Path
 from nemo_automodel.parity.mutate_written import of_language
 from nemo_automodel.parity.mutations import OVERLAYS
+from nemo_automodel.parity.sandbox import PLACES
 
 
 class ImageCandidate(Candidate):
@@ -48,7 +49,7 @@ class ImageCandidate(Candidate):
 
     @cached_property
     def plan(self) -> ImageTextPlan:
-        return build_image_text(self.spec)
+        return build_image_text(self.spec, PLACES)
 
     @cached_property
     def files(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What differs between the releases of transformers that this library runs with. Nothing else asks for a version.
 
-Names say since which release something is so. The range is that of library/setup.py.
+Names say since which release something is so. The range is that of library/needs.py.
 """
 
 import logging
