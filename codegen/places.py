@@ -159,8 +159,11 @@ def _placed(given: dict[str, Any]) -> Places:
         found = found._replace(package=package, models=models, registry=f"{models}/registry.py")
     for key in ("registry", "specs", *_SWITCHES):
         if key in given:
-            found = found._replace(**{key: _folder(key, given[key]) if given[key] else None})
-    return found._replace(library=given.get("library", LIBRARY), borrows=True, shared="layout" in given)
+            found = found._replace(**{key: None if given[key] is False else _folder(key, given[key])})
+    library: str = given.get("library", LIBRARY)
+    if not library.isidentifier():
+        raise _refusal("library", f"{library!r} is no name of a package", f'write one, such as "{LIBRARY}"')
+    return found._replace(library=library, borrows=True, shared="layout" in given)
 
 
 def _folder(key: str, path: str) -> str:

@@ -50,10 +50,11 @@ def with_hook(text: str, hook: str) -> str | None:
         at, column = _end_of_repos(text)
     except (yaml.YAMLError, ValueError):
         return None
+    newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
     if at and not lines[at - 1].endswith("\n"):
-        lines[at - 1] += "\n"
-    made = "".join([*lines[:at], _indented(hook, column), *lines[at:]])
+        lines[at - 1] += newline
+    made = "".join([*lines[:at], _indented(hook, column).replace("\n", newline), *lines[at:]])
     return made if _is_one_more(before, made, hook) else None
 
 
@@ -74,13 +75,13 @@ def _end_of_repos(text: str) -> tuple[int, int]:
     found = [value for key, value in entries if key.value == "repos" and isinstance(value, yaml.SequenceNode)]
     if found and _is_block(found[0]):
         end = _last_mark(found[0].value[-1])
-        return end.line + (1 if end.column else 0), found[0].start_mark.column
+        return end.line + (1 if end.column else 0), found[0].value[0].start_mark.column - len("- ")
     raise ValueError(f"{FILE} has no list of repos")
 
 
 def _is_block(node: Any) -> bool:
     """Whether it is a list or a mapping with entries on lines of their own."""
-    return node is not None and getattr(node, "flow_style", None) is False and bool(node.value)
+    return isinstance(node, yaml.CollectionNode) and not node.flow_style and bool(node.value)
 
 
 def _last_mark(node: Any) -> Any:
