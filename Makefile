@@ -38,7 +38,7 @@ format: $(VENV)/installed
 	$(BIN)/black --quiet .
 
 clean:
-	rm -rf $(VENV) $(VENV)-* .codegen nemo_automodel/components/moe/_avx512*.so
+	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/moe/_avx512*.so
 
 $(VENV)/installed: pyproject.toml $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
