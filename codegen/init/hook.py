@@ -15,13 +15,23 @@ DISTRIBUTION = "automodel-codegen"
 
 def requirement() -> str:
     """What installs this generator again: its version, or the commit that it was installed from."""
-    try:
-        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        origin = {}
-    if "vcs_info" in origin:
-        return f"{DISTRIBUTION} @ {origin['vcs_info']['vcs']}+{origin['url']}@{origin['vcs_info']['commit_id']}"
+    found = _origin()
+    if "vcs_info" in found:
+        return f"{DISTRIBUTION} @ {found['vcs_info']['vcs']}+{found['url']}@{found['vcs_info']['commit_id']}"
     return f"{DISTRIBUTION}=={__version__}"
+
+
+def is_of_this_machine() -> bool:
+    """Whether the generator was installed from a folder or a file, which other machines do not have."""
+    return bool(_origin()) and "vcs_info" not in _origin()
+
+
+def _origin() -> dict[str, Any]:
+    """Where pip took the generator from, if not from an index (PEP 610)."""
+    try:
+        return json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return {}
 
 
 def entry(paths: Iterable[str]) -> str:

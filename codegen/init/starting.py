@@ -82,6 +82,9 @@ def init(root: str, package: str | None, layout: str | None, specs: str) -> Star
         notes.append(f"{hook.FILE} has a shape that is not edited; add to its `repos`:\n{entry}".rstrip())
     elif with_hook != present:
         files[hook.FILE] = with_hook
+        if hook.is_of_this_machine():
+            cure = f"where no index has that, write `{hook.DISTRIBUTION} @ git+<its repository>` in its place"
+            notes.append(f"the hook installs {hook.requirement()}; {cure}")
     return Started(tuple(write_files(root, {path: text.encode() for path, text in files.items()})), tuple(notes))
 
 
