@@ -40,7 +40,7 @@ format: $(VENV)/installed
 clean:
 	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/moe/_avx512*.so
 
-$(VENV)/installed: pyproject.toml $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
+$(VENV)/installed: pyproject.toml setup.py $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
