@@ -135,7 +135,7 @@ def marked(family: str, test: str) -> list[str]:
     metafunc = SimpleNamespace(
         fixturenames=["self"],
         function=SimpleNamespace(__name__=test),
-        config=SimpleNamespace(getoption=lambda name: ""),
+        config=SimpleNamespace(getoption=lambda name: "", getini=lambda name: ["full: known"]),
         parametrize=lambda names, runs: made.extend(mark.name for run in runs for mark in run.marks),
     )
     type("Bound", (Binding,), {"spec": family, "configs": {"base": {}}})().pytest_generate_tests(metafunc)
