@@ -157,7 +157,7 @@ def _new_of_missing(options: Namespace) -> int:
 
 def _new_by_trial(options: Namespace) -> int:
     """Beside transformers' class; a draft where there is nothing to prove it by."""
-    if lacking := _not_installed():
+    if lacking := _not_installed(places(_root(options)).library):
         print(f"{lacking} is not installed here, so nothing can prove the spec: this is a draft", file=sys.stderr)
         return _new_by_draft(options)
     command = [os.path.abspath(options.path) if os.path.exists(options.path) else options.path]
@@ -169,11 +169,11 @@ def _new_by_trial(options: Namespace) -> int:
     return _new_by_draft(options) if code == UNPROVABLE else code
 
 
-def _not_installed() -> str | None:
+def _not_installed(library: str) -> str | None:
     """What the proof needs and is not there."""
     from importlib.util import find_spec
 
-    return next((name for name in ("torch", "transformers", "nemo_automodel") if find_spec(name) is None), None)
+    return next((name for name in ("torch", "transformers", library) if find_spec(name) is None), None)
 
 
 def _parity(options: Namespace) -> int:

@@ -82,7 +82,7 @@ def test_init_says_what_it_wrote_and_keeps_the_rest(user):
 
 
 def test_a_user_generates_tests_commits_and_loads(user):
-    drafted = user.codegen("new", user.checkpoint(), "--name", "ours")
+    drafted = user.codegen("new", user.checkpoint(), "--draft", "--name", "ours")
     assert "Nearest: the library's qwen3.yaml" in drafted and "Wrote: specs/ours.yaml" in drafted
     user.codegen("apply")
     assert "clean" in user.codegen("check")
