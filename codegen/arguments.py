@@ -44,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
     explain = command("explain", "Say what a field of a spec generates, and where.", "--json")
     explain.add_argument("name", help="name of a spec")
     explain.add_argument("field", nargs="?", help="dotted field, such as attention.kind (default: all)")
+    explain.add_argument("--graph", action="store_true", help="draw the model as a Mermaid flowchart instead")
+    reviewed = command(
+        "review", "Say in Markdown what a change of specs changes in the models.", "--json", "--no-cache"
+    )
+    reviewed.add_argument(
+        "--base", metavar="REV", help="commit to compare with (default: where this left the default branch)"
+    )
     schema = command("schema", "Print the JSON Schema of specs.")
     schema.add_argument("--write", action="store_true", help="write specs/spec.schema.json, print nothing of it")
     new = command("new", "Find the spec of a model, proven beside transformers' class, or draft it.", "--json")

@@ -5,7 +5,7 @@ spec or usage, or a disk that refuses; 3 a conflict with something that a person
 
 With `--json`, stdout holds one object. Its keys always include `command` and `exit_code`; the others are those of
 `codegen.run.report` for apply, check and diff; of the dataclass that the command returns for list (as `specs`),
-explain, eject and new; and `error` (lines) and `problems` if the command could not do its work.
+explain, eject and new; `markdown` of review; and `error` (lines) and `problems` if the command could not do its work.
 """
 
 import json
@@ -87,10 +87,27 @@ def _list(options: Namespace) -> int:
 
 
 def _explain(options: Namespace) -> int:
-    from codegen.explain import explain
+    from codegen.explain import explain, graph
 
+    if options.graph:
+        if options.field is not None:
+            raise CodegenError("--graph is of the whole model: leave the field out")
+        drawn = graph(options.name, Path(_root(options)))
+        return _answer(options, {"name": options.name, "graph": drawn}, drawn)
     explanation = explain(options.name, options.field, Path(_root(options)))
     return _answer(options, asdict(explanation), f"{explanation}\n")
+
+
+def _review(options: Namespace) -> int:
+    from codegen.review import review
+    from codegen.run.pipeline import Options
+
+    found = review(Options(_root(options), not options.no_cache), options.base)
+    if options.as_json:
+        print(json.dumps({"command": "review", "exit_code": found.code, "markdown": found.text}))
+    else:
+        sys.stdout.write(found.text)
+    return found.code
 
 
 def _schema(options: Namespace) -> int:
@@ -205,6 +222,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "diff": _diff,
     "list": _list,
     "explain": _explain,
+    "review": _review,
     "schema": _schema,
     "new": _new,
     "eject": _eject,

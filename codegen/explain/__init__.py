@@ -1,5 +1,6 @@
-"""`codegen explain`: what a field of a spec means, where it is written, and which generated lines depend on it."""
+"""`codegen explain`: what a field of a spec means, where it is written, and which generated lines depend on it; or the
+picture of a model."""
 
-from codegen.explain.explaining import explain
+from codegen.explain.explaining import explain, graph
 
-__all__ = ["explain"]
+__all__ = ["explain", "graph"]

@@ -12,7 +12,7 @@ from codegen.errors import CodegenError, SpecError
 from codegen.explain.answer import Change, Explanation, Field
 from codegen.explain.flips import flips, get
 from codegen.frozen import Frozen
-from codegen.generate import generate
+from codegen.generate import generate, plan_any
 from codegen.language.bare import bare_key
 from codegen.language.check import is_of_images, read_text
 from codegen.language.flow import flow
@@ -28,6 +28,7 @@ from codegen.meaning import Path as Keys
 from codegen.memory import formatted, last_run
 from codegen.memory.store import Store
 from codegen.places import places
+from codegen.render.picture import mermaid
 
 if TYPE_CHECKING:  # at run time only where a spec is one of images and text
     from codegen.language.vision.loaded import LoadedImageText
@@ -44,11 +45,22 @@ def explain(name: str, field: str | None, root: Path) -> Explanation:
     """
     # What was formatted before need not be formatted again; nothing is added to that memory here.
     formatted.use(Store(os.path.join(root, STATE_DIR, "cache", "formatted")))
-    subject = _subject(name, root)
-    return subject.all() if field is None else subject.one(field)
+    about = subject(name, root)
+    return about.all() if field is None else about.one(field)
 
 
-def _subject(name: str, root: Path) -> "Subject":
+def graph(name: str, root: Path) -> str:
+    """The picture of a spec's model as a Mermaid flowchart.
+
+    Raises:
+        CodegenError: there is no such spec.
+        SpecError: the spec is invalid, or asks for something that has no template yet.
+    """
+    return mermaid(plan_any(subject(name, root).spec).model.picture)
+
+
+def subject(name: str, root: Path) -> "Subject":
+    """A spec of a tree, to ask about. Raises as `explain` does."""
     specs = places(str(root)).specs
     shown = f"{specs}/{name}.yaml"
     if name.isidentifier() and os.path.lexists(root / shown):
@@ -86,7 +98,7 @@ class Subject(Frozen):
         return list(self.spec.flat.values()) if isinstance(self.spec, LoadedSpec) else []
 
     def all(self) -> Explanation:
-        fields = tuple(self.field(path) for path, _ in _leaves((), self.node.plain()))
+        fields = tuple(self.field(path) for path, _ in leaves((), self.node.plain()))
         bodies, lacking = self.bodies(self.spec)
         return Explanation(self.spec.name, self.shown, fields, tuple(bodies), lacking=lacking)
 
@@ -166,7 +178,7 @@ class Subject(Frozen):
 
     def elsewhere(self, path: Keys) -> Iterator[str]:
         """Overlays that write the same key."""
-        for other, value in _leaves((), self.node.plain()):
+        for other, value in leaves((), self.node.plain()):
             if other != path and other[0] != path[0] and path and plain(other)[: len(path)] == path:
                 yield f"{self.node.find(other, key=True)} ({'.'.join(map(str, other))}: {flow(value)})"
 
@@ -185,14 +197,14 @@ def _has(tree: Any, name: str) -> bool:
     return isinstance(tree, dict) and name in tree
 
 
-def _leaves(path: Keys, value: Any) -> Iterator[tuple[Keys, Any]]:
+def leaves(path: Keys, value: Any) -> Iterator[tuple[Keys, Any]]:
     """Every written key that holds no mapping of keys; the frame by its first level."""
     if isinstance(value, dict) and value and (not path or path[0] not in FRAME):
         for name, child in cast("dict[Any, Any]", value).items():
-            yield from _leaves((*path, name), child)
+            yield from leaves((*path, name), child)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in cast("list[Any]", value)):
         for index, child in enumerate(cast("list[Any]", value)):
-            yield from _leaves((*path, index), child)
+            yield from leaves((*path, index), child)
     else:
         yield path, value
 

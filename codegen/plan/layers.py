@@ -27,12 +27,14 @@ Owners = Mapping[Combination, MixerPlan]
 
 
 class Layers(Frozen):
-    """What layers are made of, their classes, and the expression that picks a layer's class."""
+    """What layers are made of, their classes, and the expression that picks a layer's class; `owners` are the mixers
+    by name and combination, none where a class stands in."""
 
     mixers: tuple[MixerPlan, ...]
     layers: tuple[LayerPlan, ...]
     choice: Code
     rope_kind: Expression | None
+    owners: Mapping[str, Owners]
 
 
 def block_calls(spec: Spec) -> list[str]:
@@ -70,7 +72,7 @@ def plan_layers(context: Context, prefix: str, rope_kind: Expression | None) -> 
     class_of = {key: name for name, group in groups for key in group.flat}
     keys = {id(spec): key for key, spec in context.flat.items()}
     choice = context.code(lambda s: class_of[keys[id(s)]], Scope(names={"layer": "layer"}))
-    return Layers(mixers, tuple(plans), choice, rope_kind)
+    return Layers(mixers, tuple(plans), choice, rope_kind, owners)
 
 
 def signature(spec: Spec, part: str) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from codegen.plan.body import plan_body
 from codegen.plan.context import Context
 from codegen.plan.head import plan_head
 from codegen.plan.layers import Layers, plan_layers
+from codegen.plan.picture import plan_picture
 from codegen.plan.positions import rope_kind
 from codegen.plan.rules import DEFAULT, plan_rules
 from codegen.plan.scope import normal
@@ -24,7 +25,7 @@ def build(loaded: LoadedSpec, config: ConfigClass, places: Places = HERE) -> Mod
     _wait(context)
     prefix = class_prefix(loaded.architectures[0])
     kind = rope_kind(context)
-    layers = context.attempt(lambda: plan_layers(context, prefix, kind), Layers((), (), "None", kind))
+    layers = context.attempt(lambda: plan_layers(context, prefix, kind), Layers((), (), "None", kind, {}))
     rules = tuple(normal(rule) for rule in context.attempt(lambda: plan_rules(context), ()))
     classes = tuple(plan.class_name for plan in layers.layers)
     body = context.attempt(lambda: plan_body(context, prefix, layers, classes), None)
@@ -44,6 +45,7 @@ def build(loaded: LoadedSpec, config: ConfigClass, places: Places = HERE) -> Mod
         head=head,
         rules=rules,
         default_rules=_is_default(rules),
+        picture=plan_picture(context, layers.owners),
         overrides=tuple(
             (module, name) for module, _, name in (path.partition(":") for path in loaded.overrides.values())
         ),

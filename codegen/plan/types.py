@@ -46,6 +46,36 @@ class ClassPlan(NamedTuple):
     whys: Mapping[str, str | None] = NOTHING  # comments at the lines of roles
 
 
+class Step(NamedTuple):
+    """One step of a picture: in words what it makes of the steps that it reads, which are told by their numbers."""
+
+    words: tuple[str, ...]
+    reads: tuple[int, ...] = ()
+    kind: str = "part"  # a part, `data`, a `choice` between ways, or a `sum`, as other ends of ways are
+    under: str = ""  # what the choice that it reads comes to here
+    name: str = ""  # what equations call it
+
+
+Drawing = tuple[Step, ...]  # the first step is what comes in, the last one what goes out
+
+
+class Fork(NamedTuple):
+    """Pictures of which a condition chooses one, each under what the condition comes to."""
+
+    condition: str
+    ways: "tuple[tuple[str, Fork | Drawing], ...]"
+
+
+class Picture(NamedTuple):
+    """What a model does, as papers draw it: ids to x, what each layer does with x, what follows, and the head."""
+
+    input: Drawing
+    depth: str  # how many layers there are
+    layers: Fork | Drawing
+    finish: Fork | Drawing
+    head: Fork | Drawing
+
+
 class MixerPlan(NamedTuple):
     """What a layer has under the name of one of its mixers."""
 
@@ -55,6 +85,7 @@ class MixerPlan(NamedTuple):
     has_experts: bool = False
     parts: tuple[Assign, ...] = ()  # what the layer has in place of a module
     product: Code | None = None  # what they make of `x`; None: there is a module
+    drawing: Drawing = ()  # where it is more than one step of a picture
 
 
 class LayerPlan(NamedTuple):
@@ -124,6 +155,7 @@ class ModelPlan(NamedTuple):
     head: HeadPlan
     rules: tuple[Code, ...]
     default_rules: bool
+    picture: Picture
     overrides: tuple[tuple[str, str], ...] = ()  # (module, class) that stand in for parts
     rules_why: str | None = None
     places: Places = HERE  # where it will stand

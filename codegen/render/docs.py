@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from codegen.artifacts import IndexRow
 from codegen.markdown import escaped
 from codegen.plan.types import SpecPlan
+from codegen.render.picture import mermaid
 
 if TYPE_CHECKING:
     from codegen.plan.vision.types import ImageTextSpecPlan
@@ -33,6 +34,7 @@ def render_page(whole: "SpecPlan | ImageTextSpecPlan", about: tuple[str, ...] = 
     lines += about
     lines += [f"- Example on the hub: {escaped(whole.hub)}"] if whole.hub else []
     lines += ["", "## What it has", "", *(f"- {escaped(feature)}" for feature in whole.features), ""]
+    lines += ["## How it is built", "", "```mermaid", f"{mermaid(plan.picture)}```", ""]
     lines += [
         "## Where it stands",
         "",

@@ -35,9 +35,13 @@ class Row(Frozen):
 
 def rows(options: Options) -> list[Row]:
     """One row for each spec, by path."""
-    report = check(options, "list")
+    return rows_of(check(options, "list"), options.root)
+
+
+def rows_of(report: Report, root: str) -> list[Row]:
+    """The same, of a tree that was checked."""
     generated = {item.spec: item for item in report.made}
-    tree, at = Tree(options.root, 0), places(options.root)
+    tree, at = Tree(root, 0), places(root)
     record = parsed(tree.read(f"{at.docs}/{RECORD}")) if at.docs is not None else {}
     listed: list[Row] = []
     for path in discover(tree).specs:

@@ -92,7 +92,8 @@ def test_a_user_generates_tests_commits_and_loads(user):
     code = elsewhere.LOADS.format(library="nemo_automodel")
     loaded = user.run(user.python, "-c", code, user.checkpoint(), "Qwen3ForCausalLM")
     assert loaded.splitlines()[-1] == "mine.models.ours.model"
-    # codegen review: here, once it can be run
+    review = user.codegen("review", "--base", "HEAD~1")
+    assert "| `my_llama` | changed |" in review and "| `norm.eps` |" in review
 
 
 def test_images_over_a_text_of_the_library(user):

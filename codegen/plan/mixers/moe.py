@@ -16,7 +16,7 @@ from codegen.plan.mixers.expert_names import experts, moe
 from codegen.plan.mixers.projections import plain_flag
 from codegen.plan.names import disk_name, stays_float32
 from codegen.plan.scope import ATTENTION
-from codegen.plan.types import Assign, ClassPlan, Code, MixerPlan
+from codegen.plan.types import Assign, ClassPlan, Code, Drawing, MixerPlan, Step
 
 # No two sizes are equal or multiples by accident, and every limit bites.
 TINY = {"count": 8, "top_k": 3, "width": 40}
@@ -71,7 +71,7 @@ def plan(context: Context, class_name: str, part: str) -> MixerPlan:
     )
     options = context.only(lambda s: tuple(expert_names.options(s)), "checkpoint.names", "a mixture's part")
     construction = f"MoE({', '.join([f'{FUNCTION}({arguments})', 'backend', *options])})"
-    return MixerPlan(construction, made, _features(fields), has_experts=True)
+    return MixerPlan(construction, made, _features(fields), has_experts=True, drawing=_drawing(fields))
 
 
 def _reasons(section: Moe) -> str | None:
@@ -89,6 +89,28 @@ def _features(fields: Mapping[str, Code]) -> tuple[str, ...]:
     score = fields.get("score_func", "'softmax'")
     found = ["mixture of experts", f"{score[1:-1]} routing" if score[:1] in "'\"" else "routing by config"]
     return (*found, *(words for name, words in WORDS.items() if name in fields))
+
+
+def _drawing(fields: Mapping[str, Code]) -> Drawing:
+    """A router that chooses experts, and those that every token visits."""
+    _, *routing = _features(fields)
+    shared = WORDS["shared_expert_inter_dim"]
+    top = _counted("top {}", fields["n_activated_experts"])
+    router = ("router", *top, *(words for words in routing if words != shared))
+    experts = (*(_counted("{} experts", fields["n_routed_experts"]) or ("experts",)),)
+    experts += (f"{fields.get('expert_kind', repr('gated'))[1:-1]} MLPs",)
+    experts += ("in a narrower space",) if "moe_latent_size" in fields else ()
+    steps = (Step(("x",), kind="data"), Step(router, (0,)), Step(experts, (0, 1)))
+    if "shared_expert_inter_dim" not in fields:
+        return steps
+    gate = ("behind a sigmoid gate",) if "shared_expert_gate" in fields else ()
+    return (*steps, Step((shared, *gate), (0,)), Step(("+",), (2, 3), "sum"))
+
+
+def _counted(words: str, number: Code) -> tuple[str, ...]:
+    """How many there are, where a field or a number says it."""
+    name = number.removeprefix("config.")
+    return (words.format(name),) if name.replace(".", "_").isidentifier() or name.isdigit() else ()
 
 
 def _or_default(one: Field, context: Context, spec: Spec) -> Expression | Code:

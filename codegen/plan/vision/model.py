@@ -14,6 +14,7 @@ from codegen.plan.types import Assign, Code, ConfigPlan, ModelPlan
 from codegen.plan.vision.asked import IN_INIT, IN_METHOD, Asked
 from codegen.plan.vision.disk import dropped, plan_disk, prefixes
 from codegen.plan.vision.output import plan_output
+from codegen.plan.vision.picture import plan_image_picture
 from codegen.plan.vision.projector import plan_equations, plan_module
 from codegen.plan.vision.text import config_module, plan_half
 from codegen.plan.vision.tower import is_tiled, plan_features, tensor, tower_class
@@ -67,6 +68,7 @@ def build_image_text(loaded: LoadedImageText, places: Places = HERE) -> ImageTex
         disk=plan_disk(asked, paths),
         before=before,
         logits=logits,
+        picture=plan_image_picture(asked, text.picture),
         ties=_ties(asked),
         places=places,
     )

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from codegen.places import HERE, Places
-from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan, ModelPlan
+from codegen.plan.types import Assign, Code, ConfigPlan, ContractPlan, ModelPlan, Picture
 
 
 class ProjectorPlan(NamedTuple):
@@ -90,6 +90,7 @@ class ImageTextPlan(NamedTuple):
     disk: DiskPlan
     before: Code | None  # what is done with x before the head
     logits: Code | None  # and with the logits behind it
+    picture: Picture
     ties: Code | None  # whether the head is the token embedding's; None: as the config of the whole says
     places: Places = HERE  # where it will stand
 
