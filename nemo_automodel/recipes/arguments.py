@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments, get_scheduler
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations import get_reporting_integration_callbacks, is_tensorboard_available
 from transformers.utils import is_liger_kernel_available
 
 from nemo_automodel.recipes.mistakes import RecipeError, naming, refuse, unknown
@@ -95,9 +95,14 @@ def _mapping(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    """On a CPU the Trainer joins a distributed run only where it is told to; else every rank would train alone."""
+    """On a CPU the Trainer joins a distributed run only where it is told to; else every rank would train alone. Losses
+    go to TensorBoard where it is installed, and to no service that nobody named."""
     on_cpu = not torch.accelerator.is_available()
-    return {"report_to": "none", "use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu}
+    return {
+        "report_to": "tensorboard" if is_tensorboard_available() else "none",
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+    }
 
 
 def optimizer_of(recipe: dict[str, Any]) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:

@@ -24,6 +24,7 @@ from nemo_automodel.recipes.checkpoints import adapter_config, build_model, chec
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.freezing import check_freeze, freeze
 from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, check_inputs, collator_for, load_reader
+from nemo_automodel.recipes.losses import draw
 from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse, unknown
 from nemo_automodel.recipes.parts import check
 from nemo_automodel.recipes.saving import TokenizerCallback
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def finetune(recipe: dict[str, Any], resume: bool = False, allowed: Allowed = NOTHING_ELSE) -> Trainer:
-    """Train, save the model and the training state into `trainer.output_dir`, and return the trainer.
+    """Train, save the model, the training state and a picture of the losses into `trainer.output_dir`, and return the
+    trainer.
 
     A data set to evaluate on, without `trainer.eval_strategy`, is evaluated once at the end.
 
@@ -82,6 +84,8 @@ def finetune(recipe: dict[str, Any], resume: bool = False, allowed: Allowed = NO
     if trainer.eval_dataset is not None and arguments.eval_strategy == "no":
         trainer.evaluate()
     trainer.save_state()
+    if trainer.is_world_process_zero():
+        draw(trainer.state.log_history, Path(trainer.args.output_dir))
     return trainer
 
 
