@@ -175,6 +175,10 @@ MODEL_ARCH_MAPPING = OrderedDict(
             ("nemo_automodel.components.models.llava_next.model", "LlavaNextForConditionalGeneration"),
         ),
         (
+            "LlavaNextVideoForConditionalGeneration",
+            ("nemo_automodel.components.models.llava_next_video.model", "LlavaNextVideoForConditionalGeneration"),
+        ),
+        (
             "LlavaOnevisionForConditionalGeneration",
             ("nemo_automodel.components.models.llava_onevision.model", "LlavaOnevisionForConditionalGeneration"),
         ),
@@ -492,6 +496,10 @@ MODEL_TEXT_MAPPING = {
     "LlavaNextForConditionalGeneration/llama": (
         "nemo_automodel.components.models.llava_next.model",
         "LlavaNextForConditionalGeneration",
+    ),
+    "LlavaNextVideoForConditionalGeneration/llama": (
+        "nemo_automodel.components.models.llava_next_video.model",
+        "LlavaNextVideoForConditionalGeneration",
     ),
     "LlavaOnevisionForConditionalGeneration/qwen2": (
         "nemo_automodel.components.models.llava_onevision.model",
