@@ -30,6 +30,7 @@ from nemo_automodel.recipes.parts import check
 from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
 from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed
+from nemo_automodel.recipes.tree import register_tree
 from nemo_automodel.recipes.values import misfits
 
 ADAPTER_FILE, OPTIMIZER_FILE = "adapter_config.json", "optimizer.pt"
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_intermixed_args(argv)
     allowed = Allowed(tuple(arguments.dataset_module), arguments.trust_remote_code)
     try:
+        register_tree(Path.cwd())
         trainer = finetune(load_recipe(arguments.recipe, arguments.overrides), arguments.resume, allowed)
     except RecipeError as error:
         print("\n".join(f"{arguments.recipe}: {line}" for line in str(error).splitlines()), file=sys.stderr)
