@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +42,8 @@ def base(root: Path, revision: str | None) -> Base:
     branch = _default(root)
     merge = _git(root, "merge-base", "HEAD", branch)
     if merge is None:
-        raise CodegenError(f"HEAD and {branch} have no common commit; name a base with --base REV")
+        cure = "name a base with --base REV, or in a shallow clone: git fetch --unshallow"
+        raise CodegenError(f"HEAD and {branch} have no common commit here; {cure}")
     return Base(root, merge.strip(), f"where this left `{branch}`")
 
 
@@ -53,23 +53,37 @@ def specs(base: Base, folder: Path) -> None:
     (folder / where).mkdir(parents=True)
     if (base.root / PROJECT).is_file():
         (folder / PROJECT).write_bytes((base.root / PROJECT).read_bytes())
-    if _git(base.root, "cat-file", "-e", f"{base.commit}:./{where}") is None:
-        return  # there were none
-    packed = _run(base.root, "archive", "--format=tar", base.commit, where)
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        for member in archive.getmembers():
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None and Path(member.name).parent == Path(where):
-                (folder / where / Path(member.name).name).write_bytes(content.read())
+    for name, content in _files(base, where):
+        (folder / where / name).write_bytes(content)
+
+
+def _files(base: Base, folder: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files right in a folder of the base; of none where there is no such folder. They are read
+    as they are stored: `git archive` would leave out what attributes keep from releases."""
+    listed = _run(base.root, "ls-tree", "-z", base.commit, f"{folder}/").stdout.decode("utf-8", "replace")
+    entries = [(*head.split(), path) for head, _, path in (line.partition("\t") for line in listed.split("\0")) if path]
+    blobs = [(oid, Path(path).name) for mode, _, oid, path in entries if mode.startswith("100")]
+    stream = io.BytesIO(_run(base.root, "cat-file", "--batch", given="".join(f"{oid}\n" for oid, _ in blobs)).stdout)
+    for _, name in blobs:
+        size = int(stream.readline().split()[-1])
+        yield name, stream.read(size + 1)[:-1]  # a newline stands behind each
 
 
 def differences(base: Base, paths: tuple[str, ...]) -> Iterator[Difference]:
     """Files below these paths that differ from the base, new ones too, by path."""
-    found = [line.split("\t") for line in _listed(base, "diff", "--numstat", "--no-renames", "-z", base.commit, paths)]
+    found = [
+        line.split("\t", 2) for line in _listed(base, "diff", "--numstat", "--no-renames", "-z", base.commit, paths)
+    ]
     tracked = [Difference(path, _count(added), _count(removed)) for added, removed, path in found]
     others = _listed(base, "ls-files", "--others", "--exclude-standard", "-z", paths)
-    new = [Difference(path, (base.root / path).read_bytes().count(b"\n"), 0) for path in others]
+    new = [Difference(path, _lines(base.root / path), 0) for path in others]
     yield from sorted([*tracked, *new], key=lambda one: one.path)
+
+
+def _lines(path: Path) -> int:
+    """The lines of a new file, as git will count them: a link is one, and of a repository in a folder it takes the
+    commit."""
+    return path.read_bytes().count(b"\n") if path.is_file() and not path.is_symlink() else 1
 
 
 def _listed(base: Base, command: str, *arguments: str | tuple[str, ...]) -> list[str]:
@@ -102,16 +116,22 @@ def _commit(root: Path, revision: str) -> str:
 
 def _git(root: Path, *arguments: str) -> str | None:
     """What git says; None where it refuses."""
-    done = subprocess.run(_command(root, *arguments), capture_output=True, check=False)
+    done = _done(root, *arguments)
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
-def _run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    done = subprocess.run(_command(root, *arguments), capture_output=True, check=False)
+def _run(root: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[bytes]":
+    done = _done(root, *arguments, given=given)
     if done.returncode != 0:
         raise CodegenError(f"git {arguments[0]}: {done.stderr.decode('utf-8', 'replace').strip()}")
     return done
 
 
-def _command(root: Path, *arguments: str) -> list[str]:
-    return ["git", "-C", str(root), "-c", "core.quotepath=off", *arguments]
+def _done(root: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[bytes]":
+    command = ["git", "-C", str(root), "-c", "core.quotepath=off", *arguments]
+    try:
+        return subprocess.run(command, input=given.encode(), capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise CodegenError(
+            "git is not installed, or not in PATH; a review compares with a commit: install it"
+        ) from error

@@ -224,7 +224,8 @@ def _others(found: "Found") -> Iterator[str]:
         models = dict.fromkeys(owner(file.path, found.places) for file in files)
         yield from ("## Models whose specs are the same", "")
         said = f"{_count(len(files), 'generated file')} of {_count(len(models), 'model')}"
-        yield from (f"Unlike the base, because the generator changed, or its templates: {said}.", "")
+        why = "where the generator or its templates were others, or the specs were not applied"
+        yield from (f"Unlike the base, {why}: {said}.", "")
         yield from (f"- {code(file.path)} (+{file.added} −{file.removed})" for file in files[:SHOWN])
         yield from _more(len(files))
 

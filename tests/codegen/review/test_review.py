@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from codegen.errors import CodegenError
+from codegen.places import HERE
 from codegen.review import review
 from codegen.run.pipeline import Options
 from tests.codegen.explain.flowchart import read
@@ -98,3 +99,33 @@ def test_a_spec_that_was_wrong_at_the_base_stands_alone(start, tmp_path):
     change.apply()
     text = review(Options(str(change.root)), "HEAD").text
     assert "did you mean 'gqa'" in text and "cannot be compared" in text
+
+
+def test_names_links_and_repositories_below_are_counted_like_files(start, tmp_path):
+    change = copied(start, tmp_path / "tree")
+    models = change.root / HERE.models
+    (models / "a\tb\nc.py").write_text("x = 1\n")
+    (models / "link").symlink_to("nowhere")
+    (models / "loop").symlink_to("..")
+    git(models, "init", "--quiet", "nested")
+    (models / "nested/x.py").write_text("x = 1\n")
+    text = review(Options(str(change.root)), "HEAD").text
+    assert "a b c.py` (+1 −0)" in text and "link` (+1 −0)" in text and "loop` (+1 −0)" in text and "nested/`" in text
+    (models / "nested/.git").rename(tmp_path / "gone")
+    git(change.root, "add", ".")
+    text = review(Options(str(change.root)), "HEAD").text
+    assert "a b c.py` (+1 −0)" in text and "nested/x.py` (+1 −0)" in text
+
+
+def test_specs_that_releases_leave_out_are_read_at_the_base(start, tmp_path):
+    change = copied(start, tmp_path / "tree")
+    (change.root / ".gitattributes").write_text("specs export-ignore\n")
+    git(change.root, "add", ".")
+    git(change.root, "commit", "--quiet", "--message", "attributes")
+    assert "No spec differs" in review(Options(str(change.root)), "HEAD").text
+
+
+def test_without_git_it_says_so(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CodegenError, match="git is not installed"):
+        review(Options(str(start)))
