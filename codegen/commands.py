@@ -233,7 +233,8 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 def _root(options: Namespace) -> str:
     root = options.root or find_root(os.getcwd())
     if root is None:
-        raise CodegenError("no folder here or above has specs/ and pyproject.toml or .git; name the root with --root")
+        cure = "name the root with --root, or begin here with codegen init"
+        raise CodegenError(f"no folder here or above has specs/ and pyproject.toml or .git; {cure}")
     root = os.path.realpath(root)
     specs = places(root).specs
     if not os.path.isdir(os.path.join(root, specs)):

@@ -6,6 +6,8 @@ SPECS = "specs"
 STATE_DIR = ".codegen"
 PROJECT = "pyproject.toml"
 MARK = b"tool.codegen"  # whose table in `PROJECT` says where things stand: `places` reads it
+# The same table as TOML lets it be written otherwise: with spaces and quotes, in one line, or below [tool].
+OTHERWISE = rb"""tool["']?\s*\.\s*["']?codegen|(?m:^|[{,])\s*["']?codegen["']?\s*(\.|=\s*\{)"""
 
 
 def find_root(start: str) -> str | None:
@@ -31,6 +33,15 @@ def says_places(project: str) -> bool:
     """Whether a pyproject.toml has the table."""
     try:
         with open(project, "rb") as file:
-            return MARK in file.read()
+            return names_table(file.read())
     except OSError:
         return False
+
+
+def names_table(text: bytes) -> bool:
+    """Whether the text of a pyproject.toml may have the table; without one it seldom says so."""
+    if MARK in text or b"codegen" not in text:
+        return MARK in text
+    import re
+
+    return re.search(OTHERWISE, text) is not None

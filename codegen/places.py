@@ -13,10 +13,11 @@ import os
 import re
 from functools import lru_cache
 from itertools import combinations
+from keyword import iskeyword
 from typing import Any, NamedTuple, cast
 
 from codegen.errors import CodegenError
-from codegen.layout import MARK, PROJECT, SPECS
+from codegen.layout import PROJECT, SPECS, names_table
 
 LIBRARY = "nemo_automodel"
 APART = "automodel_layers"  # the same library under a name that the hand-written one does not have
@@ -119,14 +120,15 @@ def places(root: str) -> Places:
 
 def read_places(text: bytes) -> Places:
     """The same from the text of a pyproject.toml, which is parsed where it names the table alone."""
-    if MARK not in text:
+    if not names_table(text):
         return HERE
     import tomllib
 
     try:
-        table: Any = tomllib.loads(text.decode()).get("tool", {}).get("codegen")
+        tools: Any = tomllib.loads(text.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CodegenError(f"{PROJECT}: {error}") from error
+    table: Any = cast("dict[str, Any]", tools).get("codegen") if isinstance(tools, dict) else None
     return HERE if table is None else _checked(table)
 
 
@@ -152,7 +154,7 @@ def _placed(given: dict[str, Any]) -> Places:
     found = HERE
     if "package" in given:
         package: str = given["package"]
-        if not all(part.isidentifier() for part in package.split(".")):
+        if not all(map(_is_name, package.split("."))):
             raise _refusal("package", f"{package!r} is no dotted name", 'write one, such as "mine.models"')
         source = f"{_folder('source', given['source'])}/" if given.get("source", ".") != "." else ""
         models = source + package.replace(".", "/")
@@ -161,9 +163,14 @@ def _placed(given: dict[str, Any]) -> Places:
         if key in given:
             found = found._replace(**{key: None if given[key] is False else _folder(key, given[key])})
     library: str = given.get("library", LIBRARY)
-    if not library.isidentifier():
+    if not _is_name(library):
         raise _refusal("library", f"{library!r} is no name of a package", f'write one, such as "{LIBRARY}"')
     return found._replace(library=library, borrows=True, shared="layout" in given)
+
+
+def _is_name(part: str) -> bool:
+    """Whether a package can be called so: in plain letters, as file systems keep them."""
+    return part.isascii() and part.isidentifier() and not iskeyword(part)
 
 
 def _folder(key: str, path: str) -> str:

@@ -1,8 +1,11 @@
 """The hook in a .pre-commit-config.yaml: a new file, or one more entry of `repos`, with no other byte changed."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -34,15 +37,23 @@ def _origin() -> dict[str, Any]:
         return {}
 
 
-def entry(paths: Iterable[str]) -> str:
-    """The entry, without indentation: the hook runs where one of the paths was changed."""
-    pattern = "|".join(path.replace(".", r"\.") for path in paths)
+def below(folder: Path) -> str | None:
+    """Where a folder lies in its git repository; None at its root, or where there is none."""
+    found = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), folder)
+    return None if found == folder else folder.relative_to(found).as_posix()
+
+
+def entry(paths: Iterable[str], root: str | None = None) -> str:
+    """The entry, without indentation: the hook runs where one of the paths was changed. root: of a tree that is not at
+    the root of its repository."""
+    command = "codegen apply --exit-non-zero-on-change" + (f" --root {shlex.quote(root)}" if root else "")
+    pattern = "|".join(re.sub(r"[^\w/-]", r"\\\g<0>", path) for path in paths)
     return f"""\
 - repo: local
   hooks:
     - id: codegen
       name: codegen
-      entry: codegen apply --exit-non-zero-on-change
+      entry: {command}
       language: python
       additional_dependencies: ["{requirement()}"]
       pass_filenames: false

@@ -1,6 +1,8 @@
 """What `codegen init` writes, all of it or nothing."""
 
 import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from codegen.edits.docs_index import BEGIN, END
@@ -8,7 +10,7 @@ from codegen.errors import CodegenError
 from codegen.frozen import Frozen
 from codegen.init import hook, project
 from codegen.layout import PROJECT
-from codegen.places import LIBRARY, Places, read_places
+from codegen.places import APART, LIBRARY, Places, read_places
 from codegen.write.single import write_files
 
 NAME = "my_llama"
@@ -73,18 +75,12 @@ def init(root: str, package: str | None, layout: str | None, specs: str) -> Star
     )
     at = read_places(made.encode())
     _refuse_strangers(folder, at, layout)
+    _refuse_taken(folder, at, layout)
     made, notes = _with_entry_point(made, at)
     files = {PROJECT: made, **_missing(folder, at)}
-    present = _text(folder / hook.FILE)
-    entry = hook.entry((PROJECT, f"{at.specs}/", at.registry, *(f"{path}/" for path in at.outputs)))
-    with_hook = present if hook.has_hook(present) else hook.with_hook(present, entry)
-    if with_hook is None:
-        notes.append(f"{hook.FILE} has a shape that is not edited; add to its `repos`:\n{entry}".rstrip())
-    elif with_hook != present:
-        files[hook.FILE] = with_hook
-        if hook.is_of_this_machine():
-            cure = f"where no index has that, write `{hook.DISTRIBUTION} @ git+<its repository>` in its place"
-            notes.append(f"the hook installs {hook.requirement()}; {cure}")
+    text, more = _hook(folder, (PROJECT, f"{at.specs}/", at.registry, *(f"{path}/" for path in at.outputs)))
+    files |= text
+    notes += more
     return Started(tuple(write_files(root, {path: text.encode() for path, text in files.items()})), tuple(notes))
 
 
@@ -117,6 +113,16 @@ def _refuse_strangers(folder: Path, at: Places, layout: str | None) -> None:
         )
 
 
+def _refuse_taken(folder: Path, at: Places, layout: str | None) -> None:
+    """A package of a name that Python or an installed one has would hide it, or be hidden by it."""
+    top = at.package.partition(".")[0]
+    if layout is not None or (folder / at.source / top).is_dir():
+        return
+    if top in sys.stdlib_module_names or top in (LIBRARY, APART) or find_spec(top) is not None:
+        cure = f"name one of your own with --package, such as my_{top}.models"
+        raise CodegenError(f"package {at.package}: {top} is the name of something that is installed here; {cure}")
+
+
 def _with_entry_point(text: str, at: Places) -> tuple[str, list[str]]:
     """How the library's entry points find the registry: a tree with the hand-written library has its own."""
     if at.library != LIBRARY or at.own_registry is None:
@@ -130,6 +136,21 @@ def _with_entry_point(text: str, at: Places) -> tuple[str, list[str]]:
         return project.with_table(text, path, {name: at.own_registry}), [f"until the package is installed, {by_hand}"]
     except CodegenError as error:
         return text, [f"{error}; until then {by_hand}"]
+
+
+def _hook(folder: Path, paths: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """The file with the hook if it is to be written, and what is left to the person."""
+    if (below := hook.below(folder)) is not None:  # pre-commit reads the file at the root of the repository alone
+        entry = hook.entry((f"{below}/{path}" for path in paths), below)
+        return {}, [f"{below}/ lies in a repository; add to `repos` in the {hook.FILE} at its root:\n{entry}".rstrip()]
+    present, entry = _text(folder / hook.FILE), hook.entry(paths)
+    made = present if hook.has_hook(present) else hook.with_hook(present, entry)
+    if made is None:
+        return {}, [f"{hook.FILE} has a shape that is not edited; add to its `repos`:\n{entry}".rstrip()]
+    if made == present:
+        return {}, []
+    cure = f"where no index has that, write `{hook.DISTRIBUTION} @ git+<its repository>` in its place"
+    return {hook.FILE: made}, ([f"the hook installs {hook.requirement()}; {cure}"] if hook.is_of_this_machine() else [])
 
 
 def _missing(folder: Path, at: Places) -> dict[str, str]:

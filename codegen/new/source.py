@@ -33,7 +33,7 @@ def read(path: Path) -> Source:
     if not path.exists():
         raise CodegenError(
             f"{path}: there is no such file or folder; name a config.json or the folder of a checkpoint, or"
-            " a model type of transformers"
+            " a model type of transformers, which --draft and --text do not take"
         )
     file = path / "config.json" if path.is_dir() else path
     if not file.exists():

@@ -1,6 +1,7 @@
 """`codegen init` on projects of every shape: what it adds, what it leaves, what it refuses."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from codegen.init import hook, project
 from codegen.init.starting import init
 
 HOOK = hook.entry(["specs/"])
+TAKEN = ("json", "nemo_automodel", "automodel_layers", "codegen")
 EXISTING = [
     "repos:\n- repo: local\n  hooks:\n  - id: a\n    name: a\n    entry: a\n    language: system\n",
     "repos:\n  - repo: https://example.org/a\n    rev: v1\n    hooks: [{id: a}]  # flow\n# behind\nfail_fast: true\n",
@@ -98,6 +100,10 @@ def test_a_project_with_points_in_one_line_is_told(tmp_path: Path) -> None:
         ({}, {"package": "mine-models"}, "is no dotted name"),
         ({}, {"layout": "nemo_automodel"}, "is of trees that have nemo_automodel/_transformers/registry.py"),
         ({}, {"specs": "../x"}, "is no plain path"),
+        ({}, {"package": "class.models"}, "is no dotted name"),
+        ({}, {"package": "mïne.models"}, "is no dotted name"),
+        *(({}, {"package": f"{top}.models"}, f"{top} is the name of .* my_{top}.models") for top in TAKEN),
+        ({"pyproject.toml": "[project]\nname = 'yaml'\n"}, {"package": None}, "yaml is the name of .*--package"),
     ],
 )
 def test_what_is_in_the_way_is_told_and_nothing_written(
@@ -110,6 +116,25 @@ def test_what_is_in_the_way_is_told_and_nothing_written(
     with pytest.raises(CodegenError, match=message):
         init(str(tmp_path), **options)
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(files)
+
+
+def test_a_package_that_stands_there_may_be_installed_too(tmp_path: Path) -> None:
+    (tmp_path / "src/yaml").mkdir(parents=True)
+    assert "src/yaml/models/registry.py" in init(str(tmp_path), "yaml.models", None, "specs").wrote
+
+
+def test_below_the_root_of_a_repository_the_hook_is_told(tmp_path: Path) -> None:
+    """pre-commit reads the file at the root alone."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "part.s/one two").mkdir(parents=True)
+    started = init(str(tmp_path / "part.s/one two"), "mine.models", None, "specs")
+    assert not any(hook.FILE in path for path in started.wrote)
+    (note,) = (note for note in started.notes if "lies in a repository" in note)
+    assert note.startswith("part.s/one two/ lies in")
+    ((told,),) = (entry["hooks"] for entry in yaml.safe_load(note.partition("\n")[2]))
+    assert told["entry"].endswith("--exit-non-zero-on-change --root 'part.s/one two'")
+    assert re.search(told["files"], "part.s/one two/specs/a.yaml") and not re.search(told["files"], "specs/a.yaml")
+    assert not re.search(told["files"], "part_s/one two/specs/a.yaml")
 
 
 def test_files_that_people_have_stay(tmp_path: Path) -> None:

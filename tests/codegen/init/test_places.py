@@ -36,6 +36,32 @@ def test_a_package_has_its_registry() -> None:
     assert placed('package = "mine.models"\nregistry = "mine/known.py"').own_registry == "mine.known"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[ tool . codegen ]\npackage = "mine.models"',
+        '[tool."codegen"]\npackage = "mine.models"',
+        "['tool'.'codegen']\npackage = 'mine.models'",
+        '[tool]\nx = 1\ncodegen.package = "mine.models"',
+        '[tool]\ncodegen = {package = "mine.models"}',
+        '[tool]\n"codegen" = { package = "mine.models" }',
+        'tool = {codegen = {package = "mine.models"}}',
+        'tool = { x = 1, codegen.package = "mine.models" }',
+    ],
+)
+def test_a_table_is_found_however_toml_writes_it(text: str, tmp_path: Path) -> None:
+    assert read_places(text.encode()).package == "mine.models"
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert find_root(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["tool = 3\n# tool.codegen", "[tool.x]\ncodegen.a = 1", '[scripts]\ncodegen = "codegen.cli:main"']
+)
+def test_the_same_words_elsewhere_are_no_table(text: str) -> None:
+    assert read_places(text.encode()) is HERE
+
+
 def test_folders_can_be_switched_off() -> None:
     found = placed('package = "mine.models"\ntests = false\nexamples = false\ndocs = false')
     assert found.outputs == ("mine/models",)
@@ -56,6 +82,7 @@ def test_the_hand_written_tree_has_layers_under_another_name() -> None:
         ("package = false", "package: is False; write a string$"),
         ("docs = true", "docs: is True; write a string, or false"),
         ('package = "mine-models"', "'mine-models' is no dotted name"),
+        ('package = "mine.import"', "'mine.import' is no dotted name"),
         ('specs = "../specs"', "specs: '../specs' is no plain path"),
         ('specs = "/specs"', "specs: '/specs' is no plain path"),
         ('library = "a b"', "'a b' is no name of a package"),
