@@ -77,12 +77,12 @@ def _list(options: Namespace) -> int:
     from codegen.run import coverage, missing
     from codegen.write.single import write_files
 
-    lacking = missing.missing(rows)
+    lacking = missing.missing(rows, Path(root))
     if options.write:
         page = f"{_docs(root)}/{coverage.PAGE}"
         changed = write_files(root, {page: coverage.page(rows, lacking).encode()})
         return _answer(options, {"changed": changed}, f"{page}: {'updated' if changed else 'up to date'}\n")
-    lacking += missing.missing_images(rows)
+    lacking += missing.missing_images(rows, Path(root))
     return _answer(options, {"missing": list(map(asdict, lacking))}, missing.text(lacking))
 
 

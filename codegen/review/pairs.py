@@ -5,10 +5,6 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from codegen.frozen import Frozen
-from codegen.generate import read_any
-from codegen.language.check import is_of_images
-from codegen.language.load import load
-from codegen.language.vision.loaded import LoadedImageText
 from codegen.places import places
 
 ALIKE = 0.7  # of a text that has to be the same for a spec to count as renamed
@@ -62,17 +58,6 @@ def _likeness(one: str, other: str) -> float:
 
 def _says(line: str) -> bool:
     return bool(line.strip()) and not line.startswith(("name:", "#"))
-
-
-def over(root: Path, text: str) -> list[str]:
-    """Specs of images and text over that one, by name."""
-    found: list[str] = []
-    for name, content in texts(root).items():
-        shown = f"{places(str(root)).specs}/{name}.yaml"
-        if is_of_images(load(content, shown)):
-            loaded = read_any(root / shown, root)
-            found += [name] if isinstance(loaded, LoadedImageText) and loaded.text_spec == text else []
-    return found
 
 
 def texts(root: Path) -> dict[str, str]:

@@ -8,8 +8,9 @@ from codegen.places import Places, places
 from codegen.review import history, page
 from codegen.review.comparison import Comparison, compared
 from codegen.review.history import Base, Difference
-from codegen.review.pairs import over, pairs
+from codegen.review.pairs import pairs
 from codegen.run.inventory import Row, rows_of
+from codegen.run.over import over
 from codegen.run.pipeline import Options, check
 from codegen.run.report import Report
 

@@ -1,6 +1,7 @@
 """Turn the generated files of one model into a person's own: the last resort when a spec cannot say what is needed."""
 
 import os
+from pathlib import Path
 
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
@@ -38,7 +39,7 @@ def eject(root: str, name: str) -> Ejected:
     """Hand all files that `specs/<name>.yaml` generated over, edited by hand or not.
 
     Raises:
-        CodegenError: there is no such spec, or it has generated nothing.
+        CodegenError: there is no such spec, it has generated nothing, or specs of images and text stand over it.
         ConflictError, WriteError: as for every commit; nothing was written.
     """
     at, tree = places(root), Tree(root, 0)
@@ -52,6 +53,11 @@ def eject(root: str, name: str) -> Ejected:
     ours = {path: without_header(data) for path, data in contents.items() if _is_from(data, spec)}
     if not ours:
         raise CodegenError(f"{spec} has generated nothing yet; run `codegen apply` first")
+    from codegen.run.over import over  # reads specs, which takes imports that other commands do without
+
+    if above := over(Path(root), name):
+        cure = f"eject {' and '.join(above)} first, or put another text there"
+        raise CodegenError(f"{spec} is the text of {', '.join(above)}, which could not be generated without it; {cure}")
     write_files(root, {**ours, spec: None, moved_to: text})
     kept = tuple(path for path in (at.registry, *at.indexes) if os.path.exists(tree.absolute(path)))
     return Ejected(name, spec, moved_to, tuple(sorted(ours)), kept)

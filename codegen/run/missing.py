@@ -11,6 +11,9 @@ import yaml
 
 from codegen.configs import table, vision_table
 from codegen.frozen import Frozen
+from codegen.generate import read_any
+from codegen.lent import all_specs, is_lent
+from codegen.places import places
 from codegen.run.inventory import Row
 
 LACKING = Path(__file__).parents[1] / "lacking.yaml"
@@ -26,9 +29,9 @@ class Missing(Frozen):
     lacks: str
 
 
-def missing(rows: Iterable[Row]) -> list[Missing]:
+def missing(rows: Iterable[Row], root: Path) -> list[Missing]:
     """One entry for each model type of the causal mapping without a generated model, in order."""
-    have, lacking = generated_types(rows), lacking_values()
+    have, lacking = generated_types(rows, root), lacking_values()
     return [
         Missing(model_type, architecture, lacking.get(model_type, UNKNOWN))
         for model_type, architecture in causal_types()
@@ -36,9 +39,9 @@ def missing(rows: Iterable[Row]) -> list[Missing]:
     ]
 
 
-def missing_images(rows: Iterable[Row]) -> list[Missing]:
+def missing_images(rows: Iterable[Row], root: Path) -> list[Missing]:
     """The same of the image-text mapping, without those that the causal one has too."""
-    have, causal = generated_types(rows), {model_type for model_type, _ in causal_types()}
+    have, causal = generated_types(rows, root), {model_type for model_type, _ in causal_types()}
     return [
         Missing(model_type, architecture, _text_lacks(model_type, have))
         for model_type, architecture in image_text_types()
@@ -46,9 +49,10 @@ def missing_images(rows: Iterable[Row]) -> list[Missing]:
     ]
 
 
-def generated_types(rows: Iterable[Row]) -> set[str]:
-    """The model types that specs generate."""
-    return {row.model_type for row in rows if row.state != "invalid"}
+def generated_types(rows: Iterable[Row], root: Path) -> set[str]:
+    """The model types that specs generate: those of a tree, and where it uses the library, the library's."""
+    lent = (read_any(path, root).config.model_type for path in all_specs(root) if is_lent(path))
+    return {*(row.model_type for row in rows if row.state != "invalid"), *(lent if places(str(root)).borrows else ())}
 
 
 def _text_lacks(model_type: str, have: Container[str | None]) -> str:

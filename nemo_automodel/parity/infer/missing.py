@@ -42,7 +42,7 @@ class Outcome:
 def missing_types(root: Path) -> list[str]:
     """Of the causal and image-text mappings of the installed transformers, in order: those that no spec of the tree
     generates."""
-    have = generated_types(inventory.rows(Options(str(root))))
+    have = generated_types(inventory.rows(Options(str(root))), root)
     known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
     return sorted(known - have)
 

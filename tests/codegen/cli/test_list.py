@@ -61,7 +61,7 @@ def test_a_record_that_cannot_be_read_proves_nothing(record: bytes | None) -> No
 
 def test_the_page_is_what_the_command_writes() -> None:
     listed = rows(Options(str(REPOSITORY), cache=False))
-    absent = missing(listed)
+    absent = missing(listed, REPOSITORY)
     waiting = {one.model_type for one in absent if one.lacks.startswith("specs/")}
     assert lacking_values().keys() <= {one.model_type for one in absent} - waiting, "what has a spec lacks nothing"
     page = coverage.page(listed, absent)
@@ -69,14 +69,23 @@ def test_the_page_is_what_the_command_writes() -> None:
 
 
 def test_models_of_images_and_text_are_told_with_their_text() -> None:
-    absent = {one.model_type: one for one in missing_images([])}
+    absent = {one.model_type: one for one in missing_images([], REPOSITORY)}
     assert absent["llava"].architecture == "LlavaForConditionalGeneration"
     assert "no spec is that of its text, llama" in absent["llava"].lacks
     known = [Row(name, f"specs/{name}.yaml", 1, (), "generated", model_type=name) for name in ("llama", "llava")]
-    rest = {one.model_type: one.lacks for one in missing_images(known)}
+    rest = {one.model_type: one.lacks for one in missing_images(known, REPOSITORY)}
     assert "llava" not in rest and rest["vipllava"] == "images and text; llama has a spec"
 
 
 def test_what_lacks_is_in_order_and_of_known_types() -> None:
     listed = list(yaml.safe_load(LACKING.read_text()))
     assert listed == sorted(listed) and set(listed) <= {kind for kind, _ in causal_types()}
+
+
+def test_elsewhere_what_the_library_has_is_not_missing(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "specs").mkdir(parents=True)
+    (tree / "pyproject.toml").write_text('[tool.codegen]\npackage = "mine.models"\n')
+    here = rows(Options(str(REPOSITORY)))
+    assert missing([], tree) == missing(here, REPOSITORY)
+    assert missing_images([], tree) == missing_images(here, REPOSITORY)

@@ -50,3 +50,12 @@ def test_it_goes_with_its_spec(project: Project) -> None:
     assert project.run("check").code == 1
     assert f"{EXAMPLE}: deleted" in project.run("apply").out
     assert not (project.root / EXAMPLE).exists() and (project.root / "examples/llm_finetune/llama/llama.yaml").exists()
+
+
+def test_a_text_is_not_handed_over_from_below_its_model(project: Project) -> None:
+    before = project.contents()
+    refused = project.run("eject", "llama")
+    assert refused.code == 2 and "is the text of llava" in refused.err and "eject llava first" in refused.err
+    assert project.contents() == before
+    assert project.run("eject", "llava").code == 0 and project.run("eject", "llama").code == 0
+    assert project.run("check").code == 0
