@@ -9,12 +9,14 @@ from codegen.edits.docs_index import BEGIN, END
 from codegen.errors import CodegenError
 from codegen.frozen import Frozen
 from codegen.init import hook, project
+from codegen.language.schema import FILE, NAMED, schema_text
 from codegen.layout import PROJECT
 from codegen.places import APART, LIBRARY, Places, read_places
 from codegen.write.single import write_files
 
 NAME = "my_llama"
 SPEC = f"""\
+{NAMED}
 # A first spec: Llama under a name of its own. Llama is the default of everything, so a spec says only what differs.
 # `codegen explain {NAME}` says what there is to say; `codegen new CHECKPOINT_FOLDER` drafts one from a checkpoint.
 name: {NAME}
@@ -155,7 +157,12 @@ def _hook(folder: Path, paths: tuple[str, ...]) -> tuple[dict[str, str], list[st
 
 def _missing(folder: Path, at: Places) -> dict[str, str]:
     """Files that people own, where there are none yet."""
-    files = {f"{at.specs}/{NAME}.yaml": SPEC, at.registry: REGISTRY, **dict.fromkeys(at.indexes, INDEX)}
+    files = {
+        f"{at.specs}/{NAME}.yaml": SPEC,
+        f"{at.specs}/{FILE}": schema_text(),
+        at.registry: REGISTRY,
+        **dict.fromkeys(at.indexes, INDEX),
+    }
     parts = at.package.split(".")
     files |= {f"{at.source}{'/'.join(parts[: depth + 1])}/__init__.py": "" for depth in range(len(parts))}
     return {path: text for path, text in files.items() if not os.path.lexists(folder / path)}

@@ -18,6 +18,8 @@ from codegen.language.vision.sections import ImageTextSpec
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 ID = "https://github.com/automodel-codegen/spec.schema.json"
+FILE = "spec.schema.json"  # in the folder of specs
+NAMED = f"# yaml-language-server: $schema={FILE}"  # the line by which editors find it
 WORD = r"^[A-Za-z][A-Za-z0-9_]*$"
 FIELD = r"^_?[A-Za-z][A-Za-z0-9_]*$"
 EQUATION: Schema = {"$ref": "#/$defs/equation"}

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
+from codegen.language.schema import NAMED
 from codegen.new.body import Body
 
 WIDTH = 118
-SCHEMA = "# yaml-language-server: $schema=spec.schema.json"
 ORDER = (
     *("text", "vision", "projector", "merge"),
     *("input", "norm", "rope", "attention", "mlp", "block", "variants", "layers", "head", "output", "parts"),
@@ -18,7 +18,7 @@ ORDER = (
 
 def spec_text(frame: Mapping[str, Any], doubts: Mapping[str, str], body: Body, trailing: list[str]) -> str:
     """The file. `doubts` are those about keys of the frame; `trailing` those about what is not written."""
-    lines = [SCHEMA]
+    lines = [NAMED]
     for name, value in frame.items():
         lines += [_comment(doubts[name])] if name in doubts else []
         lines.append(_entry(name, value))

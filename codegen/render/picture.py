@@ -7,7 +7,10 @@ from codegen.plan.types import Drawing, Fork, Picture, Step
 # Characters that mean something in Mermaid's labels or in HTML, as Mermaid writes them.
 ESCAPES = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;"})
 SHAPES = {"part": ('["', '"]'), "data": ('(["', '"])'), "sum": ('(("', '"))'), "choice": ('{"', '"}')}
-RESERVED = ("end", "graph", "subgraph", "flowchart", "default", "style", "class", "click", "call", "href", "direction")
+RESERVED = (
+    *("end", "graph", "subgraph", "flowchart", "default", "style", "class", "click", "call", "href", "direction"),
+    *("linkStyle", "classDef", "interpolate"),
+)
 
 
 def mermaid(picture: Picture) -> str:

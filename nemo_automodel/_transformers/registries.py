@@ -46,7 +46,8 @@ def _foreign(name):
         for key, value in getattr(import_module(module), name, {}).items():
             if found.setdefault(key, value) != value:
                 raise ValueError(
-                    f"{name}: {key!r} is registered by {origin[key]} and by {module}: uninstall one of them"
+                    f"{name}: {key!r} is registered by {origin[key]} and by {module}: uninstall one of them, or give"
+                    " one's model an architecture of its own in its spec"
                 )
             origin.setdefault(key, module)
     return found

@@ -14,6 +14,7 @@ NODES = {kind: re.compile(rf"(\w+){shape}", re.ASCII) for kind, shape in SHAPES.
 BOX = re.compile(rf"subgraph (\w+)\[{LABEL}\]", re.ASCII)
 ARROW = re.compile(rf"(\w+(?: & \w+)*) (?:-- {LABEL} )?--> (\w+)", re.ASCII)
 RESERVED = {"end", "graph", "subgraph", "flowchart", "default", "style", "class", "click", "call", "href", "direction"}
+RESERVED |= {"linkStyle", "classDef", "interpolate"}
 ENTITIES = {"#quot;": '"', "#lt;": "<", "#gt;": ">", "#amp;": "&", "#96;": "`", "#35;": "#"}
 
 

@@ -123,6 +123,12 @@ def test_a_package_that_stands_there_may_be_installed_too(tmp_path: Path) -> Non
     assert "src/yaml/models/registry.py" in init(str(tmp_path), "yaml.models", None, "specs").wrote
 
 
+def test_editors_find_the_schema_that_specs_name(tmp_path: Path) -> None:
+    init(str(tmp_path), "mine.models", None, "architectures")
+    first = (tmp_path / "architectures/my_llama.yaml").read_text().splitlines()[0]
+    assert json.loads((tmp_path / "architectures" / first.partition("$schema=")[2]).read_text())["title"]
+
+
 def test_below_the_root_of_a_repository_the_hook_is_told(tmp_path: Path) -> None:
     """pre-commit reads the file at the root alone."""
     (tmp_path / ".git").mkdir()
