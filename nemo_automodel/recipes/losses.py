@@ -16,12 +16,14 @@ def draw(history: Iterable[Mapping[str, Any]], folder: Path) -> Path | None:
     """Draw the losses of a Trainer's `log_history` (one entry a log: `step`, and `loss` or `eval_loss`) into a folder.
 
     Returns:
-        `loss.png`, else `loss.txt`; the other one of an earlier run is removed. None where nothing finite was logged.
+        `loss.png`, else `loss.txt`; what an earlier run left is removed. None where nothing finite was logged.
     """
     entries = list(history)
     series = {name: _points(entries, name) for name in NAMES}
     series = {name: points for name, points in series.items() if points}
     if not series:
+        for name in (PICTURE, TEXT):
+            (folder / name).unlink(missing_ok=True)  # of an earlier run: it would pass for this one's
         return None
     drawn, other = _drawn(series, folder)
     other.unlink(missing_ok=True)

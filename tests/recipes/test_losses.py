@@ -107,6 +107,12 @@ def test_the_other_file_of_an_earlier_run_goes(tmp_path: Path, without_matplotli
     assert not (tmp_path / "loss.png").exists()
 
 
+def test_a_run_without_losses_leaves_no_picture_of_an_earlier_one(tmp_path: Path, without_matplotlib: None) -> None:
+    draw(HISTORY, tmp_path)
+    assert draw([{"step": 1, "loss": float("nan")}], tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_drawn_where_nothing_was_logged(tmp_path: Path) -> None:
     assert draw([{"step": 1, "train_loss": 1.0}, {"step": 2, "loss": float("inf")}], tmp_path) is None
     assert not list(tmp_path.iterdir())
