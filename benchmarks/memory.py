@@ -50,7 +50,7 @@ def kept(model, given):
     held, own = weakref.WeakSet(), {one.untyped_storage().data_ptr() for one in model.parameters()}
 
     def keep(saved):
-        kept = Held(saved)
+        kept = Held(saved.detach())  # a tensor with its history would hold the graph that holds it
         held.add(kept)
         return kept
 
