@@ -120,6 +120,8 @@ def test_a_tree_of_the_hand_written_library(hand):
     assert "from automodel_layers." in hand.read("nemo_automodel/components/models/my_llama/model.py")
     passes_its_tests(hand, "tests/unit_tests/models/my_llama", "-k", "from_pretrained or equals_the_reference")
     commits(hand)
+    assert "| `my_llama` | changed |" in hand.codegen("review", "--base", "HEAD~1")
+    assert "Nearest: the library's qwen3.yaml" in hand.codegen("new", hand.checkpoint(), "--draft", "--stdout")
     code = elsewhere.LOADS.format(library="nemo_automodel")
     config = hand.root.parent / "config.json"
     config.write_text('{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1}')
