@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from codegen.arguments import parser
-from codegen.errors import UNPROVABLE, CodegenError, ConflictError, Problem, SpecError
+from codegen.errors import UNPROVABLE, CodegenError, ConflictError, NoLibraryError, Problem, SpecError
 from codegen.layout import find_root
 from codegen.places import HERE, places
 from codegen.run.planner import Planner
@@ -174,23 +174,17 @@ def _new_of_missing(options: Namespace) -> int:
 
 def _new_by_trial(options: Namespace) -> int:
     """Beside transformers' class; a draft where there is nothing to prove it by."""
-    if lacking := _not_installed(places(_root(options)).library):
-        print(f"{lacking} is not installed here, so nothing can prove the spec: this is a draft", file=sys.stderr)
-        return _new_by_draft(options)
     command = [os.path.abspath(options.path) if os.path.exists(options.path) else options.path]
     command += ["--seconds", str(options.seconds)] if options.seconds is not None else []
     command += ["--name", options.name] if options.name else []
     command += ["--stdout"] if options.stdout else []
     command += ["--explain"] if options.explain else []
-    code = _in_the_proof(options, "parity.infer", command)
+    try:
+        code = _in_the_proof(options, "parity.infer", command)
+    except NoLibraryError as error:
+        print(f"{error}; nothing proves the spec until then: this is a draft", file=sys.stderr)
+        code = UNPROVABLE
     return _new_by_draft(options) if code == UNPROVABLE else code
-
-
-def _not_installed(library: str) -> str | None:
-    """What the proof needs and is not there."""
-    from importlib.util import find_spec
-
-    return next((name for name in ("torch", "transformers", library) if find_spec(name) is None), None)
 
 
 def _parity(options: Namespace) -> int:

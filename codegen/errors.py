@@ -58,6 +58,10 @@ class CodegenError(Exception):
     """Base of the errors that end a command with a message instead of a traceback."""
 
 
+class NoLibraryError(CodegenError):
+    """The library, with which proofs are run, is not installed."""
+
+
 class NoReferenceError(CodegenError):
     """transformers has no class of a model, so that a draft of its spec can be made, and nothing can prove it."""
 

@@ -8,7 +8,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
-from needs import NEEDS, VERSION, NoSources  # noqa: E402
+from needs import EXTRAS, NEEDS, VERSION, NoSources, products  # noqa: E402
 
 THERE, HERE = "nemo_automodel", "automodel_layers"
 ALONE = '"""Nothing else has this name: it stands beside any other distribution."""\n'
@@ -30,4 +30,10 @@ class Renamed(build_py):
         made.rename(target)
 
 
-setup(version=VERSION, install_requires=NEEDS, cmdclass={"build_py": Renamed, "sdist": NoSources})
+setup(
+    version=VERSION,
+    install_requires=NEEDS,
+    extras_require=EXTRAS,
+    ext_modules=[products(HERE)],
+    cmdclass={"build_py": Renamed, "sdist": NoSources},
+)

@@ -1,8 +1,9 @@
-"""What both builds of the library have in common: the generator's version, and what they need."""
+"""What both builds of the library have in common: the generator's version, what they need, and what is compiled."""
 
 import re
 from pathlib import Path
 
+from setuptools import Extension
 from setuptools.command.sdist import sdist
 
 SOURCE = Path(__file__).resolve().parents[1] / "codegen" / "__init__.py"
@@ -15,6 +16,28 @@ NEEDS = [
     "torch>=2.10",
     "transformers>=5.17,<5.25",
 ]
+EXTRAS = {
+    "testing": ["peft", "pillow", "pytest", "tokenizers"],  # the suite that every generated model must pass
+    "images": ["pillow"],  # processors of images, to fine-tune vision-language models
+    "plots": ["matplotlib", "tensorboard"],  # a run's losses as a PNG, and its log in TensorBoard (ADR 29)
+    "trl": ["trl"],  # one more door in the matrix of adapters (`python -m nemo_automodel.testing`)
+    # Fused GPU kernels. The core needs none of them: each is a backend beside a PyTorch reference.
+    "kernels": ["liger-kernel"],
+    "flash": ["flash-attn"],
+}
+CPP = "../nemo_automodel/components/moe/cpp"
+
+
+def products(package):
+    """The products of experts on a CPU. Where they cannot be built, pip says so and goes on, and PyTorch's are used."""
+    return Extension(
+        f"{package}.components.moe._avx512",
+        sources=[f"{CPP}/products.cpp", f"{CPP}/swiglu.cpp"],
+        depends=[f"{CPP}/vectors.h"],
+        optional=True,
+        extra_compile_args=["-std=c++17", "-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-fopenmp"],
+        extra_link_args=["-fopenmp"],
+    )
 
 
 class NoSources(sdist):

@@ -62,19 +62,24 @@ def test_a_check_there_takes_next_to_no_time(light, tmp_path):
     assert min(times) <= 0.060
 
 
-def test_a_proof_says_how_to_install_what_it_needs(light, tmp_path):
+def test_a_proof_says_how_to_install_what_it_needs_and_without_it_a_new_spec_is_a_draft(light, tmp_path):
     python, _ = light
     repository = Repository(tmp_path, python, tmp_path)
     repository.environment["PATH"] = f"{python.parent}:/usr/bin:/bin"
     repository.codegen("init", "--package", "mine.models")
     said = repository.codegen("parity", "my_llama", code=2)
     assert "needs the library `nemo_automodel`" in said and "pip install 'automodel-library[testing]'" in said
+    drafted = repository.codegen("new", repository.checkpoint(), "--name", "drafted")
+    assert "needs the library `nemo_automodel`" in drafted and "this is a draft" in drafted
+    assert "# uncertain: " in repository.read("specs/drafted.yaml")
 
 
 def test_both_have_one_version_and_the_library_needs_that_generator(wheels):
     version = codegen.__version__
     assert {path.name.split("-")[1] for path in wheels.values() if path.name.startswith("automodel")} == {version}
     assert f"automodel-codegen=={version}" in installing.requirements(wheels["automodel_library"])
+    both = [sorted(installing.requirements(wheels[f"automodel_{name}"])) for name in ("library", "layers")]
+    assert both[0] == both[1] and any("matplotlib" in one and "plots" in one for one in both[0])
 
 
 def test_each_holds_its_own(wheels):

@@ -329,8 +329,8 @@ class Offers:
         """A field that may be none, in place of what is said there or of the default."""
         written = self.candidate.body.get(*path)
         text = candidate(key.chain, self.candidate.config) if written is None else str(written)
-        open_ = text is not None and f"config.{field}" not in text
-        if open_ and held(self.candidate.config.fields, field) is None:
+        may_be_none = held(self.candidate.config.fields, field) is None
+        if may_be_none and text is not None and f"config.{field}" not in text:
             yield READ, f"config.{field} or {text}"
 
     def _wired(self, section: str) -> Iterator[Offer]:

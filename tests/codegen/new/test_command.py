@@ -58,16 +58,6 @@ def test_what_transformers_has_no_class_of_is_drafted(project):
     assert "Wrote: specs/brandnew.yaml" in result.out
 
 
-def test_without_torch_it_is_a_draft(project):
-    """As in the environment of a hook, which holds the generator alone."""
-    code = "import sys; sys.modules['torch'] = None; from codegen.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "new", str(project.root.parent / "checkpoint"), "--root", str(project.root)]
-    run = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert "torch is not installed here" in run.stderr
-    assert "Wrote: specs/brandnew.yaml" in run.stdout
-
-
 def test_stdout_writes_nothing(project):
     before = project.contents()
     result = project.run("new", str(project.root.parent / "checkpoint"), "--draft", "--stdout", "--name", "mine")
