@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,8 @@ def build(source: Path, folder: Path, *projects: str) -> dict[str, Path]:
 
 def pip(*arguments: str, cwd: Path | None = None) -> str:
     command = [sys.executable, "-m", "pip", *arguments, "--disable-pip-version-check", "--no-index"]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # pip would see packages there
+    done = subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
