@@ -31,10 +31,10 @@ def _in_text(reference: Reference, name: str) -> str:
 
 
 def _example(pattern: str) -> str | None:
-    """A whole name that a pattern with a wildcard at its end matches; None for other patterns."""
+    """A whole name that a pattern with a wildcard or a dot at its end matches; None for other patterns."""
     start = pattern.removesuffix(".*").removesuffix(r"\.").removeprefix("^").removeprefix(r"(^|\.)")
     name = start.replace(r"\.", ".") + ".weight"
-    known = pattern.endswith(".*") and re.fullmatch(r"[\w.]+", name) and re.search(pattern, name)
+    known = pattern.endswith((".*", r"\.")) and re.fullmatch(r"[\w.]+", name) and re.search(pattern, name)
     return name if known else None
 
 

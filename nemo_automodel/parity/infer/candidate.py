@@ -72,6 +72,11 @@ class Candidate:
     def files(self) -> dict[str, str]:
         return model_files(build(self.spec, self.config, PLACES), lambda source, _: source)
 
+    @property
+    def lines(self) -> int:
+        """How many the generated files have."""
+        return sum(source.count("\n") for source in self.files.values())
+
     def configs(self) -> dict[str, Config]:
         """The strong tiny configs of what it reads, `base` first. Raises CodegenError where there are none."""
         return configs(self.spec, table())

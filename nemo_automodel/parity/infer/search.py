@@ -12,7 +12,7 @@ from codegen.tiny.configs import is_dropout
 from codegen.tiny.mentions import EQUATION, mentions
 from nemo_automodel.parity.asked import NOWHERE, Difference
 from nemo_automodel.parity.infer.budget import Budget, Clock
-from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.combined import completed
 from nemo_automodel.parity.infer.differences import ROUTING, SUMS
@@ -21,10 +21,12 @@ from nemo_automodel.parity.infer.dropped import SECTION
 from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.image_offers import ImageOffers
 from nemo_automodel.parity.infer.judge import Judge, Stop
+from nemo_automodel.parity.infer.nearest import Bits, words
 from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
 from nemo_automodel.parity.infer.offers import Offers, rounds
+from nemo_automodel.parity.infer.plainer import ways
 from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
 from nemo_automodel.parity.infer.redrafted import Redrafts, otherwise
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
@@ -100,8 +102,9 @@ class Search:
             elif self.cases.vary(candidate):
                 whole, stop = None, self.judge.stop(candidate)
             elif not self.budget.is_spent:
-                whole, shorter = candidate, self.shortened(candidate)
+                whole, shorter = candidate, self.plainer(self.shortened(candidate))
                 if shorter is candidate:
+                    whole = self.nearest(candidate)
                     break
                 candidate = shorter  # which may read less, so that more is to vary
         return (
@@ -236,6 +239,38 @@ class Search:
                 self.steps.append(f"{what}: nothing tells")
         return candidate
 
+    def nearest(self, candidate: Candidate) -> Candidate:
+        """With the words that nothing tells from what is there, but more of whose numbers are the reference's."""
+        if self.cases.base is None or isinstance(candidate, ImageCandidate):
+            return candidate
+        bits = Bits(self.cases.subject, self.judge.name, self.cases.base)
+        alike = bits.alike(candidate)
+        for what, _ in words(candidate):
+            other = dict(words(candidate)).get(what)
+            if other is None or other.problems or self.budget.is_spent:
+                continue
+            if (more := bits.alike(other)) > alike and not self.judge.tells(other):
+                self.steps.append(f"{what}: nearer by {len(more - alike)} of the reference's numbers")
+                candidate, alike = other, more
+        return candidate
+
+    def plainer(self, candidate: Candidate) -> Candidate:
+        """With all said the plainest way that nothing tells from what is there."""
+        asked = {repr(candidate.data)}
+        while not self.budget.is_spent and not isinstance(candidate, ImageCandidate):
+            for what, data in ways(candidate):
+                if repr(data) in asked:
+                    continue
+                asked.add(repr(data))
+                other = candidate.with_(data)
+                if not other.problems and other.lines <= candidate.lines and not self.judge.tells(other):
+                    self.steps.append(f"{what}: nothing tells")
+                    candidate = other
+                    break
+            else:
+                break
+        return candidate
+
 
 def _likely(what: str) -> tuple[str, ...]:
     """The questions that a key is likeliest to show in."""
@@ -247,6 +282,7 @@ def _likely(what: str) -> tuple[str, ...]:
 
 def _largest_first(candidate: Candidate) -> list[tuple[str, Any]]:
     """Deletions, but those of a precision that only shows where weights which stay fp32 are cast all the same."""
-    precise = [path for path, value in candidate.body.leaves() if is_dtype_key(str(path[-1])) and value == "float32"]
+    leaves = [path for path, value in candidate.body.leaves() if value == "float32" and {*path} & {*PARTS}]
+    precise = [path for path in leaves if is_dtype_key(str(path[-1]))]
     kept = {f"delete {dotted(path[:end])}" for path in precise for end in range(1, len(path) + 1)}
     return sorted((one for one in deletions(candidate.data) if one[0] not in kept), key=lambda one: one[0].count("."))

@@ -19,6 +19,7 @@ HOLDERS = ("experts", "shared")  # parts whose projections have names of their o
 ROLES_THERE = ("gate", "up", "down")
 CALL = re.compile(r"([\w.]+)\(")
 GROUPS = ("", "config.num_attention_heads", "config.num_key_value_heads", 2, 4, 8)  # of fused rows
+BELOW = ".weight"  # ends the example of what lies below a path
 WHY = "transformers' class leaves it out"
 
 
@@ -42,10 +43,13 @@ def stored(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
 
 
 def _dropped(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
-    """All that is left out, by what the names have behind the number of a layer."""
+    """All that is left out, by what the names have behind the number of a layer: a word of it, which may stand
+    anywhere, or the path of what is outside of layers, with all below."""
     listed = candidate.body.get("checkpoint", "drop") or []
-    drops = [*listed, *({"match": match, "why": WHY} for match in _patterns(candidate, stop))]
-    yield Offer(((("checkpoint", "drop"), drops),), FITTED)
+    names = [one.removesuffix(BELOW) + ".*" if one.endswith(BELOW) else one for one in _patterns(candidate, stop)]
+    words = [one.replace("*.", "*") + "*" if one.count(".") == 1 and one.startswith("*.") else one for one in names]
+    drops = [*listed, *({"match": match, "why": WHY} for match in words)]
+    yield Offer(((("checkpoint", "drop"), sorted(drops, key=lambda one: one["match"])),), FITTED)
 
 
 def _float32(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
@@ -56,11 +60,10 @@ def _float32(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
     router = ("mlp", "router")
     for some in (patterns, *([one] for one in patterns)):
         put = ("checkpoint", "float32"), [*listed, *some]
-        yield Offer((put,), FITTED)
         if any(name in pattern for name in filter(None, routers) for pattern in some):  # which then computes so
             dtypes = [((*router, key), "float32") for key in ("dtype", "weights_dtype")]
-            yield Offer((put, *dtypes[:1]), FITTED)
-            yield Offer((put, *dtypes), FITTED)
+            yield from (Offer((put, *dtypes[:end]), FITTED) for end in (1, 2))
+        yield Offer((put,), FITTED)
     kept = [one for one in listed if not any(fnmatch(wrong.where, one) for wrong in stop.found)]
     if len(kept) < len(listed):  # the other way round
         rest = {name: one for name, one in candidate.data["checkpoint"].items() if name != "float32"}

@@ -61,9 +61,14 @@ def test_fused_rows_are_tried_in_every_order_and_by_groups():
     assert {"parts": ["q", "k", "v"], "groups": "config.num_attention_heads"} in fused
 
 
-def test_buffers_are_dropped_in_every_layer():
-    made = checkpoints("name: qwen3\n", "what is left out", [f"{LAYER}self_attn.bias", "mtp.weight"])
-    assert [one["match"] for one in made[0]["drop"]] == ["*.self_attn.bias", "mtp.weight"]
+def test_buffers_are_dropped_in_every_layer_and_what_is_outside_with_all_below():
+    made = checkpoints("name: qwen3\n", "what is left out", ["mtp.weight", f"{LAYER}self_attn.bias"])
+    assert [one["match"] for one in made[0]["drop"]] == ["*.self_attn.bias", "mtp.*"]
+
+
+def test_a_word_that_a_class_leaves_out_may_stand_anywhere():
+    made = checkpoints("name: qwen3\n", "what is left out", [f"{LAYER}mtp"])
+    assert [one["match"] for one in made[0]["drop"]] == ["*mtp*"]
 
 
 def test_a_router_that_stays_fp32_computes_so():
