@@ -18,6 +18,7 @@ NAMES = ("model.layers.0.attn.q.weight", "model.layers.1.attn.q.weight")
     [
         (r"model\.layers\.61.*", ["model.layers.61.weight"]),
         (r"^mtp.*", ["mtp.weight"]),
+        (r"^model\.mtp\.", ["model.mtp.weight"]),
         (r"(^|\.)mtp\..*", ["mtp.weight"]),
         ("attn.bias", ["model.layers.0.attn.bias"]),
         (r".*relative_position_index.*", []),

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from codegen.language.keys import keys
+from codegen.language.keys import key_of, keys
+from codegen.language.mlp import Router
 from codegen.language.spec import Spec
 from codegen.new.body import Body
 from nemo_automodel.parity.components import measure
@@ -23,7 +24,11 @@ from nemo_automodel.parity.subject import Subject
 
 BATCH = "plain"
 SECTIONS = ("norm", "rope", "attention", "mlp", "head")
-ORDER = ("mlp", "router", "order")  # of the choice of experts and what becomes of their scores
+ORDER, SCORE = ("mlp", "router", "order"), (
+    "mlp",
+    "router",
+    "score",
+)  # of the choice of experts and what becomes of their scores
 
 
 class Bits:
@@ -54,13 +59,11 @@ class Bits:
             yield from (name for name, value in theirs.items() if name in mine and torch.equal(mine[name], value))
 
 
-def words(candidate: Candidate) -> Iterator[tuple[str, Candidate]]:
+def roundings(candidate: Candidate) -> Iterator[tuple[str, Candidate]]:
     """The other way to a sum of one over the chosen experts; and every dtype of the catalog where the candidate
     says or leaves open another one."""
     if candidate.body.get(*RENORMALIZE) is True:
-        less = Body.copied(candidate.data)
-        less.drop(*RENORMALIZE)
-        yield _with(candidate.with_(less.content), ORDER, "topk_first")
+        yield from _chosen_first(candidate)
     for prefix in ((), *_overlays(candidate)):
         said = candidate.body.section(*prefix)
         for section in SECTIONS if not prefix else [name for name in SECTIONS if name in said]:
@@ -70,6 +73,19 @@ def words(candidate: Candidate) -> Iterator[tuple[str, Candidate]]:
                     for word in key.words:
                         if word != now:
                             yield _with(candidate, (*prefix, *path), word)
+
+
+def _chosen_first(candidate: Candidate) -> Iterator[tuple[str, Candidate]]:
+    """Experts chosen before their scores are a softmax, of which the sum is one; where the config tells the scores,
+    what makes one of the sum of others too."""
+    less = Body.copied(candidate.data)
+    less.drop(*RENORMALIZE)
+    yield _with(candidate.with_(less.content), ORDER, "topk_first")
+    said = str(candidate.body.get(*SCORE))
+    for word in key_of(Router, SCORE[-1]).words[1:] if "config." in said else ():
+        condition = f"{said} == {word!r}"
+        what, other = _with(candidate.with_(put(candidate.data, RENORMALIZE, {"when": condition})), ORDER, "topk_first")
+        yield f"{what} and sums of one where {condition}", other
 
 
 def _with(candidate: Candidate, path: Path, word: Any) -> tuple[str, Candidate]:

@@ -15,14 +15,14 @@ from nemo_automodel.parity.mutant import Path
 
 BATCH, RMS = "short", "rmsnorm"
 LITERALS = (1e-5, 1e-6, 1e-8, 1e-12)
-LARGEST = 0.1  # that an epsilon may be
+LARGEST = 1.0  # that an epsilon may be, changed too
 NEAR = 2e-6
 
 
 def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple[Path, Any]]:
     """The section `norm` as each kind of norm that differs has it, and each of these as a part of its own."""
     trace, model = oracle.trace(BATCH), oracle.reference.model
-    said = candidate.body.get("norm")
+    said = candidate.body.section("norm")
     found: dict[str, dict[str, Any]] = {}
     for path in (one.where for one in stop.inmost if one.where in trace.inputs and one.where in trace.outputs):
         norm = _read(model.get_submodule(path), trace.inputs[path], trace.outputs[path], _epsilons(oracle))
@@ -30,7 +30,8 @@ def of_norms(candidate: Candidate, stop: Stop, oracle: Oracle) -> Iterator[tuple
             found[path] = norm
     yield from _within(candidate, found)
     for norm in (one for turn, one in enumerate(found.values()) if one not in [*found.values()][:turn]):
-        yield ("norm",), {**(said if isinstance(said, dict) else {}), **norm}
+        kept = {name: one for name, one in said.items() if name != "bias" or norm["kind"] != RMS}  # which have none
+        yield ("norm",), {**kept, **norm}
     for path, norm in found.items():
         name = path.removeprefix(f"{candidate.model(memory=True)}.")
         if name.isidentifier():

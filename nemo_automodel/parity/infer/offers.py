@@ -10,17 +10,21 @@ from transformers.activations import ACT2FN
 from codegen.language.chains import candidate
 from codegen.language.disk import NORMED
 from codegen.language.keys import Key, Section, keys
+from codegen.language.mlp import Moe
 from codegen.language.spec import WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
+from nemo_automodel.parity.asked import NOWHERE
 from nemo_automodel.parity.infer.added import added, uncalled
 from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.combined import combined
+from nemo_automodel.parity.infer.differences import ROUTING
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.dropped import SECTION, dropped
 from nemo_automodel.parity.infer.followed import followed
 from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
 from nemo_automodel.parity.infer.judge import Stop
+from nemo_automodel.parity.infer.nearest import roundings
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
 from nemo_automodel.parity.infer.puts import chosen, of_field, recast, renamed, scaled, tests_of
@@ -87,7 +91,7 @@ class Offers:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
         read = followed(self.candidate, self.before, self.values, self.changed, self.language)
-        yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held()]
+        yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held(), *self._rounded()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions(here=False)))
             yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
@@ -156,6 +160,16 @@ class Offers:
         for path, key in keys_below(("checkpoint",), keys(self.language).get("checkpoint"), self.data):
             for word in key.words if key.type == "choice" else ():
                 yield from self._at(path, word, OFFERED)
+
+    def _rounded(self) -> Iterator[Offer]:
+        """What rounds otherwise, where all components are right and the whole is not: another expert may be chosen; and
+        where weights of experts do."""
+        if self.candidate.problems or not any(isinstance(flat.mlp, Moe) for flat in self.candidate.flats()):
+            return
+        where = {one.where for one in self.stop.found}
+        whole = self.stop.what.startswith("outputs") and where <= {"", NOWHERE, self.candidate.model(memory=True)}
+        if whole or self.bits and any(ROUTING in one for one in where):
+            yield from (Offer((), FITTED, False, 1, other.data, said) for said, other in roundings(self.candidate))
 
     def _named(self) -> list[str]:
         """Sections in which what differs lies, likeliest first."""

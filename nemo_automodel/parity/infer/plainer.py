@@ -3,6 +3,7 @@ fields by their own names."""
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from itertools import islice, product
 from typing import Any
 
@@ -13,10 +14,11 @@ from codegen.new.body import Body
 from nemo_automodel.parity.infer.below import key_at
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.puts import renamed
-from nemo_automodel.parity.mutant import Data, Path, dotted
+from nemo_automodel.parity.mutant import Data, Path, dotted, put
 from nemo_automodel.parity.mutate_written import EQUATIONS
 
 VARIANTS, LAYERS, WHEN, NOT = "variants", "layers", "when", "not "
+ROUTED = ("mlp", "router", "dtype")
 MOST = 16  # ways to say one variant otherwise
 NEGATED = re.compile(r"not (config\.[\w.]+)|(config\.[\w.]+) == 0")
 ABSENT = re.compile(r"(config\.[\w.]+) is (not )?None")
@@ -27,6 +29,7 @@ Ways = Iterator[tuple[str, Data]]  # what is said otherwise, and the spec after 
 def ways(candidate: Candidate) -> Ways:
     """What may be said otherwise in one place, the plainer way. Whether it is the same is for a judge to say."""
     yield from _own_names(candidate)
+    yield from _pinned(candidate)
     yield from _turned(candidate.body)
     for index, entry in enumerate(candidate.body.listed(VARIANTS)):
         yield from folded(candidate, index, entry)
@@ -40,6 +43,15 @@ def _own_names(candidate: Candidate) -> Ways:
         other = renamed(data, f"config.{alias}", f"config.{own}")
         if other != data:
             yield f"config.{own} for config.{alias}", candidate.data | other
+
+
+def _pinned(candidate: Candidate) -> Ways:
+    """A router whose weight stays fp32 computes so, also where that is cast all the same."""
+    held = candidate.body.get("checkpoint", "float32") or []
+    routers = product(candidate.names_of("mlp"), filter(None, candidate.names_of("router")))
+    names = [f"{candidate.layers()}.0.{part}.{name}.weight" for part, name in routers]
+    if candidate.body.get(*ROUTED) is None and any(fnmatch(name, pattern) for name in names for pattern in held):
+        yield f"{dotted(ROUTED)}: float32", put(candidate.data, ROUTED, "float32")
 
 
 def _turned(body: Body) -> Ways:

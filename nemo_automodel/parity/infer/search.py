@@ -21,7 +21,7 @@ from nemo_automodel.parity.infer.dropped import SECTION
 from nemo_automodel.parity.infer.fitted import Fitted
 from nemo_automodel.parity.infer.image_offers import ImageOffers
 from nemo_automodel.parity.infer.judge import Judge, Stop
-from nemo_automodel.parity.infer.nearest import Bits, words
+from nemo_automodel.parity.infer.nearest import Bits, roundings
 from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
@@ -245,8 +245,8 @@ class Search:
             return candidate
         bits = Bits(self.cases.subject, self.judge.name, self.cases.base)
         alike = bits.alike(candidate)
-        for what, _ in words(candidate):
-            other = dict(words(candidate)).get(what)
+        for what, _ in roundings(candidate):
+            other = dict(roundings(candidate)).get(what)
             if other is None or other.problems or self.budget.is_spent:
                 continue
             if (more := bits.alike(other)) > alike and not self.judge.tells(other):

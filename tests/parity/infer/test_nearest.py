@@ -3,13 +3,13 @@
 import pytest
 
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.nearest import Bits, words
+from nemo_automodel.parity.infer.nearest import Bits, roundings
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.start import start
 
 
 def named(text):
-    return dict(words(Candidate.read(text, "specs/x.yaml")))
+    return dict(roundings(Candidate.read(text, "specs/x.yaml")))
 
 
 def test_every_dtype_of_the_catalog_is_a_word_to_try_and_nothing_else_is():

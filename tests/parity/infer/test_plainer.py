@@ -71,6 +71,14 @@ def test_fields_go_by_the_names_of_their_class():
     assert found["mlp"]["width"] == "4 * config.n_embd"
 
 
+def test_a_router_that_stays_fp32_computes_so():
+    text = 'name: qwen2_moe\nmlp: {kind: moe, router: {bias: true}}\ncheckpoint: {float32: ["*gate.weight"]}\n'
+    (found,) = made(text, "mlp.router.dtype")
+    assert found["mlp"]["router"] == {"bias": True, "dtype": "float32"}
+    assert not made(text.replace("*gate.weight", "*_bias"), "mlp.router.dtype")
+    assert not made(text.replace("bias: true", "dtype: model"), "mlp.router.dtype")
+
+
 def test_what_some_layers_say_is_said_of_all():
     text = "name: qwen3\nlayers: {by: 'config.layer_types[layer]', kinds: {full_attention: {attention: {scale: 1}}}}\n"
     assert {"attention": {"scale": 1}, "layers": {"by": "config.layer_types[layer]"}} in made(text, "of all layers")
