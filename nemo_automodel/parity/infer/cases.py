@@ -16,6 +16,7 @@ from nemo_automodel.parity.infer.variants import (
     changes,
     differing,
     dropouts,
+    is_one_kind,
     key_of,
     listed,
     mended,
@@ -109,7 +110,8 @@ class Cases:
     def _change_fields(self, candidate: Candidate, base: Oracle) -> None:
         """One field at a time."""
         held = base.reference.config.to_dict()
-        names = candidate.unvaried() if self._strong else candidate.structural()
+        alike = [name for name in candidate.structural() if is_one_kind(held.get(name))]  # read, but of one kind alone
+        names = list(dict.fromkeys([*candidate.unvaried(), *alike])) if self._strong else candidate.structural()
         self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
         for name, change in listed(held, candidate.structural()):
             if name not in self._listed:

@@ -225,6 +225,14 @@ def _others(name: str, value: Any) -> Iterator[Any]:
         yield from _lists(cast("list[Any]", value)) if value else ([0, 2], [1])
 
 
+def is_one_kind(value: Any) -> bool:
+    """Whether a list for all layers holds one kind of layers alone, of which the library knows others."""
+    kinds = (
+        {*value} if isinstance(value, list) and all(isinstance(one, str) for one in cast("list[Any]", value)) else set()
+    )
+    return len(kinds) == 1 and not kinds.isdisjoint([*ATTENTION_KINDS, *MLP_KINDS])
+
+
 def _lists(value: list[Any]) -> Iterator[list[Any]]:
     if any(isinstance(one, list | dict) for one in value):
         return

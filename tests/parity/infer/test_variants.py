@@ -5,7 +5,7 @@ import pytest
 from codegen.configs import table
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.sample import shrunk
-from nemo_automodel.parity.infer.variants import changes, differing, listed, mended, off, structural
+from nemo_automodel.parity.infer.variants import changes, differing, is_one_kind, listed, mended, off, structural
 from nemo_automodel.parity.project import open_project
 from tests.parity.conftest import ROOT
 
@@ -101,3 +101,11 @@ def test_no_text_is_longer_than_the_positions_of_a_config_by_whatever_name():
 def test_a_config_inside_that_one_leaves_to_the_class_differs_in_its_fields():
     assert [*differing({"a": 1}, {"a": 1, "attn_config": {"scale": 2}})] == ["attn_config.scale"]
     assert [*differing({"a_config": {"b": 1}, "c": [1]}, {"a_config": {"b": 2}})] == ["a_config.b", "c"]
+
+
+def test_a_list_of_one_kind_of_layers_alone_is_mixed_though_a_spec_reads_it():
+    base = {"mlp_layer_types": ["sparse"] * 4}
+    assert is_one_kind(base["mlp_layer_types"])
+    assert not any(map(is_one_kind, (["sparse", "dense"], ["one"] * 4, [1, 1], [], None)))
+    ((_, tries),) = changes(base, ["mlp_layer_types"])
+    assert tries[0] == {"mlp_layer_types": ["dense", "sparse", "sparse", "dense"]}
