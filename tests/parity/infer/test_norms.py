@@ -24,7 +24,7 @@ def said(norm, text="name: qwen3\nnorm: {cast: after_weight}\n"):
         nn.init.normal_(parameter, mean=1.0)
     x = torch.randn(2, 5, 16)
     model = nn.ModuleDict({"norm": norm})
-    config = SimpleNamespace(to_dict=lambda: {"norm_eps": 0.003, "theta": 1e4, "hidden_act": "silu"})
+    config = SimpleNamespace(to_dict=lambda: {"norm_eps": 0.003, "eps": 0.83, "theta": 1e4, "hidden_act": "silu"})
     oracle = SimpleNamespace(
         trace=lambda batch: Trace({"norm": x}, {"norm": norm(x).detach()}),
         reference=SimpleNamespace(model=model, config=config),
@@ -52,3 +52,9 @@ def test_kind_offset_bias_and_epsilon_are_read(norm, found):
 def test_what_is_no_such_norm_says_nothing():
     assert said(nn.Linear(16, 16)) == []
     assert said(nn.RMSNorm(16, eps=0.07)) == []  # an epsilon that is nowhere
+
+
+def test_a_norm_of_another_kind_has_no_bias_of_the_old_one():
+    """Under a condition too, where its epsilon was varied by much."""
+    (path, norm), _ = said(nn.RMSNorm(16, eps=0.83), "name: qwen3\nnorm: {kind: layernorm, bias: false}\n")
+    assert (path, norm) == (("norm",), {"kind": "rmsnorm", "offset": 0, "eps": "config.eps"})

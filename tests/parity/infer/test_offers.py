@@ -51,6 +51,16 @@ def test_the_changed_field_is_read_first(donors):
     assert "config.attention_bias" in made[0]
 
 
+def test_what_rounds_otherwise_is_tried_where_all_components_of_a_mixture_are_right(donors):
+    """Another expert is chosen by chance; in bf16 its weight differs."""
+    text = "name: qwen2_moe\nmlp: {kind: moe, router: {score: config.hidden_act, renormalize: true}}\n"
+    chosen, told = "mlp.router.order: topk_first", "sums of one where config.hidden_act == 'sigmoid'"
+    for wrong, what in (("model", "outputs, plain"), ("model.layers.0.mlp.routing: sums", "bits in bf16")):
+        made = offers(donors, text, (wrong,), what=what)
+        assert chosen in made[:5] and any(told in one for one in made[:5])
+    assert not any(told in one for one in offers(donors, text, ORDER))
+
+
 def test_what_reads_a_field_of_the_keys_name_comes_first(donors):
     layers = 'name: qwen3\nlayers: {by: "config.layer_types[layer]"}\n'
     made = offers(donors, layers, ORDER[:1], unread=("window_size",), what="outputs, short")
