@@ -8,7 +8,7 @@ FLOOR := 5.17.0
 KINDS := llama mistral llama4_text baichuan mixtral deepseek_v2 gpt_oss phi3
 TRANSFORMERS ?= 5.24.0
 
-.PHONY: try test full floor release lint format clean
+.PHONY: try test full floor release lint format docs docs-serve clean
 
 try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scratch copy
 	OMP_NUM_THREADS=1 $(BIN)/python examples/try.py
@@ -37,6 +37,12 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/black --quiet .
 
+docs: $(VENV)/installed       ## the documentation site, strictly: build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/installed ## the same while you write, at http://localhost:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
+
 clean:
 	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/moe/_avx512*.so
 
@@ -44,6 +50,6 @@ $(VENV)/installed: pyproject.toml setup.py $(wildcard library/*.*) constraints.t
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]' -e './library[testing]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,docs]' -e './library[testing]'
 	$(BIN)/python -m compileall -q codegen nemo_automodel
 	@touch $@
