@@ -10,8 +10,9 @@ from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks, is_tensorboard_available
 from transformers.utils import is_liger_kernel_available
 
+from nemo_automodel.recipes.chat import chat_options
 from nemo_automodel.recipes.mistakes import RecipeError, naming, refuse, unknown
-from nemo_automodel.recipes.targets import TARGET, resolve_target
+from nemo_automodel.recipes.targets import TARGET, is_of_chat, resolve_target
 from nemo_automodel.recipes.values import misfits
 
 OPTIMIZER = "the section optimizer says it"
@@ -49,12 +50,21 @@ def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
         if source in optimizer:
             settings[name] = optimizer[source]
     with naming("trainer", settings):
-        arguments = TrainingArguments(**{**_defaults(), **settings})
+        arguments = _made(recipe, {**_defaults(), **settings})
     try:
         get_reporting_integration_callbacks(arguments.report_to)
     except (ValueError, RuntimeError) as error:  # unknown, and not installed
         raise RecipeError(f"trainer.report_to: {error}") from error
     return arguments
+
+
+def _made(recipe: dict[str, Any], settings: dict[str, Any]) -> TrainingArguments:
+    if not is_of_chat(recipe):
+        return TrainingArguments(**settings)
+    options = chat_options(recipe)
+    from nemo_automodel.recipes.sft import sft_arguments  # imports trl, an extra
+
+    return sft_arguments(settings, options)
 
 
 def _mistakes(recipe: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Examples of images and text to batches, by the processor of the checkpoint; the loss is on answers alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from inspect import signature
 from itertools import chain
 from typing import Any
@@ -9,26 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nemo_automodel.recipes.images import Example, texts
+from nemo_automodel.recipes.conversations import Writer, Written, texts
+from nemo_automodel.recipes.images import Example
 
 IGNORED = -100  # what losses of transformers leave out
 EXPANDED = "text_replacement_offsets"  # what a processor says of the places of images: their text before and after
 
 
-@dataclass(frozen=True)
-class Written:
-    """A conversation as one text, and which characters of it answers are."""
-
-    text: str
-    answers: list[tuple[int, int]]
-
-
 class ImageTextCollator:
     """`Example`s -> what the model takes, with `labels` [B, S]: ids of answers, -100 elsewhere.
 
-    An answer is what the chat template writes after its prompt for one, up to the token that ends the turn. Where
-    a template ends the last answer with no special token, the tokenizer's end-of-sequence token does. Processors that
-    have no chat template and take a `suffix` (PaliGemma's) are given it.
+    `Writer` says what answers are. Processors that have no chat template and take a `suffix` (PaliGemma's) get it.
 
     Raises:
         ValueError: the processor has neither, or its tokenizer does not tell where its tokens stand in a text or has no
@@ -45,12 +35,13 @@ class ImageTextCollator:
         if tokenizer.pad_token is None:
             raise ValueError(f"{type(tokenizer).__name__} has no token for padding: name a pad_token in its config")
         self.processor = processor
+        self.write = Writer(tokenizer, self._rendered)
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         return self._with_suffixes(examples) if self.takes_suffix else self._by_template(examples)
 
     def _by_template(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        written = [self._written(example) for example in examples]
+        written = [self.write(example.messages, example.where) for example in examples]
         begin = self.processor.tokenizer.bos_token
         begun = begin is not None and written[0].text.startswith(begin)
         batch = self._processed(
@@ -85,33 +76,8 @@ class ImageTextCollator:
                 places = ", ".join(example.where for example in examples)
                 raise ValueError(f"{places}: {type(self.processor).__name__}: {error}") from error
 
-    def _written(self, example: Example) -> Written:
-        whole, answers = self._rendered(example.messages), []
-        for index, message in enumerate(example.messages):
-            if message["role"] != "assistant":
-                continue
-            before = self._rendered(example.messages[:index], add_generation_prompt=True)
-            after = self._rendered(example.messages[: index + 1]).rstrip()
-            if not (after.startswith(before) and whole.startswith(after)):
-                raise ValueError(
-                    f"{example.where}: the chat template writes message {index} otherwise in the whole conversation "
-                    "than alone: what is its answer cannot be told; split the conversation into examples"
-                )
-            if texts(message["content"]).strip() not in after[len(before) :]:
-                raise ValueError(f"{example.where}: the chat template leaves out the answer of message {index}")
-            answers.append((len(before), len(after)))
-        return self._ended(whole.rstrip(), answers)
-
     def _rendered(self, messages: list[dict[str, Any]], **options: Any) -> str:
         return self.processor.apply_chat_template(messages, tokenize=False, **options)
-
-    def _ended(self, text: str, answers: list[tuple[int, int]]) -> Written:
-        tokenizer = self.processor.tokenizer
-        special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-        if tokenizer.eos_token is None or text.endswith((*special, *tokenizer.all_special_tokens)):
-            return Written(text, answers)
-        text += tokenizer.eos_token
-        return Written(text, [*answers[:-1], (answers[-1][0], len(text))])
 
     def _tokens(self, written: Written, offsets: Tensor, growth: list[int] | None, where: str) -> list[tuple[int, int]]:
         """The tokens [first, last) of each answer. Processors write more at the places of images, and some before the

@@ -68,18 +68,27 @@ class MockDataset(Dataset[dict[str, Tensor]]):
         return {"input_ids": self.blocks[index], "labels": self.blocks[index]}
 
 
-def _documents(path: Path, column: str) -> Iterator[str]:
+def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(`path:line`, what stands in it), of lines that are not empty. Raises ValueError for what is no JSON."""
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
+            where = f"{path}:{number}"
             if line.strip():
-                yield _json_text(line, column, f"{path}:{number}") if path.suffix == ".jsonl" else line.rstrip("\n")
+                try:
+                    yield where, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{where}: not JSON: {error}") from error
 
 
-def _json_text(line: str, column: str, where: str) -> str:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error
+def _documents(path: Path, column: str) -> Iterator[str]:
+    if path.suffix == ".jsonl":
+        yield from (_text(row, column, where) for where, row in json_rows(path))
+        return
+    with path.open(encoding="utf-8") as lines:
+        yield from (line.rstrip("\n") for line in lines if line.strip())
+
+
+def _text(row: Any, column: str, where: str) -> str:
     if not isinstance(row, dict) or not isinstance(row.get(column), str):
         raise ValueError(f"{where}: expected an object with the text in '{column}'; name another column with `column`")
     return row[column]

@@ -29,7 +29,7 @@ from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse,
 from nemo_automodel.recipes.parts import check
 from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
-from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed
+from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed, is_of_chat
 from nemo_automodel.recipes.tree import register_tree
 from nemo_automodel.recipes.values import misfits
 
@@ -128,15 +128,16 @@ def build_trainer(
     if "freeze" in recipe:
         freeze(model, recipe["freeze"])
     datasets = build_datasets(recipe, model, reader, allowed)
-    collator = collator_for(datasets, reader, sharded)
+    chat = is_of_chat(recipe)
+    batches = {"processing_class": reader} if chat else {"data_collator": collator_for(datasets, reader, sharded)}
     if sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
     with naming("trainer", recipe["trainer"]):
-        return (ShardedTrainer if sharded else Trainer)(
+        return _trainer_class(chat, sharded)(
             model,
             arguments,
-            data_collator=collator,
+            **batches,
             train_dataset=datasets["dataset"],
             eval_dataset=datasets.get("eval_dataset"),
             optimizer_cls_and_kwargs=optimizer_of(recipe),
@@ -145,6 +146,14 @@ def build_trainer(
                 *([TokenizerCallback(reader)] if reader is not None else []),
             ],
         )
+
+
+def _trainer_class(chat: bool, sharded: bool) -> type[Trainer]:
+    if not chat:
+        return ShardedTrainer if sharded else Trainer
+    from nemo_automodel.recipes.sft import ChatTrainer, ShardedChatTrainer  # imports trl, an extra
+
+    return ShardedChatTrainer if sharded else ChatTrainer
 
 
 def _sharding_mistakes(recipe: dict[str, Any]) -> list[str]:

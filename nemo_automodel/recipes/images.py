@@ -3,8 +3,6 @@
 An item is an `Example`; the collator (`collating.py`) makes batches of them with the processor of the checkpoint.
 """
 
-import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+
+from nemo_automodel.recipes.data import json_rows
 
 MARK = "<image>"  # in a text of a row: an image stands here
 ROLES = ("system", "user", "assistant")
@@ -48,7 +48,7 @@ class ImageTextDataset(Dataset[Example]):
 
     def __init__(self, path: str, folder: str | None = None) -> None:
         place = Path(path).parent if folder is None else Path(folder)
-        self.rows = [_checked(row, place, where) for where, row in _rows(Path(path))]
+        self.rows = [_checked(row, place, where) for where, row in json_rows(Path(path))]
         if not self.rows:
             raise ValueError(f"{path}: has no rows")
 
@@ -96,17 +96,6 @@ class MockImageTextDataset(Dataset[Example]):
 
     def without_images(self) -> str | None:
         return None
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}:{number}"
-            if line.strip():
-                try:
-                    yield where, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{where}: not JSON: {error}") from error
 
 
 def _checked(row: Any, folder: Path, where: str) -> tuple[list[dict[str, Any]], list[Path], str]:
@@ -193,8 +182,3 @@ def _opened(file: Path, where: str) -> Any:
             return picture.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{where}: {file} is no image that can be read: {error}") from error
-
-
-def texts(content: Sequence[dict[str, str]]) -> str:
-    """What is written in the parts of a message."""
-    return "".join(part["text"] for part in content if part["type"] == "text")

@@ -6,7 +6,16 @@ from inspect import Parameter, signature
 from typing import Any
 
 from nemo_automodel.recipes.mistakes import naming, refuse, unknown
-from nemo_automodel.recipes.targets import NOTHING_ELSE, OWN, OWN_IMAGES, PRETRAINED, TARGET, Allowed, resolve_target
+from nemo_automodel.recipes.targets import (
+    NOTHING_ELSE,
+    OWN,
+    OWN_CHAT,
+    OWN_IMAGES,
+    PRETRAINED,
+    TARGET,
+    Allowed,
+    resolve_target,
+)
 from nemo_automodel.recipes.values import misfits
 
 # peft imports the modules that these fields name.
@@ -62,7 +71,7 @@ def check(
         and name not in fields
         and name not in offered
     ]
-    if target.__module__ in (OWN, OWN_IMAGES) or is_dataclass(target):
+    if target.__module__ in (OWN, OWN_CHAT, OWN_IMAGES) or is_dataclass(target):
         mistakes += misfits(where, fields, target)
     refuse(mistakes)
     return target

@@ -22,7 +22,10 @@ AUTO_MODELS = (
 TOKENIZERS = ("Tokenizer", "TokenizerFast", "Processor")  # how their names end in transformers
 OWN = "nemo_automodel.recipes.data"
 OWN_IMAGES = "nemo_automodel.recipes.images"
+OWN_CHAT = "nemo_automodel.recipes.chat"
+CHAT = f"{OWN_CHAT}.ChatDataset"
 DATASETS = (
+    CHAT,
     *(f"{OWN}.{name}" for name in ("MockDataset", "TextDataset")),
     *(f"{OWN_IMAGES}.{name}" for name in ("MockImageTextDataset", "ImageTextDataset")),
 )
@@ -150,6 +153,11 @@ def resolve_target(section: dict[str, Any], where: str, allowed: Allowed = NOTHI
 def is_of_images(section: dict[str, Any]) -> bool:
     """Whether a section `model` builds a model that takes images beside text."""
     return "ImageTextToText" in str(section.get(TARGET))
+
+
+def is_of_chat(recipe: dict[str, Any]) -> bool:
+    """Whether a recipe trains on chat data."""
+    return recipe["dataset"].get(TARGET) == CHAT
 
 
 def _is_good(role: Role, found: Any) -> bool:
