@@ -15,6 +15,7 @@ from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.config_loading import HUB_KEYS
 from nemo_automodel.recipes.mistakes import SAID_BY_OTHERS, RecipeError, close_match, naming, near_file, refuse, unknown
 from nemo_automodel.recipes.parts import build, check
+from nemo_automodel.recipes.quantization import prepare, quantization_config
 from nemo_automodel.recipes.targets import AUTO_MODELS, NOTHING_ELSE, PRETRAINED, TARGET, Allowed
 from nemo_automodel.recipes.values import misfits
 
@@ -168,7 +169,10 @@ def build_model(
         if WEIGHTS not in section:
             raise RecipeError(f"model.{WEIGHTS}: needed to resume a sharded run")
         section[WEIGHTS] = checkpoint
-    model = build(section, "model", allowed)
+    if quantised := quantization_config(recipe):
+        model = prepare(build({**section, "quantization_config": quantised}, "model", allowed))
+    else:
+        model = build(section, "model", allowed)
     return model if adapter is None else _with_adapter(model, adapter, checkpoint)
 
 

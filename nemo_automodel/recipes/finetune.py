@@ -26,7 +26,9 @@ from nemo_automodel.recipes.freezing import check_freeze, freeze
 from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, check_inputs, collator_for, load_reader
 from nemo_automodel.recipes.losses import draw
 from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse, unknown
+from nemo_automodel.recipes.packing import check_packing
 from nemo_automodel.recipes.parts import check
+from nemo_automodel.recipes.quantization import is_quantised, quantization_config
 from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
 from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed, is_of_chat
@@ -104,6 +106,7 @@ def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
         lambda: adapter_config(recipe, allowed),
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed, OFFERED) for name in SECTIONS),
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed) for name in READERS),
+        lambda: quantization_config(recipe),
         lambda: "freeze" in recipe and check_freeze(recipe["freeze"]),
         lambda: refuse(_sharding_mistakes(recipe)),
     )
@@ -130,6 +133,8 @@ def build_trainer(
     datasets = build_datasets(recipe, model, reader, allowed)
     chat = is_of_chat(recipe)
     batches = {"processing_class": reader} if chat else {"data_collator": collator_for(datasets, reader, sharded)}
+    if getattr(arguments, "packing", False):
+        check_packing(model if is_quantised(model) else model.to(arguments.device))
     if sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)

@@ -6,16 +6,19 @@ from transformers import PreTrainedModel, Trainer
 from trl import SFTConfig, SFTTrainer
 
 from nemo_automodel.recipes.chat import ChatOptions
+from nemo_automodel.recipes.quantization import is_quantised
 from nemo_automodel.recipes.sharding import ShardedTrainer
 
-# What TRL's arguments are by themselves, where transformers' are otherwise: one recipe means the same with any data.
-AS_IN_TRANSFORMERS = {"logging_steps": 500, "gradient_checkpointing": False, "bf16": False}
+# transformers' own, where TRL's are otherwise: a recipe means the same with any data.
+DEFAULTS = {"logging_steps": 500, "bf16": False}
+RECOMPUTES = [name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(SFTConfig, name)]
 
 
 def sft_arguments(settings: dict[str, Any], options: ChatOptions) -> SFTConfig:
     """TRL's arguments of TrainingArguments' fields and the section `chat`. Examples are cut before they come here."""
     packed = {"packing": True, "max_length": options.max_length} if options.packing else {"max_length": None}
-    return SFTConfig(**{**AS_IN_TRANSFORMERS, **settings, **packed})
+    recomputes = {} if settings.keys() & set(RECOMPUTES) else {RECOMPUTES[0]: False}
+    return SFTConfig(**{**DEFAULTS, **recomputes, **settings, **packed})
 
 
 class ChatTrainer(SFTTrainer):
@@ -29,7 +32,7 @@ class ChatTrainer(SFTTrainer):
     def __init__(self, model: PreTrainedModel, *args: Any, processing_class: Any, **kwargs: Any) -> None:
         configs = model.config.get_text_config(), model.generation_config
         padding = [(config, config.pad_token_id) for config in configs], processing_class.pad_token
-        adapters = _trained(model) if getattr(model, "is_quantized", False) else []
+        adapters = _trained(model) if is_quantised(model) else []
         super().__init__(model, *args, processing_class=processing_class, **kwargs)
         for config, token in padding[0]:
             config.pad_token_id = token
