@@ -12,7 +12,7 @@ from transformers.utils import is_liger_kernel_available
 
 from nemo_automodel.recipes.chat import chat_options
 from nemo_automodel.recipes.mistakes import RecipeError, naming, refuse, unknown
-from nemo_automodel.recipes.targets import TARGET, is_of_chat, resolve_target
+from nemo_automodel.recipes.targets import TARGET, is_of_chat, is_of_images, resolve_target
 from nemo_automodel.recipes.values import misfits
 
 OPTIMIZER = "the section optimizer says it"
@@ -50,7 +50,7 @@ def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
         if source in optimizer:
             settings[name] = optimizer[source]
     with naming("trainer", settings):
-        arguments = _made(recipe, {**_defaults(), **settings})
+        arguments = _made(recipe, {**_defaults(), "include_num_input_tokens_seen": _counted(recipe), **settings})
     try:
         get_reporting_integration_callbacks(arguments.report_to)
     except (ValueError, RuntimeError) as error:  # unknown, and not installed
@@ -65,6 +65,12 @@ def _made(recipe: dict[str, Any], settings: dict[str, Any]) -> TrainingArguments
     from nemo_automodel.recipes.sft import sft_arguments  # imports trl, an extra
 
     return sft_arguments(settings, options)
+
+
+def _counted(recipe: dict[str, Any]) -> str:
+    """Which tokens of a batch count: by a mask where batches are padded; without one the Trainer would complain."""
+    padded = is_of_images(recipe["model"]) or (is_of_chat(recipe) and recipe.get("chat", {}).get("packing") is not True)
+    return "non_padding" if padded else "all"
 
 
 def _mistakes(recipe: dict[str, Any]) -> Iterator[str]:

@@ -32,6 +32,7 @@ from nemo_automodel.recipes.quantization import is_quantised, quantization_confi
 from nemo_automodel.recipes.saving import TokenizerCallback
 from nemo_automodel.recipes.sharding import OPTIMIZER_FOLDER, ShardedTrainer, shard
 from nemo_automodel.recipes.targets import NOTHING_ELSE, Allowed, is_of_chat
+from nemo_automodel.recipes.throughput import ThroughputCallback
 from nemo_automodel.recipes.tree import register_tree
 from nemo_automodel.recipes.values import misfits
 
@@ -147,6 +148,7 @@ def build_trainer(
             eval_dataset=datasets.get("eval_dataset"),
             optimizer_cls_and_kwargs=optimizer_of(recipe),
             callbacks=[
+                ThroughputCallback(),
                 *([MoEBalanceCallback()] if routers(model) else []),
                 *([TokenizerCallback(reader)] if reader is not None else []),
             ],

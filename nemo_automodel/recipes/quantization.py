@@ -1,4 +1,4 @@
-"""The section `quantization`: frozen weights of four bits under an adapter, by bitsandbytes (QLoRA, arXiv 2305.14314)."""
+"""The section `quantization`: weights of four bits under an adapter, by bitsandbytes (QLoRA, arXiv 2305.14314)."""
 
 import os
 from dataclasses import dataclass, field
