@@ -48,7 +48,7 @@ class Writer:
             if texts(message.get("content")).strip() not in after[len(before) :]:
                 raise ValueError(f"{where}: the chat template leaves out the answer of message {index}")
             answers.append((len(before), len(after)))
-        closed = messages[-1]["role"] == "assistant"
+        closed = bool(messages) and messages[-1]["role"] == "assistant"
         return self._ended(whole.rstrip(), answers) if closed else Written(whole, answers)
 
     def _ended(self, text: str, answers: list[tuple[int, int]]) -> Written:
