@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 FLOOR := 5.17.0
 KINDS := llama mistral llama4_text baichuan mixtral deepseek_v2 gpt_oss phi3
 TRANSFORMERS ?= 5.24.0
+# Its import costs every process a second, so it is not in the environment of all tests.
+BITSANDBYTES := $(shell grep ^bitsandbytes== constraints.txt)
 
-.PHONY: try test full floor release lint format docs docs-serve clean
+.PHONY: try test full floor qlora release lint format docs docs-serve clean
 
 try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scratch copy
 	OMP_NUM_THREADS=1 $(BIN)/python examples/try.py
@@ -22,6 +24,9 @@ full: $(VENV)/installed       ## the whole contract of every family, on all of i
 floor: $(VENV)/installed      ## the contract of a family of each kind, with the oldest transformers
 	OMP_NUM_THREADS=1 VENV=$(VENV) .ci/at $(FLOOR) \
 		python -m pytest -m "" -n $(WORKERS) tests/common/test_releases.py $(KINDS:%=tests/unit_tests/models/%)
+
+qlora: $(VENV)/installed      ## adapters over weights of four bits, beside bitsandbytes
+	OMP_NUM_THREADS=1 VENV=$(VENV) .ci/beside $(BITSANDBYTES) python -m pytest -n 0 tests/recipes/qlora
 
 release: $(VENV)/installed    ## parity and contract of all families: make release TRANSFORMERS=5.22.0
 	OMP_NUM_THREADS=1 VENV=$(VENV) WORKERS=$(WORKERS) .ci/release $(TRANSFORMERS)

@@ -20,7 +20,9 @@ EXTRAS = {
     "testing": ["peft", "pillow", "pytest", "tokenizers"],  # the suite that every generated model must pass
     "images": ["pillow"],  # processors of images, to fine-tune vision-language models
     "plots": ["matplotlib", "tensorboard"],  # a run's losses as a PNG, and its log in TensorBoard (ADR 29)
-    "trl": ["trl"],  # one more door in the matrix of adapters (`python -m nemo_automodel.testing`)
+    # Chat data in recipes (ADR 30), and one more door in the matrix of adapters (`python -m nemo_automodel.testing`).
+    "trl": ["trl>=1.16,<2"],
+    "qlora": ["bitsandbytes>=0.50", "peft"],  # a recipe's section `quantization`
     # Fused GPU kernels. The core needs none of them: each is a backend beside a PyTorch reference.
     "kernels": ["liger-kernel"],
     "flash": ["flash-attn"],

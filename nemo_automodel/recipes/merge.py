@@ -51,7 +51,8 @@ def merge(adapter: Path, output: Path, base: str | None = None, dtype: str = "au
     from peft import PeftConfig, PeftModel
 
     if not (adapter / ADAPTER_FILE).is_file():
-        raise RecipeError(f"{adapter}: holds no {ADAPTER_FILE}{near_file(adapter)}; name the folder of an adapter")
+        cure = "" if adapter.is_dir() else near_file(adapter)
+        raise RecipeError(f"{adapter}: holds no {ADAPTER_FILE}{cure}; name the folder of an adapter")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise RecipeError(f"{output}: is not empty; name another folder")
     images = (adapter / PROCESSOR_FILE).is_file()

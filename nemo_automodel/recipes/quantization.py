@@ -75,7 +75,7 @@ def prepare(model: Any) -> Any:
     Raises:
         RecipeError: most of its matrices are none that bitsandbytes replaces: it takes linear layers alone.
     """
-    from bitsandbytes.nn import Params4bit
+    from bitsandbytes.nn import Linear4bit, Params4bit
     from peft import prepare_model_for_kbit_training
 
     ends = {id(end.weight) for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None}
@@ -87,4 +87,7 @@ def prepare(model: Any) -> Any:
             f"quantization: bitsandbytes takes linear layers alone, and {large:,} of {large + small:,} weights of "
             f"{type(model).__name__} are none (stacked experts?): train an adapter without the section"
         )
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False  # once evaluated, gradients would be of weights in another order
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the Trainer sees to that
