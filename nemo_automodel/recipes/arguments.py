@@ -31,10 +31,12 @@ IGNORED = {
 NEEDS = {
     "eval_steps": ("eval_strategy", ("steps",)),
     "gradient_checkpointing_kwargs": ("gradient_checkpointing", (True,)),
+    "activation_checkpointing_kwargs": ("activation_checkpointing", (True,)),  # its name since transformers 5.24
 }
 EVAL_FIELDS = ("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size")
 POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 RECOMPUTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
+BY_LAYER = ("every_n_layers", "offload")  # of activation_checkpointing_kwargs beside them
 IN_OPTIMIZER = {"learning_rate": "lr", "weight_decay": "weight_decay"}
 
 
@@ -69,7 +71,9 @@ def _made(recipe: dict[str, Any], settings: dict[str, Any]) -> TrainingArguments
 
 def _counted(recipe: dict[str, Any]) -> str:
     """Which tokens of a batch count: by a mask where batches are padded; without one the Trainer would complain."""
-    padded = is_of_images(recipe["model"]) or (is_of_chat(recipe) and recipe.get("chat", {}).get("packing") is not True)
+    padded = is_of_images(recipe.get("model", {})) or (
+        is_of_chat(recipe) and recipe.get("chat", {}).get("packing") is not True
+    )
     return "non_padding" if padded else "all"
 
 
@@ -91,7 +95,8 @@ def _mistakes(recipe: dict[str, Any]) -> Iterator[str]:
         elif (source := IN_OPTIMIZER.get(name)) in optimizer:
             yield f"trainer.{name}: optimizer.{source} says it already; keep one of them"
     yield from _lengths(settings)
-    yield from unknown("trainer.gradient_checkpointing_kwargs", _mapping(settings), RECOMPUTING, "torch's checkpoint")
+    for name, more in (("gradient_checkpointing_kwargs", ()), ("activation_checkpointing_kwargs", BY_LAYER)):
+        yield from unknown(f"trainer.{name}", _mapping(settings, name), RECOMPUTING + more, "torch's checkpoint")
     if settings.get("use_liger_kernel") is True and not is_liger_kernel_available():
         yield "trainer.use_liger_kernel: liger-kernel is not installed; run: pip install liger-kernel"
 
@@ -105,8 +110,8 @@ def _lengths(settings: dict[str, Any]) -> Iterator[str]:
         yield "trainer.num_train_epochs: would be ignored: trainer.max_steps says it; set trainer.max_steps=-1"
 
 
-def _mapping(settings: dict[str, Any]) -> dict[str, Any]:
-    found = settings.get("gradient_checkpointing_kwargs")
+def _mapping(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    found = settings.get(name)
     return found if isinstance(found, dict) else {}
 
 

@@ -11,7 +11,17 @@ from nemo_automodel.recipes.mistakes import RecipeError, close_match, near_file,
 from nemo_automodel.recipes.targets import ROLES, TARGET
 
 REQUIRED_SECTIONS = ("model", "dataset", "optimizer", "trainer")
-OPTIONAL_SECTIONS = ("tokenizer", "processor", "eval_dataset", "chat", "peft", "quantization", "freeze", "fsdp")
+OPTIONAL_SECTIONS = (
+    "tokenizer",
+    "processor",
+    "eval_dataset",
+    "chat",
+    "peft",
+    "quantization",
+    "compile",
+    "freeze",
+    "fsdp",
+)
 LISTS = ("freeze",)
 REMOTE_CODE = "trust_remote_code"
 

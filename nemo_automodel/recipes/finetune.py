@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from nemo_automodel.components.moe.balance import MoEBalanceCallback, routers
 from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
 from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model
+from nemo_automodel.recipes.compiling import compile_layers, compile_options
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.freezing import check_freeze, freeze
 from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, check_inputs, collator_for, load_reader
@@ -108,6 +109,7 @@ def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed, OFFERED) for name in SECTIONS),
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed) for name in READERS),
         lambda: quantization_config(recipe),
+        lambda: compile_options(recipe),
         lambda: "freeze" in recipe and check_freeze(recipe["freeze"]),
         lambda: refuse(_sharding_mistakes(recipe)),
     )
@@ -136,6 +138,8 @@ def build_trainer(
     batches = {"processing_class": reader} if chat else {"data_collator": collator_for(datasets, reader, sharded)}
     if getattr(arguments, "packing", False):
         check_packing(model if is_quantised(model) else model.to(arguments.device))
+    if compiled := compile_options(recipe):
+        compile_layers(model, compiled)
     if sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)

@@ -157,7 +157,7 @@ def is_of_images(section: dict[str, Any]) -> bool:
 
 def is_of_chat(recipe: dict[str, Any]) -> bool:
     """Whether a recipe trains on chat data."""
-    return recipe["dataset"].get(TARGET) == CHAT
+    return recipe.get("dataset", {}).get(TARGET) == CHAT
 
 
 def _is_good(role: Role, found: Any) -> bool:
