@@ -25,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_page_as_a_reader_types_it(folder: Path) -> None:
+def test_the_page_as_a_reader_types_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)  # adapters name their base as it was typed
     forked = Forked(MODULES)
     for language, text in BLOCK.findall(PAGE):
         if language == "python":
