@@ -18,6 +18,7 @@ OPTIONAL_SECTIONS = (
     "chat",
     "peft",
     "quantization",
+    "fp8",
     "compile",
     "freeze",
     "fsdp",

@@ -23,6 +23,7 @@ from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
 from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model
 from nemo_automodel.recipes.compiling import compile_layers, compile_options
 from nemo_automodel.recipes.config import load_recipe
+from nemo_automodel.recipes.fp8 import convert, fp8_options
 from nemo_automodel.recipes.freezing import check_freeze, freeze
 from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, check_inputs, collator_for, load_reader
 from nemo_automodel.recipes.losses import draw
@@ -109,6 +110,7 @@ def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed, OFFERED) for name in SECTIONS),
         *(lambda name=name: name in recipe and check(recipe[name], name, allowed) for name in READERS),
         lambda: quantization_config(recipe),
+        lambda: fp8_options(recipe),
         lambda: compile_options(recipe),
         lambda: "freeze" in recipe and check_freeze(recipe["freeze"]),
         lambda: refuse(_sharding_mistakes(recipe)),
@@ -138,6 +140,8 @@ def build_trainer(
     batches = {"processing_class": reader} if chat else {"data_collator": collator_for(datasets, reader, sharded)}
     if getattr(arguments, "packing", False):
         check_packing(model if is_quantised(model) else model.to(arguments.device))
+    if options := fp8_options(recipe):
+        convert(model, options)
     if compiled := compile_options(recipe):
         compile_layers(model, compiled)
     if sharded:

@@ -53,11 +53,12 @@ def _mistakes(recipe: dict[str, Any]) -> list[str]:
         *([] if adapted else ["quantization: weights of four bits cannot be trained: add an adapter, section peft"]),
         *(["model.quantization_config: section quantization says it already; keep one of them"] if said else []),
         *(["quantization: is of a checkpoint: take from_pretrained in model._target_"] if fresh else []),
-        *(["quantization: does not work on a sharded model; run it on one process"] if _is_one_of_several() else []),
+        *(["quantization: does not work on a sharded model; run it on one process"] if is_one_of_several() else []),
     ]
 
 
-def _is_one_of_several() -> bool:
+def is_one_of_several() -> bool:
+    """Whether torchrun started this process beside others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 

@@ -1,10 +1,16 @@
 """Switches for memory and speed: each leaves losses as they are, and says what does not fit."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
+from nemo_automodel import NeMoAutoModelForCausalLM
+from nemo_automodel.recipes import fp8
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.finetune import finetune
 from nemo_automodel.recipes.mistakes import RecipeError
@@ -68,3 +74,44 @@ def test_layers_are_compiled(recipe: Path, plain: list[float]) -> None:
 def test_mistakes_are_named(overrides: list[str], message: str, recipe: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         finetune(load_recipe(recipe, overrides))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_fp8_is_refused_where_no_card_has_it(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="fp8: products of eight bits need a CUDA card, and there is none; take tr"):
+        finetune(load_recipe(recipe, ["fp8={}"]))
+
+
+def test_fp8_is_refused_on_an_older_card(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100")
+    monkeypatch.setattr(fp8, "find_spec", lambda name: None)
+    sections = load_recipe(recipe, ["fp8={}", "quantization={}"])
+    with pytest.raises(RecipeError, match="fp8: NVIDIA A100 has none: they begin with compute capability 8.9") as told:
+        fp8.fp8_options(sections)
+    assert "run: pip install torchao" in str(told.value) and "section quantization has other weights" in str(told.value)
+    with pytest.raises(RecipeError, match="fp8.scaling: expected one of tensorwise, rowwise; did you mean 'rowwise'"):
+        fp8.fp8_options(load_recipe(recipe, ["fp8.scaling=row"]))
+
+
+def test_fp8_takes_linear_layers_but_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchao itself is given a stand-in here: what it makes runs on cards alone."""
+    taken: list[str] = []
+
+    def keep(model: torch.nn.Module, config: str, module_filter_fn: Callable[..., bool]) -> None:
+        taken.extend(name for name, module in model.named_modules() if module_filter_fn(module, name))
+
+    made = SimpleNamespace(from_recipe_name=str)
+    stand_in = SimpleNamespace(Float8LinearConfig=made, convert_to_float8_training=keep)
+    monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace(float8=stand_in))
+    monkeypatch.setitem(sys.modules, "torchao.float8", stand_in)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=64, intermediate_size=40, **sizes)
+    fp8.convert(NeMoAutoModelForCausalLM.from_config(config, backend={"projections": "split"}), fp8.Fp8Options())
+    assert taken == [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"]  # 40 is no multiple of 16
+    packed = NeMoAutoModelForCausalLM.from_config(config, backend={"projections": "packed"})
+    with pytest.raises(
+        RecipeError, match="fp8: packed projections would be left out: set model.backend.projections=spl"
+    ):
+        fp8.convert(packed, fp8.Fp8Options())
