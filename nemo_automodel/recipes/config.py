@@ -22,6 +22,7 @@ OPTIONAL_SECTIONS = (
     "compile",
     "freeze",
     "fsdp",
+    "parallel",
 )
 LISTS = ("freeze",)
 REMOTE_CODE = "trust_remote_code"

@@ -8,7 +8,6 @@ Under `torchrun` the model is sharded with FSDP2. Checkpoints are in Hugging Fac
 last one.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from nemo_automodel.components.moe.balance import MoEBalanceCallback, routers
 from nemo_automodel.recipes.arguments import optimizer_of, training_arguments
 from nemo_automodel.recipes.checkpoints import adapter_config, build_model, check_model
+from nemo_automodel.recipes.command import parser
 from nemo_automodel.recipes.compiling import compile_layers, compile_options
 from nemo_automodel.recipes.config import load_recipe
 from nemo_automodel.recipes.fp8 import convert, fp8_options
@@ -29,6 +29,8 @@ from nemo_automodel.recipes.inputs import OFFERED, SECTIONS, build_datasets, che
 from nemo_automodel.recipes.losses import draw
 from nemo_automodel.recipes.mistakes import RecipeError, all_of, naming, refuse, unknown
 from nemo_automodel.recipes.packing import check_packing
+from nemo_automodel.recipes.parallel.refusals import check_parallel
+from nemo_automodel.recipes.parallel.run import parallel_trainer
 from nemo_automodel.recipes.parts import check
 from nemo_automodel.recipes.quantization import is_quantised, quantization_config
 from nemo_automodel.recipes.saving import TokenizerCallback
@@ -45,7 +47,7 @@ SHARDING_OPTIONS = ("reshard_after_forward", "cpu_offload")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the recipe; 0 when it trained and saved, 2 when the YAML or an override is wrong."""
-    arguments = _parser().parse_intermixed_args(argv)
+    arguments = parser("python -m nemo_automodel.recipes.finetune", __doc__).parse_intermixed_args(argv)
     allowed = Allowed(tuple(arguments.dataset_module), arguments.trust_remote_code)
     try:
         register_tree(Path.cwd())
@@ -55,23 +57,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     trainer.accelerator.end_training()
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nemo_automodel.recipes.finetune", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("recipe", help="the example YAML")
-    parser.add_argument("overrides", nargs="*", help="dotted.key=value, read as YAML")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in trainer.output_dir")
-    parser.add_argument(
-        "--dataset-module",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="allow data set classes that this module of yours defines; may be repeated",
-    )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python files that come with a checkpoint")
-    return parser
 
 
 def finetune(recipe: dict[str, Any], resume: bool = False, allowed: Allowed = NOTHING_ELSE) -> Trainer:
@@ -117,6 +102,7 @@ def _checked(recipe: dict[str, Any], allowed: Allowed) -> TrainingArguments:
     )
     check_inputs(recipe, allowed)
     refuse(_alone_only(arguments))
+    check_parallel(recipe, arguments, allowed)
     return arguments
 
 
@@ -144,11 +130,14 @@ def build_trainer(
         convert(model, options)
     if compiled := compile_options(recipe):
         compile_layers(model, compiled)
-    if sharded:
+    trainer, group = _trainer_class(chat, sharded), None
+    if sharded and "parallel" in recipe:
+        trainer, group = parallel_trainer(recipe, model, arguments)
+    elif sharded:
         options = recipe.get("fsdp", {})
         shard(model.to(arguments.device), arguments.device.type, bf16=arguments.bf16, **options)
     with naming("trainer", recipe["trainer"]):
-        return _trainer_class(chat, sharded)(
+        return trainer(
             model,
             arguments,
             **batches,
@@ -157,7 +146,7 @@ def build_trainer(
             optimizer_cls_and_kwargs=optimizer_of(recipe),
             callbacks=[
                 ThroughputCallback(),
-                *([MoEBalanceCallback()] if routers(model) else []),
+                *([MoEBalanceCallback(group)] if routers(model) else []),
                 *([TokenizerCallback(reader)] if reader is not None else []),
             ],
         )

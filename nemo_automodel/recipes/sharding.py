@@ -17,10 +17,13 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from transformers import PreTrainedModel, Trainer
 
+from nemo_automodel.components.moe.layers import MoE
+
+BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)  # of parameters: loads at any number of processes
 SCHEDULER_FILE = "scheduler.pt"
 OPTIMIZER_FOLDER = "optimizer"
 
@@ -32,10 +35,14 @@ def shard(
     bf16: bool = False,
     reshard_after_forward: bool = True,
     cpu_offload: bool = False,
+    mesh: DeviceMesh | None = None,
+    expert_mesh: DeviceMesh | None = None,
+    root: nn.Module | None = None,
 ) -> None:
-    """Shard every layer of text and tower, and what is left at the root, over all ranks, in place.
+    """Shard every layer of text and tower, and what is left at the root, over a mesh (None: all ranks), in place.
 
-    Parameters become DTensors. With `bf16` layers compute in bfloat16 and gradients are reduced in float32.
+    expert_mesh: that of routed experts, where it is another. root: what holds the model, where that is called in its
+    place. Parameters become DTensors. With `bf16` layers compute in bfloat16 and gradients are reduced in float32.
     Modules whose trainable parameters are of another dtype than most of the model (routers in float32) are groups of
     their own, and compute in their own dtype.
 
@@ -48,14 +55,17 @@ def shard(
     if not layers:
         raise ValueError(f"{type(model).__name__}: no layers to shard: _no_split_modules is {layer_classes or 'empty'}")
     policies: dict[str, Any] = {
-        "mesh": init_device_mesh(device_type, (torch.distributed.get_world_size(),)),
+        "mesh": mesh or init_device_mesh(device_type, (torch.distributed.get_world_size(),)),
         "reshard_after_forward": reshard_after_forward,
         "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
         "offload_policy": CPUOffloadPolicy() if cpu_offload else OffloadPolicy(),
     }
     for module in _of_another_dtype(model):
         fully_shard(module, **{**policies, "mp_policy": MixedPrecisionPolicy()})
-    for module in [*layers, model]:
+    for module in model.modules() if expert_mesh else ():
+        if isinstance(module, MoE):
+            fully_shard(module.routed_experts, **{**policies, "mesh": expert_mesh})
+    for module in [*layers, root or model]:
         fully_shard(module, **policies)
 
 
@@ -84,13 +94,23 @@ class ShardedTrainer(Trainer):
         # accelerate would wrap it in DistributedDataParallel (CPU) or refuse its DTensors (GPU).
         model._is_accelerate_prepared = True
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Without groups that hold nothing (adapters have no norms): a state that is kept by names knows none."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        return optimizer
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        state = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        state = self._whole_state()
         if self.args.should_save:
             self._save(output_dir or self.args.output_dir, state_dict=state)
 
+    def _whole_state(self) -> dict[str, Any]:
+        """Every tensor of the model, on the first process."""
+        return get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        state = {"optimizer": get_optimizer_state_dict(self.model, self.optimizer)}
+        state = {"optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=BY_NAME)}
         dcp.save(state, checkpoint_id=Path(output_dir) / OPTIMIZER_FOLDER)
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_FILE)
@@ -98,10 +118,26 @@ class ShardedTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        state = {"optimizer": get_optimizer_state_dict(self.model, self.optimizer)}
-        dcp.load(state, checkpoint_id=Path(checkpoint) / OPTIMIZER_FOLDER)
-        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"])
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_FILE, weights_only=True))
+        folder = Path(checkpoint) / OPTIMIZER_FOLDER
+        options = BY_NAME if _is_by_name(folder) else StateDictOptions()
+        state = {"optimizer": get_optimizer_state_dict(self.model, self.optimizer, options=options)}
+        dcp.load(state, checkpoint_id=folder)
+        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=options)
+        self._load_scheduler(torch.load(Path(checkpoint) / SCHEDULER_FILE, weights_only=True))
+
+    def _load_scheduler(self, saved: dict[str, Any]) -> None:
+        """All groups of parameters have one rate, and how many there are goes by the meshes."""
+        own = self.lr_scheduler.state_dict()
+        if "base_lrs" in own:
+            kept = {name: own[name] for name in ("base_lrs", "lr_lambdas") if name in own}
+            saved = {**saved, **kept, "_last_lr": saved["_last_lr"][:1] * len(own["base_lrs"])}
+        self.lr_scheduler.load_state_dict(saved)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Nothing: the model was loaded from the checkpoint before it was sharded."""
+
+
+def _is_by_name(folder: Path) -> bool:
+    """Whether the state of an optimizer is kept by names, as it is since runs may be parallel."""
+    saved = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    return not any(key.startswith("optimizer.param_groups.0.") for key in saved)

@@ -92,6 +92,14 @@ def test_each_holds_its_own(wheels):
     assert {top for top in tops["automodel_layers"] if ".dist-info" not in top} == {"automodel_layers"}
 
 
+def test_each_library_has_its_own_command(wheels):
+    commands = {"library": "automodel-finetune", "layers": "automodel-layers-finetune"}
+    for name, package in (("library", "nemo_automodel"), ("layers", "automodel_layers")):
+        with zipfile.ZipFile(wheels[f"automodel_{name}"]) as archive:
+            (points,) = [one for one in archive.namelist() if one.endswith("/entry_points.txt")]
+            assert f"{commands[name]} = {package}.recipes.launch:main" in archive.read(points).decode()
+
+
 def test_the_layers_know_no_other_name(wheels):
     with zipfile.ZipFile(wheels["automodel_layers"]) as archive:
         sources = [archive.read(name) for name in archive.namelist() if name.endswith(".py")]

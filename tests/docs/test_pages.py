@@ -18,7 +18,7 @@ TYPED = ("recipes.md", "clients.md", "backends.md")  # in this order: the later 
 ELSEWHERE = {
     "docs/guide.md": "tests/docs/test_guide.py",
     "docs/training.md": "tests/docs/test_training.py",
-    "docs/parallel.md": "tests/docs/test_parallel.py",
+    "docs/parallel.md": "tests/recipes/parallel/test_launch.py",
 }
 COMMANDS_ELSEWHERE = {
     "make try": ".ci/run",

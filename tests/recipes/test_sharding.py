@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
-from transformers import Glm4MoeConfig
+from transformers import Glm4MoeConfig, TrainingArguments
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel.components.moe.balance import routers
-from nemo_automodel.recipes.sharding import shard
+from nemo_automodel.recipes.sharding import ShardedTrainer, shard
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 32, "pad_token_id": None}
@@ -62,3 +64,28 @@ def test_layers_within_layers(alone: None) -> None:
     loss = model(input_ids=ids, labels=ids).loss
     loss.backward()
     assert torch.equal(loss, expected) and model.lm_head.weight.grad is not None
+
+
+def test_the_state_of_an_optimizer_that_was_kept_by_groups_is_read(alone: None, tmp_path: Path) -> None:
+    """As runs kept it before they kept it by names."""
+
+    def trainer() -> ShardedTrainer:
+        torch.manual_seed(0)
+        model = NeMoAutoModelForCausalLM.from_config(Glm4MoeConfig(**SIZES, **HEADS, **EXPERTS))
+        shard(model, "cpu")
+        made = ShardedTrainer(model, TrainingArguments(tmp_path / "out", use_cpu=True, report_to="none"))
+        made.create_optimizer_and_scheduler(2)
+        return made
+
+    saved, read = trainer(), trainer()
+    ids = torch.arange(12).view(1, 12)
+    saved.model(input_ids=ids, labels=ids).loss.backward()
+    saved.optimizer.step()
+    saved.lr_scheduler.step()
+    state = {"optimizer": get_optimizer_state_dict(saved.model, saved.optimizer)}
+    dcp.save(state, checkpoint_id=tmp_path / "optimizer")
+    torch.save(saved.lr_scheduler.state_dict(), tmp_path / "scheduler.pt")
+    read._load_optimizer_and_scheduler(str(tmp_path))
+    for one, other in zip(saved.model.parameters(), read.model.parameters(), strict=True):
+        assert one.grad is None or read.optimizer.state[other]["exp_avg"].equal(saved.optimizer.state[one]["exp_avg"])
+    assert read.lr_scheduler.get_last_lr() == saved.lr_scheduler.get_last_lr()

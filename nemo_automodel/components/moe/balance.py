@@ -80,13 +80,16 @@ def metrics_of(loads):
 
 
 class MoEBalanceCallback(TrainerCallback):
-    """For transformers' Trainer: updates correction biases after each optimiser step, and logs the load before it."""
+    """For transformers' Trainer: updates correction biases after each optimiser step, and logs the load before it.
 
-    def __init__(self):
-        self.loads = []
+    group: the processes whose model has the same routers; None: all.
+    """
+
+    def __init__(self, group=None):
+        self.loads, self.group = [], group
 
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.loads = update_moe_gate_bias(model)
+        self.loads = update_moe_gate_bias(model, self.group)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         metrics = metrics_of(self.loads)

@@ -184,7 +184,7 @@ def loop(x, indices, weights, up, up_bias, down, down_bias, activate, at_once=Fa
     # unbind once: indexing weights[e] would cost a gradient of the size of all experts for each expert
     parts = zip(choices, up.unbind(0), biases[0], down.unbind(0), biases[1], strict=True)
     dtype = torch.promote_types(x.dtype, torch.float32) if wide else x.dtype
-    sums = x.new_zeros(indices.numel() if at_once else len(x), x.shape[1], dtype=dtype)
+    sums = x.new_zeros(indices.numel() if at_once else x.shape[0], x.shape[1], dtype=dtype)
     for chosen, u, ub, d, db in parts:
         tokens = chosen // indices.shape[1]
         y = _biased(F.linear(activate(_biased(F.linear(x[tokens], u), ub)), d), db)
@@ -207,7 +207,7 @@ def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
     rows = x[order // indices.shape[1]].masked_fill(~here, 0)
     y = linear(activate(linear(rows, up, up_bias)), down, down_bias)
     back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
+    back[order] = torch.arange(order.shape[0], device=order.device)
     y = (y * weights.flatten()[order, None])[back]
     return y.unflatten(0, indices.shape).sum(1).to(x.dtype)
 

@@ -95,7 +95,7 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
     if past_key_values is not None:
         k, v = update_cache(past_key_values, k, v, module.layer_idx, kwargs)
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(module.config._attn_implementation, eager_attention)
-    if not len(q):  # since 5.23 sdpa fails where there is no text
+    if not q.shape[0]:  # since 5.23 sdpa fails where there is no text
         interface, mask = eager_attention, None
     elif module.config._attn_implementation == "sdpa" and not torch.compiler.is_compiling():
         mask = additive(mask, q.dtype)

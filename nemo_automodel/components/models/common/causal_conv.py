@@ -18,7 +18,7 @@ def convolve_stepwise(x, weight, bias=None, *, before=None, documents=None):
     documents [1 or B, S]: tokens of another document count as nothing.
     """
     taps = weight.shape[-1]
-    state = x.new_zeros(len(x), taps - 1, x.shape[-1]) if before is None else before
+    state = x.new_zeros(x.shape[0], taps - 1, x.shape[-1]) if before is None else before
     found = []
     for place in range(x.shape[1]):
         if documents is not None and place:
@@ -32,7 +32,7 @@ def convolve_stepwise(x, weight, bias=None, *, before=None, documents=None):
 def convolve(x, weight, bias=None, *, before=None, documents=None):
     """The same for all tokens at once, one product a tap, summed in fp32 and rounded once."""
     if before is None:
-        before = x.new_zeros(len(x), weight.shape[-1] - 1, x.shape[-1])
+        before = x.new_zeros(x.shape[0], weight.shape[-1] - 1, x.shape[-1])
     given = x, weight, bias, before, documents
     return Convolution.apply(*given) if x.shape[1] > 1 and by_hand((x, weight)) else by_taps(*given)
 
@@ -42,7 +42,7 @@ def convolve_causal_conv1d(x, weight, bias=None, *, before=None, documents=None)
     from causal_conv1d import causal_conv1d_fn
 
     whole = x if before is None else torch.cat((before, x), dim=1)
-    numbers = None if documents is None else documents.expand(len(x), -1).to(torch.int32)
+    numbers = None if documents is None else documents.expand(x.shape[0], -1).to(torch.int32)
     return causal_conv1d_fn(whole.mT, weight, bias, seq_idx=numbers).mT[:, -x.shape[1] :]
 
 

@@ -68,6 +68,7 @@ class DecoderModel(Decoder):
     _output_class = BaseModelOutputWithPast
     _positions_from_mask = False
     gradient_checkpointing = False  # switched with the layers; no cache is kept then
+    is_first = is_last = True  # of the stages of a pipeline; the others get x, and give it, as it is between layers
 
     def post_init(self):
         kinds = [mask_kind(layer) for layer in self.decoder_layers]
@@ -137,7 +138,7 @@ class DecoderModel(Decoder):
         if position_ids is None:
             position_ids = self._positions(x, past_key_values)
             embedded = self._embedded_positions(position_ids, attention_mask)
-        x = self.embed(x, embedded)
+        x = self.embed(x, embedded) if self.is_first else x
         if past_key_values is not None and (tables := self.switching_tables):
             refuse_stale(tables, position_ids, past_key_values)
         ropes = self._ropes(x, position_ids)
@@ -153,7 +154,8 @@ class DecoderModel(Decoder):
                 **kwargs,
             )
             x = x + added[index] if index < len(added) else x
-        return self._output_class(last_hidden_state=self.finish(x), **{CACHE: past_key_values})
+        x = self.finish(x) if self.is_last else x
+        return self._output_class(last_hidden_state=x, **{CACHE: past_key_values})
 
     def _without_cache(self, past_key_values):
         """Layers that run again for the backward pass would write twice. Raises ValueError where the past counts."""
@@ -184,7 +186,7 @@ class DecoderModel(Decoder):
         table = getattr(self, "rotary_emb", None)
         if table is None:
             return {}
-        return table if isinstance(table, torch.nn.ModuleDict) else {"default": table}
+        return dict(table.items()) if isinstance(table, torch.nn.ModuleDict) else {"default": table}
 
     @property
     def switching_tables(self):

@@ -1,0 +1,1 @@
+"""The section `parallel`: one model over several processes, by tensors, experts, stages, sequences and batches."""
