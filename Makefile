@@ -49,9 +49,9 @@ docs-serve: $(VENV)/installed ## the same while you write, at http://localhost:8
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
 
 clean:
-	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/moe/_avx512*.so
+	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/models/common/_avx512*.so
 
-$(VENV)/installed: pyproject.toml setup.py $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/moe/cpp/*)
+$(VENV)/installed: pyproject.toml setup.py $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/models/common/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -27,14 +27,14 @@ EXTRAS = {
     "kernels": ["liger-kernel"],
     "flash": ["flash-attn"],
 }
-CPP = "../nemo_automodel/components/moe/cpp"
+CPP = "../nemo_automodel/components/models/common/cpp"
 
 
 def products(package):
-    """The products of experts on a CPU. Where they cannot be built, pip says so and goes on, and PyTorch's are used."""
+    """Matrix products on a CPU. Where they cannot be built, pip says so and goes on, and PyTorch's are used."""
     return Extension(
-        f"{package}.components.moe._avx512",
-        sources=[f"{CPP}/products.cpp", f"{CPP}/swiglu.cpp"],
+        f"{package}.components.models.common._avx512",
+        sources=[f"{CPP}/{name}.cpp" for name in ("few_rows", "one_query", "products", "swiglu")],
         depends=[f"{CPP}/vectors.h"],
         optional=True,
         extra_compile_args=["-std=c++17", "-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-fopenmp"],

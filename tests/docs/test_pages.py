@@ -75,6 +75,9 @@ def types(newcomer: Newcomer, command: str) -> None:
     if first == "torchrun":
         assert rest[0] == "--nproc-per-node"
         count, rest = int(rest[1]), rest[2:]
+    elif first == "automodel-finetune":  # what it starts for several processes
+        at = rest.index("--nproc-per-node")
+        count, rest = int(rest[at + 1]), ["-m", "nemo_automodel.recipes.finetune", *rest[:at], *rest[at + 2 :]]
     else:
         assert first == "python", command
     code, said = newcomer.imported.runs(rest, count, newcomer.tree, HF_HUB_OFFLINE="1")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemo_automodel.components.moe import avx512
+from nemo_automodel.components.models.common import avx512
 from tests.moe.test_experts import CHOICES, experts, inputs, results
 
 DTYPES = [dtype for dtype, names in avx512.FEATURES.items() if all(avx512._features().get(name) for name in names)]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nemo_automodel.components.models.common import avx512
 from nemo_automodel.components.models.common.backend import BackendConfig
-from nemo_automodel.components.moe import avx512, blockwise
+from nemo_automodel.components.moe import blockwise
 from nemo_automodel.components.moe.config import MoEConfig
 from nemo_automodel.components.moe.experts import (
     EXPERTS,

@@ -2,8 +2,8 @@
 
 import torch
 
+from nemo_automodel.components.models.common import avx512
 from nemo_automodel.components.models.common.functional import clamped_glu
-from nemo_automodel.components.moe import avx512
 
 
 class Activation:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from nemo_automodel.components.models.common import avx512
 from nemo_automodel.components.models.common.forgetting import made_again, maker
-from nemo_automodel.components.moe import avx512, products
+from nemo_automodel.components.moe import products
 from nemo_automodel.components.moe.activation import weigh, weigh_backward
 from nemo_automodel.components.moe.grouping import group
 

@@ -14,6 +14,7 @@ from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.activation import Activation
 from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
 from nemo_automodel.components.moe.fastest import fastest
+from nemo_automodel.components.moe.few_tokens import few_tokens, is_few
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
 
@@ -232,6 +233,8 @@ def by_torch(x, *rest):
 def by_what_is_fastest(x, indices, weights, up, up_bias, down, *rest):
     """The same, with the products that are measured best for these sizes on this machine."""
     given = (x, indices, weights, up, up_bias, down, *rest)
+    if is_few(x, indices, up, down):
+        return few_tokens(*given)
     return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:])) if _suits_blocks(x) else grouped_mm(*given)
 
 

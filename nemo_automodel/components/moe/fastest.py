@@ -1,6 +1,7 @@
 """Which module computes the products of experts."""
 
-from nemo_automodel.components.moe import avx512, products
+from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.moe import products
 
 
 def fastest(x, *sizes):

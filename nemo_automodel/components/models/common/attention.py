@@ -7,6 +7,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from nemo_automodel.components.models.common.functional import softcap as cap
 from nemo_automodel.components.models.common.mask_kinds import MaskKind, TokenMixer
+from nemo_automodel.components.models.common.one_query import is_one_query, one_query
 from nemo_automodel.components.models.common.pinned import keeping
 from nemo_automodel.components.models.common.releases import update_cache
 from nemo_automodel.components.models.common.unkept_scores import read
@@ -99,6 +100,8 @@ def attend(module, q, k, v, mask, past_key_values=None, **kwargs):
         interface, mask = eager_attention, None
     elif module.config._attn_implementation == "sdpa" and not torch.compiler.is_compiling():
         mask = additive(mask, q.dtype)
+        if is_one_query(module, q, k, v):
+            return one_query(q, k, v, mask, module.scale).flatten(-2), None
     y, weights = interface(
         module,
         q,

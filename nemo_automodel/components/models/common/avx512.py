@@ -1,4 +1,4 @@
-"""The products of all experts in one call, and SwiGLU in one pass, by the extension in `cpp`."""
+"""Matrix products on a CPU by the extension in `cpp`: of experts in one call, of a few rows, and SwiGLU in one pass."""
 
 import ctypes
 from functools import cache
@@ -6,9 +6,11 @@ from importlib.util import find_spec
 from itertools import accumulate
 
 import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-EXTENSION = "nemo_automodel.components.moe._avx512"
+EXTENSION = "nemo_automodel.components.models.common._avx512"
 LANES = 16
+PLAIN = torch.Tensor, torch.nn.Parameter
 FEATURES = {
     torch.float32: ("avx512_f", "avx512_bw", "avx512_vl"),
     torch.bfloat16: ("avx512_f", "avx512_bw", "avx512_vl", "avx512_bf16"),
@@ -18,6 +20,8 @@ POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 BLOCK = [POINTER, POINTER, SIZE]
 ARGUMENTS = {
     "products": [POINTER] * 4 + BLOCK + [SIZE] * 4,
+    "few_rows": [POINTER] * 4 + BLOCK + [SIZE] * 3,
+    "one_query": [POINTER] * 5 + [SIZE] * 8 + [ctypes.c_float, SIZE],
     "grad_products": [POINTER] * 3 + BLOCK + [SIZE] * 3,
     "swiglu": [POINTER] * 3 + [SIZE] * 3,
     "swiglu_backward": [POINTER] * 6 + [SIZE] * 3,
@@ -43,6 +47,20 @@ def is_best(dtype, *sizes):
     return not has_better and why_not(dtype, *sizes) is None
 
 
+def suits(*tensors):
+    """Whether these are what the extension reads where nobody wants a gradient: tensors on the CPU of one dtype, with
+    rows as wide as it takes, which nobody traces, counts, batches or casts."""
+    first = tensors[0]
+    for one in tensors:
+        if type(one) not in PLAIN or one.device.type != "cpu" or one.dtype != first.dtype:
+            return False
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    if is_in_torch_dispatch_mode() or torch.is_autocast_enabled("cpu"):
+        return False
+    return is_best(first.dtype, *(one.shape[-1] for one in tensors))
+
+
 def _features():
     """What the processor has; nothing where torch is too old to say."""
     return getattr(torch.cpu, "get_capabilities", dict)()
@@ -55,6 +73,32 @@ def products(x, weights, block, out, bias=None):
     weights, x = weights.transpose(1, 2) if is_transposed else weights.contiguous(), x.contiguous()
     pointers = _pointers(x.dtype, x, weights, bias, out)
     _function("products", x.dtype)(*pointers, *_ends(block), rows, columns, is_transposed, torch.get_num_threads())
+    return out
+
+
+def few_rows(x, weights, block, out, bias=None):
+    """out = x @ weights[e]^T (+ bias[e]) for each expert's rows, faster than `products` where each has few.
+
+    weights [E, N, K] are read where they lie: once for up to eight rows of an expert.
+    """
+    rows, columns = weights.shape[1:]
+    pointers = _pointers(x.dtype, x, weights, bias, out)
+    _function("few_rows", x.dtype)(*pointers, *_ends(block), columns, rows, torch.get_num_threads())
+    return out
+
+
+def one_query(q, k, v, mask, scale):
+    """Attention of one query a head: q [B, N, D], k [B, K, T, D], v [B, K, T, E] -> [B, N, E].
+
+    mask: what is added to scores in fp32, [B or 1, N or 1, T], or None. A query that sees nothing reads zeros. Scores,
+    softmax and sums are fp32, and rounded once.
+    """
+    (batch, heads, width), (groups, keys), wide = q.shape, k.shape[1:3], v.shape[3]
+    out = q.new_empty(batch, heads, wide)
+    strides = (0, 0) if mask is None else (keys * (mask.shape[1] > 1), mask[0].numel() * (len(mask) > 1))
+    pointers = [*_pointers(q.dtype, q, k, v), *_pointers(torch.float32, mask), *_pointers(q.dtype, out)]
+    sizes = (batch * groups, groups, heads // groups, keys, width, wide, *strides)
+    _function("one_query", q.dtype)(*pointers, *sizes, scale, torch.get_num_threads())
     return out
 
 

@@ -1,8 +1,6 @@
 // Products of routed experts on processors with AVX-512: every expert's rows by its own weights, all in one call.
 //
-// A product is made of tiles of ROWS x COLUMNS sums that stay in registers. What is summed over is counted in units of
-// 32 bits: one float, or two bfloat16 that follow each other along the summed dimension, which one VDPBF16PS
-// multiplies and adds. The right-hand side is repacked a panel of COLUMNS at a time, so that a tile reads it in order
+// A product is made of tiles of ROWS x COLUMNS sums that stay in registers. The right-hand side is repacked a panel of COLUMNS at a time, so that a tile reads it in order
 // and from the nearest cache. Sums are fp32 and run in order: a row's result does not depend on the rows beside it.
 //
 // Sizes are multiples of LANES, but the number of rows, which is free. Matrices are dense and row by row.
@@ -10,6 +8,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "blocks.h"
 #include "vectors.h"
 
 namespace {
@@ -21,19 +20,8 @@ constexpr int COLUMNS = VECTORS * LANES;
 constexpr int64_t STRIP = 288, WIDTH = 512, CHUNK = 256;
 static_assert(STRIP % ROWS == 0 && STRIP % LANES == 0 && WIDTH % COLUMNS == 0);
 
-typedef float unit __attribute__((may_alias));
-
-template <typename T> constexpr int PER_UNIT = sizeof(unit) / sizeof(T);
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // How many vectors a tile has whose first of N columns is n.
 int vectors_at(int64_t n, int64_t N) { return std::min<int64_t>(COLUMNS, N - n) / LANES; }
-
-template <typename T> __m512 multiply_add(__m512 sum, __m512 a, __m512 b) {
-  if constexpr (std::is_same_v<T, float>) return _mm512_fmadd_ps(a, b, sum);
-  else return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
 
 // One unit from each of LANES columns: of this row, or of this row and the next (zero where there is none).
 template <typename T> __m512 load_units(const T* row, int64_t stride, bool has_next) {
@@ -50,29 +38,6 @@ template <typename T, int V> void stream(T* to, const __m512* values) {
   for (int j = 0; j < V; j += PER_UNIT<T>) {
     if constexpr (std::is_same_v<T, float>) _mm512_stream_ps(to + j * LANES, values[j]);
     else _mm512_stream_si512((__m512i*)(to + j * LANES), (__m512i)_mm512_cvtne2ps_pbh(values[j + 1], values[j]));
-  }
-}
-
-void transpose(__m512 (&r)[LANES]) {
-  __m512 t[LANES];
-  for (int i = 0; i < LANES; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < LANES; i += 4)
-    for (int half = 0; half < 2; half++) {
-      __m512d low = _mm512_castps_pd(t[i + half]), high = _mm512_castps_pd(t[i + half + 2]);
-      r[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
-      r[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
-    }
-  for (int i = 0; i < LANES; i += 8)
-    for (int j = i; j < i + 4; j++) {
-      t[j] = _mm512_shuffle_f32x4(r[j], r[j + 4], 0x88);
-      t[j + 4] = _mm512_shuffle_f32x4(r[j], r[j + 4], 0xdd);
-    }
-  for (int i = 0; i < 8; i++) {
-    r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
-    r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
   }
 }
 
@@ -176,13 +141,6 @@ unit* room(int64_t units) {
   if ((int64_t)lines.size() * LANES < units) lines.resize(ceil_div(units, LANES));
   return lines.data()->values;
 }
-
-// The rows of the experts that have some: those of ids[i] end at ends[i], and begin where the expert before ends.
-struct Block {
-  const int64_t *ids, *ends;
-  int64_t size;
-  int64_t start(int64_t i) const { return i ? ends[i - 1] : 0; }
-};
 
 // out [S, N] = x [S, K] times the expert's weights (+ bias [N]): w [E, N, K] if transposed, else [E, K, N].
 template <typename T>

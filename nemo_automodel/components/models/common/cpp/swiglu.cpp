@@ -1,22 +1,8 @@
 // silu(gate) * up * factor of each row, and its gradients, in one pass: [S, 2I] -> [S, I]. In fp32, rounded once.
 
-#include <initializer_list>
-
 #include "vectors.h"
 
 namespace {
-
-// e^x to 2 units in the last place: 2^n e^r with |r| <= ln(2) / 2, e^r by its Taylor series. Bounds keep n in range.
-__m512 exponential(__m512 x) {
-  x = _mm512_min_ps(_mm512_set1_ps(88.0f), _mm512_max_ps(_mm512_set1_ps(-87.0f), x));  // in this order NaN stays NaN
-  __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);  // ln(2) in two parts, the first exact times n
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 sum = _mm512_set1_ps(1.0f / 5040);
-  for (float factorial : {720.0f, 120.0f, 24.0f, 6.0f, 2.0f, 1.0f, 1.0f})
-    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1.0f / factorial));
-  return _mm512_scalef_ps(sum, n);
-}
 
 __m512 sigmoid(__m512 x) {
   __m512 one = _mm512_set1_ps(1.0f);

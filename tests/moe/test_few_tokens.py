@@ -1,0 +1,62 @@
+"""Experts of a few tokens without gradients: products that read weights once, and the loop's results."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.moe import experts as module
+from tests.moe.test_avx512 import DTYPES, SIZES, assert_exact, assert_untouched, block_of, guarded, needs
+from tests.moe.test_experts import experts
+
+ROWS = st.lists(st.sampled_from([0, 1, 2, 4, 5, 7, 8, 9, 17]), min_size=1, max_size=4)
+
+
+@needs
+@settings(max_examples=60, deadline=None)
+@given(ROWS, SIZES, SIZES, st.booleans(), st.sampled_from(DTYPES), st.integers(0, 2**31))
+def test_products(rows, inner, outer, has_bias, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=generator).to(dtype)  # noqa: E731
+    x, weights = draw(sum(rows), inner), draw(len(rows), outer, inner)
+    bias = draw(len(rows), outer) if has_bias else None
+    whole, out = guarded((len(x), outer), dtype)
+    assert avx512.few_rows(x, weights, block_of(rows), out, bias) is out
+    for e, (a, y) in enumerate(zip(x.double().split(rows), out.split(rows), strict=True)):
+        added = bias[e].double() if has_bias else torch.zeros(outer, dtype=torch.double)
+        magnitude = a.abs() @ weights[e].double().abs().T + added.abs()
+        assert_exact(y, a @ weights[e].double().T + added, magnitude, inner + 1)
+    assert_untouched(whole, out)
+
+
+@needs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_company_changes_no_row(dtype):
+    torch.manual_seed(0)
+    x, weights = torch.randn(20, 96).to(dtype), torch.randn(1, 80, 96).to(dtype)
+    product = lambda rows: avx512.few_rows(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
+    together = product(x)
+    assert all(torch.equal(product(row[None])[0], expected) for row, expected in zip(x, together, strict=True))
+
+
+@needs
+@pytest.mark.parametrize("tokens", [1, 3, 16])
+@pytest.mark.parametrize("fields", [{}, {"expert_bias": True}, {"expert_kind": "plain"}, {"glu_limit": 1.0}])
+def test_they_are_the_loop(fields, tokens, monkeypatch):
+    taken = []
+    monkeypatch.setattr(module, "few_tokens", lambda *given: taken.append(0) or FEW_TOKENS(*given))
+    torch.manual_seed(tokens)
+    ours, loop = experts(**fields), experts("loop", **fields)
+    loop.load_state_dict(ours.state_dict())
+    count, width = ours.num_experts, ours.config.dim
+    x, weights = torch.randn(tokens, width), torch.rand(tokens, 2)
+    indices = torch.rand(tokens, count + 1).topk(2).indices  # the last id belongs to no expert here
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, indices, weights), loop(x, indices, weights), rtol=1e-5, atol=1e-5)
+    assert taken == [0]
+    ours(x, indices, weights).sum().backward()  # with gradients they are computed otherwise
+    assert taken == [0]
+
+
+FEW_TOKENS = module.few_tokens
