@@ -42,7 +42,7 @@ IMPORTED = (
 TINY = ("model.pretrained_model_name_or_path=checkpoints/gemma2", "dataset.sequence_length=32", "trainer.max_steps=1")
 GEMMA2 = """
 from transformers import Gemma2Config, Gemma2ForCausalLM
-sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
 Gemma2ForCausalLM(Gemma2Config(vocab_size=64, head_dim=16, **sizes)).save_pretrained("checkpoints/gemma2")
 """
 

@@ -86,9 +86,15 @@ def watched(seeds: Iterator[int], judge: Callable[[int], tuple[str, str]]) -> It
         pending = pending[answered:]
 
 
+def _mapped() -> int:
+    """Bytes of this process's address space."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _serve(seeds: list[int], judge: Callable[[int], tuple[str, str]], writing: int) -> None:
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+        limit = _mapped() + BYTES  # beyond what the process had before, such as packages that other tests import
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         sys.set_int_max_str_digits(0)  # as harsh as may be: printing a huge number takes its time
         with os.fdopen(writing, "w") as stream:
             for seed in seeds:
