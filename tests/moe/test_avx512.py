@@ -78,11 +78,14 @@ def test_gradients(rows, height, width, offset, dtype, seed):
 
 
 @needs
+@pytest.mark.parametrize("name", ["products", "few_rows"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_neither_company_nor_threads_change_a_row(dtype):
+def test_neither_company_nor_threads_change_a_row(name, dtype):
     torch.manual_seed(0)
     x, weights = torch.randn(20, 96).to(dtype), torch.randn(1, 96, 80).to(dtype)
-    product = lambda rows: avx512.products(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
+    weights = weights if name == "products" else weights.transpose(1, 2).contiguous()
+    by = getattr(avx512, name)
+    product = lambda rows: by(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
     together, threads = product(x), torch.get_num_threads()
     assert all(torch.equal(product(row[None])[0], expected) for row, expected in zip(x, together, strict=True))
     try:

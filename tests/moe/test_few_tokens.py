@@ -31,16 +31,6 @@ def test_products(rows, inner, outer, has_bias, dtype, seed):
 
 
 @needs
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_company_changes_no_row(dtype):
-    torch.manual_seed(0)
-    x, weights = torch.randn(20, 96).to(dtype), torch.randn(1, 80, 96).to(dtype)
-    product = lambda rows: avx512.few_rows(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
-    together = product(x)
-    assert all(torch.equal(product(row[None])[0], expected) for row, expected in zip(x, together, strict=True))
-
-
-@needs
 @pytest.mark.parametrize("tokens", [1, 3, 16])
 @pytest.mark.parametrize("fields", [{}, {"expert_bias": True}, {"expert_kind": "plain"}, {"glu_limit": 1.0}])
 def test_they_are_the_loop(fields, tokens, monkeypatch):
