@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import DynamicSlidingWindowLayer, StaticSlidingWindowLayer
 
 from nemo_automodel.components.models.common.alibi import Alibi
@@ -74,6 +74,40 @@ def test_packed_sequences_do_not_see_each_other(name, implementation):
     packed = model(input_ids=torch.cat(parts, 1), position_ids=positions, use_cache=False).logits
     apart = torch.cat([model(input_ids=p).logits for p in parts], 1)
     assert torch.allclose(packed, apart, atol=2e-5)
+
+
+def padded(*lengths, length=12):
+    """ids and a mask of texts, each padded behind."""
+    mask = (torch.arange(length) < torch.tensor(lengths)[:, None]).long()
+    return {"input_ids": batch(len(lengths), length)["input_ids"], "attention_mask": mask}
+
+
+def masks_of(model, input_ids, attention_mask, cache=None):
+    x = model.get_input_embeddings()(input_ids)
+    return list(model.model.masks(x, attention_mask, cache, None).values())
+
+
+def test_padding_behind_needs_no_mask_of_its_own():
+    """No token sees what comes after it: sdpa's causal kernel reads half of what a mask makes it read."""
+    model, inputs = tiny(attention="sdpa", windows=[12, None]), padded(12, 7, 1)
+    assert masks_of(model, **inputs) == [None, None]
+    real, eager = inputs["attention_mask"].bool(), tiny(attention="eager", windows=[12, None])
+    assert torch.allclose(model(**inputs).logits[real], eager(**inputs).logits[real], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["padding before", "a hole", "a window", "a static cache", "tokens that were seen"])
+def test_other_padding_needs_one(name):
+    model, inputs, cache = tiny(attention="sdpa", windows=[8 if name == "a window" else 12, None]), padded(12, 7), None
+    if name == "padding before":
+        inputs["attention_mask"] = inputs["attention_mask"].flip(-1)
+    elif name == "a hole":
+        inputs["attention_mask"][1, 3] = 0
+    elif name == "a static cache":
+        cache = StaticCache(model.config, max_cache_len=16)
+    elif name == "tokens that were seen":
+        cache = model(inputs["input_ids"], use_cache=True).past_key_values
+        inputs["attention_mask"] = torch.cat((torch.ones(2, 12).long(), inputs["attention_mask"]), dim=-1)
+    assert masks_of(model, **inputs, cache=cache)[0] is not None
 
 
 def test_caches_follow_the_layers():

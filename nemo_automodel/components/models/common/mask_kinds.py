@@ -21,6 +21,7 @@ from transformers.masking_utils import (
     find_packed_sequence_indices,
     sliding_window_overlay,
 )
+from transformers.utils import is_tracing
 from transformers.utils.generic import is_flash_attention_requested
 
 from nemo_automodel.components.models.common.releases import CACHE, SINCE_5_23, idle_cache_layer
@@ -91,7 +92,7 @@ class MaskKind:
 
         blocks: `Blocks`, of all tokens.
         """
-        if allow_is_causal_skip and blocks is None and self._is_plain(config, arguments):
+        if allow_is_causal_skip and blocks is None and self._is_causal_enough(config, arguments):
             return None
         arguments["allow_is_causal_skip"] = allow_is_causal_skip
         if blocks is not None:
@@ -111,17 +112,34 @@ class MaskKind:
             return create_chunked_causal_mask(config=_with(config, attention_chunk_size=self.chunk), **arguments)
         return create_causal_mask(config=config, and_mask_function=_same_chunk(packed, self.chunk), **arguments)
 
-    def _is_plain(self, config, arguments):
-        """Whether sdpa's `is_causal` says it all, without a look at any value: a compiler cannot look.
+    def _is_causal_enough(self, config, arguments):
+        """Whether sdpa's `is_causal` says it all.
 
-        transformers makes a mask whenever a model is traced, which costs a compiled step the causal kernel.
+        transformers makes a mask whenever a model is traced, and wherever a text is padded. The first costs a compiled
+        step the causal kernel; the second is not needed where padding is behind: no token sees what comes after it.
         """
-        if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        length = arguments["inputs_embeds"].shape[1]
+        if config._attn_implementation != "sdpa" or (self.reach is not None and length > self.reach):
             return False
-        given = (arguments.get(name) for name in ("attention_mask", "position_ids", CACHE))
-        if config._attn_implementation != "sdpa" or any(value is not None for value in given):
+        if torch.compiler.is_exporting():
             return False
-        return self.reach is None or arguments["inputs_embeds"].shape[1] <= self.reach
+        padding, cache = arguments["attention_mask"], arguments.get(CACHE)
+        if torch.compiler.is_compiling():  # a compiler cannot look at values
+            return padding is None and cache is None and arguments.get("position_ids") is None
+        return _is_behind(padding, length) and _has_seen_none(cache, arguments["layer_idx"], length)
+
+
+def _is_behind(padding, length):
+    """Whether each row of a mask [B, S] is of tokens first, and of padding behind them."""
+    if padding is None or padding.shape != (len(padding), length) or is_tracing(padding):
+        return False
+    text = padding.bool()
+    return bool((text[:, :-1] >= text[:, 1:]).all())
+
+
+def _has_seen_none(cache, layer_idx, length):
+    """Whether the keys of a layer are those of the new tokens alone."""
+    return cache is None or cache.get_mask_sizes(length, layer_idx) == (length, 0)
 
 
 class Rows(NamedTuple):
