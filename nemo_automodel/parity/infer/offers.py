@@ -27,7 +27,7 @@ from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.nearest import roundings
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
-from nemo_automodel.parity.infer.puts import chosen, of_field, recast, renamed, scaled, tests_of
+from nemo_automodel.parity.infer.puts import chosen, in_words_of, of_field, recast, renamed, scaled, tests_of
 from nemo_automodel.parity.infer.questions import TRAINING
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
@@ -232,16 +232,17 @@ class Offers:
                             yield Offer((((*prefix, *path), value),), SAID, True, LIKELY)
 
     def _of_this_config(self, value: Any) -> Iterator[Any]:
-        """What another spec says; where it reads one field alone that this config lacks, of what was changed."""
+        """What another spec says, in this config's words for sizes; where it reads one field alone that this config
+        lacks, of what was changed."""
         if self.candidate.problems:
             yield value
             return
         config = self.candidate.config
-        lacks = {name for name in FIELD.findall(repr(value)) if config.field_name(name) not in config.fields}
-        if not lacks:
-            yield value
-        elif len(FIELD.findall(repr(value))) == 1:
-            lacking = f"config.{lacks.pop()}"
+        here = in_words_of(config, value)
+        if all(config.field_name(name) in config.fields for name in FIELD.findall(repr(here))):
+            yield here
+        if len(read := FIELD.findall(repr(value))) == 1 and config.field_name(read[0]) not in config.fields:
+            lacking = f"config.{read[0]}"
             yield from (renamed(value, lacking, f"config.{field}") for field in self.changed if self._is_number(field))
 
     def _is_number(self, field: str) -> bool:

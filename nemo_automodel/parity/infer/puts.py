@@ -7,6 +7,7 @@ from typing import Any
 
 from codegen.configs import ConfigClass
 from codegen.language.keys import keys
+from codegen.new.values import ALIASES
 from nemo_automodel.parity.infer.below import key_at
 from nemo_automodel.parity.infer.offer import READ, REMADE
 from nemo_automodel.parity.infer.variants import held
@@ -43,6 +44,17 @@ def renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {key: renamed(one, old, new) for key, one in value.items()}
     return [renamed(one, old, new) for one in value] if isinstance(value, list) else value
+
+
+def in_words_of(config: ConfigClass, value: Any) -> Any:
+    """A value whose expressions read this config's name of a size where they read one that it lacks: `hidden_size` for
+    `d_model`."""
+    for standard, others in ALIASES.items():
+        here = next((name for name in (standard, *others) if config.field_name(name) in config.fields), None)
+        for name in (standard, *others) if here else ():
+            if config.field_name(name) not in config.fields:
+                value = renamed(value, f"config.{name}", f"config.{here}")
+    return value
 
 
 def of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str]]:

@@ -11,6 +11,7 @@ from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED
 from nemo_automodel.parity.infer.offers import Offers
+from nemo_automodel.parity.infer.puts import in_words_of
 from tests.parity.conftest import ROOT
 
 ORDER = tuple(f"model.layers.{layer}.self_attn" for layer in range(4))
@@ -179,3 +180,14 @@ def test_what_drafts_of_two_configs_say_otherwise_is_tried_under_a_condition(don
 def test_in_training_nothing_but_dropouts_is_tried(donors):
     made = offers(donors, "name: qwen3\n", ("whole",), what="loss in training")
     assert made and all("dropout" in one for one in made if not one.startswith("delete"))
+
+
+def test_what_others_say_is_said_in_this_configs_words_for_sizes():
+    """XGLM stores a width as d_model, and the classes that share its scale of embeddings do not."""
+    said = "x = embed_tokens(ids) * cast(sqrt(config.d_model) if config.scale_embedding else 1.0, float32)"
+    biogpt, xglm = (table().get(f"{name}Config") for name in ("BioGpt", "XGLM"))
+    assert in_words_of(xglm, said) == said
+    assert in_words_of(biogpt, said) == said.replace("d_model", "hidden_size")
+    unscaled = re.sub(r" \* cast\(.*, float32\)", "", (ROOT / "specs/biogpt.yaml").read_text())
+    made = offers(Donors(ROOT / "specs", "biogpt"), unscaled, ("model",), what="outputs, one")
+    assert any("sqrt(config.hidden_size) if config.scale_embedding" in one for one in made)
