@@ -77,7 +77,7 @@ class DecoderModel(Decoder):
             layer.mask_kind = names[kind]
         self._layer_kinds = kinds
         self._kinds = {name: (kind, kinds.index(kind)) for kind, name in names.items()}
-        pinned = [module.pinned_names() for module in self.modules() if hasattr(module, "pinned_names")]
+        pinned = [module.pinned_names() for module in self.modules() if hasattr(type(module), "pinned_names")]
         self._keep_in_fp32_modules_strict = {name for names in pinned for name in names}
         super().post_init()
 

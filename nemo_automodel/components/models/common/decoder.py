@@ -54,7 +54,7 @@ class Decoder(HFCheckpointingMixin, ResizingMixin, PreTrainedModel):
     def post_init(self):
         super().post_init()
         for module in self.modules():
-            if hasattr(module, "bind"):
+            if hasattr(type(module), "bind"):
                 module.bind(self.backend)
 
     def split_projections(self):

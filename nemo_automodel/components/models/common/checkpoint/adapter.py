@@ -109,16 +109,14 @@ class StateDictAdapter:
             for rule, memory, part, index in self._places(self._memory_name(name)):
                 source = found.get(memory)
                 if source is None:
-                    source = found[memory] = Source(rule, self._labels(rule, memory))
+                    source = found[memory] = Source(rule, self._labels(rule, memory) if rule else (name,))
                 if source.rule is not rule:
                     raise ValueError(f"{name} is there twice, as it is in memory and as it is on disk")
                 source.add(name, part, index)
         return found
 
     def _labels(self, rule, memory):
-        """What a tensor in memory is made of, as it is called on disk."""
-        if rule is None:
-            return (self._disk_name(memory),)
+        """What a tensor in memory is made of by a rule, as it is called on disk."""
         head, tail = _pattern(rule.memory, rule.scope).fullmatch(memory).groups()
         return tuple(self._disk_name(head + disk + tail) for disk in rule.disk)
 

@@ -17,6 +17,11 @@ class Source:
         self.parts[part].setdefault(index, []).append(name)
 
     @property
+    def is_one(self):
+        """Whether it is one tensor, taken as it is."""
+        return self.rule is None and list(map(len, self.parts[0].values())) == [1]
+
+    @property
     def name(self):
         """The one name of a tensor that is taken as it is."""
         return self.names[0][0]
