@@ -8,12 +8,16 @@ namespace {
 
 constexpr int FEW = 8;  // rows whose sums stay in registers, beside those of two others
 
-// sums += x [M, LANES] times w [C, LANES], each product in the lane that it is in.
+// sums += x [M, LANES] times w [C, LANES], each product in the lane that it is in. What lies C rows on is asked for
+// ahead.
 template <typename T, int M, int C>
 inline void add_lanes(__m512 (&sums)[M][C], const unit* x, const unit* w, int64_t steps, __mmask16 inside) {
   __m512 row[C];
 #pragma GCC unroll 8
-  for (int j = 0; j < C; j++) row[j] = _mm512_maskz_loadu_ps(inside, w + j * steps);
+  for (int j = 0; j < C; j++) {
+    row[j] = _mm512_maskz_loadu_ps(inside, w + j * steps);
+    _mm_prefetch(w + (C + j) * steps, _MM_HINT_T0);
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < M; i++) {
     __m512 value = _mm512_maskz_loadu_ps(inside, x + i * steps);

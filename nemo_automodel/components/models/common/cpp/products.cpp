@@ -96,14 +96,16 @@ inline void any_tile(int64_t rows, int vectors, const Operands& of, const Target
   tile<T, Out, M, V>(of, to);
 }
 
-// w [16 V, steps] -> b [steps, 16 V]
+// w [16 V, steps] -> b [steps, 16 V]. The next rows are asked for ahead: memory, not packing, takes the time.
 void pack_transposed(const unit* w, int64_t stride, int64_t steps, int vectors, unit* b) {
   for (int j = 0; j < vectors; j++)
     for (int64_t k = 0; k < steps; k += LANES) {
       int count = std::min<int64_t>(LANES, steps - k);
       __m512 r[LANES];
-      for (int i = 0; i < LANES; i++)
+      for (int i = 0; i < LANES; i++) {
         r[i] = _mm512_maskz_loadu_ps((1u << count) - 1, w + (j * LANES + i) * stride + k);
+        _mm_prefetch(w + ((j + 1) * LANES + i) * stride + k, _MM_HINT_T0);
+      }
       transpose(r);
       for (int i = 0; i < count; i++) _mm512_store_ps(b + ((k + i) * vectors + j) * LANES, r[i]);
     }
