@@ -50,14 +50,14 @@ def is_best(dtype, *sizes):
 def suits(*tensors):
     """Whether these are what the extension reads where nobody wants a gradient: tensors on the CPU of one dtype, with
     rows as wide as it takes, which nobody traces, counts, batches or casts."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode() or torch.is_autocast_enabled("cpu"):
+        return False
     first = tensors[0]
     for one in tensors:
         if type(one) not in PLAIN or one.device.type != "cpu" or one.dtype != first.dtype:
             return False
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    if is_in_torch_dispatch_mode() or torch.is_autocast_enabled("cpu"):
-        return False
     return is_best(first.dtype, *(one.shape[-1] for one in tensors))
 
 
@@ -85,6 +85,11 @@ def few_rows(x, weights, block, out, bias=None):
     pointers = _pointers(x.dtype, x, weights, bias, out)
     _function("few_rows", x.dtype)(*pointers, *_ends(block), columns, rows, torch.get_num_threads())
     return out
+
+
+def linear(x, weight, bias=None):
+    """x @ weight^T (+ bias) for a few rows: x [S, K], weight [N, K], read where it lies -> [S, N]."""
+    return few_rows(x, weight[None], [(0, len(x))], x.new_empty(len(x), len(weight)), bias)
 
 
 def one_query(q, k, v, mask, scale):

@@ -18,6 +18,7 @@ from nemo_automodel.components.models.common.cross_entropy import (
     why_not_chunked,
 )
 from nemo_automodel.components.models.common.decoder import Decoder
+from nemo_automodel.components.models.common.few_rows import few_rows
 from nemo_automodel.components.models.common.forgetting import products
 from nemo_automodel.components.models.common.keywords import of_loss, refuse_unread
 from nemo_automodel.components.models.common.masks import (
@@ -335,6 +336,11 @@ class CausalLM(Decoder, GenerationMixin):
             attentions=outputs.attentions,
             **{CACHE: outputs.get(CACHE)},
         )
+
+    @wraps(GenerationMixin.generate)
+    def generate(self, *args, **kwargs):
+        with few_rows(self):
+            return super().generate(*args, **kwargs)
 
     def create_masks_for_generate(
         self, config, inputs_embeds, attention_mask, past_key_values=None, position_ids=None, cache=None, **kwargs

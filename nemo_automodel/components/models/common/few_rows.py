@@ -1,0 +1,73 @@
+"""Linear layers of a few rows on a CPU, as a model multiplies them that writes one token after the other.
+
+What takes the time is to read the weight, which PyTorch's product does at half the speed of memory. Quantisers and
+adapters ask whether `type(layer) is nn.Linear`: so layers are of a class of their own for the time of `generate` alone.
+"""
+
+from collections import Counter
+from contextlib import contextmanager
+from threading import Lock
+
+from torch import nn
+
+from nemo_automodel.components.models.common import avx512
+
+ROWS = 8  # that are multiplied while a weight is read once
+NUMBERS = 2**17  # of a weight, from which on reading it takes longer than the call
+USERS, LOCK = Counter(), Lock()  # how many generations are under way that read a layer
+
+
+class FewRowsLinear(nn.Linear):
+    """x [..., A] -> [..., B]: a few rows without gradients by the extension, all else as nn.Linear, of which its copies
+    and pickles are."""
+
+    def forward(self, x):
+        if is_few(x, self.weight, self.bias):
+            rows = x.reshape(-1, x.shape[-1]).contiguous()
+            y = avx512.linear(rows, self.weight, self.bias)
+            return y.view(*x.shape[:-1], -1)
+        return super().forward(x)
+
+    def __reduce_ex__(self, protocol):
+        _, _, *state = super().__reduce_ex__(protocol)
+        return object.__new__, (nn.Linear,), *state
+
+
+def is_few(x, weight, bias):
+    """Whether `avx512.linear` computes what F.linear would: of 1 to ROWS rows, and a weight that lies row by row."""
+    if not 0 < x.shape[:-1].numel() <= ROWS or x.shape[-1:] != weight.shape[1:] or len(weight) % avx512.LANES:
+        return False
+    if bias is None:
+        return avx512.suits(x, weight) and weight.is_contiguous()
+    return bias.shape == weight.shape[:1] and avx512.suits(x, weight, bias) and weight.is_contiguous()
+
+
+@contextmanager
+def few_rows(model):
+    """Meanwhile linear layers of the model are `FewRowsLinear` where that may be faster. Generations may be nested, or
+    run beside each other."""
+    layers = [module for module in model.modules() if _may_gain(module)]
+    _count(layers, 1)
+    try:
+        yield
+    finally:
+        _count(layers, -1)
+
+
+def _may_gain(module):
+    """A linear layer that nobody watches, with a large weight on a CPU that has the extension's instructions."""
+    if type(module) not in (nn.Linear, FewRowsLinear) or module._forward_hooks or module._forward_pre_hooks:
+        return False
+    weight = module.weight
+    if type(weight) is not nn.Parameter or weight.device.type != "cpu" or weight.numel() < NUMBERS:
+        return False
+    return avx512.is_best(weight.dtype, *weight.shape)
+
+
+def _count(layers, change):
+    with LOCK:
+        for layer in layers:
+            USERS[layer] += change
+            layer.__class__ = FewRowsLinear if USERS[layer] else nn.Linear
+            if not USERS[layer]:
+                del USERS[layer]
