@@ -27,6 +27,7 @@ EXTRAS = {
     "kernels": ["liger-kernel"],
     "flash": ["flash-attn"],
 }
+KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "swiglu"
 CPP = "../nemo_automodel/components/models/common/cpp"
 
 
@@ -34,8 +35,8 @@ def products(package):
     """Matrix products on a CPU. Where they cannot be built, pip says so and goes on, and PyTorch's are used."""
     return Extension(
         f"{package}.components.models.common._avx512",
-        sources=[f"{CPP}/{name}.cpp" for name in ("few_rows", "one_query", "products", "swiglu")],
-        depends=[f"{CPP}/vectors.h"],
+        sources=[f"{CPP}/{name}.cpp" for name in KERNELS],
+        depends=[f"{CPP}/{name}.h" for name in ("blocks", "few_rows", "lanes", "swiglu", "vectors")],
         optional=True,
         extra_compile_args=["-std=c++17", "-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-fopenmp"],
         extra_link_args=["-fopenmp"],

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemo_automodel.components.models.common import row_blocks
+from nemo_automodel.components.models.common import avx512, row_blocks
 from nemo_automodel.components.models.common.norm import (
     Float32RMSNorm,
     OffsetFloat32RMSNorm,
@@ -13,6 +13,7 @@ from nemo_automodel.components.models.common.norm import (
     RMSNorm,
 )
 from nemo_automodel.components.models.common.row_blocks import as_rows, from_rows, row_order
+from tests.moe.test_avx512 import DTYPES, needs
 
 LAYOUTS = {
     "dense": lambda: torch.randn(3, 50, 32),
@@ -81,3 +82,43 @@ def test_rows_and_back(order, shape):
     x = torch.randn(shape).permute(*order, 3)
     found = row_order(x)
     assert torch.equal(from_rows(as_rows(x, found), x, found), x)
+
+
+@needs
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([RMSNorm, Float32RMSNorm, OffsetRMSNorm, OffsetFloat32RMSNorm]),
+    st.sampled_from([16, 48, 272]),
+    st.sampled_from([(1, 1), (3, 1), (2, 5, 1)]),
+    st.sampled_from(DTYPES),
+    st.sampled_from([1e-3, 1.0, 1e4]),
+)
+def test_of_one_token_each_step_is_rounded_once(kind, width, shape, dtype, size):
+    norm = kind(width, 1e-6)
+    norm.weight.data.normal_()
+    norm, x = norm.to(dtype), (torch.randn(*shape, width) * size).to(dtype)
+    with torch.no_grad():
+        y = norm(x)
+        alone = [norm(row[None]) for row in x.reshape(-1, width)]
+    assert (y.shape, y.dtype) == (x.shape, dtype) and torch.equal(torch.cat(alone), y.reshape(-1, width))
+    weight = norm.weight.float() if kind in (Float32RMSNorm, OffsetFloat32RMSNorm) else norm.weight
+    weight = 1.0 + weight if norm.start == 0.0 else weight
+    truth = x.double() / (x.double().square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight.double()
+    rounding = 3 * 2**-24  # of the row's scale, of the product with it and of that with the weight
+    if dtype == torch.bfloat16:
+        rounding += 2**-8 if weight.dtype == torch.float32 else 2**-7
+    assert ((y.double() - truth).abs() <= 1.01 * rounding * truth.abs()).all()
+
+
+@needs
+def test_where_one_token_is_read_by_the_extension(monkeypatch):
+    monkeypatch.setattr(avx512, "rms_norm", None)
+    norm, x = RMSNorm(32, 1e-6), torch.randn(2, 3, 1, 32)
+    norm(x)  # gradients may follow
+    with torch.no_grad():
+        for other in (torch.randn(2, 3, 32), torch.randn(32), x[:0], x.double(), torch.randn(2, 1, 64)[..., ::2]):
+            norm.to(other.dtype)(other)
+        RMSNorm((3, 1), 1e-6)(torch.randn(2, 3, 1)), RMSNorm(24, 1e-6)(torch.randn(2, 1, 24))
+        torch.vmap(norm.float())(x)
+        with pytest.raises(TypeError, match="not callable"):
+            norm(x)

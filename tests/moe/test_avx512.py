@@ -1,6 +1,7 @@
 """The extension's products against exact ones, at every edge of its tiles; and what is said where it cannot run."""
 
 import shutil
+from inspect import unwrap
 
 import pytest
 import torch
@@ -174,16 +175,17 @@ def test_only_swiglu_is_taken_for_it(fields, is_fused):
     assert experts(**fields).activate.is_swiglu == is_fused
 
 
-def on_a_processor(monkeypatch, **features):
+def on_a_processor(monkeypatch, path="here", **features):
     monkeypatch.setattr(avx512, "_features", lambda: features)
+    monkeypatch.setattr(avx512, "_path", lambda: path)
+    monkeypatch.setattr(avx512, "is_best", unwrap(avx512.is_best))  # which remembers
 
 
 def test_reasons(monkeypatch):
-    monkeypatch.setattr(avx512, "_path", lambda: None)
     every = dict.fromkeys(avx512.FEATURES[torch.bfloat16], True)
-    on_a_processor(monkeypatch, **every)
+    on_a_processor(monkeypatch, path=None, **every)
     assert "extension was not built" in avx512.why_not(torch.float32, 16)
-    monkeypatch.setattr(avx512, "_path", lambda: "here")
+    on_a_processor(monkeypatch, **every)
     assert avx512.why_not(torch.float32, 16, 32) is None
     assert avx512.why_not(torch.float32, 16, 24, 33) == "sizes must be multiples of 16, not 24, 33"
     on_a_processor(monkeypatch, **every | {"avx512_bf16": False})
@@ -194,7 +196,7 @@ def test_reasons(monkeypatch):
 
 
 def test_elsewhere_auto_takes_pytorchs_products_and_its_name_is_refused(monkeypatch):
-    monkeypatch.setattr(avx512, "_path", lambda: None)
+    on_a_processor(monkeypatch, path=None)
     given_ = inputs(CHOICES["spread"])
     expected = results(experts("blockwise"), *given_)
     for name, value in results(experts(), *given_).items():

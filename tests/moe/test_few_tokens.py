@@ -49,4 +49,34 @@ def test_they_are_the_loop(fields, tokens, monkeypatch):
     assert taken == [0]
 
 
+@needs
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 3), SIZES, SIZES, st.sampled_from(DTYPES), st.integers(0, 2**31))
+def test_gated_experts_in_one_call_are_exact_and_a_token_knows_no_other(tokens, k, width, inner, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    x, weights = draw(tokens, width).to(dtype), draw(tokens, k)
+    up, down = draw(4, 2 * inner, width).to(dtype) / 4, draw(4, width, inner).to(dtype) / 4
+    indices = torch.rand(tokens, 5, generator=generator).topk(k).indices  # the last id belongs to no expert here
+    y = avx512.few_tokens(x, indices, weights, up, down)
+    for token in range(tokens):
+        row = slice(token, token + 1)
+        assert torch.equal(y[row], avx512.few_tokens(x[row], indices[row], weights[row], up, down))
+        chosen = [(e, weight) for e, weight in zip(indices[token], weights[token], strict=True) if e < 4]
+        exact, magnitude = sum_of_experts(x[token], up, down, chosen)
+        rounding = 2**-6 if dtype == torch.bfloat16 else 2**-17  # of each product, and of what lies between them
+        assert ((y[token].double() - exact).abs() <= rounding * magnitude).all()
+
+
+def sum_of_experts(x, up, down, chosen):
+    """In fp64, and its largest terms: what rounding is relative to."""
+    exact = magnitude = torch.zeros(len(x), dtype=torch.double)
+    for expert, weight in chosen:
+        gate, value = (up[expert].double() @ x.double()).chunk(2)
+        hidden, largest = torch.nn.functional.silu(gate) * value, (gate * value).abs()
+        exact = exact + weight * (down[expert].double() @ hidden)
+        magnitude = magnitude + weight.abs() * (down[expert].double().abs() @ largest)
+    return exact, magnitude
+
+
 FEW_TOKENS = module.few_tokens

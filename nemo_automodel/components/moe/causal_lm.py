@@ -46,7 +46,7 @@ def _of_tokens(attention_mask, x):
     """[B, S] for the S tokens of x [B, S, D], without those in the cache; None where the mask does not tell."""
     if getattr(attention_mask, "ndim", None) != 2:
         return None
-    return attention_mask[:, -x.shape[1] :]
+    return attention_mask[:, -x.shape[1] :].bool()
 
 
 class MoECausalLM(MoEFSDPSyncMixin, CausalLM):

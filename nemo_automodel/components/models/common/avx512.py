@@ -21,7 +21,10 @@ BLOCK = [POINTER, POINTER, SIZE]
 ARGUMENTS = {
     "products": [POINTER] * 4 + BLOCK + [SIZE] * 4,
     "few_rows": [POINTER] * 4 + BLOCK + [SIZE] * 3,
+    "few_tokens": [POINTER] * 6 + [SIZE] * 6,
+    "linear": [POINTER] * 4 + [SIZE] * 4,
     "one_query": [POINTER] * 5 + [SIZE] * 8 + [ctypes.c_float, SIZE],
+    "rms_norm": [POINTER] * 3 + [SIZE] * 2 + [ctypes.c_double] + [SIZE] * 2,
     "grad_products": [POINTER] * 3 + BLOCK + [SIZE] * 3,
     "swiglu": [POINTER] * 3 + [SIZE] * 3,
     "swiglu_backward": [POINTER] * 6 + [SIZE] * 3,
@@ -32,7 +35,8 @@ def why_not(dtype, *sizes):
     """Why products of these sizes cannot run here, or None: sizes are all but the numbers of rows."""
     if dtype not in FEATURES:
         return f"no {dtype}; only float32 and bfloat16"
-    missing = [name for name in FEATURES[dtype] if not _features().get(name)]
+    features = _features()
+    missing = [name for name in FEATURES[dtype] if not features.get(name)]
     if missing:
         return f"{dtype} needs a processor with {', '.join(missing)}"
     if not _path():
@@ -41,6 +45,7 @@ def why_not(dtype, *sizes):
     return f"sizes must be multiples of {LANES}, not {', '.join(map(str, odd))}" if odd else None
 
 
+@cache
 def is_best(dtype, *sizes):
     """Whether they can run and PyTorch has nothing better: with AMX its own products in bfloat16 are."""
     has_better = dtype == torch.bfloat16 and _features().get("amx_bf16")
@@ -56,9 +61,9 @@ def suits(*tensors):
         return False
     first = tensors[0]
     for one in tensors:
-        if type(one) not in PLAIN or one.device.type != "cpu" or one.dtype != first.dtype:
+        if type(one) not in PLAIN or not one.is_cpu or one.dtype != first.dtype or one.shape[-1] % LANES:
             return False
-    return is_best(first.dtype, *(one.shape[-1] for one in tensors))
+    return is_best(first.dtype)
 
 
 def _features():
@@ -89,7 +94,23 @@ def few_rows(x, weights, block, out, bias=None):
 
 def linear(x, weight, bias=None):
     """x @ weight^T (+ bias) for a few rows: x [S, K], weight [N, K], read where it lies -> [S, N]."""
-    return few_rows(x, weight[None], [(0, len(x))], x.new_empty(len(x), len(weight)), bias)
+    (rows, inner), outer = x.shape, weight.shape[0]
+    out = x.new_empty(rows, outer)
+    pointers = _pointers(x.dtype, x, weight, bias, out)
+    _function("linear", x.dtype)(*pointers, rows, inner, outer, torch.get_num_threads())
+    return out
+
+
+def few_tokens(x, indices, weights, up, down):
+    """The sum over a token's choices of weight * down(swiglu(up(x))): x [T, D], indices and weights [T, k], up
+    [E, 2I, D], down [E, D, I] -> [T, D]. Ids from E on add nothing."""
+    (tokens, width), (experts, _, inner) = x.shape, down.shape
+    out = torch.empty_like(x)
+    pointers = *_pointers(x.dtype, x), *_pointers(torch.int64, indices), *_pointers(torch.float32, weights)
+    pointers += tuple(_pointers(x.dtype, up, down, out))
+    sizes = tokens, indices.shape[1], experts, width, inner
+    _function("few_tokens", x.dtype)(*pointers, *sizes, torch.get_num_threads())
+    return out
 
 
 def one_query(q, k, v, mask, scale):
@@ -104,6 +125,16 @@ def one_query(q, k, v, mask, scale):
     pointers = [*_pointers(q.dtype, q, k, v), *_pointers(torch.float32, mask), *_pointers(q.dtype, out)]
     sizes = (batch * groups, groups, heads // groups, keys, width, wide, *strides)
     _function("one_query", q.dtype)(*pointers, *sizes, scale, torch.get_num_threads())
+    return out
+
+
+def rms_norm(x, weight, eps, rounds_first):
+    """x [..., D] over its root mean square, rounded to x's dtype where `rounds_first`, times a weight [D] of fp32 or of
+    x's dtype."""
+    out = torch.empty_like(x)
+    pointers = *_pointers(x.dtype, x), *_pointers(weight.dtype, weight), *_pointers(x.dtype, out)
+    sizes = x.numel() // x.shape[-1], x.shape[-1]
+    _function("rms_norm", x.dtype)(*pointers, *sizes, eps, rounds_first, weight.dtype == torch.float32)
     return out
 
 

@@ -142,7 +142,7 @@ class DecoderModel(Decoder):
         x = self.embed(x, embedded) if self.is_first else x
         if past_key_values is not None and (tables := self.switching_tables):
             refuse_stale(tables, position_ids, past_key_values)
-        ropes = self._ropes(x, position_ids)
+        ropes, context = self._ropes(x, position_ids), self.layer_context(x, attention_mask)
         for index, layer in enumerate(self.decoder_layers[: self.config.num_hidden_layers]):
             x = layer(
                 x,
@@ -151,7 +151,7 @@ class DecoderModel(Decoder):
                 past_key_values=past_key_values,
                 use_cache=use_cache,
                 position_ids=of_text(position_ids),
-                **self.layer_context(x, attention_mask),
+                **context,
                 **kwargs,
             )
             x = x + added[index] if index < len(added) else x
@@ -164,7 +164,7 @@ class DecoderModel(Decoder):
             raise ValueError("gradient checkpointing takes no cache with a past: give whole sequences, or disable it")
 
     def layer_context(self, x, attention_mask):
-        """Further keywords of each layer."""
+        """Further keywords of all layers, from what the first is given."""
         return {}
 
     def _positions(self, x, past_key_values):

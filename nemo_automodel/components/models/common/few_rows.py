@@ -35,11 +35,11 @@ class FewRowsLinear(nn.Linear):
 
 def is_few(x, weight, bias):
     """Whether `avx512.linear` computes what F.linear would: of 1 to ROWS rows, and a weight that lies row by row."""
-    if not 0 < x.shape[:-1].numel() <= ROWS or x.shape[-1:] != weight.shape[1:] or len(weight) % avx512.LANES:
+    if not avx512.suits(x, weight) or x.shape[-1:] != weight.shape[1:] or weight.shape[0] % avx512.LANES:
         return False
-    if bias is None:
-        return avx512.suits(x, weight) and weight.is_contiguous()
-    return bias.shape == weight.shape[:1] and avx512.suits(x, weight, bias) and weight.is_contiguous()
+    if bias is not None and (not avx512.suits(x, bias) or bias.shape != weight.shape[:1]):
+        return False
+    return 0 < x.shape[:-1].numel() <= ROWS and weight.is_contiguous()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ The node keeps x and one number a row. With y = x / rms(x) and h = gradient * we
 
 import torch
 
+from nemo_automodel.components.models.common import avx512
 from nemo_automodel.components.models.common.row_blocks import (
     as_rows,
     from_rows,
@@ -25,6 +26,8 @@ def rms_norm(x, weight, eps, *, rounds_first):
     """x [..., D] scaled by a weight that broadcasts: in x's dtype, to which it is rounded first, or in fp32."""
     if _is_worth_a_node(x, weight, rounds_first):
         return _RMSNorm.apply(x, weight, eps, rounds_first)
+    if _is_one_token(x, weight, rounds_first):
+        return avx512.rms_norm(x, weight, eps, rounds_first)
     unit = rms(x, eps)
     return weight * unit.to(x.dtype) if rounds_first else (weight * unit).to(x.dtype)
 
@@ -35,7 +38,21 @@ def _is_worth_a_node(x, weight, rounds_first):
         return False
     if type(x) is not torch.Tensor or type(weight) not in (torch.Tensor, torch.nn.Parameter) or weight.dim() != 1:
         return False
+    return _gives_its_dtype(x, weight, rounds_first)
+
+
+def _gives_its_dtype(x, weight, rounds_first):
     return weight.dtype == x.dtype or (weight.dtype == torch.float32 and not rounds_first)
+
+
+def _is_one_token(x, weight, rounds_first):
+    """Whether x [..., 1, D] is what a model has that writes one token after the other, without gradients: there the
+    formula takes longer to call than to compute."""
+    if not avx512.suits(x) or type(weight) not in avx512.PLAIN or not _gives_its_dtype(x, weight, rounds_first):
+        return False
+    if x.dim() < 2 or x.shape[-2] != 1 or not x.numel() or weight.shape != x.shape[-1:]:
+        return False
+    return x.is_contiguous() and weight.is_contiguous() and weight.is_cpu
 
 
 class _RMSNorm(torch.autograd.Function):
