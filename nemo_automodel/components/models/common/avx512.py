@@ -1,4 +1,5 @@
-"""Matrix products on a CPU by the extension in `cpp`: of experts in one call, of a few rows, and SwiGLU in one pass."""
+"""What the extension in `cpp` computes on a CPU: products of experts and of a few rows, SwiGLU, attention of one query,
+RMSNorm of a few rows."""
 
 import ctypes
 from functools import cache
@@ -93,11 +94,11 @@ def few_rows(x, weights, block, out, bias=None):
 
 
 def linear(x, weight, bias=None):
-    """x @ weight^T (+ bias) for a few rows: x [S, K], weight [N, K], read where it lies -> [S, N]."""
-    (rows, inner), outer = x.shape, weight.shape[0]
-    out = x.new_empty(rows, outer)
+    """x @ weight^T (+ bias) for a few rows: x [..., K], weight [N, K], read where it lies -> [..., N]."""
+    x, (outer, inner), rows = x.contiguous(), weight.shape, x.shape[:-1]
+    out = x.new_empty(*rows, outer)
     pointers = _pointers(x.dtype, x, weight, bias, out)
-    _function("linear", x.dtype)(*pointers, rows, inner, outer, torch.get_num_threads())
+    _function("linear", x.dtype)(*pointers, rows.numel(), inner, outer, torch.get_num_threads())
     return out
 
 
