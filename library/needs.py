@@ -27,7 +27,7 @@ EXTRAS = {
     "kernels": ["liger-kernel"],
     "flash": ["flash-attn"],
 }
-KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "swiglu"
+KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "rope", "swiglu"
 CPP = "../nemo_automodel/components/models/common/cpp"
 
 

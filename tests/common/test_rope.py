@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.cohere.modeling_cohere import apply_rotary_pos_emb as cohere_rotary
@@ -11,7 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 from transformers.models.phimoe.configuration_phimoe import PhimoeConfig
 from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
 
-from nemo_automodel.components.models.common import get_rope_config
+from nemo_automodel.components.models.common import avx512, get_rope_config
 from nemo_automodel.components.models.common.rope import (
     RotaryTable,
     apply_rope,
@@ -19,6 +21,7 @@ from nemo_automodel.components.models.common.rope import (
     rotate_pairs,
     tables_by_layer,
 )
+from tests.moe.test_avx512 import DTYPES, needs
 
 OLD = {"original_max_position_embeddings": 16}
 TYPES = {
@@ -187,3 +190,43 @@ def test_a_compiled_table_is_stored_and_the_same():
     compiled = torch.compile(table, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
     assert all(torch.equal(a, b) for a, b in zip(compiled(x, positions), table(x, positions), strict=True))
     assert [str(node.target) for node in graphs[0].graph.nodes].count("nemo_automodel.stored.default") == 2
+
+
+@needs
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.sampled_from([(1, 1), (6, 2)]),
+    st.sampled_from([(32, 32), (48, 32), (80, 64), (64, 64)]),
+    st.booleans(),
+    st.sampled_from([1, -1]),
+    st.sampled_from(DTYPES),
+)
+def test_one_token_is_turned_as_by_the_formula(texts, heads, widths, same_place, sign, dtype):
+    q, k = (torch.randn(texts, count, 1, widths[0]).to(dtype) for count in heads)
+    positions = torch.randint(50, (1 if same_place else texts, 1))
+    rope = RotaryTable(10000.0, widths[0], width=widths[1])(q, positions)
+    wanted = apply_rope(q.requires_grad_(), k.requires_grad_(), rope, sign=sign)
+    with torch.no_grad():
+        found = apply_rope(q, k, rope, sign=sign)
+    for one, other, x in zip(found, wanted, (q, k), strict=True):
+        assert (one.shape, one.dtype, one.is_contiguous()) == (other.shape, dtype, True)
+        rounding = 0 if dtype == torch.bfloat16 else 2**-23 * x.abs().max()
+        assert ((one - other).abs() <= rounding).all()
+
+
+@needs
+def test_where_one_token_is_turned_by_the_extension(monkeypatch):
+    monkeypatch.setattr(avx512, "rope", None)
+    q, k = torch.randn(2, 4, 1, 32), torch.randn(2, 2, 1, 32)
+    rope = RotaryTable(10000.0, 32)(q, torch.tensor([[3], [5]]))
+    apply_rope(q.requires_grad_(), k, rope)
+    with torch.no_grad():
+        apply_rope(q, k, rope, rotate_pairs), apply_rope(q.bfloat16(), k.bfloat16(), rope, dtype=torch.float32)
+        apply_rope(torch.randn(2, 4, 3, 32), torch.randn(2, 2, 3, 32), rope)
+        apply_rope(q[:0], k[:0], [one[:1] for one in rope])
+        apply_rope(*(torch.randn(2, 4, 1, 64)[..., ::2] for _ in "qk"), rope)
+        with pytest.raises(RuntimeError, match="size"):
+            apply_rope(q[..., :16].contiguous(), k[..., :16].contiguous(), rope)
+        with pytest.raises(TypeError, match="not callable"):
+            apply_rope(q, k, rope)

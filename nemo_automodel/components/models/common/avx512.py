@@ -1,5 +1,5 @@
 """What the extension in `cpp` computes on a CPU: products of experts and of a few rows, SwiGLU, attention of one query,
-RMSNorm of a few rows."""
+RMSNorm of a few rows, rotary positions of one token."""
 
 import ctypes
 from functools import cache
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "linear": [POINTER] * 4 + [SIZE] * 4,
     "one_query": [POINTER] * 5 + [SIZE] * 8 + [ctypes.c_float, SIZE],
     "rms_norm": [POINTER] * 3 + [SIZE] * 2 + [ctypes.c_double] + [SIZE] * 2,
+    "rope": [POINTER] * 4 + [SIZE] * 5,
     "grad_products": [POINTER] * 3 + BLOCK + [SIZE] * 3,
     "swiglu": [POINTER] * 3 + [SIZE] * 3,
     "swiglu_backward": [POINTER] * 6 + [SIZE] * 3,
@@ -136,6 +137,15 @@ def rms_norm(x, weight, eps, rounds_first):
     pointers = *_pointers(x.dtype, x), *_pointers(weight.dtype, weight), *_pointers(x.dtype, out)
     sizes = x.numel() // x.shape[-1], x.shape[-1]
     _function("rms_norm", x.dtype)(*pointers, *sizes, eps, rounds_first, weight.dtype == torch.float32)
+    return out
+
+
+def rope(x, cos, sin):
+    """x [B, N, 1, D] with its first R dimensions turned in pairs (i, i + R/2) by cos and sin [B or 1, 1, 1, R/2]."""
+    (texts, heads, _, width), half = x.shape, cos.shape[-1]
+    out = torch.empty_like(x)
+    stride = half if len(cos) > 1 else 0
+    _function("rope", x.dtype)(*_pointers(x.dtype, x, cos, sin, out), texts, heads, width, half, stride)
     return out
 
 

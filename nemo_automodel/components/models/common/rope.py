@@ -7,6 +7,7 @@ rounded by `model.to(bfloat16)` or left stale by a longer batch.
 import torch
 from torch import nn
 
+from nemo_automodel.components.models.common import avx512
 from nemo_automodel.components.models.common.rope_scaling import scaling, turning_width
 
 
@@ -85,10 +86,20 @@ def apply_rope(q, k, rope, rotate=rotate_halves, *, dtype=None, sign=1):
 
 
 def _turn(x, cos, sin, rotate, dtype):
+    if rotate is rotate_halves and dtype in (None, x.dtype) and _is_one_token(x, cos, sin):
+        return avx512.rope(x, cos, sin)
     x, width = x.transpose(1, 2), 2 * cos.shape[-1]
     turned = rotate(x[..., :width].to(dtype or x.dtype), cos, sin).to(x.dtype)
     turned = turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
     return turned.transpose(1, 2)
+
+
+def _is_one_token(x, cos, sin):
+    """Whether `avx512.rope` turns x [B, N, 1, D], of a model that writes one token after the other."""
+    if not avx512.suits(x, cos, sin) or x.shape[2] != 1 or not len(x) or cos.shape != sin.shape:
+        return False
+    fits = cos.shape[:-1] in ((1, 1, 1), (len(x), 1, 1)) and 2 * cos.shape[-1] <= x.shape[-1]
+    return fits and x.is_contiguous() and cos.is_contiguous() and sin.is_contiguous()
 
 
 def get_rope_config(config, layer_type=None):
