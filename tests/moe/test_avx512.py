@@ -184,7 +184,7 @@ def on_a_processor(monkeypatch, path="here", **features):
 def test_reasons(monkeypatch):
     every = dict.fromkeys(avx512.FEATURES[torch.bfloat16], True)
     on_a_processor(monkeypatch, path=None, **every)
-    assert "extension was not built" in avx512.why_not(torch.float32, 16)
+    assert "extension was not built, or of older sources" in avx512.why_not(torch.float32, 16)
     on_a_processor(monkeypatch, **every)
     assert avx512.why_not(torch.float32, 16, 32) is None
     assert avx512.why_not(torch.float32, 16, 24, 33) == "sizes must be multiples of 16, not 24, 33"
@@ -205,6 +205,13 @@ def test_elsewhere_auto_takes_pytorchs_products_and_its_name_is_refused(monkeypa
         experts("avx512")(*given_)
     with pytest.raises(ValueError, match="avx512 cannot train the parameters of xielu; use loop"):
         experts("avx512", expert_activation="xielu")
+
+
+@needs
+def test_one_of_older_sources_is_none(monkeypatch):
+    assert avx512._path()
+    monkeypatch.setitem(avx512.ARGUMENTS, "what comes next", [])
+    assert unwrap(avx512._path)() is None
 
 
 @needs

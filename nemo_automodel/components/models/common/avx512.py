@@ -42,7 +42,8 @@ def why_not(dtype, *sizes):
     if missing:
         return f"{dtype} needs a processor with {', '.join(missing)}"
     if not _path():
-        return "its extension was not built; install the package anew where there is a C++ compiler with OpenMP"
+        built = "its extension was not built, or of older sources"
+        return f"{built}; install the package anew where there is a C++ compiler with OpenMP"
     odd = [size for size in sizes if size % LANES]
     return f"sizes must be multiples of {LANES}, not {', '.join(map(str, odd))}" if odd else None
 
@@ -200,6 +201,10 @@ def _function(name, dtype):
 
 @cache
 def _path():
-    """The file of the extension, which is found as Python finds modules, but is none."""
+    """The file of the extension, which is found as Python finds modules, but is none. None where it was built of older
+    sources."""
     spec = find_spec(EXTENSION)
-    return spec.origin if spec else None
+    if spec is None:
+        return None
+    has = ctypes.CDLL(spec.origin)
+    return spec.origin if all(hasattr(has, f"{name}_float32") for name in ARGUMENTS) else None
