@@ -59,8 +59,7 @@ def test_fused_rms_norm_is_used_where_named():
     plain.load_state_dict(fused.state_dict())
     ids = torch.arange(3, 20)[None]
     assert torch.allclose(fused(ids).logits, plain(ids).logits, atol=1e-5)
-    assert fused.model.norm.is_fused
-    assert not plain.model.norm.is_fused
+    assert (fused.model.norm.by, plain.model.norm.by) == ("torch_fused", "torch")
 
 
 def test_initialize_linear_module():

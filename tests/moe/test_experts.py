@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import avx512, kernels
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.moe import blockwise
 from nemo_automodel.components.moe.config import MoEConfig
@@ -18,7 +18,8 @@ from nemo_automodel.components.moe.experts import (
 )
 from nemo_automodel.components.moe.grouping import group
 
-RUNNABLE = [name for name in EXPERTS if name != "avx512" or avx512.why_not(torch.bfloat16) is None]
+LACKING = {"avx512": avx512.why_not(torch.bfloat16), "triton": kernels.why_not(torch.empty(0))}
+RUNNABLE = [name for name in EXPERTS if LACKING.get(name) is None]
 FORMS = {
     "gated": {},
     "plain": {"expert_kind": "plain", "expert_activation": "relu2"},

@@ -3,27 +3,21 @@
 import torch
 
 from nemo_automodel.components.models.common import avx512
-from nemo_automodel.components.models.common.functional import clamped_glu
+from nemo_automodel.components.models.common.glu import Lies, glu
 
 
 class Activation:
     """Rows [S, 2I] -> [S, I] (gate, then up, or in blocks of both); [S, I] -> [S, I] where experts are plain."""
 
-    def __init__(self, config, act_fn):
-        self.config, self.act_fn = config, act_fn
+    def __init__(self, config, act_fn, by="torch"):
+        self.config, self.act_fn, self.by = config, act_fn, by
 
     def __call__(self, h):
         config = self.config
         if config.expert_kind == "plain":
             return self.act_fn(h)
-        gate, up = self._halves(h)
-        return clamped_glu(gate, up, self.act_fn, **config.glu)
-
-    def _halves(self, h):
-        """Gate and up [S, I] out of the rows' equal blocks of both."""
-        blocks = h.unflatten(-1, (self.config.expert_blocks, 2, -1))
-        gate, up = (half.flatten(-2) for half in blocks.unbind(-2))
-        return (gate, up) if self.config.expert_order == ("gate", "up") else (up, gate)
+        lies = Lies(h.shape[-1] // (2 * config.expert_blocks), config.expert_order == ("gate", "up"))
+        return glu(self.by, h, None, self.act_fn, lies=lies, **config.glu)
 
     @property
     def is_swiglu(self):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.activation import Activation
 from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
@@ -17,6 +18,7 @@ from nemo_automodel.components.moe.fastest import fastest
 from nemo_automodel.components.moe.few_tokens import few_tokens, is_few
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
 from nemo_automodel.components.moe.grouping import sort_choices
+from nemo_automodel.components.moe.routed import GATHERED, SUMMED, Routed
 
 
 class GroupedExperts(nn.Module):
@@ -36,7 +38,7 @@ class GroupedExperts(nn.Module):
         self.num_experts = config.n_routed_experts
         self._declare_all()
         self.act_fn = ACT[config.expert_activation]
-        self.activate = Activation(config, self.act_fn)
+        self.activate = Activation(config, self.act_fn, BackendConfig.of(backend).resolved().glu)
         name = getattr(backend, "experts", "auto")
         self.implementation = self._implementation(name)
 
@@ -198,19 +200,13 @@ def _biased(y, bias):
     return y if bias is None else y + bias
 
 
-def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate):
-    """All experts in one grouped product each; nothing waits for the device."""
-    order, counts = sort_choices(indices, len(up))
-    offsets = counts.cumsum(0).to(torch.int32)
-    experts = indices.flatten()[order].clamp(max=len(up) - 1)
-    here = (indices.flatten()[order] < len(up))[:, None]
-    linear = partial(_grouped_linear, offsets=offsets, experts=experts, here=here)
-    rows = x[order // indices.shape[1]].masked_fill(~here, 0)
-    y = linear(activate(linear(rows, up, up_bias)), down, down_bias)
-    back = torch.empty_like(order)
-    back[order] = torch.arange(order.shape[0], device=order.device)
-    y = (y * weights.flatten()[order, None])[back]
-    return y.unflatten(0, indices.shape).sum(1).to(x.dtype)
+def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate, by="torch"):
+    """All experts in one grouped product each; nothing waits for the device. by: of `routed`, for rows on their way."""
+    routed = Routed.by(indices, len(up))
+    experts = indices.flatten()[routed.order].clamp(max=len(up) - 1)
+    linear = partial(_grouped_linear, offsets=routed.offsets, experts=experts, here=routed.here)
+    y = linear(activate(linear(GATHERED[by](x, routed), up, up_bias)), down, down_bias)
+    return SUMMED[by](y, weights, routed).to(x.dtype)
 
 
 def _grouped_linear(x, weight, bias, offsets, experts, here):
@@ -235,7 +231,9 @@ def by_what_is_fastest(x, indices, weights, up, up_bias, down, *rest):
     given = (x, indices, weights, up, up_bias, down, *rest)
     if is_few(x, indices, up, down):
         return few_tokens(*given)
-    return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:])) if _suits_blocks(x) else grouped_mm(*given)
+    if _suits_blocks(x):
+        return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:]))
+    return grouped_mm(*given, by="auto")
 
 
 def _suits_blocks(x):
@@ -243,7 +241,13 @@ def _suits_blocks(x):
 
 
 BY_DEVICE = {"auto": by_what_is_fastest, "torch": by_torch}
-EXPERTS = {"loop": loop, "grouped_mm": grouped_mm, "blockwise": blockwise, "avx512": blockwise_avx512}
+EXPERTS = {
+    "loop": loop,
+    "grouped_mm": grouped_mm,
+    "triton": partial(grouped_mm, by="triton"),
+    "blockwise": blockwise,
+    "avx512": blockwise_avx512,
+}
 
 
 class GroupedExpertsDeepEP(GroupedExperts):

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from nemo_automodel.components.models.common.activations import ACT
+from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.forgetting import products
-from nemo_automodel.components.models.common.functional import clamped_glu
+from nemo_automodel.components.models.common.glu import glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
 from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.models.common.pinned import keeping, names_of
@@ -43,12 +44,12 @@ class MLP(nn.Module):
         place(self, up, linear(dim, inter_dim))
         place(self, down, linear(inter_dim, dim))
         self.act_fn = ACT[activation]
-        self.kind, self.glu = kind, glu or {}
+        self.kind, self.glu, self._by = kind, glu or {}, BackendConfig.of(backend).resolved().glu
 
     def forward(self, x):
         *inner, down = self._names if self.kind == "gated" else self._names[1:]
         *gate, up = products(x, *(follow(self, name) for name in inner))
-        h = clamped_glu(*gate, up, self.act_fn, **self.glu) if gate else self.act_fn(up)
+        h = glu(self._by, *gate, up, self.act_fn, **self.glu) if gate else self.act_fn(up)
         return follow(self, down)(h)
 
 

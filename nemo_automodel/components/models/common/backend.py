@@ -1,24 +1,38 @@
-"""Which implementation of each primitive a model is built with."""
+"""Which implementation of each primitive a model is built with; its own module has their table, `FORMS`."""
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+
+import torch
+
+from nemo_automodel.components.models.common import kernels
 
 CHOICES = {
     "attn": ("auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"),
     "linear": ("auto", "torch", "te"),
-    "rms_norm": ("auto", "torch", "torch_fused", "te"),
-    "rope": ("auto", "torch", "te"),
+    "rms_norm": ("auto", "torch", "torch_fused", "triton", "liger", "te"),
+    "glu": ("auto", "torch", "triton", "liger"),
+    "rope": ("auto", "torch", "triton", "te"),
     "conv": ("auto", "torch", "stepwise", "causal_conv1d"),
     "scan": ("auto", "torch", "stepwise"),
     "delta_rule": ("auto", "torch", "stepwise", "fla"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
-    "experts": ("auto", "torch", "loop", "grouped_mm", "blockwise", "avx512", "te"),
+    "experts": ("auto", "torch", "loop", "grouped_mm", "triton", "blockwise", "avx512", "te"),
     "dispatcher": ("auto", "torch", "deepep"),
     "gate_precision": (None, "float32", "float64"),
 }
 NOT_WIRED = {"te": "Transformer Engine", "deepep": "DeepEP"}
 OF_TRANSFORMERS = {"eager": "loop", "grouped_mm": "grouped_mm", "batched_mm": "torch"}  # experts_implementation
-KERNELS = ("linear", "rms_norm", "rope", "conv", "scan", "delta_rule", "dispatcher")
+KERNELS = ("linear", "rms_norm", "glu", "rope", "conv", "scan", "delta_rule", "dispatcher")
+NEEDS = {  # value: the module that it imports, the package that has it, the extra that brings it (library/needs.py)
+    "triton": ("triton", "triton", "triton"),
+    "liger": ("liger_kernel", "liger-kernel", "liger"),
+    "causal_conv1d": ("causal_conv1d", "causal-conv1d", "conv"),
+    "fla": ("fla", "flash-linear-attention", "fla"),
+}
+# What `auto` takes on a card where it is installed and fits; else PyTorch's.
+ON_A_CARD = {"rms_norm": "triton", "glu": "triton", "rope": "triton", "conv": "causal_conv1d", "delta_rule": "fla"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,7 @@ class BackendConfig:
 
     attn: attention implementation (auto: the `attn_implementation` of from_pretrained).
     linear, rms_norm, rope: kernels; `torch_fused` is PyTorch's rms_norm, which rounds once.
+    glu: gated activations, of MLPs and of experts.
     conv: short convolutions; `stepwise` is their specification, `causal_conv1d` the package's kernel on a GPU.
     scan: sums over the past with a decay; `torch` is chunks of matrix products, `stepwise` their specification.
     delta_rule: gated delta nets; `stepwise` is their specification, `fla` the kernels of flash-linear-attention.
@@ -36,12 +51,14 @@ class BackendConfig:
     experts: of a mixture; `torch` is PyTorch's products by what suits the device, auto also tries `avx512` on a CPU.
     dispatcher, gate_precision: of mixtures of experts.
     enable_hf_state_dict_adapter: whether disk names are translated at all.
-    Raises ValueError for a value that does not exist, and NotImplementedError from `resolved` for one that cannot run.
+    Raises ValueError for a value that does not exist. `resolved` raises for one that cannot run: ImportError where a
+    package is not installed, RuntimeError where torch sees no card, NotImplementedError where nothing of ours calls it.
     """
 
     attn: str = "auto"
     linear: str = "auto"
     rms_norm: str = "auto"
+    glu: str = "auto"
     rope: str = "auto"
     conv: str = "auto"
     scan: str = "auto"
@@ -73,14 +90,53 @@ class BackendConfig:
 
     def resolved(self):
         """What a model is built with: every `auto` decided, but those of attn, cross_entropy and experts, which follow
-        the call."""
+        the call, and where there are a card and a package for it: tensors on the card get the package's."""
         for field in (*KERNELS, "experts"):
             if (value := getattr(self, field)) in NOT_WIRED:
                 raise NotImplementedError(
                     f"backend.{field}: {value!r}: generated models do not use {NOT_WIRED[value]} yet; use 'torch'"
                 )
-        chosen = {field: "torch" for field in KERNELS if getattr(self, field) == "auto"}
+            require(field, value)
+        chosen = {field: _decided(field) for field in KERNELS if getattr(self, field) == "auto"}
         return replace(self, projections="packed" if self.packed else "split", **chosen)
+
+
+def require(field, name):
+    """Raises ImportError or RuntimeError where a value of a field cannot run here."""
+    if name not in NEEDS:
+        return
+    module, package, extra = NEEDS[name]
+    if find_spec(module) is None:
+        raise ImportError(
+            f"backend.{field}: {name!r} needs the package {package} (extra {extra!r}), which is not installed: "
+            f"pip install {package}, or use 'torch'"
+        )
+    if not has_card():
+        raise RuntimeError(f"backend.{field}: {name!r} needs a card, and torch sees none: use 'torch' or 'auto'")
+
+
+def has_card():
+    return torch.cuda.is_available() or kernels.interpreted()
+
+
+def _decided(field):
+    is_there = field in ON_A_CARD and find_spec(NEEDS[ON_A_CARD[field]][0]) is not None and has_card()
+    return "auto" if is_there else "torch"
+
+
+def offered(field, name, form, why_not, plain):
+    """`form`, where `why_not` of its arguments is None. Elsewhere `auto` is `plain`, and another name refused with the
+    reason, a ValueError. A compiler gets `plain`, which it fuses by itself."""
+
+    def chosen(*given, **options):
+        reason = "a compiler" if torch.compiler.is_compiling() else why_not(*given, **options)
+        if reason is None:
+            return form(*given, **options)
+        if name == "auto" or torch.compiler.is_compiling():
+            return plain(*given, **options)
+        raise ValueError(f"backend.{field}: {name!r}: {reason}; use 'torch' or 'auto'")
+
+    return chosen
 
 
 def with_experts(kwargs):

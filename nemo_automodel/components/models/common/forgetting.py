@@ -13,11 +13,18 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def maker(x):
-    """The node that can make x again, of which x may be a view in other dimensions; else None."""
-    node = x.grad_fn
+    """The node that can make x again: x, or what it is a view of in other dimensions, is its first output; or None."""
+    node, number = x.grad_fn, x.output_nr
     if node is not None and node.name() == "ViewBackward0":
-        node = node.next_functions[0][0]
-    return node if hasattr(node, "again") and x.is_contiguous() else None
+        node, number = node.next_functions[0]
+    return node if hasattr(node, "again") and number == 0 and x.is_contiguous() else None
+
+
+def opened(node):
+    """What a node keeps, for both that read it on the way back, its own and `again`: a checkpoint gives it once."""
+    if node.opened is None:
+        node.opened = node.saved_tensors
+    return node.opened
 
 
 def made_again(node, shape):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.linear import transformer_engine
-from nemo_automodel.components.models.common.rms_norm import rms, rms_norm
+from nemo_automodel.components.models.common.rms_norm import FORMS, rms
 
 
 def standardise(x, eps):
@@ -20,18 +20,11 @@ def standardise(x, eps):
     return centred * torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + eps)
 
 
-def fused_rms_norm(x, weight, eps):
-    """PyTorch's kernel: fp32 inside, one rounding; a weight of several dimensions is multiplied outside of it."""
-    if weight.dim() == 1:
-        return F.rms_norm(x, weight.shape, weight, eps)
-    return F.rms_norm(x, weight.shape[-1:], None, eps) * weight
-
-
 class Norm(nn.Module):
     """Holds the weight, the optional bias and the epsilon; `start` is the weight's value before training."""
 
     start = 1.0
-    is_fused = False  # decided by the backend
+    by = "torch"  # a name of `rms_norm.FORMS`, decided by the backend
 
     def __init__(self, dim, eps, *, bias=False):
         super().__init__()
@@ -48,7 +41,11 @@ class Norm(nn.Module):
             init.zeros_(self.bias)
 
     def bind(self, backend):
-        self.is_fused = backend.rms_norm == "torch_fused"
+        self.by = backend.rms_norm
+
+    def scaled(self, x, weight, rounds_first):
+        """RMSNorm by the backend's form."""
+        return FORMS[self.by](x, weight, self.eps, rounds_first=rounds_first)
 
     def extra_repr(self):
         return f"{tuple(self.weight.shape)}, eps={self.eps}"
@@ -58,18 +55,14 @@ class RMSNorm(Norm):
     """Rounds to x's dtype, then multiplies by the weight (Llama)."""
 
     def forward(self, x):
-        if self.is_fused:
-            return fused_rms_norm(x, self.weight, self.eps)
-        return rms_norm(x, self.weight, self.eps, rounds_first=True)
+        return self.scaled(x, self.weight, rounds_first=True)
 
 
 class Float32RMSNorm(Norm):
     """Multiplies by the weight in fp32 and rounds once (OLMo 2)."""
 
     def forward(self, x):
-        if self.is_fused:
-            return fused_rms_norm(x, self.weight, self.eps)
-        return rms_norm(x, self.weight, self.eps, rounds_first=False)
+        return self.scaled(x, self.weight, rounds_first=False)
 
 
 class OffsetRMSNorm(Norm):
@@ -78,7 +71,7 @@ class OffsetRMSNorm(Norm):
     start = 0.0
 
     def forward(self, x):
-        return rms_norm(x, 1.0 + self.weight, self.eps, rounds_first=True)
+        return self.scaled(x, 1.0 + self.weight, rounds_first=True)
 
 
 class OffsetFloat32RMSNorm(Norm):
@@ -87,9 +80,9 @@ class OffsetFloat32RMSNorm(Norm):
     start = 0.0
 
     def forward(self, x):
-        if self.is_fused:
-            return fused_rms_norm(x, 1.0 + self.weight, self.eps)
-        return rms_norm(x, 1.0 + self.weight.float(), self.eps, rounds_first=False)
+        if self.by == "torch_fused":  # whose weight has x's dtype
+            return self.scaled(x, 1.0 + self.weight, rounds_first=False)
+        return self.scaled(x, 1.0 + self.weight.float(), rounds_first=False)
 
 
 class UnitRMSNorm(nn.Module):

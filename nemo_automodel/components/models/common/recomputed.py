@@ -10,20 +10,26 @@ from torch.autograd.function import once_differentiable
 
 from nemo_automodel.components.models.common.chunk_by_chunk import called
 from nemo_automodel.components.models.common.forgetting import forgetting
+from nemo_automodel.components.models.common.glu import glu
 from nemo_automodel.components.models.common.row_blocks import outgrows_a_core, row_blocks
 
 
-def projected(down, activation, gate, up):
-    """down(activation(gate) * up): [..., I] -> [..., H].
+def projected(down, activation, gate, up=None, *, lies=None, by="torch"):
+    """down(activation(gate) * up): [..., I] -> [..., H]. up None: gate is rows [..., 2I] of both.
 
     down: a module. Where it is more than a linear map (adapters, quantised weights) it is called as it is, and what it
-    keeps is its own.
+    keeps is its own. lies, by: as of `glu`.
     """
+    y = glu(by, gate, up, activation, plain=product, lies=lies)
+    with forgetting(y, type(down)):
+        return down(y)
+
+
+def product(gate, up, activation):
+    """activation(gate) * up; where it is worth one, a node that can make it again."""
     if not _is_worth_a_node(gate, up):
-        return down(activation(gate) * up)
-    product = _Product.apply(activation, gate, up, *activation.parameters())
-    with forgetting(product, type(down)):
-        return down(product)
+        return activation(gate) * up
+    return _Product.apply(activation, gate, up, *activation.parameters())
 
 
 def _is_worth_a_node(gate, up):

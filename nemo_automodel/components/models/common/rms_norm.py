@@ -6,8 +6,11 @@ Without gradients, one token on a CPU is read by `avx512`, whose mean is rounded
 """
 
 import torch
+from torch.nn import functional as F
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import avx512, kernels
+from nemo_automodel.components.models.common.backend import offered
+from nemo_automodel.components.models.common.forgetting import opened
 from nemo_automodel.components.models.common.row_blocks import (
     as_rows,
     from_rows,
@@ -73,7 +76,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        (x, weight, scale), ctx.opened, ctx.made = _opened(ctx), None, None
+        (x, weight, scale), ctx.opened, ctx.made = opened(ctx), None, None
         order, weight32 = row_order(x), weight.float()
         rows, grad = as_rows(x, order), as_rows(grad, order)
         grad_x, grad_weight = torch.empty_like(rows), torch.zeros_like(weight32)
@@ -91,17 +94,10 @@ def _scaled(x, scale, weight, rounds_first, *, out):
     _multiply(unit, weight, out=out)
 
 
-def _opened(node):
-    """What the node keeps, for both that read it on the way back: a checkpoint gives it once."""
-    if node.opened is None:
-        node.opened = node.saved_tensors
-    return node.opened
-
-
 def _again(node):
     """The output, once for all that read it on the way back (see `forgetting`)."""
     if node.made is None:
-        x, weight, scale = _opened(node)
+        x, weight, scale = opened(node)
         order = row_order(x)
         rows = as_rows(x, order)
         out = torch.empty_like(rows)
@@ -117,3 +113,71 @@ def _multiply(a, b, *, out):
         torch.mul(a, b, out=out)
     else:
         out.copy_(a * b)
+
+
+def fused(x, weight, eps, *, rounds_first):
+    """PyTorch's kernel: fp32 inside, one rounding; a weight of several dimensions is multiplied outside of it."""
+    if weight.dim() == 1:
+        return F.rms_norm(x, weight.shape, weight, eps)
+    return F.rms_norm(x, weight.shape[-1:], None, eps) * weight
+
+
+def by_triton(x, weight, eps, *, rounds_first):
+    """Our kernel (`kernels.rms_norm`), fp32 inside."""
+    from nemo_automodel.components.models.common.kernels import rms_norm as kernel
+
+    return kernel.rms_norm(x, weight, eps, rounds_first=rounds_first)
+
+
+def by_liger(x, weight, eps, *, rounds_first):
+    """The kernel of the package liger-kernel, in the order of Llama or of Gemma."""
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+
+    return LigerRMSNormFunction.apply(x, weight, eps, 0.0, "llama" if rounds_first else "gemma", False)
+
+
+def why_no_kernel(x, weight, eps, *, rounds_first):
+    """Why kernels cannot take these, or None."""
+    if weight.dim() != 1:
+        return f"the weight has shape {tuple(weight.shape)}, and kernels take one dimension"
+    if x.shape[-1] > kernels.WIDEST:
+        return f"rows have {x.shape[-1]} entries, and kernels take {kernels.WIDEST}"
+    if weight.dtype != x.dtype and (rounds_first or weight.dtype != torch.float32):
+        return f"the weight is {weight.dtype} and the input {x.dtype}"
+    return kernels.why_not(x, weight)
+
+
+def add_rms_norm(x, y, weight, eps, *, rounds_first, by="torch"):
+    """x, y [..., D] -> x + y, and its RMSNorm; one node where a kernel takes them. by: `torch`, `triton` or `auto`."""
+    return ADDING[by](x, y, weight, eps, rounds_first=rounds_first)
+
+
+def _added(x, y, weight, eps, *, rounds_first):
+    total = x + y
+    return total, rms_norm(total, weight, eps, rounds_first=rounds_first)
+
+
+def _added_by_triton(x, y, weight, eps, *, rounds_first):
+    from nemo_automodel.components.models.common.kernels import rms_norm as kernel
+
+    return kernel.add_rms_norm(x, y, weight, eps, rounds_first=rounds_first)
+
+
+def _why_not_added(x, y, weight, eps, *, rounds_first):
+    if x.shape != y.shape or x.dtype != y.dtype:
+        return f"x is {x.dtype} {tuple(x.shape)} and y {y.dtype} {tuple(y.shape)}"
+    return why_no_kernel(x, weight, eps, rounds_first=rounds_first) or kernels.why_not(y)
+
+
+ADDING = {
+    "torch": _added,
+    "triton": offered("rms_norm", "triton", _added_by_triton, _why_not_added, _added),
+    "auto": offered("rms_norm", "auto", _added_by_triton, _why_not_added, _added),
+}
+FORMS = {
+    "torch": rms_norm,
+    "torch_fused": fused,
+    "triton": offered("rms_norm", "triton", by_triton, why_no_kernel, rms_norm),
+    "liger": offered("rms_norm", "liger", by_liger, why_no_kernel, rms_norm),
+    "auto": offered("rms_norm", "auto", by_triton, why_no_kernel, rms_norm),
+}

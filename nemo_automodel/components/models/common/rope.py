@@ -7,7 +7,9 @@ rounded by `model.to(bfloat16)` or left stale by a longer batch.
 import torch
 from torch import nn
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import avx512, kernels
+from nemo_automodel.components.models.common.backend import offered
+from nemo_automodel.components.models.common.rms_norm import rms_norm, why_no_kernel
 from nemo_automodel.components.models.common.rope_scaling import scaling, turning_width
 
 
@@ -29,6 +31,10 @@ class RotaryTable(nn.Module):
         self.dtype = dtype
         self.scaling = scaling(parameters, self.width, max_positions)
         self.made_of = parameters, self.width, max_positions, dtype
+        self.by = "torch"  # a name of `FORMS`, decided by the backend
+
+    def bind(self, backend):
+        self.by = backend.rope
 
     @torch.no_grad()
     def forward(self, x, positions):
@@ -38,7 +44,15 @@ class RotaryTable(nn.Module):
             angles = positions[..., None].float() * inverse
             dtype = self.dtype or x.dtype
             table = (angles.cos() * factor).to(dtype), (angles.sin() * factor).to(dtype)
-        return tuple(map(_stored, table)) if torch.compiler.is_compiling() else table
+        if torch.compiler.is_compiling():
+            return tuple(map(_stored, table))
+        return self.told(table)
+
+    def told(self, table):
+        """The table, which tells `apply_rope` the backend: it is given no more than that."""
+        if self.by != "torch" and not torch.compiler.is_compiling():
+            table[0].by = self.by
+        return table
 
 
 def tables_by_layer(tables):
@@ -78,8 +92,20 @@ def apply_rope(q, k, rope, rotate=rotate_halves, *, dtype=None, sign=1):
 
     `rotate` is the layout, `dtype` the precision of the rotation (None: that of q and the table together; the result
     has q's), `sign` -1 turns the other way. Results lie in memory as [B, S, N, D]: attention's output does then too,
-    which the projection after it reads without a copy.
+    which the projection after it reads without a copy. The backend is that of the model that made the table.
     """
+    by = "torch" if torch.compiler.is_compiling() else getattr(rope[0], "by", "torch")
+    return FORMS[by](q, k, rope, rotate, dtype=dtype, sign=sign)
+
+
+def normed_rope(x, weight, rope, *, eps, rounds_first=True, rotate=rotate_halves):
+    """Queries or keys x [B, N, S, D], normalised by RMSNorm with a weight [D] and turned; one node where a kernel takes
+    them."""
+    by = "torch" if torch.compiler.is_compiling() else getattr(rope[0], "by", "torch")
+    return NORMED[by](x, weight, rope, eps, rounds_first, rotate)
+
+
+def by_torch(q, k, rope, rotate, *, dtype, sign):
     cos, sin = (t.unsqueeze(2) for t in rope)
     sin = sin if sign == 1 else -sin
     return _turn(q, cos, sin, rotate, dtype), _turn(k, cos, sin, rotate, dtype)
@@ -100,6 +126,52 @@ def _is_one_token(x, cos, sin):
         return False
     fits = cos.shape[:-1] in ((1, 1, 1), (len(x), 1, 1)) and 2 * cos.shape[-1] <= x.shape[-1]
     return fits and x.is_contiguous() and cos.is_contiguous() and sin.is_contiguous()
+
+
+def by_triton(q, k, rope, rotate, *, dtype, sign):
+    """Our kernel (`kernels.rope`), fp32 inside, whatever the dtype."""
+    from nemo_automodel.components.models.common.kernels.rope import Turn, turned
+
+    turn = Turn(rotate is rotate_pairs, sign)
+    return turned(q, *rope, turn), turned(k, *rope, turn)
+
+
+def why_not_triton(q, k, rope, rotate, *, dtype, sign):
+    """Why our kernel cannot take these, or None."""
+    if rotate not in (rotate_halves, rotate_pairs):
+        return f"there is no kernel of {rotate.__name__}"
+    if any(table.dim() != 3 for table in rope):
+        return f"the table has shape {tuple(rope[0].shape)}, and the kernel takes [B, S, R/2]"
+    return kernels.why_not(q, k, *rope)
+
+
+def _normed(x, weight, rope, eps, rounds_first, rotate):
+    cos, sin = (t.unsqueeze(2) for t in rope)
+    return _turn(rms_norm(x, weight, eps, rounds_first=rounds_first), cos, sin, rotate, None)
+
+
+def _normed_by_triton(x, weight, rope, eps, rounds_first, rotate):
+    from nemo_automodel.components.models.common.kernels.rope import Turn, turned
+
+    return turned(x, *rope, Turn(rotate is rotate_pairs, 1, eps, rounds_first), weight)
+
+
+def _why_not_normed(x, weight, rope, eps, rounds_first, rotate):
+    return why_no_kernel(x, weight, eps, rounds_first=rounds_first) or why_not_triton(
+        x, x, rope, rotate, dtype=None, sign=1
+    )
+
+
+NORMED = {
+    "torch": _normed,
+    "triton": offered("rope", "triton", _normed_by_triton, _why_not_normed, _normed),
+    "auto": offered("rope", "auto", _normed_by_triton, _why_not_normed, _normed),
+}
+FORMS = {
+    "torch": by_torch,
+    "triton": offered("rope", "triton", by_triton, why_not_triton, by_torch),
+    "auto": offered("rope", "auto", by_triton, why_not_triton, by_torch),
+}
 
 
 def get_rope_config(config, layer_type=None):

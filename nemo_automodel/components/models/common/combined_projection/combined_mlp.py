@@ -6,6 +6,7 @@ from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.checkpoint.rules import PackGateUp, ReorderGateUp, packed_name
 from nemo_automodel.components.models.common.combined_projection.packing import PackingMixin
+from nemo_automodel.components.models.common.glu import Lies
 from nemo_automodel.components.models.common.nested import place
 from nemo_automodel.components.models.common.recomputed import projected
 
@@ -41,7 +42,8 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         width = config.intermediate_size if width is None else width
         bias = getattr(config, "mlp_bias", False) if bias is None else bias
         gate, up, down = map(bool, biases or (bias, bias, bias))
-        packs = BackendConfig.of(backend).packed and packed is not False and gate == up
+        backend = BackendConfig.of(backend).resolved()
+        packs, self._glu = backend.packed and packed is not False and gate == up, backend.glu
         self._order, self._blocks, self._names, self._fused = order, groups, tuple(names), fused
         if packs:
             self._setup_packed(config.hidden_size, width, gate, linear)
@@ -62,17 +64,23 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
             rows = dict.fromkeys(parts, width)
             self.setup_packing("gate_up_proj", PackGateUp("", parts), hidden_size, rows, bias, linear)
 
+    def _one_matrix(self, x):
+        """What one matrix makes of x, [B, S, 2I], and how gate and up lie in it; None where there are two."""
+        if self.packed:
+            return self.packed_product(x), Lies(1)
+        if self._fused is None:
+            return None
+        h = self.products(x, self._fused)[0]
+        return h, Lies(h.shape[-1] // (2 * self._blocks), self._order[0] == "gate")
+
     def compute_gate_up(self, x):
         """[B, S, H] -> gate and up, [B, S, I] each."""
-        if self.packed:
-            return self.packed_product(x).unflatten(-1, (-1, 2)).unbind(-1)
-        if self._fused is None:
-            return self.products(x, *self._names[:2])
-        parts = self.products(x, self._fused)[0].unflatten(-1, (self._blocks, 2, -1)).unbind(-2)
-        gate, up = (parts[self._order.index(part)].flatten(-2) for part in ("gate", "up"))
-        return gate, up
+        one = self._one_matrix(x)
+        return self.products(x, *self._names[:2]) if one is None else one[1].parts(one[0])
 
     def forward(self, x, padding_mask=None):
         """The mask is for experts, which other layers may have in its place."""
-        gate, up = self.compute_gate_up(x)
-        return projected(self.get_submodule(self._names[2]), self.act_fn, gate, up)
+        down, one = self.get_submodule(self._names[2]), self._one_matrix(x)
+        if one is None:
+            return projected(down, self.act_fn, *self.compute_gate_up(x), by=self._glu)
+        return projected(down, self.act_fn, one[0], lies=one[1], by=self._glu)

@@ -85,7 +85,7 @@ class AxesRotaryTable(nn.Module):
         if positions.dim() == 2:
             return self.table(x, positions)
         axes = torch.tensor(self.axes, device=x.device).expand(1, *positions.shape[1:], -1)
-        return tuple(part.gather(0, axes)[0] for part in self.table(x, positions))
+        return self.table.told(tuple(part.gather(0, axes)[0] for part in self.table(x, positions)))
 
 
 def _axes(sections, order):
