@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.activation import Activation
 from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
@@ -38,7 +37,7 @@ class GroupedExperts(nn.Module):
         self.num_experts = config.n_routed_experts
         self._declare_all()
         self.act_fn = ACT[config.expert_activation]
-        self.activate = Activation(config, self.act_fn, BackendConfig.of(backend).resolved().glu)
+        self.activate = Activation(config, self.act_fn, getattr(backend, "glu", "torch"))
         name = getattr(backend, "experts", "auto")
         self.implementation = self._implementation(name)
 

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from nemo_automodel.components.models.common.activations import ACT
-from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.models.common.forgetting import products
 from nemo_automodel.components.models.common.glu import glu
 from nemo_automodel.components.models.common.linear import initialize_linear_module
@@ -44,7 +43,7 @@ class MLP(nn.Module):
         place(self, up, linear(dim, inter_dim))
         place(self, down, linear(inter_dim, dim))
         self.act_fn = ACT[activation]
-        self.kind, self.glu, self._by = kind, glu or {}, BackendConfig.of(backend).resolved().glu
+        self.kind, self.glu, self._by = kind, glu or {}, getattr(backend, "glu", "torch")
 
     def forward(self, x):
         *inner, down = self._names if self.kind == "gated" else self._names[1:]

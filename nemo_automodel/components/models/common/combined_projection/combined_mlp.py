@@ -42,7 +42,7 @@ class CombinedGateUpMLP(PackingMixin, nn.Module):
         width = config.intermediate_size if width is None else width
         bias = getattr(config, "mlp_bias", False) if bias is None else bias
         gate, up, down = map(bool, biases or (bias, bias, bias))
-        backend = BackendConfig.of(backend).resolved()
+        backend = BackendConfig.of(backend)
         packs, self._glu = backend.packed and packed is not False and gate == up, backend.glu
         self._order, self._blocks, self._names, self._fused = order, groups, tuple(names), fused
         if packs:
