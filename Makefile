@@ -9,8 +9,10 @@ KINDS := llama mistral llama4_text baichuan mixtral deepseek_v2 gpt_oss phi3
 TRANSFORMERS ?= 5.24.0
 # Its import costs every process a second, so it is not in the environment of all tests.
 BITSANDBYTES := $(shell grep ^bitsandbytes== constraints.txt)
+# The release that PyTorch for cards brings; 700 MB on the disk.
+TRITON := $(shell grep ^triton== constraints.txt)
 
-.PHONY: try test full floor qlora release lint format docs docs-serve clean
+.PHONY: try test full floor qlora triton release lint format docs docs-serve clean
 
 try: $(VENV)/installed        ## from a spec to a loaded, proven model, on a scratch copy
 	OMP_NUM_THREADS=1 $(BIN)/python examples/try.py
@@ -27,6 +29,10 @@ floor: $(VENV)/installed      ## the contract of a family of each kind, with the
 
 qlora: $(VENV)/installed      ## adapters over weights of four bits, beside bitsandbytes
 	OMP_NUM_THREADS=1 VENV=$(VENV) .ci/beside $(BITSANDBYTES) python -m pytest -n 0 tests/recipes/qlora
+
+triton: $(VENV)/installed     ## our kernels, under Triton's interpreter on a CPU
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 VENV=$(VENV) .ci/beside $(TRITON) \
+		python -m pytest -n $(WORKERS) tests/kernels tests/moe/test_experts.py
 
 release: $(VENV)/installed    ## parity and contract of all families: make release TRANSFORMERS=5.22.0
 	OMP_NUM_THREADS=1 VENV=$(VENV) WORKERS=$(WORKERS) .ci/release $(TRANSFORMERS)

@@ -23,9 +23,12 @@ EXTRAS = {
     # Chat data in recipes (ADR 30), and one more door in the matrix of adapters (`python -m nemo_automodel.testing`).
     "trl": ["trl>=1.16,<2"],
     "qlora": ["bitsandbytes>=0.50", "peft"],  # a recipe's section `quantization`
-    # Fused GPU kernels. The core needs none of them: each is a backend beside a PyTorch reference.
-    "kernels": ["liger-kernel"],
-    "flash": ["flash-attn"],
+    # Kernels of cards: each is a value of a backend's field, beside PyTorch's (`common/backend.py`, docs/backends.md).
+    "triton": ["triton>=3.2"],  # for our own (ADR 33); PyTorch for cards brings it
+    "liger": ["liger-kernel>=0.6"],
+    "conv": ["causal-conv1d>=1.4"],
+    "fla": ["flash-linear-attention>=0.4"],
+    "flash": ["flash-attn>=2.7"],  # read by transformers
 }
 KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "rope", "swiglu"
 CPP = "../nemo_automodel/components/models/common/cpp"

@@ -86,8 +86,8 @@ def _backend_mistakes(fields: dict[str, Any]) -> list[str]:
     if mistakes := unknown("model.backend", fields, BackendConfig.__dataclass_fields__, "BackendConfig"):
         return mistakes
     try:
-        BackendConfig(**fields)
-    except ValueError as error:  # which begins with `backend.<field>`
+        BackendConfig(**fields).resolved()
+    except (ValueError, ImportError, RuntimeError) as error:  # which begin with `backend.<field>`
         return [f"model.{error}"]
     return []
 

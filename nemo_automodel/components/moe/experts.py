@@ -202,7 +202,7 @@ def _biased(y, bias):
 def grouped_mm(x, indices, weights, up, up_bias, down, down_bias, activate, by="torch"):
     """All experts in one grouped product each; nothing waits for the device. by: of `routed`, for rows on their way."""
     routed = Routed.by(indices, len(up))
-    experts = indices.flatten()[routed.order].clamp(max=len(up) - 1)
+    experts = routed.experts.clamp(max=len(up) - 1)
     linear = partial(_grouped_linear, offsets=routed.offsets, experts=experts, here=routed.here)
     y = linear(activate(linear(GATHERED[by](x, routed), up, up_bias)), down, down_bias)
     return SUMMED[by](y, weights, routed).to(x.dtype)

@@ -1,10 +1,9 @@
 """Causal depthwise convolutions over a few tokens, and what mixers that have one do alike."""
 
-from importlib.util import find_spec
-
 import torch
 from torch import nn
 
+from nemo_automodel.components.models.common.backend import require
 from nemo_automodel.components.models.common.chunk_by_chunk import by_hand
 from nemo_automodel.components.models.common.convolution import Convolution, by_taps
 from nemo_automodel.components.models.common.releases import update_conv_state
@@ -38,21 +37,44 @@ def convolve(x, weight, bias=None, *, before=None, documents=None):
 
 
 def convolve_causal_conv1d(x, weight, bias=None, *, before=None, documents=None):
-    """The same by the kernel of the package causal-conv1d, on a GPU."""
+    """The same by the kernel of the package causal-conv1d. Raises ValueError with the reason where it cannot."""
     from causal_conv1d import causal_conv1d_fn
 
+    if reason := why_not_causal_conv1d(x, weight, documents):
+        raise ValueError(f"backend.conv: 'causal_conv1d': {reason}; use 'torch' or 'auto'")
     whole = x if before is None else torch.cat((before, x), dim=1)
     numbers = None if documents is None else documents.expand(x.shape[0], -1).to(torch.int32)
     return causal_conv1d_fn(whole.mT, weight, bias, seq_idx=numbers).mT[:, -x.shape[1] :]
 
 
-FORMS = {"torch": convolve, "stepwise": convolve_stepwise, "causal_conv1d": convolve_causal_conv1d}
+def why_not_causal_conv1d(x, weight, documents=None):
+    """Why the package's kernel cannot take these, or None."""
+    if not x.is_cuda:
+        return f"its kernel runs on a card, and x is on {x.device.type}"
+    if not 2 <= weight.shape[-1] <= 4:
+        return f"its kernel is for 2 to 4 taps, not {weight.shape[-1]}"
+    if documents is not None and x.shape[-1] % 8:
+        return f"its kernel takes documents of channels in eights, not {x.shape[-1]}"
+    return None
+
+
+def convolve_by_device(x, weight, bias=None, *, before=None, documents=None):
+    """The same by the package's kernel where it can, else by `convolve`."""
+    fits = not torch.compiler.is_compiling() and why_not_causal_conv1d(x, weight, documents) is None
+    return (convolve_causal_conv1d if fits else convolve)(x, weight, bias, before=before, documents=documents)
+
+
+FORMS = {
+    "torch": convolve,
+    "stepwise": convolve_stepwise,
+    "causal_conv1d": convolve_causal_conv1d,
+    "auto": convolve_by_device,
+}
 
 
 def form(name):
-    """The function of a backend. Raises ImportError for that of a package that is not installed."""
-    if name == "causal_conv1d" and find_spec(name) is None:
-        raise ImportError("backend.conv: 'causal_conv1d' needs the package causal-conv1d: install it, or use 'torch'")
+    """The function of a backend. Raises ImportError or RuntimeError for one that cannot run here."""
+    require("conv", name)
     return FORMS[name]
 
 

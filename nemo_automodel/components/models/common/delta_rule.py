@@ -4,11 +4,10 @@ A head's state [D, E] maps keys to values. Each token lets it decay, and correct
 B batch, S tokens, K key heads, H value heads (R to each key head), D width of a key, E of a value, C tokens of a chunk.
 """
 
-from importlib.util import find_spec
-
 import torch
 from torch.nn import functional as F
 
+from nemo_automodel.components.models.common.backend import require
 from nemo_automodel.components.models.common.chunk_by_chunk import chunk_by_chunk
 from nemo_automodel.components.models.common.delta_chunk import chunk, gradients
 from nemo_automodel.components.models.common.delta_decays import unit, wide_of
@@ -63,18 +62,35 @@ def _step(q, k, v, decay, beta, state):
 
 
 def delta_rule_fla(q, k, v, decay, beta, *, state=None, documents=None):
-    """The same by the kernels of the package flash-linear-attention, on a GPU, for a row of documents at a time."""
+    """The same by the kernels of the package flash-linear-attention. Raises ValueError where they cannot, with why."""
     from fla.ops.gated_delta_rule import chunk_gated_delta_rule
     from fla.ops.kda import chunk_kda
 
+    if reason := why_not_fla(k, v, documents):
+        raise ValueError(f"backend.delta_rule: 'fla': {reason}; use 'torch' or 'auto'")
     q, k = (t.repeat_interleave(v.shape[2] // t.shape[2], dim=2) for t in (q, k))
     options = {"initial_state": state, "output_final_state": True, "use_qk_l2norm_in_kernel": True}
     if documents is not None:
-        if len(v) > 1:
-            raise ValueError("backend.delta_rule: 'fla' takes one packed row at a time: use 'torch'")
         options["cu_seqlens"] = _starts(documents[0])
     y, last = (chunk_kda if decay.dim() == 4 else chunk_gated_delta_rule)(q, k, v, g=decay, beta=beta, **options)
     return y, last[-1:] if documents is not None else last
+
+
+def why_not_fla(k, v, documents=None):
+    """Why the package's kernels cannot take these, or None."""
+    if not v.is_cuda:
+        return f"its kernels run on a card, and v is on {v.device.type}"
+    if v.dtype not in (torch.bfloat16, torch.float16):
+        return f"its kernels take bfloat16 and float16, not {v.dtype}"
+    if k.shape[-1] > 256:
+        return f"its kernels take keys of 256 entries, not {k.shape[-1]}"
+    return "it takes one packed row at a time" if documents is not None and len(v) > 1 else None
+
+
+def delta_rule_by_device(q, k, v, decay, beta, *, state=None, documents=None):
+    """The same by the package's kernels where they can, else by `delta_rule`."""
+    fits = not torch.compiler.is_compiling() and why_not_fla(k, v, documents) is None
+    return (delta_rule_fla if fits else delta_rule)(q, k, v, decay, beta, state=state, documents=documents)
 
 
 def _starts(documents):
@@ -83,15 +99,17 @@ def _starts(documents):
     return F.pad(F.pad(changes, (1, 0)), (0, 1), value=len(documents))
 
 
-FORMS = {"torch": delta_rule, "stepwise": delta_rule_stepwise, "fla": delta_rule_fla}
+FORMS = {
+    "torch": delta_rule,
+    "stepwise": delta_rule_stepwise,
+    "fla": delta_rule_fla,
+    "auto": delta_rule_by_device,
+}
 
 
 def form(name):
-    """The function of a backend. Raises ImportError for that of a package that is not installed."""
-    if name == "fla" and find_spec(name) is None:
-        raise ImportError(
-            "backend.delta_rule: 'fla' needs the package flash-linear-attention: install it, or use 'torch'"
-        )
+    """The function of a backend. Raises ImportError or RuntimeError for one that cannot run here."""
+    require("delta_rule", name)
     return FORMS[name]
 
 
