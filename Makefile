@@ -32,7 +32,7 @@ qlora: $(VENV)/installed      ## adapters over weights of four bits, beside bits
 
 triton: $(VENV)/installed     ## our kernels, under Triton's interpreter on a CPU
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 VENV=$(VENV) .ci/beside $(TRITON) \
-		python -m pytest -n $(WORKERS) tests/kernels tests/moe/test_experts.py
+		python -m pytest -n $(WORKERS) tests/kernels
 
 release: $(VENV)/installed    ## parity and contract of all families: make release TRANSFORMERS=5.22.0
 	OMP_NUM_THREADS=1 VENV=$(VENV) WORKERS=$(WORKERS) .ci/release $(TRANSFORMERS)

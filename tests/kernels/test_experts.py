@@ -6,6 +6,7 @@ import torch
 from tests.kernels.device import DEVICE, ON_A_CARD, all_close, nearer, trained  # isort: skip
 from nemo_automodel.components.moe import kernels
 from nemo_automodel.components.moe.routed import GATHERED, SUMMED, Routed
+from tests.moe.test_experts import CHOICES, FORMS, experts, inputs, results
 
 CASES = {  # tokens, choices of each, experts, experts that are here, width
     "all here": (7, 2, 5, 5, 13),
@@ -61,6 +62,15 @@ def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match="backend.experts: 'triton': a tensor is float64"):
         GATHERED["triton"](x.double(), routed)
     all_close([GATHERED["auto"](x.double(), routed)], [GATHERED["torch"](x.double(), routed)])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("choices", CHOICES)
+def test_a_mixture_is_the_specifications(form, choices):
+    given = [t.to(DEVICE) for t in inputs(CHOICES[choices])]
+    found, wanted = (results(experts(by, **FORMS[form]).to(DEVICE), *given) for by in ("triton", "loop"))
+    for name, ours in found.items():
+        torch.testing.assert_close(ours, wanted[name], rtol=1e-4, atol=1e-4)
 
 
 @ON_A_CARD
