@@ -71,7 +71,7 @@ def test_with_a_card_auto_follows_the_tensors(installed, card, monkeypatch):
     monkeypatch.setattr(kernels, "installed", lambda: True)
     resolved = BackendConfig().resolved()
     fields = ("rms_norm", "glu", "rope", "conv", "delta_rule", "scan", "linear")
-    assert [getattr(resolved, field) for field in fields] == ["auto"] * 5 + ["torch"] * 2
+    assert [getattr(resolved, field) for field in fields] == ["torch"] * 3 + ["auto"] * 2 + ["torch"] * 2
     ids = torch.arange(3, 20)[None]
     models = [TinyForCausalLM(TinyConfig(), choice).eval() for choice in (None, dict.fromkeys(fields[:5], "torch"))]
     models[1].load_state_dict(models[0].state_dict())

@@ -61,7 +61,6 @@ def test_other_dtypes_are_refused():
     routed, x, weights = given("all here")
     with pytest.raises(ValueError, match="backend.experts: 'triton': a tensor is float64"):
         GATHERED["triton"](x.double(), routed)
-    all_close([GATHERED["auto"](x.double(), routed)], [GATHERED["torch"](x.double(), routed)])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -230,9 +230,7 @@ def by_what_is_fastest(x, indices, weights, up, up_bias, down, *rest):
     given = (x, indices, weights, up, up_bias, down, *rest)
     if is_few(x, indices, up, down):
         return few_tokens(*given)
-    if _suits_blocks(x):
-        return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:]))
-    return grouped_mm(*given, by="auto")
+    return blockwise(*given, by=fastest(x, *up.shape[1:], *down.shape[1:])) if _suits_blocks(x) else grouped_mm(*given)
 
 
 def _suits_blocks(x):

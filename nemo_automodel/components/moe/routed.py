@@ -64,10 +64,8 @@ def _why_not(*given):
 GATHERED = {
     "torch": gathered,
     "triton": offered("experts", "triton", gathered_by_triton, _why_not, gathered),
-    "auto": offered("experts", "auto", gathered_by_triton, _why_not, gathered),
 }
 SUMMED = {
     "torch": summed,
     "triton": offered("experts", "triton", summed_by_triton, _why_not, summed),
-    "auto": offered("experts", "auto", summed_by_triton, _why_not, summed),
 }

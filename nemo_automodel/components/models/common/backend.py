@@ -31,8 +31,9 @@ NEEDS = {  # value: the module that it imports, the package that has it, the ext
     "causal_conv1d": ("causal_conv1d", "causal-conv1d", "conv"),
     "fla": ("fla", "flash-linear-attention", "fla"),
 }
-# What `auto` takes on a card where it is installed and fits; else PyTorch's.
-ON_A_CARD = {"rms_norm": "triton", "glu": "triton", "rope": "triton", "conv": "causal_conv1d", "delta_rule": "fla"}
+# What `auto` takes on a card where it is installed and fits; else PyTorch's. Our own kernels must be asked for until a
+# card has run them (ADR 33).
+ON_A_CARD = {"conv": "causal_conv1d", "delta_rule": "fla"}
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,8 @@ def _kernels():
 
 
 FORMS = {
+    "auto": by_torch,  # of a part that is built by itself
     "torch": by_torch,
     "triton": offered("glu", "triton", by_triton, why_not_triton, by_torch),
     "liger": offered("glu", "liger", by_liger, why_not_liger, by_torch),
-    "auto": offered("glu", "auto", by_triton, why_not_triton, by_torch),
 }

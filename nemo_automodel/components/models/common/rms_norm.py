@@ -148,7 +148,7 @@ def why_no_kernel(x, weight, eps, *, rounds_first):
 
 
 def add_rms_norm(x, y, weight, eps, *, rounds_first, by="torch"):
-    """x, y [..., D] -> x + y, and its RMSNorm; one node where a kernel takes them. by: `torch`, `triton` or `auto`."""
+    """x, y [..., D] -> x + y, and its RMSNorm; one node where a kernel takes them. by: `torch` or `triton`."""
     return ADDING[by](x, y, weight, eps, rounds_first=rounds_first)
 
 
@@ -172,12 +172,10 @@ def _why_not_added(x, y, weight, eps, *, rounds_first):
 ADDING = {
     "torch": _added,
     "triton": offered("rms_norm", "triton", _added_by_triton, _why_not_added, _added),
-    "auto": offered("rms_norm", "auto", _added_by_triton, _why_not_added, _added),
 }
 FORMS = {
     "torch": rms_norm,
     "torch_fused": fused,
     "triton": offered("rms_norm", "triton", by_triton, why_no_kernel, rms_norm),
     "liger": offered("rms_norm", "liger", by_liger, why_no_kernel, rms_norm),
-    "auto": offered("rms_norm", "auto", by_triton, why_no_kernel, rms_norm),
 }

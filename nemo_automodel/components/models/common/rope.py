@@ -165,12 +165,10 @@ def _why_not_normed(x, weight, rope, eps, rounds_first, rotate):
 NORMED = {
     "torch": _normed,
     "triton": offered("rope", "triton", _normed_by_triton, _why_not_normed, _normed),
-    "auto": offered("rope", "auto", _normed_by_triton, _why_not_normed, _normed),
 }
 FORMS = {
     "torch": by_torch,
     "triton": offered("rope", "triton", by_triton, why_not_triton, by_torch),
-    "auto": offered("rope", "auto", by_triton, why_not_triton, by_torch),
 }
 
 
