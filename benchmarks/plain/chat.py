@@ -1,6 +1,6 @@
 """Supervised fine-tuning on conversations as the documentation of TRL shows it; the template marks answers.
 
-    python chat.py CHECKPOINT ROWS OUTPUT STEPS
+python chat.py CHECKPOINT ROWS OUTPUT STEPS
 """
 
 import sys
@@ -19,6 +19,7 @@ def main(checkpoint, rows, output, steps):
         per_device_train_batch_size=1,
         learning_rate=1e-4,
         logging_steps=1,
+        save_strategy="no",
         bf16=False,
         gradient_checkpointing=False,
         assistant_only_loss=True,

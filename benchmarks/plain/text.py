@@ -1,6 +1,6 @@
 """Causal language modelling as the documentation of transformers shows it: documents joined and cut into blocks.
 
-    python text.py CHECKPOINT TEXT OUTPUT STEPS LENGTH
+python text.py CHECKPOINT TEXT OUTPUT STEPS LENGTH
 """
 
 import sys
@@ -27,7 +27,12 @@ def main(checkpoint, text, output, steps, length):
     rows = rows.map(tokenized, batched=True, batch_size=None, remove_columns="text")
     rows = rows.map(blocks, batched=True, batch_size=None)
     arguments = TrainingArguments(
-        output_dir=output, max_steps=steps, per_device_train_batch_size=1, learning_rate=1e-4, logging_steps=1
+        output_dir=output,
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=1e-4,
+        logging_steps=1,
+        save_strategy="no",
     )
     trainer = Trainer(model, arguments, train_dataset=rows, data_collator=default_data_collator)
     trainer.train()

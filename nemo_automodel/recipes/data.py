@@ -4,13 +4,17 @@ An item is `{"input_ids": int64 [S], "labels": int64 [S]}`, with equal ids: the 
 """
 
 import json
+from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+TOGETHER = 64  # documents that a tokenizer is given at once
 
 
 class TextDataset(Dataset[dict[str, Tensor]]):
@@ -27,15 +31,15 @@ class TextDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, path: str, tokenizer: Any, sequence_length: int, column: str = "text") -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length is 1 or more, got {sequence_length}")
-        ids: list[int] = []
-        for document in _documents(Path(path), column):
-            ids += tokenizer(document, add_special_tokens=False)["input_ids"]
-            if tokenizer.eos_token_id is not None:
-                ids.append(tokenizer.eos_token_id)
+        ids, end = array("q"), [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        documents = _documents(Path(path), column)
+        while some := list(islice(documents, TOGETHER)):
+            for found in tokenizer(some, add_special_tokens=False)["input_ids"]:
+                ids.extend(found + end)
         blocks = len(ids) // sequence_length
         if blocks == 0:
             raise ValueError(f"{path}: {len(ids)} tokens do not fill one block of sequence_length {sequence_length}")
-        self.blocks = torch.tensor(ids[: blocks * sequence_length]).view(blocks, sequence_length)
+        self.blocks = torch.frombuffer(ids, dtype=torch.int64, count=blocks * sequence_length).view(blocks, -1)
 
     def __len__(self) -> int:
         return len(self.blocks)

@@ -13,10 +13,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import parse_args, run
-
 from nemo_automodel.recipes.command import parser
 
 PROGRAM, MODULE = "automodel-finetune", "nemo_automodel.recipes.finetune"
@@ -64,6 +60,10 @@ def _here(rest: Sequence[str]) -> int:
 
 def _in_processes(said: dict[str, str], rest: Sequence[str]) -> int:
     """The exit code of the process that failed first, or 0. A signal, such as that of Ctrl-C, ends all of them."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     options = [f"--{name.replace('_', '-')}={value}" for name, value in said.items()]
     meets = any(name not in ("nproc_per_node", "nnodes") for name in said)
     alone = [] if meets or said.get("nnodes", "1") != "1" else ["--standalone"]

@@ -5,6 +5,7 @@ applied before the Trainer sees the model, and the Trainer only has to leave it 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from transformers import PreTrainedModel, Trainer
 
-from nemo_automodel.components.moe.layers import MoE
+from nemo_automodel.recipes.resuming import OPTIMIZER_FOLDER
 
 BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)  # of parameters: loads at any number of processes
 SCHEDULER_FILE = "scheduler.pt"
-OPTIMIZER_FOLDER = "optimizer"
 
 
 def shard(
@@ -36,12 +36,12 @@ def shard(
     reshard_after_forward: bool = True,
     cpu_offload: bool = False,
     mesh: DeviceMesh | None = None,
-    expert_mesh: DeviceMesh | None = None,
+    apart: Mapping[nn.Module, DeviceMesh] | None = None,
     root: nn.Module | None = None,
 ) -> None:
     """Shard every layer of text and tower, and what is left at the root, over a mesh (None: all ranks), in place.
 
-    expert_mesh: that of routed experts, where it is another. root: what holds the model, where that is called in its
+    apart: modules that are sharded over a mesh of their own. root: what holds the model, where that is called in its
     place. Parameters become DTensors. With `bf16` layers compute in bfloat16 and gradients are reduced in float32.
     Modules whose trainable parameters are of another dtype than most of the model (routers in float32) are groups of
     their own, and compute in their own dtype.
@@ -62,9 +62,8 @@ def shard(
     }
     for module in _of_another_dtype(model):
         fully_shard(module, **{**policies, "mp_policy": MixedPrecisionPolicy()})
-    for module in model.modules() if expert_mesh else ():
-        if isinstance(module, MoE):
-            fully_shard(module.routed_experts, **{**policies, "mesh": expert_mesh})
+    for module, own in (apart or {}).items():
+        fully_shard(module, **{**policies, "mesh": own})
     for module in [*layers, root or model]:
         fully_shard(module, **policies)
 

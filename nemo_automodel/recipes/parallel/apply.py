@@ -22,11 +22,12 @@ def parallelize(model: PreTrainedModel, meshes: Meshes, *, bf16: bool = False, *
         stages.keep_stage(model, meshes["pp"].get_local_rank(), sizes.pp)
     if sizes.tp > 1:
         tensors.cut(model, meshes["tp"])
-    if sizes.ep > 1 and any(isinstance(module, MoE) for module in model.modules()):  # of this stage
+    experts = [module.routed_experts for module in model.modules() if isinstance(module, MoE)]  # of this stage
+    if sizes.ep > 1 and experts:
         parallelize_experts(model, meshes["ep"])
     if sizes.cp > 1:
         sequences.spread(model, meshes["cp"])
     root = stages.Stage(model) if sizes.pp > 1 else model
-    expert_mesh = meshes.expert_shards if sizes.ep > 1 else None
-    shard(model, meshes.all.device_type, bf16=bf16, mesh=meshes.shards, expert_mesh=expert_mesh, root=root, **options)
+    apart = dict.fromkeys(experts, meshes.expert_shards) if sizes.ep > 1 else None
+    shard(model, meshes.all.device_type, bf16=bf16, mesh=meshes.shards, apart=apart, root=root, **options)
     return root
