@@ -6,12 +6,13 @@ as the documentation of transformers shows it (`script`). With --data chat conve
 TRL's does. All have the same hyperparameters, and the first losses must be equal. The small model's time is that of
 imports.
 
-Each run is a process of its own, by turns; the first round does not count. Until the loss of the first step is told:
-`start` in seconds, `processor` in seconds of processor, which others on the machine disturb least, and `peak`, the
-largest resident size. `whole` is that of the whole run: three steps, saving, and of ours a picture of the losses. Ratios
-are ours / theirs (1.0 or less: ours is no slower).
+Each run is a process of its own, by turns. Until the loss of the first step is told: `start` in seconds, `processor` in
+seconds of processor, which others on the machine disturb least, and `peak`, the largest resident size. `whole` is that
+of the whole run: three steps, saving, and of ours a picture of the losses. Ratios are ours / theirs (1.0 or less: ours
+is no slower).
 
-    python benchmarks/finetune_start.py [--data text chat] [--size small large] [--rounds 5] [--threads 1] [--json]
+    python benchmarks/finetune_start.py [--data text chat] [--size small large] [--rounds 5]
+        [--warm 1] [--threads 1] [--json]
 """
 
 import argparse
@@ -118,12 +119,11 @@ def run(side, data, checkpoint, file, threads):
 def measure(data, checkpoint, file, options):
     """{side: {start, processor, peak, whole: {median, low, high, ratio}, losses}}."""
     sides, runs = ["script", *options.entry], {}
-    for turn in range(options.rounds + 1):
-        print(f"{data}: round {turn} of {options.rounds}", file=sys.stderr)
+    for turn in range(options.warm + options.rounds):
+        print(f"{data}: round {turn + 1} of {options.warm} + {options.rounds}", file=sys.stderr)
         for side in sides if turn % 2 else sides[::-1]:
-            found = run(side, data, checkpoint, file, options.threads)
-            runs.setdefault(side, []).append(found)
-    results = {side: summary([one for one in runs[side][1:]]) for side in sides}
+            runs.setdefault(side, []).append(run(side, data, checkpoint, file, options.threads))
+    results = {side: summary(runs[side][options.warm :]) for side in sides}
     for result in results.values():
         for what in WHAT:
             result[what]["ratio"] = result[what]["median"] / results["script"][what]["median"]
@@ -151,6 +151,7 @@ def main():
     parser.add_argument("--size", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--entry", nargs="+", choices=list(ENTRIES), default=list(ENTRIES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm", type=int, default=1, help="rounds before them, which do not count")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

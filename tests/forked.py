@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-IMPORTED = ("nemo_automodel.recipes.finetune", "nemo_automodel.components.models.llama.model", "torch.distributed.fsdp")
+RECIPE = ("nemo_automodel.recipes.building", "nemo_automodel.recipes.checking", "nemo_automodel.recipes.finetune")
+IMPORTED = (*RECIPE, "nemo_automodel.components.models.llama.model", "torch.distributed.fsdp")
 ROOT = Path(__file__).parents[1]
 LONGEST = 300  # seconds of a command
 

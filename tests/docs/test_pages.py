@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.newcomer import BLOCK, Newcomer, commands
+from tests.forked import RECIPE
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = ("recipes.md", "clients.md", "backends.md")  # in this order: the later ones go on from the first
@@ -34,7 +35,7 @@ COMMANDS_ELSEWHERE = {
 }
 NEEDS = re.compile(r"\s+# needs (.+)$")
 IMPORTED = (
-    "nemo_automodel.recipes.finetune",
+    *RECIPE,
     "nemo_automodel.components.models.llama.model",
     "torch.distributed.fsdp",
     "peft",

@@ -11,11 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.docs.test_guide import BLOCK, ROOT, commands
-from tests.forked import Forked
+from tests.forked import RECIPE, Forked
 
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 MISSING = "quantization: needs the package bitsandbytes; run: pip install bitsandbytes"
-MODULES = ("nemo_automodel.recipes.finetune", "nemo_automodel.recipes.merge", "trl.trainer.sft_trainer")
+MODULES = (*RECIPE, "nemo_automodel.recipes.merge", "trl.trainer.sft_trainer")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,3 +90,26 @@ def test_the_state_of_an_optimizer_that_was_kept_by_groups_is_read(alone: None, 
     for one, other in zip(saved.model.parameters(), read.model.parameters(), strict=True):
         assert one.grad is None or read.optimizer.state[other]["exp_avg"].equal(saved.optimizer.state[one]["exp_avg"])
     assert read.lr_scheduler.get_last_lr() == saved.lr_scheduler.get_last_lr()
+
+
+@pytest.mark.parametrize(("each", "reduced"), [(False, [False, True] * 2), (True, [True] * 4)])
+def test_gradients_are_reduced_with_the_last_batch_of_a_step(
+    alone: None, tmp_path: Path, each: bool, reduced: list[bool]
+) -> None:
+    """Until then shards have none. What is learned is the same, which other tests hold beside one process."""
+    model = NeMoAutoModelForCausalLM.from_config(Glm4MoeConfig(**SIZES, **HEADS, **EXPERTS))
+    shard(model, "cpu")
+    found = []
+
+    class Watched(ShardedTrainer):
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = super().training_step(*args, **kwargs)
+            found.append(model.lm_head.weight.grad is not None)
+            return loss
+
+    how = {"gradient_accumulation_kwargs": {"sync_each_batch": each}}
+    steps = {"max_steps": 2, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 1}
+    arguments = TrainingArguments(tmp_path / "out", use_cpu=True, report_to="none", accelerator_config=how, **steps)
+    rows = [{"input_ids": torch.arange(8), "labels": torch.arange(8)} for _ in range(4)]
+    Watched(model, arguments, train_dataset=rows).train()
+    assert found == reduced

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, Lfm2Config, LlamaConfig, PreTrain
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel.recipes.arguments import training_arguments
+from nemo_automodel.recipes.building import build_trainer
 from nemo_automodel.recipes.config import load_recipe
-from nemo_automodel.recipes.finetune import build_trainer, finetune
+from nemo_automodel.recipes.finetune import finetune
 from nemo_automodel.recipes.mistakes import RecipeError
 from nemo_automodel.recipes.packing import check_packing
 from tests.recipes.chat.rows import LENGTHS

@@ -12,8 +12,9 @@ from trl import SFTTrainer
 
 from nemo_automodel import NeMoAutoModelForCausalLM
 from nemo_automodel.recipes.arguments import training_arguments
+from nemo_automodel.recipes.building import build_trainer
 from nemo_automodel.recipes.config import load_recipe
-from nemo_automodel.recipes.finetune import build_trainer, finetune, main
+from nemo_automodel.recipes.finetune import finetune, main
 from nemo_automodel.recipes.mistakes import RecipeError
 from tests.recipes.chat.rows import MARKED
 from tests.recipes.runs import drop_all_but, losses
