@@ -76,7 +76,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_one_process_is_this_one(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "run", lambda *_: pytest.fail("torchrun was started"))
+    monkeypatch.setattr("torch.distributed.run.run", lambda *_: pytest.fail("torchrun was started"))
     assert launch.main([str(recipe), "trainer.max_steps=1", "--nproc-per-node=1"]) == 0
     assert launch.main([str(recipe), "trainer.max_stepz=1"]) == 2
 
@@ -93,8 +93,8 @@ def test_one_process_is_this_one(recipe: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_options_are_torchruns(given: list[str], options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(launch, "parse_args", asked.append)
-    monkeypatch.setattr(launch, "run", lambda _: None)
+    monkeypatch.setattr("torch.distributed.run.parse_args", asked.append)
+    monkeypatch.setattr("torch.distributed.run.run", lambda _: None)
     assert launch.main(["a.yaml", *given, "b.c=1", "--resume"]) == 0
     assert asked == [[*options, "-m", "nemo_automodel.recipes.finetune", "a.yaml", "b.c=1", "--resume"]]
 
