@@ -46,6 +46,14 @@ def uncalled(candidate: Candidate, stop: Stop, number: int) -> Iterator[Offer]:
                 yield Offer(((("layers",), [*entries, {"when": condition, "block": lines}]),), NEEDED, True, FITS)
 
 
+def other_blocks(candidate: Candidate, stop: Stop) -> Iterator[tuple[Path, list[str]]]:
+    """The blocks of a candidate's models, which another one may have too, where modules are missing in a changed
+    config."""
+    if not candidate.problems and stop.what == "tensors" and stop.missing:
+        for block in dict.fromkeys(tuple(lines_of(flat, "block")) for flat in candidate.flats()):
+            yield ("block",), [*block]
+
+
 def _tails(candidate: Candidate, stop: Stop, part: str) -> Iterator[str]:
     """What unexpected tensors of a part are called within it, and others of layers beside it."""
     stack = candidate.layers() + "."

@@ -1,10 +1,11 @@
-"""The keys of the language below a section, as a spec has it."""
+"""The keys of the language below a section, as a spec has it; and what a key is about."""
 
 from collections.abc import Iterator
 
 from codegen.language.keys import Key, Section, element, keys
 from codegen.language.spec import Spec
 from nemo_automodel.parity.mutant import Data, Path
+from nemo_automodel.parity.sensitivity import is_dtype_key
 
 
 def key_at(path: Path, data: Data) -> Key | None:
@@ -28,3 +29,8 @@ def keys_below(path: Path, key: Key | None, data: Data) -> Iterator[tuple[Path, 
         for name, below in keys(inner).items():
             if name != "kind":
                 yield from keys_below((*path, name), below, data)
+
+
+def rounds(path: Path) -> bool:
+    """Whether a key may change roundings alone: dtypes, and activations, of which several are one function."""
+    return is_dtype_key(str(path[-1])) or path[-1] == "activation"

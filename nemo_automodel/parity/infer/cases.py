@@ -1,21 +1,25 @@
 """The configs on which candidates are judged, each with the reference's answers; more of them as candidates ask."""
 
 import inspect
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 from codegen.errors import CodegenError
 from nemo_automodel.parity.compare import distance
+from nemo_automodel.parity.infer.attending import DEFAULT
 from nemo_automodel.parity.infer.budget import Budget
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle, shapes
 from nemo_automodel.parity.infer.variants import (
+    COUNTS,
     Config,
     absent,
     changes,
     differing,
     dropouts,
+    freed,
     is_one_kind,
     key_of,
     listed,
@@ -45,17 +49,22 @@ class Cases:
             False  # whether the first config varies what a spec reads, so that only the rest is to be changed
         )
         self._less: dict[str, bool] = {}  # changes, and whether they leave something out
+        self._asked_again: set[str] = set()  # fields that showed nothing and were changed in another config
         self._listed: set[str] = set()  # fields of which a list for all layers was asked
         self._changed: list[Config] = []  # of single fields, that show
+        self.are_apart = False  # whether attentions of the reference are two models, of which another is run
+        self._alone_refused: set[str] = set()  # fields of which the reference refuses every change
         self._source = inspect.getsource(inspect.getmodule(subject.reference_class) or object)
 
     def restart(self, subject: Subject) -> None:
         """Forgets all configs: the reference is asked otherwise from now on."""
-        self.subject, self._strong = subject, False
+        self.subject, self._strong, self.are_apart = subject, False, False
         for known in (self.oracles, self.shows, self._known, self._less):
             known.clear()
         self.refused.clear()
         self._listed.clear()
+        self._alone_refused.clear()
+        self._asked_again.clear()
         self._changed.clear()
         for made in ("_published", "_shapes"):
             vars(self).pop(made, None)
@@ -118,6 +127,28 @@ class Cases:
                 self._listed.add(name)
                 self._takes(f"list_{name}", base, change)
         self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
+        refused = [name for name in names if f"field_{name}" in self._alone_refused]
+        self._change(base, freed(held, refused, candidate.config.fields))
+        self._alone_refused.clear()
+        others = [one for name in alike if (one := self.oracles.get(f"field_{name}")) is not None]
+        flags = [name for name in names if isinstance(held.get(name), bool) and self.shows.get(name)]
+        others += [one for name in flags if _lacks((one := self.oracles[f"field_{name}"]), base)]
+        silent = [name for name in names if not self.shows.get(name, True) and name not in self._asked_again]
+        self._asked_again.update(silent)
+        for other in others:
+            self._change_silent(base, other, [name for name in silent if not self.shows[name]])
+
+    def _change_silent(self, base: Oracle, other: Oracle, silent: list[str]) -> None:
+        """Of the first config a field may show nothing that is about parts which it does not have: it is changed again
+        where a list of kinds of layers was mixed, or a flag put other parts in place of some."""
+        read = [name for name in silent if re.search(rf"\.{re.escape(name)}\b", self._source)]
+        held = other.reference.config.to_dict()
+        counts = ((name, [{name: one} for one in COUNTS]) for name in read if base.values.get(name) is None)
+        self._change(other, counts)
+        self._change(other, changes(held, [name for name in read if not self.shows[name]], self._source))
+        for name in (one for one in read if self.shows[one]):  # which is no other model by itself
+            shown = self.oracles[f"field_{name}"].values
+            self._add(f"silent_{name}", base.values | {name: shown[name]})
 
     def _change_many(self, candidate: Candidate, base: Oracle) -> None:
         fields, held = candidate.config.fields, base.reference.config.to_dict()
@@ -173,12 +204,14 @@ class Cases:
     def _takes(self, name: str, base: Oracle, change: Config) -> bool:
         """Whether a change shows, and so is a case: of the first config, or of the published one where the reference
         refuses it there."""
+        self._alone_refused.add(name)
         for before in filter(None, (base, self._published)):
             values = merged(before.values, change)
             try:
                 oracle = self._asked(values)
             except Exception:  # a config that the reference refuses shows nothing
                 continue
+            self._alone_refused.discard(name)
             if not _is_alike(oracle, before):
                 self._known[key_of(values)] = True
                 self.oracles[name] = oracle
@@ -200,8 +233,18 @@ class Cases:
         if not all(logits.isfinite().all() for logits in oracle.measured.logits.values()):
             raise ValueError("the reference gives no numbers")
         if self.base is not None and self.base.is_defined and not oracle.is_defined:
-            raise ValueError("the reference's answers depend on how attention is computed: a token may see no other")
+            self._refuse_unclear(oracle, self.base)
         return oracle
+
+    def _refuse_unclear(self, oracle: Oracle, base: Oracle) -> None:
+        """Where both attentions heed the one field that was changed, each in its way, what transformers runs by default
+        is the model; where one does not, it is the other."""
+        if not oracle.is_causal:
+            raise ValueError("the reference's answers depend on how attention is computed: a token may see no other")
+        is_alone = len([*differing(base.values, oracle.values)]) == 1
+        if self.subject.attention != DEFAULT and is_alone and oracle.heeds(base):
+            self.are_apart = True
+            raise ValueError(f"the reference's attentions are two models: {DEFAULT} is asked")
 
     @property
     def before(self) -> dict[str, Any]:
@@ -232,3 +275,8 @@ def _is_alike(one: Oracle, other: Oracle) -> bool:
     return one.reference.disk.keys() == other.reference.disk.keys() and all(
         logits[batch].shape == wanted.shape and distance(logits[batch], wanted) == 0 for batch, wanted in before.items()
     )
+
+
+def _lacks(one: Oracle, base: Oracle) -> bool:
+    """Whether it has other tensors in place of some."""
+    return not base.reference.disk.keys() <= one.reference.disk.keys()

@@ -29,11 +29,21 @@ def combined(candidate: Candidate, stop: Stop, wrong: set[str] | None) -> Iterat
         return
     if not any(isinstance(flat.mlp, Moe) for flat in candidate.flats()):
         return
+    yield from _joined(candidate) if not wrong else ()
     routing = _routing(candidate, sums=any(one.where.endswith(f"{ROUTING}{SUMS}") for one in stop.found))
     axes = [] if wrong == {"experts"} else [routing if wrong else [*routing, *_rows(candidate)]]
     axes += [[*_units(candidate), *_rows(candidate)]] if "experts" in wrong or not wrong else []
     made = [tuple(filter(None, some)) for each in axes for some in product(*each)]
     yield from (Offer(puts, FITTED, together=True) for puts in sorted(made, key=len) if len(puts) > 1)
+
+
+def _joined(candidate: Candidate) -> Iterator[Offer]:
+    """How what experts share and what they make come together, which shows in neither."""
+    for path, key in keys_below(MLP, keys(Spec).get("mlp"), candidate.data):
+        about = path[1:2] == ("shared",) and candidate.body.get(*path[:2]) is not None
+        if about and key.type == "choice" and key.ready and not is_dtype_key(str(path[-1])):
+            said = candidate.body.get(*path) or key.words[0]
+            yield from (Offer(((path, word),), FITTED) for word in key.words if word != said)
 
 
 def _routing(candidate: Candidate, sums: bool) -> list[Axis]:

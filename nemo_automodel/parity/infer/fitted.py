@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
+from torch import nn
 
 from codegen.language.disk import BESIDE
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
@@ -98,7 +99,7 @@ class Fitted:
         """Whether a module takes ids, positions or a sum of what is there; what takes nothing of it is left out."""
         made, module = self.trace.outputs[path], self.oracle.reference.model.get_submodule(path)
         name = path.removeprefix(f"{self.candidate.model(memory=True)}.")
-        if path in self.trace.inputs:
+        if path in self.trace.inputs and not isinstance(module, nn.Embedding):  # which may be handed a mask
             given = self.trace.inputs[path]
             if torch.equal(_as(given, made), made):
                 return True  # dropout

@@ -98,7 +98,8 @@ class Judge:
             order = [*range(len(asked))]
             if since is not None and since.place >= 0:
                 question = asked[since.place]
-                if (near := _asked_again(question, since, trial)) is not None and near.score >= since.score:
+                near = _asked_again(question, since, trial) if _is_within(since, candidate) else None
+                if near is not None and near.score >= since.score:
                     return near
                 at = self._asked(question, since.place, trial)
                 if at is not None and at.score >= since.score:
@@ -128,6 +129,12 @@ class Judge:
             return None
         unseen, said = getattr(found, "unseen", 0), ""
         return Stop(place, question.what, question.case, tuple(found), said, question.order, unseen=unseen)
+
+
+def _is_within(stop: Stop, candidate: Candidate) -> bool:
+    """Whether layers differ: what precedes and follows them may be scaled within a module, or behind it."""
+    stack = f"{candidate.layers(memory=True)}."
+    return any(one.where.startswith(stack) for one in stop.inmost)
 
 
 def _asked_again(question: Question, since: Stop, trial: Trial) -> Stop | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import NoneType
 from typing import Any
 
@@ -11,23 +12,23 @@ from codegen.language.chains import candidate
 from codegen.language.disk import NORMED
 from codegen.language.keys import Key, Section, keys
 from codegen.language.mlp import Moe
-from codegen.language.spec import WIRINGS, Spec
+from codegen.language.spec import USUAL_KINDS, WIRINGS, Spec
 from codegen.tiny.configs import SWITCHES
 from nemo_automodel.parity.asked import NOWHERE
-from nemo_automodel.parity.infer.added import added, uncalled
-from nemo_automodel.parity.infer.below import keys_below
+from nemo_automodel.parity.infer.added import added, other_blocks, uncalled
+from nemo_automodel.parity.infer.below import keys_below, rounds
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.combined import combined
 from nemo_automodel.parity.infer.differences import ROUTING
 from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.dropped import SECTION, dropped
 from nemo_automodel.parity.infer.followed import followed
-from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
+from nemo_automodel.parity.infer.guarded import entry_under, guarded, joined, lessened, narrowed, unless
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.nearest import roundings
 from nemo_automodel.parity.infer.offer import DELETED, FITTED, LIKELY, NEEDED, OFFERED, READ, REMADE, SAID, Offer
 from nemo_automodel.parity.infer.order import Order
-from nemo_automodel.parity.infer.puts import chosen, in_words_of, of_field, recast, renamed, scaled, tests_of
+from nemo_automodel.parity.infer.puts import chosen, in_words_of, of_field, recast, renamed, scaled, tests_of, with_keys
 from nemo_automodel.parity.infer.questions import TRAINING
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
@@ -37,7 +38,6 @@ from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
 from nemo_automodel.parity.mutate_written import EQUATIONS, deletions
 from nemo_automodel.parity.mutations import OVERLAYS
-from nemo_automodel.parity.sensitivity import is_dtype_key
 
 FIELD = re.compile(r"\bconfig\.(\w+)")
 ALONE = "outputs, one"
@@ -91,7 +91,8 @@ class Offers:
         """What a run shows; then the likeliest together, then the others."""
         fitted = [one for path, value in self.fitted for one in self._shown(path, value)]
         read = followed(self.candidate, self.before, self.values, self.changed, self.language)
-        yield [*read, *fitted, *self._redrafted(), *self._again(), *self._held(), *self._rounded()]
+        others = [one for put in other_blocks(self.candidate, self.stop) for one in self._conditioned([put])]
+        yield [*read, *fitted, *self._redrafted(), *others, *self._again(), *self._held(), *self._rounded()]
         if "variants" in self.overlays:
             yield list(narrowed(self.candidate.body, self._conditions(here=False)))
             yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
@@ -109,6 +110,8 @@ class Offers:
                 found += added(self.candidate, self.stop, [(), *self._overlays()])
                 found += uncalled(self.candidate, self.stop, self._layers())
                 found += guarded(self.candidate.body, self._conditions(here=False))
+                both = unless({name: self.values.get(name) for name in self.changed}, self._conditions())
+                found += [replace(one, tier=NEEDED) for one in guarded(self.candidate.body, [*both])]
                 found += lessened(self.candidate, self._conditions()) if "variants" in self.overlays else []
             yield sorted(found, key=self.order.rank)
 
@@ -119,7 +122,9 @@ class Offers:
     def _of_rows(self, near: Sequence[str]) -> Iterator[Offer]:
         """Where single tokens differ, nothing acts in attention but its projections: how their rows lie comes first."""
         if self.stop.what == ALONE and not self.candidate.problems:
-            yield from (Offer((one,), NEEDED) for part, one in fused_rows(self.candidate) if part in near)
+            found = [one for part, one in fused_rows(self.candidate) if part in near]
+            yield from (Offer((one,), NEEDED) for one in found)
+            yield from (replace(offer, tier=NEEDED) for one in found for offer in self._conditioned([one]))
 
     def _of_scores(self, near: Sequence[str]) -> Iterator[Offer]:
         """Where their factor is multiplied in, and in which layers it is another."""
@@ -134,7 +139,12 @@ class Offers:
         """All that the tensors of a changed config show, at once: of every model, or under a condition; of outputs what
         the drafts of both say otherwise."""
         if self.stop.what != "tensors":
-            return self._conditioned(self.apart)
+            others = (
+                [*self.apart[:turn], (path, other), *self.apart[turn + 1 :]]
+                for turn, (path, value) in enumerate(self.apart)
+                for other in with_keys(path, value, self.data)
+            )
+            return [one for puts in (self.apart, *others) for one in self._conditioned(puts)]
         return [Offer(tuple(self.fitted), FITTED), *self._conditioned(self.fitted)] if self.fitted else []
 
     def _again(self) -> Iterator[Offer]:
@@ -145,12 +155,10 @@ class Offers:
 
     def _conditioned(self, puts: Sequence[tuple[Path, Any]]) -> list[Offer]:
         """All of them at once, under each condition."""
-        variants = self.candidate.body.listed("variants")
         found: list[Offer] = []
         for condition in self._conditions() if puts else ():
-            place = ("variants",), [*variants, {"when": condition}]
-            inside = (((*place[0], len(variants), *path), value) for path, value in puts)
-            found.append(Offer((place, *inside), FITTED, True))
+            made, place = entry_under(self.candidate.body, "variants", condition)
+            found.append(Offer((*made, *(((*place, *path), value) for path, value in puts)), FITTED, True))
         return found
 
     def _held(self) -> Iterator[Offer]:
@@ -222,14 +230,18 @@ class Offers:
                 yield Offer((), DELETED, False, 1, mutant, what)
 
     def _of_other_kinds(self, section: str) -> Iterator[Offer]:
-        """The keys of what some layers have in place of what the others have."""
-        for prefix in self._overlays():
+        """The keys of what some layers have in place of what the others have, by the language if not as it is
+        written."""
+        for prefix in self._overlays() if section in KINDED else ():
             written = self.candidate.body.section(*prefix, section)
-            if section in KINDED and (kind := written.get("kind")) is not None:
-                for path, key in keys_below((section,), keys(Spec).get(section), {section: kind}):
-                    if path[1:] and (not self.bits or rounds(path)):
-                        for _, value in self._values(path[-1], key):
-                            yield Offer((((*prefix, *path), value),), SAID, True, LIKELY)
+            usual = USUAL_KINDS.get(str(prefix[-1]), {}).get(section)
+            if (kind := written.get("kind") or usual) is None or not isinstance(kind, str):
+                continue
+            begun = () if written else (((*prefix, section, "kind"), kind),)
+            for path, key in keys_below((section,), keys(Spec).get(section), {section: kind}):
+                if path[1:] and (not self.bits or rounds(path)):
+                    for _, value in self._values((*prefix, *path), key):
+                        yield Offer((*begun, ((*prefix, *path), value)), SAID, True, LIKELY)
 
     def _of_this_config(self, value: Any) -> Iterator[Any]:
         """What another spec says, in this config's words for sizes; where it reads one field alone that this config
@@ -270,10 +282,10 @@ class Offers:
             for one in written[:1]:  # the other way round: what stands there is true of that kind alone
                 yield Offer(((path, value), ((*prefix, *one), self.candidate.body.get(*one))), tier, True, count)
         for overlay, conditions in (("variants", self._conditions()), ("layers", [] if once else self._schedules())):
-            entries = self.candidate.body.listed(overlay)
             for condition in conditions:
-                added = ((overlay,), [*entries, {"when": condition}])
-                yield Offer((added, ((overlay, len(entries), *path), value)), tier, True, count)
+                made, place = entry_under(self.candidate.body, overlay, condition)
+                if made:  # others were offered above
+                    yield Offer((*made, ((*place, *path), value)), tier, True, count)
 
     def _is_in_list(self, path: Path) -> bool:
         """Whether a list stands on the way to a path."""
@@ -378,8 +390,3 @@ class Offers:
         """Fields that may be factors: numbers of which nobody counts anything."""
         fields = self.candidate.config.fields
         return [name for name in self.unread if isinstance(fields.get(name), float)]
-
-
-def rounds(path: Path) -> bool:
-    """Whether a key may change roundings alone: dtypes, and activations, of which several are one function."""
-    return is_dtype_key(str(path[-1])) or path[-1] == "activation"

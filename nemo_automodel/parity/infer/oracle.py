@@ -12,6 +12,7 @@ from nemo_automodel.parity.compare import distance
 from nemo_automodel.parity.components import order_of
 from nemo_automodel.parity.counterparts import Values, cut_elsewhere, first_values
 from nemo_automodel.parity.images import Images
+from nemo_automodel.parity.infer.attending import ALIKE, attending, is_causal, other, widest
 from nemo_automodel.parity.infer.pixels import images_of
 from nemo_automodel.parity.infer.routing import Routing, routings
 from nemo_automodel.parity.reference import Reference
@@ -21,8 +22,6 @@ from nemo_automodel.parity.tracing import Trace, traced
 
 EXPERTS = ".experts"  # ends the paths of modules that hold all experts, in every class of transformers
 MOST = 10_000_000  # parameters
-OTHERWISE = "sdpa"  # attention that a reference can be asked beside its own
-ALIKE = 1e-3  # how near the answers by both are
 
 
 class _Unknown(nn.Module):
@@ -112,17 +111,30 @@ class Oracle:
     @cached_property
     def is_defined(self) -> bool:
         """Whether the answers do not depend on how attention is computed: they do where a query sees no key."""
-        batch = "left" if "left" in self.batches else next(reversed(self.batches))
-        model = self.reference.model
-        own = model.config._attn_implementation  # of the config that the class keeps, which may be a copy
+        return self.otherwise is None or distance(self.otherwise, self.measured.logits[self._widest]) < ALIKE
+
+    @cached_property
+    def otherwise(self) -> torch.Tensor | None:
+        """The answers by the attention that is not asked; None where the class has one alone."""
         try:
-            model.set_attn_implementation(OTHERWISE)
-            other = self.measured.run(model, batch)
-        except ValueError:  # the class has its own attention alone
-            return True
-        finally:
-            model.set_attn_implementation(own)
-        return distance(other, self.measured.logits[batch]) < ALIKE
+            with attending(self.reference.model, other(self.reference.subject.attention)):
+                return self.measured.run(self.reference.model, self._widest)
+        except ValueError:
+            return None
+
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether no token sees what follows it."""
+        return not self.batches[self._widest].images and is_causal(self.reference.model, self.batches)
+
+    def heeds(self, base: "Oracle") -> bool:
+        """Whether the attention that is not asked makes another model of this config than of one where both agree."""
+        before, now = base.measured.logits[self._widest], self.otherwise
+        return now is None or before.shape != now.shape or distance(now, before) > ALIKE
+
+    @property
+    def _widest(self) -> str:
+        return widest(self.batches)
 
     def model(self, half: bool) -> nn.Module:
         return self.reference.in_bf16 if half else self.reference.model

@@ -2,18 +2,36 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+from codegen.language.keys import keys
+from codegen.language.spec import Spec
 from codegen.plan.names import name_in_memory
+from nemo_automodel.parity.infer.below import keys_below
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.differences import ROUTING
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED, NEEDED, SAID, Offer
+from nemo_automodel.parity.sensitivity import is_dtype_key
 
 ROLES = ("router", "experts", "shared")  # keys of a part that are modules of it, compared by themselves
 WHOLE = ("router", "experts")  # those whose keys say nothing of what is around them
 WRONG, OPEN, RIGHT = range(3)
+FIELD = re.compile(r"config\.\w+")
 CONDITION = re.compile(r"""'when': ("[^"]*"|'[^']*')""")
+
+
+@cache
+def usual_fields() -> dict[str, tuple[str, ...]]:
+    """Of each key the fields that it reads by itself, behind a word of another: `_intermediate_size`."""
+    found: dict[str, dict[str, None]] = {}
+    for section, key in keys(Spec).items():
+        for kind in key.kinds or ("",):
+            for path, inner in keys_below((section,), key, {section: kind}):
+                read = [one.removeprefix("config.") for one in inner.chain if FIELD.fullmatch(one)]
+                found.setdefault(str(path[-1]), {}).update(dict.fromkeys(f"_{one}" for one in read))
+    return {name: tuple(fields) for name, fields in found.items()}
 
 
 class Order:
@@ -30,7 +48,8 @@ class Order:
         """What the stop calls for; what reads the field that was changed, then what reads a field of the key's name;
         what runs show, and what the draft guessed; what is about a module that differs before what is about one that
         does not; what reads a field that nobody reads; what concerns as many layers as are wrong, where that can be
-        told; where it comes from."""
+        told, but that what is rounded in all may not show in all; where it comes from."""
+        some = self.partial and not self.stop.what.endswith("in bf16")
         return (
             offer.tier != NEEDED,
             self._follows(offer),
@@ -38,9 +57,9 @@ class Order:
             offer.tier > DELETED,
             self._place(offer),
             not self._reads(offer),
-            bool(self.stop.order) and offer.only != self.partial,
+            bool(self.stop.order) and offer.only != some,
             offer.tier,
-            offer.only != self.partial,
+            offer.only != some,
             -offer.count,
         )
 
@@ -53,10 +72,18 @@ class Order:
 
     def _is_named(self, offer: Offer) -> bool:
         """Whether a key reads a field that nobody reads, and has its name, or a word of it: `window`
-        config.window_size."""
+        config.window_size; or ends as one that the key reads by itself: `width` config.dense_intermediate_size; or
+        whether a key says how what the changed field switches on is rounded: `bias_rounding` bias."""
+        last = {str(path[-1]) for path, _ in offer.puts if path}
+        if any(is_dtype_key(key) and {*key.split("_")} & {*self.changed} for key in last):
+            return True
         fields = [(one, [one, *one.split("_")]) for one in (*self.changed, *self.unread)]
         puts = [(str(path[-1]), repr(value)) for path, value in offer.puts if path]
-        return any(key in words and f"config.{field}" in said for key, said in puts for field, words in fields)
+        return any(
+            (key in words or field.endswith(usual_fields().get(key, ()))) and f"config.{field}" in said
+            for key, said in puts
+            for field, words in fields
+        )
 
     def _reads(self, offer: Offer) -> bool:
         said = str(offer)

@@ -116,7 +116,7 @@ def _said(path: Path, value: Any, condition: str, candidate: Candidate) -> Itera
     elif key is not None and key.type == "expression" and not isinstance(value, bool):
         other = default_of(key.chain, candidate.config) if said is None else str(said)
         if other is not None:
-            yield _either(condition, str(value), other)
+            yield either(condition, str(value), other)
     if key is not None and key.section is not None and WHEN in keys(key.section):
         inner = value if isinstance(value, dict) else {}
         if WHEN not in inner:
@@ -127,7 +127,7 @@ def _key(path: Path, candidate: Candidate) -> Key | None:
     return key_at(path, candidate.data)
 
 
-def _either(condition: str, value: str, other: str) -> str:
+def either(condition: str, value: str, other: str) -> str:
     """The one where a condition holds, else the other; without a condition where a field is what is tested."""
     absent = ABSENT.fullmatch(condition)
     some, rest = (other, value) if absent and not absent[2] else (value, other)

@@ -24,6 +24,16 @@ def chosen(path: Path, value: Any, data: Data) -> Iterator[dict[str, Any]]:
                 yield from ({**value, name: word} for word in choice.words if word != value.get(name, choice.words[0]))
 
 
+def with_keys(path: Path, value: Any, data: Data) -> Iterator[dict[str, Any]]:
+    """What is there with its defaults, with one key otherwise: a switch that is off, another word of a choice."""
+    key = key_at(path, data) if value is True else None
+    for name, inner in keys(key.section).items() if key is not None and key.section is not None else ():
+        if inner.type == "choice" and not is_dtype_key(name):
+            yield from ({name: word} for word in inner.words[1:] if word not in inner.unready_words)
+        elif inner.type == "expression" and inner.chain == ("False",):
+            yield {name: True}
+
+
 def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[tuple[str, bool]]:
     """Conditions that tell a value of a field from its default, and whether each holds of that value."""
     field, default = f"config.{name}", held(config.fields, name)
@@ -32,9 +42,13 @@ def tests_of(name: str, config: ConfigClass, value: Any) -> Iterator[tuple[str, 
     elif isinstance(default, str) and isinstance(value, str):
         yield from ((f"{field} == {value!r}", True), (f"{field} != {value!r}", False))
     elif default is None or value is None:
+        if type(value) is int and value == 1:  # which tells it from other counts too
+            yield from ((f"{field} == 1", True), (f"{field} != 1", False))
         yield from ((f"{field} is not None", value is not None), (f"{field} is None", value is None))
     elif value == 0:
         yield from ((f"{field} == 0", True), (field, False))
+    elif type(default) is int and default == 1:  # of what is counted, one may stand for none
+        yield from ((f"{field} == 1", value == 1), (f"{field} != 1", value != 1))
 
 
 def renamed(value: Any, old: str, new: str) -> Any:
@@ -73,11 +87,16 @@ def of_field(name: str, default: Any, switches: bool) -> Iterator[tuple[int, str
 
 
 def recast(line: str) -> Iterator[str]:
-    """The equation with its last factor in other precisions, or in none: one of the weight's scales within a lookup."""
-    before, _, factor = line.rpartition(" * ")
-    if before:
-        plain = re.sub(r"^cast\((.*), \w+\)$", r"\1", factor)
-        yield from (f"{before} * {one}" for one in (f"cast({plain}, weight)", f"cast({plain}, float32)", plain))
+    """The equation with a factor in other precisions, or in none: one of the weight's scales within a lookup."""
+    for dtype in ("weight", "float32", ""):
+        tree = ast.parse(line)
+        products = [one for one in ast.walk(tree) if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mult)]
+        for node in products[:1]:
+            plain = node.right
+            if isinstance(plain, ast.Call) and ast.unparse(plain.func) == "cast":
+                plain = plain.args[0]
+            node.right = ast.Call(ast.Name("cast"), [plain, ast.Name(dtype)], []) if dtype else plain
+            yield ast.unparse(tree)
 
 
 def of_function(line: str, function: str, name: str) -> str:

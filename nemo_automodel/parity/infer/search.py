@@ -11,6 +11,7 @@ from codegen.lent import lenders
 from codegen.tiny.configs import is_dropout
 from codegen.tiny.mentions import EQUATION, mentions
 from nemo_automodel.parity.asked import NOWHERE, Difference
+from nemo_automodel.parity.infer.below import rounds
 from nemo_automodel.parity.infer.budget import Budget, Clock
 from nemo_automodel.parity.infer.candidate import PARTS, Candidate
 from nemo_automodel.parity.infer.cases import Cases
@@ -25,14 +26,14 @@ from nemo_automodel.parity.infer.nearest import Bits, roundings
 from nemo_automodel.parity.infer.norms import of_norms
 from nemo_automodel.parity.infer.of_images import ImageCandidate
 from nemo_automodel.parity.infer.offer import FITS, Offer
-from nemo_automodel.parity.infer.offers import Offers, rounds
+from nemo_automodel.parity.infer.offers import Offers
 from nemo_automodel.parity.infer.plainer import ways
 from nemo_automodel.parity.infer.questions import IN_BF16, TRAINING
 from nemo_automodel.parity.infer.redrafted import Redrafts, otherwise
 from nemo_automodel.parity.infer.round import MUCH, NEARER, Round, Tried, is_better
 from nemo_automodel.parity.infer.start import Start
 from nemo_automodel.parity.infer.sums import of_sums
-from nemo_automodel.parity.infer.told import alone, counted, pinned
+from nemo_automodel.parity.infer.told import alone, attended, counted, pinned
 from nemo_automodel.parity.infer.variants import held
 from nemo_automodel.parity.mutant import Path, dotted
 from nemo_automodel.parity.mutate_written import deletions
@@ -89,13 +90,11 @@ class Search:
         stop = self.judge.stop(candidate)
         whole: Candidate | None = None  # the last that passed all, with nothing left to vary
         while not self.budget.is_spent:
-            if stop is not None:
-                other = alone(candidate, stop, self.cases, self.judge) or counted(candidate, self.cases)
-                if other is not None:
-                    self.steps.append(f"tests: {other.data['tests']} ({stop.what}, {stop.case})")
-                    candidate, _ = other, self.cases.vary(other)
-                    stop = self.judge.stop(candidate)
-                    continue
+            if (other := self.told(candidate, stop)) is not None:
+                self.steps.append(f"tests: {other.data['tests']}")
+                candidate, whole, _ = other, None, self.cases.vary(other)
+                stop = self.judge.stop(candidate)
+            elif stop is not None:
                 if (better := self.improved(candidate, stop)) is None:
                     break
                 candidate, stop = better
@@ -112,6 +111,12 @@ class Search:
             if whole is None
             else self.ended(pinned(whole, self.cases, self.judge), None, proven=True)
         )
+
+    def told(self, candidate: Candidate, stop: Stop | None) -> Candidate | None:
+        """The candidate, judged by the reference asked otherwise; None where that is nothing new."""
+        if (other := attended(candidate, self.cases, self.judge)) is not None or stop is None:
+            return other
+        return alone(candidate, stop, self.cases, self.judge) or counted(candidate, self.cases)
 
     def ended(self, candidate: Candidate, stop: Stop | None, proven: bool = False) -> Found:
         oracles = {name: one for name, one in self.cases.oracles.items() if name not in self.judge.refused}
@@ -133,8 +138,17 @@ class Search:
             found = next((one for one in self.tried(candidate, group, seen, stop) if came.take(one)), None)
             found = found or came.best(MUCH) or self.paired(candidate, stop, came, seen) or came.best(NEARER)
             if found is not None:
-                return self.kept(found, stop)
+                return self.kept(self.widened(candidate, stop, found), stop)
         return None
+
+    def widened(self, candidate: Candidate, stop: Stop, found: Tried) -> Tried:
+        """What mends one kind of layers, said of all of them where that comes as far: it is what a reader expects."""
+        offer = found.offer.of_all()
+        wide = next(self.tried(candidate, [offer] if offer is not None else [], set(), stop), found)
+        if found.stop is None or wide.stop is None:
+            return found if wide.stop is not None else wide
+        place, score = found.stop.place, found.stop.score
+        return wide if (wide.stop.place, score) >= (place, wide.stop.score) else found
 
     def kept(self, found: Tried, stop: Stop) -> Step:
         self.steps.append(found.said(stop))
@@ -158,8 +172,8 @@ class Search:
         return next((one for one in self.tried(candidate, both, seen, stop) if is_better(one.stop, stop)), None)
 
     def tried(self, candidate: Candidate, group: Sequence[Offer], seen: set[str], stop: Stop) -> Iterator[Tried]:
-        """Changes one after another, but those of other texts and the same code as one before."""
-        for offer, other in self.made(candidate, group):
+        """Changes one after another, but those of the same text or code as one before."""
+        for offer, other in self.made(candidate, group, seen):
             if self.budget.is_spent:
                 return
             if not other.problems:
@@ -174,12 +188,15 @@ class Search:
             )
             yield Tried(offer, other, found)
 
-    def made(self, candidate: Candidate, group: Sequence[Offer]) -> Iterator[tuple[Offer, Candidate]]:
-        """Each change, and in place of one that lacks a key, that with it."""
+    def made(self, candidate: Candidate, group: Sequence[Offer], seen: set[str]) -> Iterator[tuple[Offer, Candidate]]:
+        """Each change that makes a new text, and in place of one that lacks a key, that with it."""
         numbers = {} if candidate.problems else candidate.config.fields
         fields = [name for name, shows in self.cases.shows.items() if shows and type(held(numbers, name)) is float]
         for offer in group:
             other = candidate.with_(offer.made(candidate.data))
+            if (said := repr(other.data)) in seen:  # of which no code need be made
+                continue
+            seen.add(said)
             whole = [*completed(offer, other, fields)] if other.problems and not candidate.problems else []
             yield from ((one, candidate.with_(one.made(candidate.data))) for one in whole)
             if not whole:

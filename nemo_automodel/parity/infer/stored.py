@@ -209,12 +209,15 @@ def _turned(candidate: Candidate, stop: Stop) -> Iterator[Offer]:
 
 
 def fused_rows(candidate: Candidate) -> Iterator[tuple[str, tuple[Path, Any]]]:
-    """(part, change) of fused rows in every order, together and by groups."""
+    """(part, change) of fused rows in every order, together and by groups: also as many as a candidate says that there
+    are of keys' heads."""
+    said = (value for path, value in candidate.body.leaves() if path[-1] == "kv_heads" and isinstance(value, str))
+    counts = list(dict.fromkeys([GROUPS[0], *said, *GROUPS]))
     for name, parts in (candidate.body.get("checkpoint", "fused") or {}).items():
         roles = parts.get("parts") if isinstance(parts, dict) else parts
         if not isinstance(roles, list) or not 1 < len(roles) < 4:
             continue
         for order in permutations(roles):
-            for groups in GROUPS if "k" in roles else GROUPS[:1]:
+            for groups in counts if "k" in roles else GROUPS[:1]:
                 value = {"parts": [*order], "groups": groups} if groups else [*order]
                 yield "attention" if "k" in roles else "mlp", (("checkpoint", "fused", name), value)

@@ -1,11 +1,12 @@
-"""What a spec's tests have to be told of its reference: that it is asked about each text alone, how many experts a
-token has whatever the config says, and published flags that its default config has otherwise."""
+"""What a spec's tests have to be told of its reference: by which attention, and that about each text alone it is asked,
+how many experts a token has whatever the config says, and published flags that its default config has otherwise."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from codegen.language.keys import keys
 from codegen.language.mlp import Experts
+from nemo_automodel.parity.infer.attending import DEFAULT
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.judge import Judge, Stop
@@ -30,6 +31,16 @@ def alone(candidate: Candidate, stop: Stop, cases: Cases, judge: Judge) -> Candi
     data = put(put(candidate.data, ("tests", "positions"), "alone"), ("tests", "why"), ALONE)
     cases.restart(subject)
     return Candidate(data, candidate.path)
+
+
+def attended(candidate: Candidate, cases: Cases, judge: Judge) -> Candidate | None:
+    """The candidate, judged from now on by what transformers runs by default, where that is another model than eager
+    attention; None where it is not."""
+    if type(candidate) is not Candidate or not cases.are_apart:
+        return None
+    judge.subject = replace(cases.subject, attention=DEFAULT)
+    cases.restart(judge.subject)
+    return Candidate(put(candidate.data, ("tests", "attention"), DEFAULT), candidate.path)
 
 
 def counted(candidate: Candidate, cases: Cases) -> Candidate | None:

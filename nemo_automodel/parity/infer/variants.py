@@ -19,6 +19,7 @@ from nemo_automodel.parity.batches import LENGTH
 
 Config = dict[str, Any]
 TOKENS = ("_token_id", "_token_index", "_id")
+COUNTS = (1, 2)  # what an optional field may count
 NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
 FACTOR = 1.7
 SMALL = (5, 1)
@@ -160,6 +161,31 @@ def nearer(base: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, lis
     for name in names:
         if isinstance(base.get(name), bool):
             yield name, [{name: not base[name], other: small} for other in far for small in SMALL]
+
+
+def freed(
+    base: Mapping[str, Any], names: Sequence[str], fields: Mapping[str, Any]
+) -> Iterator[tuple[str, list[Config]]]:
+    """For flags that cannot be changed beside the other values: the flag with a number as the class (fields) has it by
+    itself, nothing or what another field is."""
+    numbers = [
+        {name: one} for name in fields if type(base.get(name)) is int for one in _as_by_default(base, name, fields)
+    ]
+    for name in names:
+        if isinstance(base.get(name), bool) and numbers:
+            yield name, [{name: not base[name], **number} for number in numbers]
+
+
+def _as_by_default(base: Mapping[str, Any], name: str, fields: Mapping[str, Any]) -> Iterator[int | None]:
+    """Not of the sizes that every model has."""
+    if name in SIZES:
+        return
+    if fields[name] is None:
+        yield None
+    alike = [one for one in fields if type(fields[one]) is int and fields[one] == fields[name] and one != name]
+    for one in alike if not name.endswith(TOKENS) else ():
+        if type(base.get(one)) is int and base[one] != base[name]:
+            yield base[one]
 
 
 def absent(base: Mapping[str, Any], config: ConfigClass) -> Iterator[tuple[str, Config]]:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from codegen.language.spec import WIRINGS
 from nemo_automodel.parity.asked import Difference
-from nemo_automodel.parity.infer.added import added, uncalled
+from nemo_automodel.parity.infer.added import added, other_blocks, uncalled
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
 
@@ -42,3 +43,11 @@ def test_what_some_layers_lack_is_not_called_in_them():
     (made,) = (one.puts[0][1] for one in uncalled(Candidate.read("name: qwen3\n", "x"), stop, 4))
     block = ["x = x + attention(x)", "x = x + mlp(post_attention_layernorm(x))"]
     assert made == [{"when": "layer == 0", "block": block}]
+
+
+def test_blocks_of_some_models_may_be_those_of_others():
+    candidate = Candidate.read("name: qwen3\nvariants: [{when: config.use_sliding_window, block: parallel}]\n", "x")
+    stop = Stop(0, "tensors", "x", (Difference(LAYER),), missing=(LAYER,))
+    blocks = [lines for _, lines in other_blocks(candidate, stop)]
+    assert sorted(blocks) == sorted([*WIRINGS[name]] for name in ("pre_norm", "parallel"))
+    assert not [*other_blocks(candidate, Stop(0, "tensors", "x", (Difference(LAYER),), unexpected=(LAYER,)))]

@@ -45,6 +45,13 @@ def test_nothing_is_combined_where_no_part_is_wrong_or_none_has_experts():
     assert not texts("name: qwen3\n", set())
 
 
+def test_how_parts_come_together_is_asked_first_where_none_is_wrong():
+    text = "name: cohere2_moe\nmlp: {kind: moe, shared: {width: config.intermediate_size}}\n"
+    assert texts(text, set())[:2] == ["mlp.shared.gate: sigmoid", "mlp.shared.combine: mean"]
+    assert "mlp.shared.combine: mean" not in texts(text, {"router"})
+    assert "mlp.shared.combine: mean" not in texts("name: mixtral\nmlp: moe\n", set())
+
+
 def test_a_key_that_another_one_needs_is_put_with_it():
     offer = Offer(((("mlp", "router", "order"), "sparsemixer"),), 0)
     made = Candidate({"name": "phimoe", "mlp": {"kind": "moe", "router": {"order": "sparsemixer"}}}, "specs/x.yaml")

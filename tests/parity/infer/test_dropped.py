@@ -1,7 +1,7 @@
 """Where dropouts act: all few places of a field, and no other place that reads it."""
 
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.dropped import dropped
+from nemo_automodel.parity.infer.dropped import dropped, regrouped
 
 
 def test_a_field_is_tried_at_one_place_then_at_more():
@@ -21,3 +21,14 @@ def test_what_no_field_changed_is_left():
 def test_what_acts_on_attention_alone_leaves_the_mlp_without():
     made = [one.made({})["dropout"] for one in dropped(Candidate.read("name: qwen3\n", "x"), ["p"])]
     assert {"residual": "config.p", "mlp": 0.0} in made and {"residual": "config.p"} in made
+
+
+def test_what_is_dropped_is_each_part_or_the_sum_of_both():
+    one, other = "x = attention(h) + mlp(h) + x", "x = x + (attention(h) + mlp(h))"
+    assert (regrouped(one), regrouped(other)) == (other, one)
+    assert not regrouped("x = x + attention(h) + mlp(h)")  # another sum
+    block = ["h = input_layernorm(x)", one]
+    candidate = Candidate({"name": "falcon", "block": block, "variants": [{"when": "config.x", "block": other}]}, "x")
+    made = [offer.made(candidate.data) for offer in dropped(candidate, [])]
+    assert [one["block"] for one in made] == [[block[0], other], block]
+    assert made[1]["variants"] == [{"when": "config.x", "block": [one]}]

@@ -20,6 +20,8 @@ from tests.parity.conftest import ROOT
         # tables that are computed: by no module, and by one with rows before the first
         ("ctrl", "input", ["x = w(ids) * sqrt(config.n_embd) + sinusoid(positions)"]),
         ("xglm", "input", ["x = embed_tokens(ids) * sqrt(config.d_model) + embed_positions(positions + 2)"]),
+        # one that is handed a mask of floats
+        ("biogpt", "input", ["x = embed_tokens(ids) * sqrt(config.hidden_size) + embed_positions(positions + 2)"]),
         ("cohere", "block", ["h = input_layernorm(x)", "x = x + attention(h) + mlp(h)"]),
         ("granite", "output", ["logits = lm_head(norm(x)) / config.logits_scaling"]),
         # a function that is a module of its own

@@ -2,7 +2,7 @@
 
 from codegen.new.body import Body
 from nemo_automodel.parity.infer.candidate import Candidate
-from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed
+from nemo_automodel.parity.infer.guarded import guarded, joined, lessened, narrowed, unless
 
 WINDOW = "config.sliding_window is not None"
 
@@ -60,3 +60,23 @@ def test_a_part_that_some_models_lack_leaves_the_block():
     block = ["x = x + attention(input_layernorm(x))", "x = x"]
     assert (("variants",), [{"when": "config.num_local_experts == 0", "block": block}]) in found
     assert all(len(entries) == 1 and len(entries[0]["block"]) == 2 for _, entries in found)
+
+
+def test_a_word_of_a_changed_list_and_a_condition_may_not_hold_together():
+    changed = {"kinds": ["dense", "sparse", "dense"], "pattern": 1}
+    assert [*unless(changed, ["config.pattern == 1"])] == [
+        "not (config.kinds[layer] == 'dense' and config.pattern == 1)",
+        "not (config.kinds[layer] == 'sparse' and config.pattern == 1)",
+    ]
+    assert not [*unless({"pattern": 1}, ["config.pattern == 1"])]
+
+
+def test_a_factor_anywhere_in_an_equation_may_be_one_of_some_models_alone():
+    one, other = "x = w(ids) * sqrt(config.d) + p(positions + 2)", "x = w(ids) + p(positions + 2)"
+    assert [*joined(one, other, "not config.s")] == [
+        "x = w(ids) * (sqrt(config.d) if config.s else 1.0) + p(positions + 2)"
+    ]
+    assert [*joined(other, one, "config.s")] == [
+        "x = w(ids) * (sqrt(config.d) if config.s else 1.0) + p(positions + 2)"
+    ]
+    assert not [*joined(one, "x = v(ids) + p(positions + 2)", "config.s")]

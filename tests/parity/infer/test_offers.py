@@ -11,7 +11,7 @@ from nemo_automodel.parity.infer.donors import Donors
 from nemo_automodel.parity.infer.judge import Stop
 from nemo_automodel.parity.infer.offer import DELETED
 from nemo_automodel.parity.infer.offers import Offers
-from nemo_automodel.parity.infer.puts import in_words_of
+from nemo_automodel.parity.infer.puts import in_words_of, with_keys
 from tests.parity.conftest import ROOT
 
 ORDER = tuple(f"model.layers.{layer}.self_attn" for layer in range(4))
@@ -45,6 +45,20 @@ def test_single_layers_are_tried_alone_first(donors):
     )
     assert some[0].startswith("layers.kinds.")
     assert not every[0].startswith("layers.kinds.")
+
+
+def test_what_is_switched_on_may_have_a_key_otherwise():
+    made = [*with_keys(("attention", "alibi"), True, {})]
+    assert made == [{"scaled": True}, {"counted": "end"}]
+    assert not [*with_keys(("attention", "alibi"), {"scaled": True}, {})]
+
+
+def test_keys_of_what_some_layers_have_by_the_language_are_tried(donors):
+    text = 'name: cohere2_moe\nmlp: moe\nlayers: {by: "config.mlp_layer_types[layer]", kinds: {dense: {}}}\n'
+    place, path = "layers.kinds.dense.mlp", "model.layers.0.mlp.down_proj.weight"
+    made = offers(donors, text, (path,), what="tensors", unread=("prefix_dense_intermediate_size",))
+    width = f"{place}.kind: gated; {place}.width: config.prefix_dense_intermediate_size"
+    assert width in made[:40]  # the field's name ends as that of the usual width
 
 
 def test_the_changed_field_is_read_first(donors):

@@ -3,7 +3,7 @@
 from nemo_automodel.parity.asked import Difference
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.judge import Stop
-from nemo_automodel.parity.infer.stored import stored
+from nemo_automodel.parity.infer.stored import fused_rows, stored
 
 LAYER = "model.layers.0."
 
@@ -59,6 +59,12 @@ def test_fused_rows_are_tried_in_every_order_and_by_groups():
     fused = [one["fused"]["Wqkv"] for one in made]
     assert ["v", "q", "k"] in fused
     assert {"parts": ["q", "k", "v"], "groups": "config.num_attention_heads"} in fused
+
+
+def test_rows_may_lie_by_the_heads_of_keys_as_a_spec_counts_them():
+    text = "name: falcon\nattention: {kv_heads: config.few}\ncheckpoint: {fused: {qkv: [q, k, v]}}\n"
+    made = [value for _, (_, value) in fused_rows(Candidate.read(text, "x"))]
+    assert made[:2] == [["q", "k", "v"], {"parts": ["q", "k", "v"], "groups": "config.few"}]
 
 
 def test_buffers_are_dropped_in_every_layer_and_what_is_outside_with_all_below():

@@ -3,9 +3,21 @@
 import pytest
 
 from codegen.configs import table
+from nemo_automodel.parity.infer.budget import Budget
+from nemo_automodel.parity.infer.candidate import Candidate
+from nemo_automodel.parity.infer.cases import Cases
 from nemo_automodel.parity.infer.oracle import Oracle
 from nemo_automodel.parity.infer.sample import shrunk
-from nemo_automodel.parity.infer.variants import changes, differing, is_one_kind, listed, mended, off, structural
+from nemo_automodel.parity.infer.variants import (
+    changes,
+    differing,
+    freed,
+    is_one_kind,
+    listed,
+    mended,
+    off,
+    structural,
+)
 from nemo_automodel.parity.project import open_project
 from tests.parity.conftest import ROOT
 
@@ -82,6 +94,38 @@ def test_numbers_are_asked_as_nothing():
     assert dict(off({"experts": 8, "flag": True, "none": 0, "eps": 0.1}, ["experts", "flag", "none", "eps"])) == {
         "off_experts": {"experts": 0}
     }
+
+
+def test_a_flag_that_is_refused_is_changed_with_a_number_left_to_the_class():
+    """Which it leaves at nothing, or makes of another field."""
+    base, fields = {"multi_query": True, "kv_heads": 2, "heads": 6}, {"kv_heads": None, "heads": 8, "multi_query": True}
+    for default, value in ((None, None), (8, 6)):
+        made = dict(freed(base, ["multi_query", "heads"], {**fields, "kv_heads": default}))
+        assert {"multi_query": False, "kv_heads": value} in made["multi_query"] and len(made) == 1
+
+
+def test_a_field_of_another_kind_of_layers_is_changed_where_the_kinds_are_mixed():
+    project = open_project("cohere2_moe", ROOT)
+    base = {**project.configs["base"], "mlp_layer_types": ["sparse"] * 4}
+    candidate = Candidate.read('name: cohere2_moe\nmlp: moe\nlayers: {by: "config.layer_types[layer]"}\n', "x")
+    cases = Cases(project.subject(), base, Budget(60))
+    assert cases.add("base", base)
+    cases._change_fields(candidate, cases.base)
+    name = "prefix_dense_sliding_window_pattern"  # which acts in layers with a dense MLP
+    mixed, alone = (cases.oracles[f"{kind}_{name}"].values for kind in ("field", "silent"))
+    assert mixed[name] == alone[name] == 1 and alone["mlp_layer_types"] == base["mlp_layer_types"]
+    assert {*mixed["mlp_layer_types"]} == {"dense", "sparse"}
+
+
+def test_a_field_of_parts_that_a_flag_puts_in_is_changed_beside_the_flag():
+    project = open_project("falcon", ROOT)
+    candidate = Candidate.read((ROOT / "specs/falcon.yaml").read_text(), "falcon")
+    cases = Cases(project.subject(), dict(project.configs["base"]), Budget(60))
+    cases.change_alone(candidate, project.configs["base"])
+    both = cases.oracles["field_num_ln_in_parallel_attn"].values
+    assert both["new_decoder_architecture"] and both["num_ln_in_parallel_attn"] == 1
+    heads = cases.oracles["field_multi_query"].values
+    assert not heads["multi_query"] and heads["num_kv_heads"] == project.configs["base"]["num_attention_heads"]
 
 
 @pytest.mark.parametrize("name", ["mpt", "llama"])
