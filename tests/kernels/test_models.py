@@ -1,5 +1,6 @@
 """Whole models with all kernels, beside PyTorch's: logits, and gradients of every parameter."""
 
+import peft
 import pytest
 import torch
 import transformers as T
@@ -56,7 +57,6 @@ def test_logits_and_gradients_are_pytorchs(family, projections):
 
 
 def test_adapters_and_checkpointing():
-    peft = pytest.importorskip("peft")
     ids, found = torch.arange(1, 8, device=DEVICE)[None], []
     for backend in (KERNELS, PLAIN):
         model = built(FAMILIES["norms of heads"](), backend)

@@ -126,16 +126,15 @@ def _decided(field):
 
 
 def offered(field, name, form, why_not, plain):
-    """`form`, where `why_not` of its arguments is None. Elsewhere `auto` is `plain`, and another name refused with the
-    reason, a ValueError. A compiler gets `plain`, which it fuses by itself."""
+    """`form`, where `why_not` of its arguments is None, and elsewhere a ValueError with the reason. A compiler gets
+    `plain`, which it fuses by itself."""
 
     def chosen(*given, **options):
-        reason = "a compiler" if torch.compiler.is_compiling() else why_not(*given, **options)
-        if reason is None:
-            return form(*given, **options)
-        if name == "auto" or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             return plain(*given, **options)
-        raise ValueError(f"backend.{field}: {name!r}: {reason}; use 'torch' or 'auto'")
+        if reason := why_not(*given, **options):
+            raise ValueError(f"backend.{field}: {name!r}: {reason}; use 'torch' or 'auto'")
+        return form(*given, **options)
 
     return chosen
 

@@ -94,15 +94,18 @@ def apply_rope(q, k, rope, rotate=rotate_halves, *, dtype=None, sign=1):
     has q's), `sign` -1 turns the other way. Results lie in memory as [B, S, N, D]: attention's output does then too,
     which the projection after it reads without a copy. The backend is that of the model that made the table.
     """
-    by = "torch" if torch.compiler.is_compiling() else getattr(rope[0], "by", "torch")
-    return FORMS[by](q, k, rope, rotate, dtype=dtype, sign=sign)
+    return FORMS[_form(rope)](q, k, rope, rotate, dtype=dtype, sign=sign)
 
 
 def normed_rope(x, weight, rope, *, eps, rounds_first=True, rotate=rotate_halves):
     """Queries or keys x [B, N, S, D], normalised by RMSNorm with a weight [D] and turned; one node where a kernel takes
     them."""
-    by = "torch" if torch.compiler.is_compiling() else getattr(rope[0], "by", "torch")
-    return NORMED[by](x, weight, rope, eps, rounds_first, rotate)
+    return NORMED[_form(rope)](x, weight, rope, eps, rounds_first, rotate)
+
+
+def _form(rope):
+    """What `RotaryTable.told` left with the table; a compiler does not see it."""
+    return "torch" if torch.compiler.is_compiling() else getattr(rope[0], "by", "torch")
 
 
 def by_torch(q, k, rope, rotate, *, dtype, sign):
