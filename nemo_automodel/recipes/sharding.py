@@ -100,10 +100,13 @@ class ShardedTrainer(Trainer):
         return optimizer
 
     def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Gradients are reduced with the last batch of a step, unless `sync_each_batch` is said: until then each
-        process keeps whole ones. The Trainer does so too, by a wrapper of the model, and here is none."""
+        """Gradients are reduced, and parameters sharded again after a backward pass, with the last batch of a step,
+        unless `sync_each_batch` is said: until then each process keeps whole ones. The Trainer reduces so too, by a
+        wrapper of the model, and here is none."""
         state = self.accelerator.gradient_state
-        model.set_requires_gradient_sync(state.sync_gradients or state.plugin_kwargs.get("sync_each_batch", False))
+        reduces = state.sync_gradients or state.plugin_kwargs.get("sync_each_batch", False)
+        model.set_requires_gradient_sync(reduces)
+        model.set_reshard_after_backward(reduces)
         return super().training_step(model, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -11,6 +11,7 @@ from torch import distributed
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import Glm4MoeConfig, TrainingArguments
 
 from nemo_automodel import NeMoAutoModelForCausalLM
@@ -96,7 +97,8 @@ def test_the_state_of_an_optimizer_that_was_kept_by_groups_is_read(alone: None, 
 def test_gradients_are_reduced_with_the_last_batch_of_a_step(
     alone: None, tmp_path: Path, each: bool, reduced: list[bool]
 ) -> None:
-    """Until then shards have none. What is learned is the same, which other tests hold beside one process."""
+    """Until then they and parameters are whole. What is learned is the same, which other tests hold beside one
+    process."""
     model = NeMoAutoModelForCausalLM.from_config(Glm4MoeConfig(**SIZES, **HEADS, **EXPERTS))
     shard(model, "cpu")
     found = []
@@ -104,7 +106,8 @@ def test_gradients_are_reduced_with_the_last_batch_of_a_step(
     class Watched(ShardedTrainer):
         def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
             loss = super().training_step(*args, **kwargs)
-            found.append(model.lm_head.weight.grad is not None)
+            weight = model.lm_head.weight
+            found.append({isinstance(weight, DTensor), isinstance(weight.grad, DTensor)})
             return loss
 
     how = {"gradient_accumulation_kwargs": {"sync_each_batch": each}}
@@ -112,4 +115,4 @@ def test_gradients_are_reduced_with_the_last_batch_of_a_step(
     arguments = TrainingArguments(tmp_path / "out", use_cpu=True, report_to="none", accelerator_config=how, **steps)
     rows = [{"input_ids": torch.arange(8), "labels": torch.arange(8)} for _ in range(4)]
     Watched(model, arguments, train_dataset=rows).train()
-    assert found == reduced
+    assert found == [{one} for one in reduced]
