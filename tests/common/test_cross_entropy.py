@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from nemo_automodel.components.models.common import cross_entropy as module
@@ -22,11 +23,11 @@ def transform(logits):
     return 3.0 * torch.tanh(logits / 3.0)
 
 
-@pytest.fixture
-def data():
+@pytest.fixture(params=[40, 130], ids="{} ignored".format)
+def data(request):
     torch.manual_seed(0)
     labels = torch.randint(V, (2, 150))
-    labels[0, :40] = -100
+    labels[0, : request.param] = -100
     return torch.randn(2, 150, H), labels
 
 
@@ -224,7 +225,20 @@ def test_the_smaller_gradient_is_kept(tokens, kept):
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         model(input_ids=ids, labels=ids, use_cache=False)
     weight, sizes = tuple(model.lm_head.weight.shape), {tuple(t.shape) for t in saved if t.data_ptr() not in own}
-    assert ((tokens, weight[0]) in sizes, weight in sizes) == (kept == "logits", kept == "weight")
+    labels = tokens - 1  # the last token predicts nothing: of so few that is a row worth leaving out
+    assert ((labels, weight[0]) in sizes, weight in sizes) == (kept == "logits", kept == "weight")
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("ignored, rows", [(0, 100), (10, 100), (50, 49)])
+def test_rows_of_many_ignored_labels_go_through_no_product(given, ignored, rows):
+    """Those of a fifth at least. Counted: logits where they are not given, and the gradient of what the head reads."""
+    x, head, labels = torch.randn(1, 100, H, requires_grad=True), nn.Linear(H, V), torch.randint(V, (1, 100))
+    labels[0, 1 : ignored + 1] = -100
+    raw = head(x) if given else None
+    with FlopCounterMode(display=False) as flops:
+        chunked_cross_entropy(x, head, labels, transform, raw).backward()
+    assert flops.get_total_flops() == (1 if given else 2) * 2 * H * V * rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
