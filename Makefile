@@ -55,7 +55,7 @@ docs-serve: $(VENV)/installed ## the same while you write, at http://localhost:8
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
 
 clean:
-	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/models/common/_avx512*.so
+	rm -rf $(VENV) $(VENV)-* .codegen build library/build layers/build nemo_automodel/components/models/common/_simd_*.so
 
 $(VENV)/installed: pyproject.toml setup.py $(wildcard library/*.*) constraints.txt $(wildcard nemo_automodel/components/models/common/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

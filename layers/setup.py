@@ -8,7 +8,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
-from needs import EXTRAS, NEEDS, VERSION, NoSources, products  # noqa: E402
+from needs import EXTRAS, NEEDS, VERSION, NoSources, extensions  # noqa: E402
 
 THERE, HERE = "nemo_automodel", "automodel_layers"
 ALONE = '"""Nothing else has this name: it stands beside any other distribution."""\n'
@@ -34,6 +34,6 @@ setup(
     version=VERSION,
     install_requires=NEEDS,
     extras_require=EXTRAS,
-    ext_modules=[products(HERE)],
+    ext_modules=extensions(HERE),
     cmdclass={"build_py": Renamed, "sdist": NoSources},
 )

@@ -30,20 +30,29 @@ EXTRAS = {
     "fla": ["flash-linear-attention>=0.4"],
     "flash": ["flash-attn>=2.7"],  # read by transformers
 }
-KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "rope", "swiglu"
+KERNELS = "few_rows", "few_tokens", "one_query", "products", "rms_norm", "rope", "silu_product", "swiglu"
+HEADERS = "avx2", "avx512", "blocks", "few_rows", "lanes", "swiglu", "vectors"
+PROCESSORS = {
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16"],
+    "avx2": ["-mavx2", "-mfma"],
+}
 CPP = "../nemo_automodel/components/models/common/cpp"
 
 
-def products(package):
-    """Matrix products on a CPU. Where they cannot be built, pip says so and goes on, and PyTorch's are used."""
-    return Extension(
-        f"{package}.components.models.common._avx512",
-        sources=[f"{CPP}/{name}.cpp" for name in KERNELS],
-        depends=[f"{CPP}/{name}.h" for name in ("blocks", "few_rows", "lanes", "swiglu", "vectors")],
-        optional=True,
-        extra_compile_args=["-std=c++17", "-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-fopenmp"],
-        extra_link_args=["-fopenmp"],
-    )
+def extensions(package):
+    """Kernels of a CPU, once for each kind of processors; at run time the best is taken that the processor has. Where
+    one cannot be built, pip says so and goes on, and PyTorch's are used."""
+    return [
+        Extension(
+            f"{package}.components.models.common._simd_{name}",
+            sources=[f"{CPP}/{kernel}.cpp" for kernel in KERNELS],
+            depends=[f"{CPP}/{header}.h" for header in HEADERS],
+            optional=True,
+            extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", *flags, "-fopenmp"],
+            extra_link_args=["-fopenmp"],
+        )
+        for name, flags in PROCESSORS.items()
+    ]
 
 
 class NoSources(sdist):

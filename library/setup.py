@@ -6,12 +6,12 @@ from pathlib import Path
 from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from needs import EXTRAS, NEEDS, VERSION, NoSources, products  # noqa: E402
+from needs import EXTRAS, NEEDS, VERSION, NoSources, extensions  # noqa: E402
 
 setup(
     version=VERSION,
     install_requires=NEEDS,
     extras_require=EXTRAS,
-    ext_modules=[products("nemo_automodel")],
+    ext_modules=extensions("nemo_automodel"),
     cmdclass={"sdist": NoSources},
 )

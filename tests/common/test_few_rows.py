@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LogitsProcessor, TextStreamer
 
-from nemo_automodel.components.models.common import avx512, few_rows
+from nemo_automodel.components.models.common import few_rows, simd
 from nemo_automodel.components.models.common.few_rows import FewRowsLinear
 from tests.common.tiny import batch, tiny
-from tests.moe.test_avx512 import DTYPES, assert_exact, needs
+from tests.moe.test_simd import DTYPES, assert_exact, needs
 
 SIZES = st.sampled_from([16, 48, 64, 80, 272])
 LAYOUTS = {
@@ -99,7 +99,7 @@ OTHERWISE = {
 
 @pytest.mark.parametrize("case", OTHERWISE)
 def test_all_else_is_pytorchs(case, monkeypatch):
-    monkeypatch.setattr(avx512, "linear", None)
+    monkeypatch.setattr(simd, "linear", None)
     x, make, call = OTHERWISE[case]
     call, ours = call or (lambda x, layer: layer(x)), make()
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_all_else_is_pytorchs(case, monkeypatch):
 
 
 def test_gradients_and_mistakes_are_pytorchs(monkeypatch):
-    monkeypatch.setattr(avx512, "linear", None)
+    monkeypatch.setattr(simd, "linear", None)
     x = torch.ones(2, 32, requires_grad=True)
     layer()(x).sum().backward()
     assert x.grad is not None
@@ -158,7 +158,7 @@ def test_generation_gives_the_same_tokens_and_leaves_plain_layers(choices, monke
     seen = Seen(model)
     made = generate(model, seen, **choices)
     assert seen.kinds == {FewRowsLinear} and kinds(model) == {nn.Linear} and not few_rows.USERS
-    monkeypatch.setattr(avx512, "is_best", lambda *_: False)
+    monkeypatch.setattr(simd, "is_best", lambda *_: False)
     seen = Seen(model)
     assert torch.equal(generate(model, seen, **choices), made)
     assert seen.kinds == {nn.Linear}, "there is no extension"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from nemo_automodel.components.models.common.one_query import is_one_query, one_query
-from tests.moe.test_avx512 import DTYPES, needs
+from tests.moe.test_simd import DTYPES, needs
 
 PLAIN = SimpleNamespace(softcap=None, sinks=None, training=False, dropout=0.0)
 
@@ -95,6 +95,6 @@ def test_where_it_is_taken(monkeypatch):
             assert not is_one_query(PLAIN, q, k, v), "autocast"
         with FlopCounterMode(display=False):
             assert not is_one_query(PLAIN, q, k, v), "counted"
-        monkeypatch.setattr(avx512, "is_best", lambda *_: False)
+        monkeypatch.setattr(simd, "is_best", lambda *_: False)
         assert not is_one_query(PLAIN, q, k, v), "another processor"
     assert not is_one_query(PLAIN, q, k, v), "gradients"

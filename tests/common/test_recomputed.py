@@ -6,7 +6,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from nemo_automodel.components.models.common import row_blocks
+from nemo_automodel.components.models.common import row_blocks, simd
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.recomputed import projected
 
@@ -33,6 +33,12 @@ class MLP(nn.Module):
         if self.layout == "apart":
             gate, up = gate.contiguous(), up.contiguous()
         return projected(self.down, self.activation, gate, up)
+
+
+@pytest.fixture(autouse=True)
+def by_rows(monkeypatch):
+    """Not by the extension: see test_silu_product.py."""
+    monkeypatch.setattr(simd, "reads", lambda *_: False)
 
 
 def as_node(monkeypatch, is_node):

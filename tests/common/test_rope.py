@@ -1,6 +1,7 @@
 """Rotary tables bit for bit against transformers', and the layouts that apply them."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 from transformers.models.phimoe.configuration_phimoe import PhimoeConfig
 from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
 
-from nemo_automodel.components.models.common import avx512, get_rope_config
+from nemo_automodel.components.models.common import get_rope_config, simd
 from nemo_automodel.components.models.common.rope import (
     RotaryTable,
     apply_rope,
@@ -21,7 +22,7 @@ from nemo_automodel.components.models.common.rope import (
     rotate_pairs,
     tables_by_layer,
 )
-from tests.moe.test_avx512 import DTYPES, needs
+from tests.moe.test_simd import DTYPES, needs
 
 OLD = {"original_max_position_embeddings": 16}
 TYPES = {
@@ -196,33 +197,54 @@ def test_a_compiled_table_is_stored_and_the_same():
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 3),
+    st.sampled_from([1, 5]),
     st.sampled_from([(1, 1), (6, 2)]),
     st.sampled_from([(32, 32), (48, 32), (80, 64), (64, 64)]),
     st.booleans(),
     st.sampled_from([1, -1]),
     st.sampled_from(DTYPES),
 )
-def test_one_token_is_turned_as_by_the_formula(texts, heads, widths, same_place, sign, dtype):
-    q, k = (torch.randn(texts, count, 1, widths[0]).to(dtype) for count in heads)
-    positions = torch.randint(50, (1 if same_place else texts, 1))
-    rope = RotaryTable(10000.0, widths[0], width=widths[1])(q, positions)
-    wanted = apply_rope(q.requires_grad_(), k.requires_grad_(), rope, sign=sign)
-    with torch.no_grad():
-        found = apply_rope(q, k, rope, sign=sign)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.is_contiguous()
+def test_the_extension_turns_as_the_formula(texts, length, heads, widths, same_place, sign, dtype):
+    """Bit for bit, gradients too, however queries lie, and results as the formula's do."""
+    total = sum(heads)
+    both = torch.randn(texts, length, total, widths[0]).to(dtype)
+    positions = torch.randint(50, (1 if same_place else texts, length))
+    rope = RotaryTable(10000.0, widths[0], width=widths[1])(both, positions)
+    results = []
+    for reads in (simd.reads, lambda *_: False):
+        with mock.patch.object(simd, "reads", reads):
+            leaf = both.clone().requires_grad_()
+            turned = apply_rope(*leaf.transpose(1, 2).split(heads, dim=1), rope, sign=sign)
+            name = turned[0].grad_fn.name()
+            joined = torch.cat(turned, dim=1)
+            joined.backward((joined * joined).detach())
+            results.append((*turned, leaf.grad))
+        assert (name == "_TurnedBackward") == (reads is simd.reads)
+    for one, other in zip(*results, strict=True):
+        assert one.shape[2] == 1 or one.stride() == other.stride()
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @needs
-def test_where_one_token_is_turned_by_the_extension(monkeypatch):
-    monkeypatch.setattr(avx512, "rope", None)
+def test_what_is_turned_can_be_differentiated_twice():
+    q = torch.randn(1, 2, 3, 32, requires_grad=True)
+    rope = RotaryTable(10000.0, 32)(q, torch.arange(3)[None])
+    turned = apply_rope(q, q, rope)[0]
+    assert turned.grad_fn.name() == "_TurnedBackward"
+    (slope,) = torch.autograd.grad(turned.pow(3).sum(), q, create_graph=True)
+    (curve,) = torch.autograd.grad(slope.square().sum(), q)
+    with mock.patch.object(simd, "reads", lambda *_: False):
+        (slope,) = torch.autograd.grad(apply_rope(q, q, rope)[0].pow(3).sum(), q, create_graph=True)
+        torch.testing.assert_close(curve, torch.autograd.grad(slope.square().sum(), q)[0])
+
+
+@needs
+def test_where_the_extension_turns(monkeypatch):
+    monkeypatch.setattr(simd, "rope", None)
     q, k = torch.randn(2, 4, 1, 32), torch.randn(2, 2, 1, 32)
     rope = RotaryTable(10000.0, 32)(q, torch.tensor([[3], [5]]))
-    apply_rope(q.requires_grad_(), k, rope)
     with torch.no_grad():
         apply_rope(q, k, rope, rotate_pairs), apply_rope(q.bfloat16(), k.bfloat16(), rope, dtype=torch.float32)
-        apply_rope(torch.randn(2, 4, 3, 32), torch.randn(2, 2, 3, 32), rope)
         apply_rope(q[:0], k[:0], [one[:1] for one in rope])
         apply_rope(*(torch.randn(2, 4, 1, 64)[..., ::2] for _ in "qk"), rope)
         with pytest.raises(RuntimeError, match="size"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nemo_automodel.components.models.common import avx512, kernels
+from nemo_automodel.components.models.common import kernels, simd
 from nemo_automodel.components.models.common.backend import BackendConfig
 from nemo_automodel.components.moe import blockwise
 from nemo_automodel.components.moe.config import MoEConfig
@@ -18,7 +18,7 @@ from nemo_automodel.components.moe.experts import (
 )
 from nemo_automodel.components.moe.grouping import group
 
-LACKING = {"avx512": avx512.why_not(torch.bfloat16), "triton": kernels.why_not(torch.empty(0))}
+LACKING = {"simd": simd.why_not(torch.bfloat16), "triton": kernels.why_not(torch.empty(0))}
 RUNNABLE = [name for name in EXPERTS if LACKING.get(name) is None]
 FORMS = {
     "gated": {},
@@ -196,7 +196,7 @@ def test_bf16_is_no_further_from_the_truth_than_a_product_at_a_time():
         }
         for name in RUNNABLE
     }
-    for name in ("blockwise", "avx512") if "avx512" in RUNNABLE else ("blockwise",):
+    for name in ("blockwise", "simd") if "simd" in RUNNABLE else ("blockwise",):
         for key, error in errors[name].items():
             assert error <= 1.25 * errors["loop"][key] + 1e-4, f"{name}: {key}"
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from nemo_automodel.components.moe import experts as module
-from tests.moe.test_avx512 import DTYPES, SIZES, assert_exact, assert_untouched, block_of, guarded, needs
 from tests.moe.test_experts import experts
+from tests.moe.test_simd import DTYPES, SIZES, assert_exact, assert_untouched, block_of, guarded, needs
 
 ROWS = st.lists(st.sampled_from([0, 1, 2, 4, 5, 7, 8, 9, 17]), min_size=1, max_size=4)
 
@@ -22,7 +22,7 @@ def test_products(rows, inner, outer, has_bias, dtype, seed):
     x, weights = draw(sum(rows), inner), draw(len(rows), outer, inner)
     bias = draw(len(rows), outer) if has_bias else None
     whole, out = guarded((len(x), outer), dtype)
-    assert avx512.few_rows(x, weights, block_of(rows), out, bias) is out
+    assert simd.few_rows(x, weights, block_of(rows), out, bias) is out
     for e, (a, y) in enumerate(zip(x.double().split(rows), out.split(rows), strict=True)):
         added = bias[e].double() if has_bias else torch.zeros(outer, dtype=torch.double)
         magnitude = a.abs() @ weights[e].double().abs().T + added.abs()
@@ -58,10 +58,10 @@ def test_gated_experts_in_one_call_are_exact_and_a_token_knows_no_other(tokens, 
     x, weights = draw(tokens, width).to(dtype), draw(tokens, k)
     up, down = draw(4, 2 * inner, width).to(dtype) / 4, draw(4, width, inner).to(dtype) / 4
     indices = torch.rand(tokens, 5, generator=generator).topk(k).indices  # the last id belongs to no expert here
-    y = avx512.few_tokens(x, indices, weights, up, down)
+    y = simd.few_tokens(x, indices, weights, up, down)
     for token in range(tokens):
         row = slice(token, token + 1)
-        assert torch.equal(y[row], avx512.few_tokens(x[row], indices[row], weights[row], up, down))
+        assert torch.equal(y[row], simd.few_tokens(x[row], indices[row], weights[row], up, down))
         chosen = [(e, weight) for e, weight in zip(indices[token], weights[token], strict=True) if e < 4]
         exact, magnitude = sum_of_experts(x[token], up, down, chosen)
         rounding = 2**-6 if dtype == torch.bfloat16 else 2**-17  # of each product, and of what lies between them

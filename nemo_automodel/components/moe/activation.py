@@ -2,7 +2,7 @@
 
 import torch
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from nemo_automodel.components.models.common.glu import Lies, glu
 
 
@@ -31,13 +31,13 @@ class Activation:
 
 def weigh(activate, h, factors, fused):
     """activate(h) * factors, in the dtype of h: factors [S, 1]. `fused` is for SwiGLU alone, and rounds once."""
-    return avx512.swiglu(h, factors) if fused else (activate(h) * factors).to(h.dtype)
+    return simd.swiglu(h, factors) if fused else (activate(h) * factors).to(h.dtype)
 
 
 def weigh_backward(activate, h, factors, grad, fused):
     """(what `weigh` gives, gradients by h and by factors)."""
     if fused:
-        return avx512.swiglu_backward(h, factors, grad)
+        return simd.swiglu_backward(h, factors, grad)
     with torch.enable_grad():
         h, factors = h.detach().requires_grad_(), factors.detach().requires_grad_()
         hidden = weigh(activate, h, factors, fused)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from nemo_automodel.components.models.common.forgetting import made_again, maker
 from nemo_automodel.components.moe import products
 from nemo_automodel.components.moe.activation import weigh, weigh_backward
@@ -22,16 +22,16 @@ def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=pr
 
     indices, weights [T, k]; up [E, U, D], down [E, D, I], or views of matrices that lie turned; biases [E, U] and
     [E, D], or None; activate: rows [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add
-    nothing. `by` is the module that computes products: `products` or `avx512`.
+    nothing. `by` is the module that computes products: `products` or `simd`.
     """
     return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, by)
 
 
-def blockwise_avx512(x, indices, weights, up, up_bias, down, down_bias, activate):
-    """The same with the products of `avx512`. Raises ValueError for what they cannot compute."""
-    if reason := avx512.why_not(x.dtype, *up.shape[1:], *down.shape[1:]):
-        raise ValueError(f"backend.experts: avx512: {reason}; use auto")
-    return blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=avx512)
+def blockwise_simd(x, indices, weights, up, up_bias, down, down_bias, activate):
+    """The same with the products of `simd`. Raises ValueError for what they cannot compute."""
+    if reason := simd.why_not(x.dtype, *up.shape[1:], *down.shape[1:]):
+        raise ValueError(f"backend.experts: simd: {reason}; use auto")
+    return blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=simd)
 
 
 class _Blockwise(torch.autograd.Function):
@@ -45,7 +45,7 @@ class _Blockwise(torch.autograd.Function):
         h = _empty((len(tokens), up.shape[1]), x)
         y = _empty((len(tokens) + 1, down.shape[1]), x)
         y[-1] = 0  # what choices of experts that are elsewhere add
-        blocks, fused = _blocks(groups.sizes), by is avx512 and activate.is_swiglu
+        blocks, fused = _blocks(groups.sizes), by is simd and activate.is_swiglu
         for block, rows in blocks:
             by.products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
             hidden = weigh(activate, h[rows], factors[rows], fused)

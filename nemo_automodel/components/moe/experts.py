@@ -12,7 +12,7 @@ from transformers import initialization as init
 from nemo_automodel.components.models.common.activations import ACT
 from nemo_automodel.components.models.common.nested import follow, place
 from nemo_automodel.components.moe.activation import Activation
-from nemo_automodel.components.moe.blockwise import blockwise, blockwise_avx512
+from nemo_automodel.components.moe.blockwise import blockwise, blockwise_simd
 from nemo_automodel.components.moe.fastest import fastest
 from nemo_automodel.components.moe.few_tokens import few_tokens, is_few
 from nemo_automodel.components.moe.grouped_linear import grouped_linear
@@ -77,7 +77,7 @@ class GroupedExperts(nn.Module):
             return self._loop if learns else BY_DEVICE[name]
         if name not in EXPERTS:
             raise ValueError(f"backend.experts: {name!r} is not one of {', '.join([*BY_DEVICE, *EXPERTS])}")
-        if name in ("blockwise", "avx512") and learns:
+        if name in ("blockwise", "simd") and learns:
             raise ValueError(
                 f"backend.experts: {name} cannot train the parameters of {self.config.expert_activation}; use loop"
             )
@@ -243,7 +243,7 @@ EXPERTS = {
     "grouped_mm": grouped_mm,
     "triton": partial(grouped_mm, by="triton"),
     "blockwise": blockwise,
-    "avx512": blockwise_avx512,
+    "simd": blockwise_simd,
 }
 
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from nemo_automodel.components.models.common.few_rows import is_few
 from nemo_automodel.components.models.common.forgetting import forgetting
 from nemo_automodel.components.models.common.functional import softcap
@@ -23,7 +23,7 @@ class RouterLinear(nn.Linear):
 def project(x, weight, bias):
     """The product in the dtype of x, whatever autocast says."""
     if is_few(x, weight, bias):
-        return avx512.linear(x, weight, bias)
+        return simd.linear(x, weight, bias)
     with torch.autocast(x.device.type, enabled=False), forgetting(x, nn.Linear):
         return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 

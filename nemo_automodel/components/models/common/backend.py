@@ -18,7 +18,7 @@ CHOICES = {
     "delta_rule": ("auto", "torch", "stepwise", "fla"),
     "projections": ("auto", "packed", "split"),
     "cross_entropy": ("auto", "full", "chunked"),
-    "experts": ("auto", "torch", "loop", "grouped_mm", "triton", "blockwise", "avx512", "te"),
+    "experts": ("auto", "torch", "loop", "grouped_mm", "triton", "blockwise", "simd", "te"),
     "dispatcher": ("auto", "torch", "deepep"),
     "gate_precision": (None, "float32", "float64"),
 }
@@ -49,7 +49,7 @@ class BackendConfig:
     projections: q, k, v and gate, up as one matrix each (`packed`) or apart; auto is split: names in
         memory are then those of transformers, by which adapters and plans address modules.
     cross_entropy: whether training materialises the logits of a whole batch (auto: not for large vocabularies).
-    experts: of a mixture; `torch` is PyTorch's products by what suits the device, auto also tries `avx512` on a CPU.
+    experts: of a mixture; `torch` is PyTorch's products by what suits the device, auto also tries `simd` on a CPU.
     dispatcher, gate_precision: of mixtures of experts.
     enable_hf_state_dict_adapter: whether disk names are translated at all.
     Raises ValueError for a value that does not exist. `resolved` raises for one that cannot run: ImportError where a

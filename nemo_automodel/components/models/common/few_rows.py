@@ -10,7 +10,7 @@ from threading import Lock
 
 from torch import nn
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 
 ROWS = 8  # that are multiplied while a weight is read once
 NUMBERS = 2**17  # of a weight, from which on reading it takes longer than the call
@@ -23,7 +23,7 @@ class FewRowsLinear(nn.Linear):
 
     def forward(self, x):
         if is_few(x, self.weight, self.bias):
-            return avx512.linear(x, self.weight, self.bias)
+            return simd.linear(x, self.weight, self.bias)
         return super().forward(x)
 
     def __reduce_ex__(self, protocol):
@@ -32,10 +32,10 @@ class FewRowsLinear(nn.Linear):
 
 
 def is_few(x, weight, bias):
-    """Whether `avx512.linear` computes what F.linear would: of 1 to ROWS rows, and a weight that lies row by row."""
-    if not avx512.suits(x, weight) or x.shape[-1:] != weight.shape[1:] or weight.shape[0] % avx512.LANES:
+    """Whether `simd.linear` computes what F.linear would: of 1 to ROWS rows, and a weight that lies row by row."""
+    if not simd.suits(x, weight) or x.shape[-1:] != weight.shape[1:] or weight.shape[0] % simd.LANES:
         return False
-    if bias is not None and (not avx512.suits(x, bias) or bias.shape != weight.shape[:1]):
+    if bias is not None and (not simd.suits(x, bias) or bias.shape != weight.shape[:1]):
         return False
     return 0 < x.shape[:-1].numel() <= ROWS and weight.is_contiguous()
 
@@ -59,7 +59,7 @@ def _may_gain(module):
     weight = module.weight
     if type(weight) is not nn.Parameter or weight.device.type != "cpu" or weight.numel() < NUMBERS:
         return False
-    return avx512.is_best(weight.dtype, *weight.shape)
+    return simd.is_best(weight.dtype, *weight.shape)
 
 
 def _count(layers, change):

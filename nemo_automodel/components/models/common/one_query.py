@@ -3,13 +3,13 @@
 PyTorch's own takes ten times as long in bfloat16, and copies keys and values for heads that share them beside a mask.
 """
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 
 
 def is_one_query(module, q, k, v):
     """Whether `one_query` reads what `sdpa` would for this attention: without gradients, q [B, N, 1, D], k and v
     [B, K, T, D]."""
-    if q.shape[2] != 1 or not len(q) or not avx512.suits(q, k, v):
+    if q.shape[2] != 1 or not len(q) or not simd.suits(q, k, v):
         return False
     is_plain = module.softcap is None and module.sinks is None and not (module.training and module.dropout)
     return is_plain and k.is_contiguous() and v.is_contiguous()
@@ -22,4 +22,4 @@ def one_query(q, k, v, mask, scale):
     """
     mask = None if mask is None else mask[:, :, 0].float().contiguous()
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return avx512.one_query(q[:, :, 0].contiguous(), k, v, mask, scale)[:, None]
+    return simd.one_query(q[:, :, 0].contiguous(), k, v, mask, scale)[:, None]

@@ -1,14 +1,14 @@
 """RMSNorm as a formula, and with its weight as one node of autograd, which reads memory once each way.
 
 The node keeps x and one number a row. With y = x / rms(x) and h = gradient * weight, the gradient by x is
-(h - y * mean(h * y)) / rms(x). Its values are those of the formula, bit for bit; gradients are taken in fp32.
-Without gradients, one token on a CPU is read by `avx512`, whose mean is rounded once.
+(h - y * mean(h * y)) / rms(x). Its values are those of the formula, bit for bit; gradients are taken in fp32. What
+`simd` can read it reads in one pass, and so one token without gradients; there the mean is rounded once.
 """
 
 import torch
 from torch.nn import functional as F
 
-from nemo_automodel.components.models.common import avx512, kernels
+from nemo_automodel.components.models.common import kernels, simd
 from nemo_automodel.components.models.common.backend import offered
 from nemo_automodel.components.models.common.forgetting import opened
 from nemo_automodel.components.models.common.row_blocks import (
@@ -31,14 +31,15 @@ def rms_norm(x, weight, eps, *, rounds_first):
     if _is_worth_a_node(x, weight, rounds_first):
         return _RMSNorm.apply(x, weight, eps, rounds_first)
     if _is_one_token(x, weight, rounds_first):
-        return avx512.rms_norm(x, weight, eps, rounds_first)
+        return simd.rms_norm(x, weight, eps, rounds_first)
     unit = rms(x, eps)
     return weight * unit.to(x.dtype) if rounds_first else (weight * unit).to(x.dtype)
 
 
 def _is_worth_a_node(x, weight, rounds_first):
-    """A compiler fuses the formula by itself; subclasses of tensors (DTensor) have rules for its operators alone."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not outgrows_a_core(x):
+    """A compiler fuses the formula by itself; subclasses of tensors (DTensor) have rules for its operators alone.
+    Without gradients it is what `simd` reads, so that a value does not depend on who wants them."""
+    if torch.compiler.is_compiling() or not outgrows_a_core(x) or not (torch.is_grad_enabled() or simd.reads(x)):
         return False
     if type(x) is not torch.Tensor or type(weight) not in (torch.Tensor, torch.nn.Parameter) or weight.dim() != 1:
         return False
@@ -52,7 +53,7 @@ def _gives_its_dtype(x, weight, rounds_first):
 def _is_one_token(x, weight, rounds_first):
     """Whether x [..., 1, D] is what a model has that writes one token after the other, without gradients: there the
     formula takes longer to call than to compute."""
-    if not avx512.suits(x) or type(weight) not in avx512.PLAIN or not _gives_its_dtype(x, weight, rounds_first):
+    if not simd.suits(x) or type(weight) not in simd.PLAIN or not _gives_its_dtype(x, weight, rounds_first):
         return False
     if x.dim() < 2 or x.shape[-2] != 1 or not x.numel() or weight.shape != x.shape[-1:]:
         return False
@@ -64,11 +65,11 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx, x, weight, eps, rounds_first):
         order = row_order(x)
         rows = as_rows(x, order)
-        out, scale = torch.empty_like(rows), rows.new_empty((len(rows), 1), dtype=torch.float32)
-        for x_rows, y, s in row_blocks(rows, out, scale):
-            x_rows = x_rows.float()
-            torch.mean(x_rows.square(), -1, keepdim=True, out=s).add_(eps).rsqrt_()
-            _scaled(x_rows, s, weight, rounds_first, out=y)
+        scale = rows.new_empty((len(rows), 1), dtype=torch.float32)
+        if _in_one_pass(rows, weight):
+            out = simd.rms_norm(rows, weight, eps, rounds_first, scale)
+        else:
+            out = _by_blocks(rows, weight, eps, rounds_first, scale)
         ctx.save_for_backward(x, weight, scale)
         ctx.rounds_first, ctx.opened, ctx.made, ctx.again = rounds_first, None, None, _again
         return from_rows(out, x, order)
@@ -77,16 +78,38 @@ class _RMSNorm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         (x, weight, scale), ctx.opened, ctx.made = opened(ctx), None, None
-        order, weight32 = row_order(x), weight.float()
+        order = row_order(x)
         rows, grad = as_rows(x, order), as_rows(grad, order)
-        grad_x, grad_weight = torch.empty_like(rows), torch.zeros_like(weight32)
-        for x_rows, g, s, out in row_blocks(rows, grad, scale, grad_x):
-            unit, g = x_rows * s, g.float()
-            product = g * unit
-            grad_weight += product.sum(0)
-            mean = (product @ weight32).div_(x.shape[-1])[:, None]
-            _multiply((g * weight32).addcmul_(unit, mean, value=-1), s, out=out)
+        gradients = simd.rms_norm_backward if _in_one_pass(rows, weight) else _gradients_by_blocks
+        grad_x, grad_weight = gradients(rows, weight, scale, grad.contiguous())
         return from_rows(grad_x, x, order), grad_weight.to(weight.dtype), None, None
+
+
+def _in_one_pass(rows, weight):
+    return simd.reads(rows) and rows.is_contiguous() and weight.is_cpu and weight.is_contiguous()
+
+
+def _by_blocks(rows, weight, eps, rounds_first, scale):
+    """The output for rows [R, D]; one over their root mean squares goes into scale [R, 1]."""
+    out = torch.empty_like(rows)
+    for x, y, s in row_blocks(rows, out, scale):
+        x = x.float()
+        torch.mean(x.square(), -1, keepdim=True, out=s).add_(eps).rsqrt_()
+        _scaled(x, s, weight, rounds_first, out=y)
+    return out
+
+
+def _gradients_by_blocks(rows, weight, scale, grad):
+    """Gradients by rows [R, D], and by the weight in fp32."""
+    weight = weight.float()
+    grad_rows, grad_weight = torch.empty_like(rows), torch.zeros_like(weight)
+    for x, g, s, out in row_blocks(rows, grad, scale, grad_rows):
+        unit, g = x * s, g.float()
+        product = g * unit
+        grad_weight += product.sum(0)
+        mean = (product @ weight).div_(x.shape[-1])[:, None]
+        _multiply((g * weight).addcmul_(unit, mean, value=-1), s, out=out)
+    return grad_rows, grad_weight
 
 
 def _scaled(x, scale, weight, rounds_first, *, out):
@@ -100,9 +123,12 @@ def _again(node):
         x, weight, scale = opened(node)
         order = row_order(x)
         rows = as_rows(x, order)
-        out = torch.empty_like(rows)
-        for x_rows, s, y in row_blocks(rows, scale, out):
-            _scaled(x_rows.float(), s, weight, node.rounds_first, out=y)
+        if _in_one_pass(rows, weight):
+            out = simd.rms_norm(rows, weight, 0.0, node.rounds_first, scale, again=True)
+        else:
+            out = torch.empty_like(rows)
+            for x_rows, s, y in row_blocks(rows, scale, out):
+                _scaled(x_rows.float(), s, weight, node.rounds_first, out=y)
         node.made = from_rows(out, x, order)
     return node.made
 

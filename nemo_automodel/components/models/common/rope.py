@@ -7,7 +7,7 @@ rounded by `model.to(bfloat16)` or left stale by a longer batch.
 import torch
 from torch import nn
 
-from nemo_automodel.components.models.common import avx512, kernels
+from nemo_automodel.components.models.common import kernels, simd
 from nemo_automodel.components.models.common.backend import offered
 from nemo_automodel.components.models.common.rms_norm import rms_norm, why_no_kernel
 from nemo_automodel.components.models.common.rope_scaling import scaling, turning_width
@@ -115,20 +115,36 @@ def by_torch(q, k, rope, rotate, *, dtype, sign):
 
 
 def _turn(x, cos, sin, rotate, dtype):
-    if rotate is rotate_halves and dtype in (None, x.dtype) and _is_one_token(x, cos, sin):
-        return avx512.rope(x, cos, sin)
+    if rotate is rotate_halves and dtype in (None, x.dtype) and _in_one_pass(x, cos, sin):
+        return _Turned.apply(x, cos, sin)
     x, width = x.transpose(1, 2), 2 * cos.shape[-1]
     turned = rotate(x[..., :width].to(dtype or x.dtype), cos, sin).to(x.dtype)
     turned = turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
     return turned.transpose(1, 2)
 
 
-def _is_one_token(x, cos, sin):
-    """Whether `avx512.rope` turns x [B, N, 1, D], of a model that writes one token after the other."""
-    if not avx512.suits(x, cos, sin) or x.shape[2] != 1 or not len(x) or cos.shape != sin.shape:
+def _in_one_pass(x, cos, sin):
+    """Whether `simd.rope` turns x [B, N, S, D]."""
+    if not simd.reads(x, cos, sin) or not x.numel() or cos.shape != sin.shape or cos.requires_grad:
         return False
-    fits = cos.shape[:-1] in ((1, 1, 1), (len(x), 1, 1)) and 2 * cos.shape[-1] <= x.shape[-1]
-    return fits and x.is_contiguous() and cos.is_contiguous() and sin.is_contiguous()
+    length = x.shape[2]
+    fits = cos.shape[:-1] in ((1, length, 1), (len(x), length, 1)) and 2 * cos.shape[-1] <= x.shape[-1]
+    return fits and x.stride(-1) == 1 and cos.is_contiguous() and sin.is_contiguous()
+
+
+class _Turned(torch.autograd.Function):
+    """Bit for bit what PyTorch makes of the formula, forward and backward: a gradient is turned the other way."""
+
+    @staticmethod
+    def forward(ctx, x, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        return simd.rope(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx, grad):
+        cos, sin = ctx.saved_tensors
+        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
+        return _Turned.apply(grad, cos, -sin), None, None
 
 
 def by_triton(q, k, rope, rotate, *, dtype, sign):

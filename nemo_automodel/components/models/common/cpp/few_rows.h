@@ -23,9 +23,9 @@ void rows_times(int64_t rows, const unit* x, const unit* w, int64_t steps, const
   if constexpr (M > 1)
     if (rows < M) return rows_times<T, M - 1>(rows, x, w, steps, bias, out, N, columns);
   for (int64_t n = 0; n < columns; n += LANES) {
-    __m512 lanes[M][LANES];
+    floats lanes[M][LANES];
     in_lanes<T, M>(x, w + n * steps, steps, lanes);
-    __m512 start = bias ? load(bias + n) : _mm512_setzero_ps();
+    floats start = bias ? load(bias + n) : zero();
     for (int i = 0; i < M; i++) {
       store(out + i * N + n, added(lanes[i], start));
     }

@@ -33,9 +33,9 @@ template <int use, typename T> T* room(int64_t size) {
 // out [D] = the sum of the k rows [D], in order, in fp32; of those that are there.
 template <typename T> void add_rows(const T* const* rows, int64_t k, int64_t D, T* out) {
   for (int64_t d = 0; d < D; d += LANES) {
-    __m512 sum = _mm512_setzero_ps();
+    floats sum = zero();
     for (int64_t i = 0; i < k; i++)
-      if (rows[i]) sum = _mm512_add_ps(sum, load(rows[i] + d));
+      if (rows[i]) sum = sum + load(rows[i] + d);
     store(out + d, sum);
   }
 }

@@ -21,12 +21,12 @@ template <typename T> struct Head {
 };
 
 template <typename T> float dot(const unit* a, const unit* b, int64_t steps) {
-  __m512 sum = _mm512_setzero_ps();
+  floats sum = zero();
   for (int64_t i = 0; i < steps; i += LANES) {
-    __mmask16 inside = steps - i < LANES ? (1u << (steps - i)) - 1 : 0xffff;
-    sum = multiply_add<T>(sum, _mm512_maskz_loadu_ps(inside, a + i), _mm512_maskz_loadu_ps(inside, b + i));
+    int count = std::min<int64_t>(LANES, steps - i);
+    sum = multiply_add<T>(sum, load_first(a + i, count), load_first(b + i, count));
   }
-  return _mm512_reduce_add_ps(sum);
+  return total(sum);
 }
 
 // scores [M, keys] of up to FEW queries, unscaled.
@@ -36,9 +36,9 @@ void products_of(int64_t rows, const unit* q, const unit* k, int64_t steps, int6
     if (rows < M) return products_of<T, M - 1>(rows, q, k, steps, keys, scores);
   int64_t t = 0;
   for (; t + LANES <= keys; t += LANES) {
-    __m512 lanes[M][LANES];
+    floats lanes[M][LANES];
     in_lanes<T, M>(q, k + t * steps, steps, lanes);
-    for (int i = 0; i < M; i++) store(scores + i * keys + t, added(lanes[i], _mm512_setzero_ps()));
+    for (int i = 0; i < M; i++) store(scores + i * keys + t, added(lanes[i], zero()));
   }
   for (; t < keys; t++)
     for (int i = 0; i < M; i++) scores[i * keys + t] = dot<T>(q + i * steps, k + t * steps, steps);
@@ -55,16 +55,15 @@ float softmax(float* scores, const float* mask, float scale, int64_t keys) {
     std::fill(scores, scores + keys, 0.0f);
     return 0.0f;
   }
-  __m512 sums = _mm512_setzero_ps(), most = _mm512_set1_ps(largest);
+  floats sums = zero(), most = set(largest);
   for (int64_t t = 0; t < keys; t += LANES) {
-    __mmask16 inside = keys - t < LANES ? (1u << (keys - t)) - 1 : 0xffff;
-    __m512 score = _mm512_maskz_loadu_ps(inside, scores + t);
-    __mmask16 seen = _mm512_mask_cmp_ps_mask(inside, score, _mm512_set1_ps(-87.0f + largest), _CMP_NLT_UQ);
-    __m512 weight = _mm512_maskz_mov_ps(seen, exponential(_mm512_sub_ps(score, most)));
-    _mm512_mask_storeu_ps(scores + t, inside, weight);
-    sums = _mm512_add_ps(sums, weight);
+    int count = std::min<int64_t>(LANES, keys - t);
+    floats score = load_first(scores + t, count);
+    floats weight = first(unless_less(score, set(-87.0f + largest), exponential(score - most)), count);
+    store_first(scores + t, weight, count);
+    sums = sums + weight;
   }
-  return _mm512_reduce_add_ps(sums);
+  return total(sums);
 }
 
 // out [M, 16] += weights [M, count] times 16 columns of v [count, E].
@@ -72,16 +71,16 @@ template <typename T, int M = FEW>
 void add_values(int64_t rows, const float* weights, int64_t stride, const T* v, int64_t E, int64_t count, float* out) {
   if constexpr (M > 1)
     if (rows < M) return add_values<T, M - 1>(rows, weights, stride, v, E, count, out);
-  __m512 sums[M];
+  floats sums[M];
 #pragma GCC unroll 8
-  for (int i = 0; i < M; i++) sums[i] = _mm512_loadu_ps(out + i * E);
+  for (int i = 0; i < M; i++) sums[i] = load(out + i * E);
   for (int64_t t = 0; t < count; t++) {
-    __m512 value = load(v + t * E);
+    floats value = load(v + t * E);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; i++) sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(weights[i * stride + t]), value, sums[i]);
+    for (int i = 0; i < M; i++) sums[i] = fma(set(weights[i * stride + t]), value, sums[i]);
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < M; i++) _mm512_storeu_ps(out + i * E, sums[i]);
+  for (int i = 0; i < M; i++) store(out + i * E, sums[i]);
 }
 
 // Up to FEW queries from the first on: out [rows, E].
@@ -101,9 +100,9 @@ template <typename T> void read(const Head<T>& of, int64_t first, int64_t rows, 
       add_values<T>(rows, scores.data() + t, of.keys, of.v + t * of.E + e, of.E, std::min(KEYS, of.keys - t),
                     sums.data() + e);
   for (int64_t i = 0; i < rows; i++) {
-    __m512 share = _mm512_set1_ps(totals[i] > 0 ? 1 / totals[i] : 0.0f);
+    floats share = set(totals[i] > 0 ? 1 / totals[i] : 0.0f);
     for (int64_t e = 0; e < of.E; e += LANES)
-      store(out + i * of.E + e, _mm512_mul_ps(share, _mm512_loadu_ps(sums.data() + i * of.E + e)));
+      store(out + i * of.E + e, share * load(sums.data() + i * of.E + e));
   }
 }
 

@@ -1,7 +1,7 @@
-// Products of routed experts on processors with AVX-512: every expert's rows by its own weights, all in one call.
+// Products of routed experts: every expert's rows by its own weights, all in one call.
 //
-// A product is made of tiles of ROWS x COLUMNS sums that stay in registers. The right-hand side is repacked a panel of COLUMNS at a time, so that a tile reads it in order
-// and from the nearest cache. Sums are fp32 and run in order: a row's result does not depend on the rows beside it.
+// A product is made of tiles of ROWS x COLUMNS sums that stay in registers. The right-hand side is repacked a panel of
+// COLUMNS at a time, so that a tile reads it in order and from the nearest cache. Sums are fp32 and run in order: a row's result does not depend on the rows beside it.
 //
 // Sizes are multiples of LANES, but the number of rows, which is free. Matrices are dense and row by row.
 
@@ -13,7 +13,8 @@
 
 namespace {
 
-constexpr int ROWS = 6, VECTORS = 4;  // of a tile: 24 sums, 4 vectors of the panel and a broadcast, of 32 registers
+// Of a tile: 6 sums to a vector of the panel, beside these vectors and a broadcast (AVX-512: 24 + 4 + 1 of 32 registers).
+constexpr int ROWS = 6, VECTORS = REGISTERS / 8;
 constexpr int COLUMNS = VECTORS * LANES;
 
 // What one task makes of a gradient, and how many units it sums at a time: its operands stay in a cache of 1 MB.
@@ -24,20 +25,16 @@ static_assert(STRIP % ROWS == 0 && STRIP % LANES == 0 && WIDTH % COLUMNS == 0);
 int vectors_at(int64_t n, int64_t N) { return std::min<int64_t>(COLUMNS, N - n) / LANES; }
 
 // One unit from each of LANES columns: of this row, or of this row and the next (zero where there is none).
-template <typename T> __m512 load_units(const T* row, int64_t stride, bool has_next) {
+template <typename T> floats load_units(const T* row, int64_t stride, bool has_next) {
   if constexpr (std::is_same_v<T, float>) return load(row);
-  else {
-    __m512i first = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)row));
-    if (!has_next) return _mm512_castsi512_ps(first);
-    return _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_castps_si512(load(row + stride))));
-  }
+  else return pairs(row, has_next ? row + stride : nullptr);
 }
 
 // Whole cache lines past the caches: what nobody reads soon, at an address that is a multiple of 64 bytes.
-template <typename T, int V> void stream(T* to, const __m512* values) {
+template <typename T, int V> void stream_all(T* to, const floats* values) {
   for (int j = 0; j < V; j += PER_UNIT<T>) {
-    if constexpr (std::is_same_v<T, float>) _mm512_stream_ps(to + j * LANES, values[j]);
-    else _mm512_stream_si512((__m512i*)(to + j * LANES), (__m512i)_mm512_cvtne2ps_pbh(values[j + 1], values[j]));
+    if constexpr (std::is_same_v<T, float>) stream(to + j * LANES, values[j]);
+    else stream(to + j * LANES, values[j], values[j + 1]);
   }
 }
 
@@ -59,18 +56,18 @@ template <typename T> struct Target {
 };
 
 template <typename T, typename Out, int M, int V> void tile(const Operands& of, const Target<Out>& to) {
-  __m512 sums[M][V];
+  floats sums[M][V];
   for (int i = 0; i < M; i++)
     for (int j = 0; j < V; j++)
-      sums[i][j] = of.start ? _mm512_loadu_ps(of.start + i * of.start_stride + j * LANES) : _mm512_setzero_ps();
+      sums[i][j] = of.start ? load(of.start + i * of.start_stride + j * LANES) : zero();
   const unit *a = of.a, *b = of.b;
   for (int64_t k = 0; k < of.steps; k++, b += V * LANES) {
-    __m512 row[V];
+    floats row[V];
 #pragma GCC unroll 4
-    for (int j = 0; j < V; j++) row[j] = _mm512_load_ps(b + j * LANES);
+    for (int j = 0; j < V; j++) row[j] = load(b + j * LANES);
 #pragma GCC unroll 6
     for (int i = 0; i < M; i++) {
-      __m512 value = _mm512_set1_ps(a[i * of.a_stride + k]);
+      floats value = set(a[i * of.a_stride + k]);
 #pragma GCC unroll 4
       for (int j = 0; j < V; j++) sums[i][j] = multiply_add<T>(sums[i][j], value, row[j]);
     }
@@ -79,7 +76,7 @@ template <typename T, typename Out, int M, int V> void tile(const Operands& of, 
     Out* out = to.at + i * to.stride;
     if constexpr (V % PER_UNIT<Out> == 0)
       if (to.streams) {
-        stream<Out, V>(out, sums[i]);
+        stream_all<Out, V>(out, sums[i]);
         continue;
       }
     for (int j = 0; j < V; j++) store(out + j * LANES, sums[i][j]);
@@ -101,13 +98,13 @@ void pack_transposed(const unit* w, int64_t stride, int64_t steps, int vectors, 
   for (int j = 0; j < vectors; j++)
     for (int64_t k = 0; k < steps; k += LANES) {
       int count = std::min<int64_t>(LANES, steps - k);
-      __m512 r[LANES];
+      floats r[LANES];
       for (int i = 0; i < LANES; i++) {
-        r[i] = _mm512_maskz_loadu_ps((1u << count) - 1, w + (j * LANES + i) * stride + k);
+        r[i] = load_first(w + (j * LANES + i) * stride + k, count);
         _mm_prefetch(w + ((j + 1) * LANES + i) * stride + k, _MM_HINT_T0);
       }
       transpose(r);
-      for (int i = 0; i < count; i++) _mm512_store_ps(b + ((k + i) * vectors + j) * LANES, r[i]);
+      for (int i = 0; i < count; i++) store(b + ((k + i) * vectors + j) * LANES, r[i]);
     }
 }
 
@@ -115,7 +112,7 @@ void pack_transposed(const unit* w, int64_t stride, int64_t steps, int vectors, 
 template <typename T> void pack_rows(const T* w, int64_t stride, int64_t rows, int vectors, unit* b) {
   for (int64_t row = 0; row < rows; row += PER_UNIT<T>)
     for (int j = 0; j < vectors; j++, b += LANES)
-      _mm512_store_ps(b, load_units(w + row * stride + j * LANES, stride, row + 1 < rows));
+      store(b, load_units(w + row * stride + j * LANES, stride, row + 1 < rows));
 }
 
 // g [rows, columns] -> a [columns, units of rows]
@@ -124,13 +121,13 @@ template <typename T> void pack_columns(const T* g, int64_t stride, int64_t rows
   for (int64_t column = 0; column < columns; column += LANES)
     for (int64_t k = 0; k < steps; k += LANES) {
       int count = std::min<int64_t>(LANES, steps - k);
-      __m512 r[LANES] = {};
+      floats r[LANES] = {};
       for (int i = 0; i < count; i++) {
         int64_t row = (k + i) * PER_UNIT<T>;
         r[i] = load_units(g + row * stride + column, stride, row + 1 < rows);
       }
       transpose(r);
-      for (int i = 0; i < LANES; i++) _mm512_mask_storeu_ps(a + (column + i) * steps + k, (1u << count) - 1, r[i]);
+      for (int i = 0; i < LANES; i++) store_first(a + (column + i) * steps + k, r[i], count);
     }
 }
 

@@ -12,18 +12,18 @@ void swiglu_backward(const T* h, const float* factors, const T* grad, T* out, T*
   for (int64_t row = 0; row < rows; row++) {
     const T *gates = h + row * 2 * I, *ups = gates + I;
     T* grad_gates = grad_h + row * 2 * I;
-    __m512 factor = _mm512_set1_ps(factors[row]), grad_factor = _mm512_setzero_ps(), one = _mm512_set1_ps(1.0f);
+    floats factor = set(factors[row]), grad_factor = zero(), one = set(1.0f);
     for (int64_t i = 0; i < I; i += LANES) {
-      __m512 gate = load(gates + i), up = load(ups + i), g = load(grad + row * I + i), s = sigmoid(gate);
-      __m512 silu = _mm512_mul_ps(gate, s), product = _mm512_mul_ps(silu, up);
-      __m512 slope = _mm512_mul_ps(s, _mm512_fmadd_ps(gate, _mm512_sub_ps(one, s), one));
-      grad_factor = _mm512_fmadd_ps(g, product, grad_factor);
-      g = _mm512_mul_ps(g, factor);
-      store(out + row * I + i, _mm512_mul_ps(product, factor));
-      store(grad_gates + i, _mm512_mul_ps(_mm512_mul_ps(g, up), slope));
-      store(grad_gates + I + i, _mm512_mul_ps(g, silu));
+      floats gate = load(gates + i), up = load(ups + i), g = load(grad + row * I + i), s = sigmoid(gate);
+      floats silu = gate * s, product = silu * up;
+      floats slope = s * fma(gate, one - s, one);
+      grad_factor = fma(g, product, grad_factor);
+      g = g * factor;
+      store(out + row * I + i, product * factor);
+      store(grad_gates + i, g * up * slope);
+      store(grad_gates + I + i, g * silu);
     }
-    grad_factors[row] = _mm512_reduce_add_ps(grad_factor);
+    grad_factors[row] = total(grad_factor);
   }
 }
 

@@ -8,18 +8,31 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemo_automodel.components.models.common import avx512
+from nemo_automodel.components.models.common import simd
 from tests.moe.test_experts import CHOICES, experts, inputs, results
 
-DTYPES = [dtype for dtype, names in avx512.FEATURES.items() if all(avx512._features().get(name) for name in names)]
+DTYPES = [dtype for dtype in simd.FEATURES["avx2"] if simd.suitable(dtype)]
 # Where both are there, a build that failed is a failure and no reason to skip.
 needs = pytest.mark.skipif(
     not (DTYPES and shutil.which("c++")),
-    reason="no processor with AVX-512, or no C++ compiler that could have built it",
+    reason="no processor with AVX2, or no C++ compiler that could have built it",
 )
 SIZES = st.sampled_from([16, 48, 64, 80, 272, 304, 528])  # about lanes, tiles, and what one task makes of a gradient
 ROWS = st.lists(st.sampled_from([0, 1, 2, 5, 6, 7, 13, 255, 257, 511, 513, 1030]), min_size=1, max_size=4)
 SENTINEL = 7.0
+
+
+@pytest.fixture(autouse=True, scope="module", params=simd.suitable(torch.float32))
+def build(request):
+    """Each that this processor runs, for the dtypes that it has there; else the next."""
+    suitable, remember = simd.suitable, (simd._path, simd._function, simd.is_best)
+    simd.suitable = lambda dtype: [name for name in suitable(dtype) if name >= request.param]
+    for one in remember:
+        one.cache_clear()
+    yield request.param
+    simd.suitable = suitable
+    for one in remember:
+        one.cache_clear()
 
 
 def block_of(rows):
@@ -53,7 +66,7 @@ def test_products(rows, inner, outer, is_transposed, has_bias, dtype, seed):
     x, bias = draw(sum(rows), inner), draw(len(rows), outer) if has_bias else None
     weights = draw(len(rows), outer, inner).transpose(1, 2) if is_transposed else draw(len(rows), inner, outer)
     whole, out = guarded((len(x), outer), dtype)
-    assert avx512.products(x, weights, block_of(rows), out, bias) is out
+    assert simd.products(x, weights, block_of(rows), out, bias) is out
     for e, (a, y) in enumerate(zip(x.double().split(rows), out.split(rows), strict=True)):
         added = bias[e].double() if has_bias else torch.zeros(outer, dtype=torch.double)
         magnitude = a.abs() @ weights[e].double().abs() + added.abs()
@@ -69,7 +82,7 @@ def test_gradients(rows, height, width, offset, dtype, seed):
     generator = torch.Generator().manual_seed(seed)
     grad, x = (torch.randn((sum(rows), size), generator=generator).to(dtype) for size in (height, width))
     whole, out = guarded((len(rows), height, width), dtype, offset)
-    avx512.grad_products(grad, x, block_of(rows), out)
+    simd.grad_products(grad, x, block_of(rows), out)
     for g, a, found in zip(grad.double().split(rows), x.double().split(rows), out, strict=True):
         if len(g):
             assert_exact(found, g.t() @ a, g.abs().t() @ a.abs(), len(g))
@@ -85,7 +98,7 @@ def test_neither_company_nor_threads_change_a_row(name, dtype):
     torch.manual_seed(0)
     x, weights = torch.randn(20, 96).to(dtype), torch.randn(1, 96, 80).to(dtype)
     weights = weights if name == "products" else weights.transpose(1, 2).contiguous()
-    by = getattr(avx512, name)
+    by = getattr(simd, name)
     product = lambda rows: by(rows, weights, [(0, len(rows))], rows.new_empty(len(rows), 80))  # noqa: E731
     together, threads = product(x), torch.get_num_threads()
     assert all(torch.equal(product(row[None])[0], expected) for row, expected in zip(x, together, strict=True))
@@ -113,8 +126,8 @@ def test_swiglu_and_its_gradients(rows, width, dtype):
     h, grad = (4 * torch.randn(rows, 2 * width)).to(dtype), torch.randn(rows, width).to(dtype)
     factors = torch.rand(rows, 1).to(dtype)
     exact = exact_swiglu(h, factors, grad)
-    found = avx512.swiglu_backward(h, factors, grad)
-    assert torch.equal(found[0], avx512.swiglu(h, factors))
+    found = simd.swiglu_backward(h, factors, grad)
+    assert torch.equal(found[0], simd.swiglu(h, factors))
     for value, expected in zip(found, exact, strict=True):
         assert value.dtype == dtype
         bound = 2**-8 if dtype == torch.bfloat16 else 1e-6
@@ -127,12 +140,12 @@ def test_swiglu_at_the_ends_of_its_range():
     h = torch.cat([torch.nn.functional.pad(gate, (0, 3)), torch.ones(16)])[None]
     factors, grad = torch.ones(1, 1), torch.ones(1, 16)
     exact = exact_swiglu(h, factors, grad)
-    found = avx512.swiglu_backward(h, factors, grad)
+    found = simd.swiglu_backward(h, factors, grad)
     assert all(value.isfinite().all() for value in found)
     torch.testing.assert_close(found[0].double(), exact[0], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found[1].double(), exact[1], rtol=1e-6, atol=1e-6)
     h[0, 3] = float("nan")
-    spoiled = avx512.swiglu(h, factors)[0].isnan()
+    spoiled = simd.swiglu(h, factors)[0].isnan()
     assert spoiled[3] and spoiled.sum() == 1
 
 
@@ -140,24 +153,24 @@ def test_swiglu_at_the_ends_of_its_range():
 def test_what_it_would_misread_is_refused():
     x, weights, out = torch.randn(4, 32), torch.randn(1, 32, 32), torch.empty(32, 4).t()
     with pytest.raises(ValueError, match="not a contiguous tensor of torch.float32: torch.float32, strides"):
-        avx512.products(x, weights, [(0, 4)], out)
+        simd.products(x, weights, [(0, 4)], out)
     with pytest.raises(ValueError, match="torch.bfloat16"):
-        avx512.products(x, weights, [(0, 4)], torch.empty(4, 32), torch.zeros(1, 32).bfloat16())
-    with pytest.raises(ValueError, match="avx512: no torch.float64; only float32 and bfloat16"):
-        experts("avx512").double()(torch.randn(1, 16).double(), torch.tensor([[0, 1]]), torch.ones(1, 2).double())
+        simd.products(x, weights, [(0, 4)], torch.empty(4, 32), torch.zeros(1, 32).bfloat16())
+    with pytest.raises(ValueError, match="simd: no torch.float64; only float32 and bfloat16"):
+        experts("simd").double()(torch.randn(1, 16).double(), torch.tensor([[0, 1]]), torch.ones(1, 2).double())
 
 
 @needs
 def test_it_is_used_where_it_fits(monkeypatch):
     calls = []
-    monkeypatch.setattr(avx512, "products", lambda *rest: calls.append(rest) or PRODUCTS(*rest))
+    monkeypatch.setattr(simd, "products", lambda *rest: calls.append(rest) or PRODUCTS(*rest))
     results(experts(), *inputs(CHOICES["spread"]))
     assert len(calls) == 4  # forwards by up and down, backwards by both
     results(experts("torch"), *inputs(CHOICES["spread"]))
     assert len(calls) == 4
 
 
-PRODUCTS = avx512.products
+PRODUCTS = simd.products
 
 
 @pytest.mark.parametrize(
@@ -176,23 +189,37 @@ def test_only_swiglu_is_taken_for_it(fields, is_fused):
 
 
 def on_a_processor(monkeypatch, path="here", **features):
-    monkeypatch.setattr(avx512, "_features", lambda: features)
-    monkeypatch.setattr(avx512, "_path", lambda: path)
-    monkeypatch.setattr(avx512, "is_best", unwrap(avx512.is_best))  # which remembers
+    monkeypatch.setattr(simd, "_features", lambda: features)
+    monkeypatch.setattr(simd, "_path", lambda dtype: path)
+    monkeypatch.setattr(simd, "is_best", unwrap(simd.is_best))  # which remembers
 
 
 def test_reasons(monkeypatch):
-    every = dict.fromkeys(avx512.FEATURES[torch.bfloat16], True)
+    every = dict.fromkeys(simd.FEATURES["avx2"][torch.float32], True)
     on_a_processor(monkeypatch, path=None, **every)
-    assert "extension was not built, or of older sources" in avx512.why_not(torch.float32, 16)
+    assert "extension was not built, or of older sources" in simd.why_not(torch.float32, 16)
     on_a_processor(monkeypatch, **every)
-    assert avx512.why_not(torch.float32, 16, 32) is None
-    assert avx512.why_not(torch.float32, 16, 24, 33) == "sizes must be multiples of 16, not 24, 33"
-    on_a_processor(monkeypatch, **every | {"avx512_bf16": False})
-    assert avx512.why_not(torch.float32) is None
-    assert avx512.why_not(torch.bfloat16) == "torch.bfloat16 needs a processor with avx512_bf16"
+    assert simd.why_not(torch.float32, 16, 32) is None
+    assert simd.why_not(torch.float32, 16, 24, 33) == "sizes must be multiples of 16, not 24, 33"
+    on_a_processor(monkeypatch, **every | {"fma3": False})
+    assert simd.why_not(torch.bfloat16) == "needs a processor with avx2, fma3"
     on_a_processor(monkeypatch, **every, amx_bf16=True)
-    assert avx512.is_best(torch.float32) and not avx512.is_best(torch.bfloat16)
+    assert simd.is_best(torch.float32) and not simd.is_best(torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("features", "fp32", "bf16"),
+    [
+        ("", [], []),
+        ("avx2 fma3", ["avx2"], ["avx2"]),
+        ("avx2 fma3 avx512_f avx512_bw avx512_vl", ["avx512", "avx2"], ["avx2"]),
+        ("avx2 fma3 avx512_f avx512_bw avx512_vl avx512_bf16", ["avx512", "avx2"], ["avx512", "avx2"]),
+    ],
+)
+def test_the_best_build_that_a_processor_runs(monkeypatch, build, features, fp32, bf16):
+    on_a_processor(monkeypatch, **dict.fromkeys(features.split(), True))
+    here = lambda names: [name for name in names if name >= build]  # noqa: E731
+    assert (simd.suitable(torch.float32), simd.suitable(torch.bfloat16)) == (here(fp32), here(bf16))
 
 
 def test_elsewhere_auto_takes_pytorchs_products_and_its_name_is_refused(monkeypatch):
@@ -201,19 +228,19 @@ def test_elsewhere_auto_takes_pytorchs_products_and_its_name_is_refused(monkeypa
     expected = results(experts("blockwise"), *given_)
     for name, value in results(experts(), *given_).items():
         assert torch.equal(value, expected[name]), name
-    with pytest.raises(ValueError, match="backend.experts: avx512: .*; use auto"):
-        experts("avx512")(*given_)
-    with pytest.raises(ValueError, match="avx512 cannot train the parameters of xielu; use loop"):
-        experts("avx512", expert_activation="xielu")
+    with pytest.raises(ValueError, match="backend.experts: simd: .*; use auto"):
+        experts("simd")(*given_)
+    with pytest.raises(ValueError, match="simd cannot train the parameters of xielu; use loop"):
+        experts("simd", expert_activation="xielu")
 
 
 @needs
 def test_one_of_older_sources_is_none(monkeypatch):
-    assert avx512._path()
-    monkeypatch.setitem(avx512.ARGUMENTS, "what comes next", [])
-    assert unwrap(avx512._path)() is None
+    assert simd._path(torch.float32)
+    monkeypatch.setitem(simd.ARGUMENTS, "what comes next", [])
+    assert unwrap(simd._path)(torch.float32) is None
 
 
 @needs
 def test_it_is_built():
-    assert [avx512.why_not(dtype) for dtype in DTYPES] == [None] * len(DTYPES)
+    assert [simd.why_not(dtype) for dtype in DTYPES] == [None] * len(DTYPES)

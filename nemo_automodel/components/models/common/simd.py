@@ -1,5 +1,5 @@
-"""What the extension in `cpp` computes on a CPU: products of experts and of a few rows, SwiGLU, attention of one query,
-RMSNorm of a few rows, rotary positions of one token."""
+"""What the extension in `cpp` computes on a CPU: products of experts and of a few rows, attention of one query, and in
+one pass over memory each SwiGLU, RMSNorm and rotary positions."""
 
 import ctypes
 from functools import cache
@@ -9,12 +9,15 @@ from itertools import accumulate
 import torch
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-EXTENSION = "nemo_automodel.components.models.common._avx512"
+EXTENSION = "nemo_automodel.components.models.common._simd_"  # and a name of FEATURES: built for these processors
 LANES = 16
 PLAIN = torch.Tensor, torch.nn.Parameter
 FEATURES = {
-    torch.float32: ("avx512_f", "avx512_bw", "avx512_vl"),
-    torch.bfloat16: ("avx512_f", "avx512_bw", "avx512_vl", "avx512_bf16"),
+    "avx512": {
+        torch.float32: ("avx512_f", "avx512_bw", "avx512_vl"),
+        torch.bfloat16: ("avx512_f", "avx512_bw", "avx512_vl", "avx512_bf16"),
+    },
+    "avx2": dict.fromkeys((torch.float32, torch.bfloat16), ("avx2", "fma3")),
 }
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
@@ -25,8 +28,11 @@ ARGUMENTS = {
     "few_tokens": [POINTER] * 6 + [SIZE] * 6,
     "linear": [POINTER] * 4 + [SIZE] * 4,
     "one_query": [POINTER] * 5 + [SIZE] * 8 + [ctypes.c_float, SIZE],
-    "rms_norm": [POINTER] * 3 + [SIZE] * 2 + [ctypes.c_double] + [SIZE] * 2,
-    "rope": [POINTER] * 4 + [SIZE] * 5,
+    "rms_norm": [POINTER] * 4 + [SIZE] * 2 + [ctypes.c_double] + [SIZE] * 4,
+    "rms_norm_backward": [POINTER] * 6 + [SIZE] * 4,
+    "rope": [POINTER] * 4 + [SIZE] * 5 + [POINTER, SIZE],
+    "silu_product": [POINTER] * 3 + [SIZE] * 2,
+    "silu_product_backward": [POINTER] * 5 + [SIZE] * 2,
     "grad_products": [POINTER] * 3 + BLOCK + [SIZE] * 3,
     "swiglu": [POINTER] * 3 + [SIZE] * 3,
     "swiglu_backward": [POINTER] * 6 + [SIZE] * 3,
@@ -35,17 +41,22 @@ ARGUMENTS = {
 
 def why_not(dtype, *sizes):
     """Why products of these sizes cannot run here, or None: sizes are all but the numbers of rows."""
-    if dtype not in FEATURES:
+    least = FEATURES["avx2"]
+    if dtype not in least:
         return f"no {dtype}; only float32 and bfloat16"
-    features = _features()
-    missing = [name for name in FEATURES[dtype] if not features.get(name)]
-    if missing:
-        return f"{dtype} needs a processor with {', '.join(missing)}"
-    if not _path():
+    if not suitable(dtype):
+        return f"needs a processor with {', '.join(least[dtype])}"
+    if not _path(dtype):
         built = "its extension was not built, or of older sources"
         return f"{built}; install the package anew where there is a C++ compiler with OpenMP"
     odd = [size for size in sizes if size % LANES]
     return f"sizes must be multiples of {LANES}, not {', '.join(map(str, odd))}" if odd else None
+
+
+def suitable(dtype):
+    """The names of the builds that run on this processor, the best first."""
+    has = _features()
+    return [name for name, needs in FEATURES.items() if all(has.get(one) for one in needs[dtype])]
 
 
 @cache
@@ -56,11 +67,16 @@ def is_best(dtype, *sizes):
 
 
 def suits(*tensors):
-    """Whether these are what the extension reads where nobody wants a gradient: tensors on the CPU of one dtype, with
-    rows as wide as it takes, which nobody traces, counts, batches or casts."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    """Whether these are what the extension reads where nobody wants a gradient, and nothing is cast."""
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and reads(*tensors)
+
+
+def reads(*tensors):
+    """Whether these are tensors on the CPU of one dtype, with rows as wide as the extension takes, which nobody traces,
+    counts or batches."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode() or torch.is_autocast_enabled("cpu"):
+    if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
         return False
     first = tensors[0]
     for one in tensors:
@@ -131,23 +147,53 @@ def one_query(q, k, v, mask, scale):
     return out
 
 
-def rms_norm(x, weight, eps, rounds_first):
+def rms_norm(x, weight, eps, rounds_first, scales=None, again=False):
     """x [..., D] over its root mean square, rounded to x's dtype where `rounds_first`, times a weight [D] of fp32 or of
-    x's dtype."""
+    x's dtype. scales [..., 1] in fp32: one over the root mean squares, written, or read where it is done `again`."""
     out = torch.empty_like(x)
     pointers = *_pointers(x.dtype, x), *_pointers(weight.dtype, weight), *_pointers(x.dtype, out)
-    sizes = x.numel() // x.shape[-1], x.shape[-1]
-    _function("rms_norm", x.dtype)(*pointers, *sizes, eps, rounds_first, weight.dtype == torch.float32)
+    sizes, flags = (x.numel() // x.shape[-1], x.shape[-1]), (rounds_first, again, weight.dtype == torch.float32)
+    scales = _pointers(torch.float32, scales)
+    _function("rms_norm", x.dtype)(*pointers, *scales, *sizes, eps, *flags, torch.get_num_threads())
     return out
+
+
+def rms_norm_backward(x, weight, scales, grad):
+    """The gradients of `rms_norm` by x, and by the weight in fp32: x and grad [R, D]."""
+    rows, width, threads = *x.shape, torch.get_num_threads()
+    grad_x, grad_weights = torch.empty_like(x), torch.zeros(threads, width)
+    pointers = *_pointers(x.dtype, x), *_pointers(weight.dtype, weight), *_pointers(torch.float32, scales)
+    pointers += (*_pointers(x.dtype, grad, grad_x), *_pointers(torch.float32, grad_weights))
+    _function("rms_norm_backward", x.dtype)(*pointers, rows, width, weight.dtype == torch.float32, threads)
+    return grad_x, grad_weights.sum(0)
 
 
 def rope(x, cos, sin):
-    """x [B, N, 1, D] with its first R dimensions turned in pairs (i, i + R/2) by cos and sin [B or 1, 1, 1, R/2]."""
-    (texts, heads, _, width), half = x.shape, cos.shape[-1]
-    out = torch.empty_like(x)
-    stride = half if len(cos) > 1 else 0
-    _function("rope", x.dtype)(*_pointers(x.dtype, x, cos, sin, out), texts, heads, width, half, stride)
+    """x [B, N, S, D] with its first R dimensions turned in pairs (i, i + R/2) by cos and sin [B or 1, S, 1, R/2]; what
+    is made lies in memory as [B, S, N, D]."""
+    (texts, heads, places, width), half = x.shape, cos.shape[-1]
+    if x.stride(-1) != 1:
+        raise ValueError(f"simd: rows of {x.stride(-1)} apart")
+    out = x.new_empty(texts, places, heads, width)
+    strides = (ctypes.c_int64 * 4)(x.stride(0), x.stride(2), x.stride(1), places * half if len(cos) > 1 else 0)
+    pointers = x.data_ptr(), *_pointers(x.dtype, cos, sin, out)
+    _function("rope", x.dtype)(*pointers, texts, places, heads, width, half, strides, torch.get_num_threads())
+    return out.transpose(1, 2)
+
+
+def silu_product(gate, up):
+    """silu(gate) * up, both of one shape; silu(gate) is rounded to their dtype."""
+    out = torch.empty_like(gate)
+    _function("silu_product", gate.dtype)(*_pointers(gate.dtype, gate, up, out), gate.numel(), torch.get_num_threads())
     return out
+
+
+def silu_product_backward(gate, up, grad):
+    """The gradients of `silu_product` by gate and by up."""
+    grads = torch.empty_like(gate), torch.empty_like(up)
+    pointers = _pointers(gate.dtype, gate, up, grad, *grads)
+    _function("silu_product_backward", gate.dtype)(*pointers, gate.numel(), torch.get_num_threads())
+    return grads
 
 
 def grad_products(grad, x, block, out):
@@ -182,7 +228,7 @@ def _pointers(dtype, *tensors):
     """Their addresses, None for None. Raises ValueError for what the extension would take for something else."""
     for tensor in tensors:
         if tensor is not None and not (tensor.is_contiguous() and tensor.dtype == dtype):
-            raise ValueError(f"avx512: not a contiguous tensor of {dtype}: {tensor.dtype}, strides {tensor.stride()}")
+            raise ValueError(f"simd: not a contiguous tensor of {dtype}: {tensor.dtype}, strides {tensor.stride()}")
     return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
@@ -194,17 +240,22 @@ def _ends(block):
 
 @cache
 def _function(name, dtype):
-    function = getattr(ctypes.CDLL(_path()), f"{name}_{str(dtype).removeprefix('torch.')}")
+    function = getattr(ctypes.CDLL(_path(dtype)), f"{name}_{str(dtype).removeprefix('torch.')}")
     function.argtypes, function.restype = ARGUMENTS[name], None
     return function
 
 
 @cache
-def _path():
-    """The file of the extension, which is found as Python finds modules, but is none. None where it was built of older
+def _path(dtype):
+    """The file of the best build for this processor; None where there is none that is of these sources."""
+    return next(filter(None, map(_built, suitable(dtype))), None)
+
+
+def _built(name):
+    """The file of a build, which is found as Python finds modules, but is none; None where it was built of older
     sources."""
-    spec = find_spec(EXTENSION)
+    spec = find_spec(EXTENSION + name)
     if spec is None:
         return None
     has = ctypes.CDLL(spec.origin)
-    return spec.origin if all(hasattr(has, f"{name}_float32") for name in ARGUMENTS) else None
+    return spec.origin if all(hasattr(has, f"{one}_float32") for one in ARGUMENTS) else None
