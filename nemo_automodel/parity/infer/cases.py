@@ -53,7 +53,7 @@ class Cases:
         self._listed: set[str] = set()  # fields of which a list for all layers was asked
         self._changed: list[Config] = []  # of single fields, that show
         self.are_apart = False  # whether attentions of the reference are two models, of which another is run
-        self._alone_refused: set[str] = set()  # fields of which the reference refuses every change
+        self._taken: set[str] = set()  # fields of which the reference takes a change by itself, whatever that shows
         self._source = inspect.getsource(inspect.getmodule(subject.reference_class) or object)
 
     def restart(self, subject: Subject) -> None:
@@ -63,7 +63,7 @@ class Cases:
             known.clear()
         self.refused.clear()
         self._listed.clear()
-        self._alone_refused.clear()
+        self._taken.clear()
         self._asked_again.clear()
         self._changed.clear()
         for made in ("_published", "_shapes"):
@@ -121,15 +121,15 @@ class Cases:
         held = base.reference.config.to_dict()
         alike = [name for name in candidate.structural() if is_one_kind(held.get(name))]  # read, but of one kind alone
         names = list(dict.fromkeys([*candidate.unvaried(), *alike])) if self._strong else candidate.structural()
-        self._change(base, changes(held, [name for name in names if name not in self.shows], self._source))
+        new = [name for name in names if name not in self.shows]
+        self._change(base, changes(held, new, self._source))
         for name, change in listed(held, candidate.structural()):
             if name not in self._listed:
                 self._listed.add(name)
-                self._takes(f"list_{name}", base, change)
-        self._change(base, nearer(held, [name for name in names if not self.shows.get(name, True)]))
-        refused = [name for name in names if f"field_{name}" in self._alone_refused]
+                self._takes(name, base, change, "list")
+        self._change(base, nearer(held, [name for name in new if not self.shows.get(name, True)]))
+        refused = [name for name in new if not self.shows.get(name, True) and name not in self._taken]
         self._change(base, freed(held, refused, candidate.config.fields))
-        self._alone_refused.clear()
         others = [one for name in alike if (one := self.oracles.get(f"field_{name}")) is not None]
         flags = [name for name in names if isinstance(held.get(name), bool) and self.shows.get(name)]
         others += [one for name in flags if _lacks((one := self.oracles[f"field_{name}"]), base)]
@@ -180,7 +180,7 @@ class Cases:
         for name, some in tries:
             if self.budget.is_spent:
                 return
-            shown = next((change for change in some if self._takes(f"field_{name}", base, change)), None)
+            shown = next((change for change in some if self._takes(name, base, change)), None)
             self.shows[name] = shown is not None
             self._changed += [shown] if shown else []
 
@@ -201,20 +201,20 @@ class Cases:
         self._known[key] = True
         return True
 
-    def _takes(self, name: str, base: Oracle, change: Config) -> bool:
-        """Whether a change shows, and so is a case: of the first config, or of the published one where the reference
-        refuses it there."""
-        self._alone_refused.add(name)
+    def _takes(self, name: str, base: Oracle, change: Config, kind: str = "field") -> bool:
+        """Whether a change for a field shows, and so is a case: of the first config, or of the published one where the
+        reference refuses it there."""
         for before in filter(None, (base, self._published)):
             values = merged(before.values, change)
             try:
                 oracle = self._asked(values)
             except Exception:  # a config that the reference refuses shows nothing
                 continue
-            self._alone_refused.discard(name)
+            if len(change) == 1:
+                self._taken.add(name)
             if not _is_alike(oracle, before):
                 self._known[key_of(values)] = True
-                self.oracles[name] = oracle
+                self.oracles[f"{kind}_{name}"] = oracle
                 return True
             return False
         return False

@@ -128,6 +128,15 @@ def test_a_field_of_parts_that_a_flag_puts_in_is_changed_beside_the_flag():
     assert not heads["multi_query"] and heads["num_kv_heads"] == project.configs["base"]["num_attention_heads"]
 
 
+def test_a_flag_that_is_taken_and_shows_nothing_is_not_changed_beside_a_number_left_to_the_class():
+    """That number is what would show: here the flag is about bf16 alone, and no spec could say it."""
+    project = open_project("mamba2", ROOT)
+    cases = Cases(project.subject(), dict(project.configs["base"]), Budget(60))
+    assert cases.add("base", project.configs["base"])
+    cases._change_fields(Candidate.read((ROOT / "specs/mamba2.yaml").read_text(), "mamba2"), cases.base)
+    assert cases.shows["residual_in_fp32"] is False and "field_residual_in_fp32" not in cases.oracles
+
+
 @pytest.mark.parametrize("name", ["mpt", "llama"])
 def test_after_it_was_asked_otherwise_a_reference_attends_as_before(name):
     """Also one with a config inside its config, of which the class keeps a copy."""
