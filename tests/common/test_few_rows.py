@@ -4,6 +4,7 @@ import copy
 import pickle
 from inspect import unwrap
 from threading import Barrier, Thread
+from unittest import mock
 
 import pytest
 import torch
@@ -39,13 +40,19 @@ def layer(inner=32, outer=48, bias=True, dtype=torch.float32, kind=FewRowsLinear
 
 @needs
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 8), SIZES, SIZES, st.booleans(), st.sampled_from([*LAYOUTS]), st.sampled_from(DTYPES))
+@given(
+    st.integers(1, 8) | st.sampled_from([9, 200]),
+    *(SIZES, SIZES, st.booleans(), st.sampled_from([*LAYOUTS]), st.sampled_from(DTYPES)),
+)
 def test_its_products_are_exact_and_a_row_knows_no_other(rows, inner, outer, bias, layout, dtype):
     ours = layer(inner, outer, bias, dtype)
     x = LAYOUTS[layout](torch.randn(rows, inner).to(dtype))
-    with torch.no_grad():
+    with torch.no_grad(), mock.patch.object(simd, "is_best_of_many_rows", lambda dtype: True):
         y = ours(x)
-        alone = [ours(one) for one in x.reshape(-1, inner)]
+        at_once = x.shape[:-1].numel() <= few_rows.ROWS
+        alone = (
+            [ours(one) for one in x.reshape(-1, inner)] if at_once else [*ours(x.reshape(-1, inner).flip(0)).flip(0)]
+        )
     weight, added = ours.weight.double(), ours.bias.double() if bias else torch.zeros(outer, dtype=torch.double)
     assert y.shape == (*x.shape[:-1], outer) and y.dtype == dtype and y.is_contiguous()
     assert_exact(y, x.double() @ weight.T + added, x.double().abs() @ weight.abs().T + added.abs(), inner + 1)
@@ -95,6 +102,16 @@ OTHERWISE = {
     "exported": (torch.ones(2, 32), layer, lambda x, layer: torch.export.export(layer, (x,)).module()(x)),
     "compiled": (torch.ones(2, 32), layer, lambda x, layer: torch.compile(layer, backend="eager", fullgraph=True)(x)),
 }
+
+
+def test_where_many_rows_are_the_extensions(monkeypatch):
+    """In bfloat16 on a processor without AVX-512, whose products PyTorch has none of its own for."""
+    monkeypatch.setattr(simd, "is_best", lambda *_: True)
+    by_processor = {}
+    for more in ((), ("avx512_f", "avx512_bw", "avx512_vl")):
+        monkeypatch.setattr(simd, "_features", lambda more=more: dict.fromkeys(("avx2", "fma3", *more), True))
+        by_processor[more] = [unwrap(simd.is_best_of_many_rows)(dtype) for dtype in (torch.float32, torch.bfloat16)]
+    assert [*by_processor.values()] == [[False, True], [False, False]]
 
 
 @pytest.mark.parametrize("case", OTHERWISE)

@@ -1,7 +1,9 @@
 """Linear layers of a few rows on a CPU, as a model multiplies them that writes one token after the other.
 
-What takes the time is to read the weight, which PyTorch's product does at half the speed of memory. Quantisers and
-adapters ask whether `type(layer) is nn.Linear`: so layers are of a class of their own for the time of `generate` alone.
+What takes the time is to read the weight, which PyTorch's product does at half the speed of memory. Where it is slow
+for many rows too (`simd.is_best_of_many_rows`), the extension also multiplies the text that is gone on with.
+Quantisers and adapters ask whether `type(layer) is nn.Linear`: so layers are of a class of their own for the time of
+`generate` alone.
 """
 
 from collections import Counter
@@ -22,9 +24,8 @@ class FewRowsLinear(nn.Linear):
     and pickles are."""
 
     def forward(self, x):
-        if is_few(x, self.weight, self.bias):
-            return simd.linear(x, self.weight, self.bias)
-        return super().forward(x)
+        product = _product(x, self.weight, self.bias)
+        return product(x, self.weight, self.bias) if product else super().forward(x)
 
     def __reduce_ex__(self, protocol):
         _, _, *state = super().__reduce_ex__(protocol)
@@ -32,12 +33,26 @@ class FewRowsLinear(nn.Linear):
 
 
 def is_few(x, weight, bias):
-    """Whether `simd.linear` computes what F.linear would: of 1 to ROWS rows, and a weight that lies row by row."""
+    """Whether `simd.linear` computes what F.linear would: of 1 to ROWS rows."""
+    return _product(x, weight, bias) is simd.linear
+
+
+def _product(x, weight, bias):
+    """What of the extension computes what F.linear would, of a weight that lies row by row, and faster; or None."""
+    rows = x.shape[:-1].numel()
+    if not rows or not _is_readable(x, weight, bias):
+        return None
+    if rows <= ROWS:
+        return simd.linear
+    return simd.linear_of_many if simd.is_best_of_many_rows(x.dtype) else None
+
+
+def _is_readable(x, weight, bias):
     if not simd.suits(x, weight) or x.shape[-1:] != weight.shape[1:] or weight.shape[0] % simd.LANES:
         return False
     if bias is not None and (not simd.suits(x, bias) or bias.shape != weight.shape[:1]):
         return False
-    return 0 < x.shape[:-1].numel() <= ROWS and weight.is_contiguous()
+    return weight.is_contiguous()
 
 
 @contextmanager

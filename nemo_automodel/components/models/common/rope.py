@@ -116,7 +116,8 @@ def by_torch(q, k, rope, rotate, *, dtype, sign):
 
 def _turn(x, cos, sin, rotate, dtype):
     if rotate is rotate_halves and dtype in (None, x.dtype) and _in_one_pass(x, cos, sin):
-        return _Turned.apply(x, cos, sin)
+        turn = _Turned.apply if x.requires_grad and torch.is_grad_enabled() else simd.rope
+        return turn(x, cos, sin)
     x, width = x.transpose(1, 2), 2 * cos.shape[-1]
     turned = rotate(x[..., :width].to(dtype or x.dtype), cos, sin).to(x.dtype)
     turned = turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)

@@ -66,6 +66,12 @@ def is_best(dtype, *sizes):
     return not has_better and why_not(dtype, *sizes) is None
 
 
+@cache
+def is_best_of_many_rows(dtype):
+    """Whether PyTorch's products of one matrix are slower too: those in bfloat16 are where there is no AVX-512."""
+    return dtype == torch.bfloat16 and not _features().get("avx512_bw") and is_best(dtype)
+
+
 def suits(*tensors):
     """Whether these are what the extension reads where nobody wants a gradient, and nothing is cast."""
     return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and reads(*tensors)
@@ -118,6 +124,14 @@ def linear(x, weight, bias=None):
     pointers = _pointers(x.dtype, x, weight, bias, out)
     _function("linear", x.dtype)(*pointers, rows.numel(), inner, outer, torch.get_num_threads())
     return out
+
+
+def linear_of_many(x, weight, bias=None):
+    """`linear` by blocks of rows, for which the weight is repacked."""
+    rows = x.reshape(-1, x.shape[-1])
+    out = x.new_empty(len(rows), len(weight))
+    products(rows, weight.t()[None], [(0, len(rows))], out, None if bias is None else bias[None])
+    return out.view(*x.shape[:-1], len(weight))
 
 
 def few_tokens(x, indices, weights, up, down):
