@@ -76,7 +76,7 @@ class Drafting(Frozen):
         found = values(self.source.config, f"{class_prefix(self.architecture)}Config", self.table)
         tensors, beyond = within(self.source.tensors, found.get("num_hidden_layers"))
         weights = arrange(tensors)
-        experts = classify({**self.source.config, "architectures": [self.architecture]}).name
+        experts = classify({**self.source.config, "architectures": [self.architecture]}, beside=False).name
         ranked = nearest.rank(weights, found, experts, self.root, self.table)
         if not ranked:
             folder = self.root / places(str(self.root)).specs

@@ -16,6 +16,7 @@ from codegen.new.nearest import Candidate, missing, unexplained
 from codegen.new.partly import draft_apart
 from codegen.new.signs import follow
 from codegen.new.values import Values
+from codegen.new.vocabulary import draft_rows
 from codegen.new.weights import Weights
 from codegen.new.wiring import draft_block, draft_ends, draft_norm
 from codegen.new.witness import drop_indices, is_published, is_visible, refute
@@ -81,6 +82,7 @@ def _follow_tensors(body: Body, nearest: Candidate, weights: Weights, values: Va
         draft_norm(body, here, weights, values, bool(mixers))
     elif _differ(set(weights.inside), set(expected)):
         draft_norm(body, here, weights, values, bool(mixers))
+    draft_rows(body, weights, values)
     qk_bias(body, here)
     _transposed(body, here, values)
 

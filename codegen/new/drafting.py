@@ -6,8 +6,8 @@ from pathlib import Path
 from codegen.configs import table
 from codegen.errors import CodegenError
 from codegen.new.causal import Drafting, spec_name
-from codegen.new.kind import VLM, classify
-from codegen.new.language import language
+from codegen.new.kind import VLM
+from codegen.new.language import kind_of, language
 from codegen.new.report import Draft
 from codegen.new.source import read
 from codegen.places import places
@@ -23,7 +23,7 @@ def draft(path: Path, root: Path, name: str | None = None, *, write: bool = True
         CodegenError: the source is missing or broken, or a spec of this name exists.
     """
     source = read(path)
-    kind = classify(source.config)
+    kind = kind_of(source)
     whole = kind.name == VLM and kind.sees and not text
     inner = source if whole else language(source, kind)
     called = spec_name(name or inner.config["model_type"].removesuffix("_model"))

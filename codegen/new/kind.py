@@ -44,15 +44,16 @@ class Kind(Frozen):
     sees: bool = False
 
 
-def classify(config: Mapping[str, Any]) -> Kind:
-    """Classify a config.json.
+def classify(config: Mapping[str, Any], beside: bool = True) -> Kind:
+    """Classify a config.json. beside: whether the towers that it names may be there.
 
     Raises:
         CodegenError: where it describes neither a causal language model nor a vision-language model.
     """
     architecture, said = _architecture(config)
     _refuse_encoders(config, architecture)
-    if (towers := _towers(config)) or architecture.endswith("ForConditionalGeneration"):
+    towers = _towers(config) if beside or not architecture.endswith(CAUSAL) else ()
+    if towers or architecture.endswith("ForConditionalGeneration"):
         return _with_towers(config, architecture, said, towers)
     if not architecture.endswith(CAUSAL):
         known = ", ".join((*CAUSAL, "ForConditionalGeneration"))

@@ -6,12 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from codegen.new.headers import Shape
-from codegen.new.kind import TOWER, VLM, Kind
+from codegen.new.kind import TOWER, VLM, Kind, classify
 from codegen.new.source import Source
 from codegen.new.weights import stack_of
 
 _INSIDE = ("language_model", "text_model", "llm")  # modules that hold a whole language model
 _FOREIGN = re.compile(f"{TOWER.pattern}|projector|connector|video")
+
+
+def kind_of(source: Source) -> Kind:
+    """The kind of a published model: a causal class is plain where its tensors are none of a tower's, though its config
+    names those of a larger model.
+
+    Raises:
+        CodegenError: as `classify`.
+    """
+    stacks = {stack for name in source.tensors if (stack := stack_of(name))}
+    return classify(source.config, beside=len(stacks) != 1 or any(map(_FOREIGN.search, source.tensors)))
 
 
 def language(source: Source, kind: Kind) -> Source:

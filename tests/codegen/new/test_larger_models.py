@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from codegen.configs import table
 from codegen.new import draft
@@ -136,3 +137,18 @@ def test_layers_beyond_the_last_are_not_the_texts(tmp_path):
     made = draft(checkpoint(tmp_path / "one", config, text("model", layers=3) | beyond), ROOT, "probe", write=False)
     assert made.alike > 0.8 and not made.unexplained and "eh_proj" not in made.text
     assert any("layers 2 of model.layers lie at or beyond" in line for line in made.notes)
+
+
+@pytest.mark.parametrize("place", ["", "audio_encoder", "eyes"])
+def test_a_causal_class_without_tensors_of_a_tower_is_plain(place, tmp_path):
+    """Whatever larger model its config is one of."""
+    config = {"model_type": "speaks", "architectures": ["SpeaksForCausalLM"], "audio_encoder_config": {"dim": 8}, **TEXT}
+    made = draft(checkpoint(tmp_path, config, text("model") | (tower(place) if place else {})), ROOT, write=False)
+    assert (made.kind == "vlm") == bool(place)
+
+
+@pytest.mark.parametrize(("size", "said"), [(100, None), (98, "config.vocab_size + 2")])
+def test_rows_beyond_the_vocabulary_are_written(size, said, tmp_path):
+    config = {"model_type": "more", "architectures": ["MoreForCausalLM"], **TEXT, "vocab_size": size}
+    made = draft(checkpoint(tmp_path, config, text("model")), ROOT, write=False)
+    assert (yaml.safe_load(made.text).get("embedding") or {}).get("rows") == said
