@@ -11,6 +11,7 @@ from nemo_automodel.recipes.checkpoints import adapter_config, build_model
 from nemo_automodel.recipes.compiling import compile_layers, compile_options
 from nemo_automodel.recipes.fp8 import convert, fp8_options
 from nemo_automodel.recipes.freezing import freeze
+from nemo_automodel.recipes.heap import HeapCallback
 from nemo_automodel.recipes.inputs import build_datasets, collator_for, load_reader
 from nemo_automodel.recipes.mistakes import naming
 from nemo_automodel.recipes.packing import check_packing
@@ -55,6 +56,7 @@ def build_trainer(
             optimizer_cls_and_kwargs=optimizer_of(recipe),
             callbacks=[
                 ThroughputCallback(),
+                HeapCallback(),
                 *([MoEBalanceCallback(group)] if routers(model) else []),
                 *([TokenizerCallback(reader)] if reader is not None else []),
             ],

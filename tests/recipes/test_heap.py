@@ -1,0 +1,33 @@
+"""Memory that was freed and kept by the C library is the system's again."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from nemo_automodel.recipes.heap import HeapCallback
+
+SIZE, COUNT = 15_000, 1500  # floats of a tensor that lies in the heap; 90 MB
+
+
+def resident() -> int:
+    """Bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps it")
+def test_what_was_freed_is_given_back_once(tmp_path: Path) -> None:
+    callback = HeapCallback()
+    asked = TrainingArguments(tmp_path, use_cpu=True), TrainerState(), TrainerControl()
+    given = []
+    for _ in range(2):
+        tensors = [torch.ones(SIZE) for _ in range(COUNT)]
+        kept = tensors[::100]  # so that the end of the heap is not free
+        del tensors
+        before = resident()
+        callback.on_pre_optimizer_step(*asked)
+        given.append(before - resident())
+        assert len(kept) == COUNT // 100
+    assert given[0] > SIZE * COUNT * 4 * 0.7 and given[1] < given[0] / 10
