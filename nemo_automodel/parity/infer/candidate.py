@@ -15,7 +15,7 @@ from codegen.new.body import Body
 from codegen.plan.model import build
 from codegen.plan.names import disk_name, name_in_memory
 from codegen.render.files import model_files
-from codegen.tiny.configs import configs
+from codegen.tiny.configs import configs, is_dropout
 from nemo_automodel.parity.infer.variants import Config, held, structural, unread
 from nemo_automodel.parity.mutant import Data, dumped
 from nemo_automodel.parity.sandbox import PLACES
@@ -95,6 +95,13 @@ class Candidate:
     def structural(self) -> list[str]:
         """Fields of the config by which models may differ otherwise than in a size or in training."""
         return structural(self.config)
+
+    def dropped(self) -> list[str]:
+        """Fields of probabilities that act elsewhere than on the weights of attention."""
+        said = [
+            str(value) for path, value in self.body.leaves() if path[-2:-1] == ("dropout",) and path[-1] != PARTS[0]
+        ]
+        return [name for name in self.config.fields if is_dropout(name) and f"config.{name}" in said]
 
     def flats(self) -> Iterator[Spec]:
         return iter(self.spec.flat.values())

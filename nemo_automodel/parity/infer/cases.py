@@ -19,6 +19,8 @@ from nemo_automodel.parity.infer.variants import (
     changes,
     differing,
     dropouts,
+    dropouts_beside,
+    flags_at_once,
     freed,
     is_one_kind,
     key_of,
@@ -153,11 +155,20 @@ class Cases:
     def _change_many(self, candidate: Candidate, base: Oracle) -> None:
         fields, held = candidate.config.fields, base.reference.config.to_dict()
         more = [(f"together_{turn}", change) for turn, change in enumerate(together(self._changed), 1)]
-        more += [*absent(base.values, candidate.config), *dropouts(base.values, fields)]
+        flags = self._flags(base)
+        more += flags_at_once([one for name, one in flags.items() if _reshapes(base, self.oracles[name])])
+        more += [*absent(base.values, candidate.config), *(alone := [*dropouts(base.values, fields)])]
+        more += dropouts_beside(alone, flags, candidate.dropped())
         more += [(f"schedule_{turn}", change) for turn, change in enumerate(schedules(held, list(fields)), 1)]
         less = [one for one in off(held, candidate.structural()) if self._leaves_out(base, one[1])]
         for name, change in (*more, *less):
             self._add(name, merged(base.values, change))
+
+    def _flags(self, base: Oracle) -> dict[str, Config]:
+        """The changes of flags that show, by the names of their cases."""
+        held = base.reference.config.to_dict()
+        flags = [one for one in self._changed if isinstance(held.get(next(iter(one))), bool)]
+        return {case: one for one in flags if (case := f"field_{next(iter(one))}") in self.oracles}
 
     @cached_property
     def _shapes(self) -> dict[str, Any]:
@@ -275,6 +286,12 @@ def _is_alike(one: Oracle, other: Oracle) -> bool:
     return one.reference.disk.keys() == other.reference.disk.keys() and all(
         logits[batch].shape == wanted.shape and distance(logits[batch], wanted) == 0 for batch, wanted in before.items()
     )
+
+
+def _reshapes(base: Oracle, other: Oracle) -> bool:
+    """Whether they hold other tensors."""
+    one, two = ({name: tensor.shape for name, tensor in each.reference.disk.items()} for each in (base, other))
+    return one != two
 
 
 def _lacks(one: Oracle, base: Oracle) -> bool:

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from codegen.language.keys import keys
 from codegen.language.spec import Dropout
+from codegen.tiny.configs import is_dropout
 from nemo_automodel.parity.infer.candidate import Candidate
 from nemo_automodel.parity.infer.offer import NEEDED, Offer
 from nemo_automodel.parity.mutant import Path
@@ -26,7 +27,7 @@ def dropped(candidate: Candidate, changed: Sequence[str]) -> Iterator[Offer]:
         for index, line in enumerate(lines):
             other = regrouped(line)
             yield from [Offer(((path, [*lines[:index], other, *lines[index + 1 :]]),), NEEDED)] if other else []
-    for field in changed:
+    for field in filter(is_dropout, changed):
         reads = f"config.{field}"
         there = [place for place in keys(Dropout) if candidate.body.get(SECTION, place) == reads]
         for count in range(1, MOST + 1):

@@ -32,7 +32,7 @@ from nemo_automodel.parity.infer.puts import chosen, in_words_of, of_field, reca
 from nemo_automodel.parity.infer.questions import TRAINING
 from nemo_automodel.parity.infer.scaled import layered, moved
 from nemo_automodel.parity.infer.stored import fused_rows, stored
-from nemo_automodel.parity.infer.variants import held
+from nemo_automodel.parity.infer.variants import AT_ONCE, held
 from nemo_automodel.parity.infer.words import meant
 from nemo_automodel.parity.mutant import Path
 from nemo_automodel.parity.mutate_text import equation_mutants, lines_of
@@ -94,11 +94,16 @@ class Offers:
         others = [one for put in other_blocks(self.candidate, self.stop) for one in self._conditioned([put])]
         yield [*read, *fitted, *self._redrafted(), *others, *self._again(), *self._held(), *self._rounded()]
         if "variants" in self.overlays:
+            if self.stop.case.startswith(AT_ONCE):  # each was right alone
+                yield list(guarded(self.candidate.body, self._conditions(here=False)))
             yield list(narrowed(self.candidate.body, self._conditions(here=False)))
             yield list(combined(self.candidate, self.stop, self.order.wrong)) if not self.changed else []
         near = self._named()
         if near[:1] == [SECTION]:  # all else is right, where only training tells
-            yield sorted([*dropped(self.candidate, self.changed), *self._of_section(SECTION)], key=self.order.rank)
+            found = [*dropped(self.candidate, self.changed)]
+            puts = [one.puts for one in found if {path[0] for path, _ in one.puts} == {SECTION}]
+            found += [one for some in puts for one in self._conditioned(some)]
+            yield sorted([*found, *self._of_section(SECTION)], key=self.order.rank)
             return
         rest = [one for one in (*self.overlays, *self.sections) if one not in near]
         for sections in (near, rest):

@@ -14,11 +14,12 @@ from nemo_automodel.parity.compare import distance, failures
 from nemo_automodel.parity.infer.differences import again, differences
 from nemo_automodel.parity.infer.oracle import EXTREMES, Oracle
 from nemo_automodel.parity.infer.trial import Lacking, Trial, kept
+from nemo_automodel.parity.infer.variants import DROPOUT
 from nemo_automodel.parity.leftovers import not_left_out
 from nemo_automodel.parity.ours import has_one_order
 from nemo_automodel.parity.reference_answers import dtypes
 
-ALIKE = ("rope_", "value_", "dropout_", *EXTREMES)  # configs of which outputs and tensors tell all, or training
+ALIKE = ("rope_", "value_", *EXTREMES)  # configs of which outputs and tensors tell all
 EPSILONS = (1e-20, 1e-12)  # of sums of experts' weights, which only faint scores show
 
 TRAINING = "loss in training"
@@ -41,8 +42,9 @@ class Question:
 
 def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
     """All that is asked, what costs least and tells most first."""
-    small = {name: one for name, one in cases.items() if not name.startswith(ALIKE)}
-    for name, oracle in cases.items():
+    whole = {name: one for name, one in cases.items() if not name.startswith(DROPOUT)}  # others show in training alone
+    small = {name: one for name, one in whole.items() if not name.startswith(ALIKE)}
+    for name, oracle in whole.items():
         yield Question("tensors", name, partial(_tensors, name, oracle))
         yield Question("memory", name, partial(_memory, name, oracle))
         for batch in oracle.batches:
@@ -60,7 +62,7 @@ def questions(cases: Mapping[str, Oracle]) -> Iterator[Question]:
         ):
             ask_again = partial(_bits_again, name, oracle) if ask is _bits else None
             yield Question(what, name, partial(ask, name, oracle), ask_again, tuple(oracle.order))
-    for name in sorted(cases, key=lambda one: not one.startswith("dropout_")):  # one field at a time first
+    for name in sorted(cases, key=lambda one: not one.startswith(DROPOUT)):  # one field at a time first
         if name == "base" or name.startswith("dropout"):
             yield Question(TRAINING, name, partial(_training, name, cases[name]))
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import combinations
 from random import Random
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ TOKENS = ("_token_id", "_token_index", "_id")
 COUNTS = (1, 2)  # what an optional field may count
 NUMBERS = (0.83, 2, 24, True)  # what an optional field is set to, in turn
 FACTOR = 1.7
+DROPOUT, BESIDE, AT_ONCE = "dropout_", "dropout_beside_", "at_once_"  # how names of configs begin
 SMALL = (5, 1)
 HALVES = 3
 LONGEST = ALIASES["max_position_embeddings"]  # names of how long a text may be: a longer one is none of the model's
@@ -215,11 +217,30 @@ def together(shown: Sequence[Config]) -> Iterator[Config]:
         yield dict(reduce(merged, half))
 
 
+def flags_at_once(shown: Sequence[Config]) -> Iterator[tuple[str, Config]]:
+    """Each two changes of flags that put other tensors in: what each says alone may not be true beside the other."""
+    for one, other in combinations(shown, 2):
+        yield f"{AT_ONCE}{next(iter(one))}_{next(iter(other))}", merged(one, other)
+
+
 def dropouts(base: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, Config]]:
     """Each probability by itself, so that where it acts can be told from where others do."""
     names = [name for name, value in fields.items() if is_dropout(name) and isinstance(value, int | float)]
     for name in names:
-        yield f"dropout_{name}", {**dict.fromkeys(names, 0.0), name: 0.3}
+        others = {other: 0.0 for other in names if base.get(other, fields[other])}
+        yield f"{DROPOUT}{name}", {**others, name: 0.3}
+
+
+def dropouts_beside(
+    alone: Sequence[tuple[str, Config]], flags: Mapping[str, Config], names: Sequence[str]
+) -> Iterator[tuple[str, Config]]:
+    """Those of some probabilities beside each change of a flag, which may have them act elsewhere.
+
+    alone: each probability by itself. names: of fields. flags: their changes, by their names.
+    """
+    for name, change in alone:
+        if name.removeprefix(DROPOUT) in names:
+            yield from ((f"{BESIDE}{flag}_{name}", merged(other, change)) for flag, other in flags.items())
 
 
 def schedules(base: Mapping[str, Any], fields: list[str]) -> Iterator[Config]:

@@ -142,7 +142,12 @@ def test_layers_beyond_the_last_are_not_the_texts(tmp_path):
 @pytest.mark.parametrize("place", ["", "audio_encoder", "eyes"])
 def test_a_causal_class_without_tensors_of_a_tower_is_plain(place, tmp_path):
     """Whatever larger model its config is one of."""
-    config = {"model_type": "speaks", "architectures": ["SpeaksForCausalLM"], "audio_encoder_config": {"dim": 8}, **TEXT}
+    config = {
+        "model_type": "speaks",
+        "architectures": ["SpeaksForCausalLM"],
+        "audio_encoder_config": {"dim": 8},
+        **TEXT,
+    }
     made = draft(checkpoint(tmp_path, config, text("model") | (tower(place) if place else {})), ROOT, write=False)
     assert (made.kind == "vlm") == bool(place)
 

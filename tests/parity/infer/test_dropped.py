@@ -5,13 +5,17 @@ from nemo_automodel.parity.infer.dropped import dropped, regrouped
 
 
 def test_a_field_is_tried_at_one_place_then_at_more():
-    candidate = Candidate.read("name: qwen3\ndropout: {residual: config.p, activation: config.q}\n", "x")
-    made = [one.made(candidate.data)["dropout"] for one in dropped(candidate, ["p"])]
-    assert all(one["activation"] in ("config.q", "config.p") for one in made)
-    at = [{place for place, value in one.items() if value == "config.p"} for one in made]
+    candidate = Candidate.read("name: qwen3\ndropout: {residual: config.pdrop, activation: config.q}\n", "x")
+    made = [one.made(candidate.data)["dropout"] for one in dropped(candidate, ["pdrop"])]
+    assert all(one["activation"] in ("config.q", "config.pdrop") for one in made)
+    at = [{place for place, value in one.items() if value == "config.pdrop"} for one in made]
     assert at[0] == {"embedding"} and {"embedding", "residual"} in at
     assert [len(one) for one in at] == sorted(map(len, at))
     assert made[0]["residual"] == 0.0
+
+
+def test_a_changed_flag_is_no_probability():
+    assert not list(dropped(Candidate.read("name: qwen3\n", "x"), ["use_sliding_window"]))
 
 
 def test_what_no_field_changed_is_left():
@@ -19,8 +23,8 @@ def test_what_no_field_changed_is_left():
 
 
 def test_what_acts_on_attention_alone_leaves_the_mlp_without():
-    made = [one.made({})["dropout"] for one in dropped(Candidate.read("name: qwen3\n", "x"), ["p"])]
-    assert {"residual": "config.p", "mlp": 0.0} in made and {"residual": "config.p"} in made
+    made = [one.made({})["dropout"] for one in dropped(Candidate.read("name: qwen3\n", "x"), ["pdrop"])]
+    assert {"residual": "config.pdrop", "mlp": 0.0} in made and {"residual": "config.pdrop"} in made
 
 
 def test_what_is_dropped_is_each_part_or_the_sum_of_both():
