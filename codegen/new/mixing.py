@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from codegen.language.attention import HEAD_BIAS
 from codegen.language.spec import ROLE_NAMES
 from codegen.new import modules
 from codegen.new.body import Body
@@ -11,6 +12,7 @@ from codegen.new.values import Values
 FLAGS = ("attention_bias", "use_bias", "use_qkv_bias", "qkv_bias", "add_qkv_bias", "enable_bias", "bias", "attn_bias")
 ROLES = ("attention", "q", "k", "v", "out", "q_norm", "k_norm", "sinks", "out_gate")
 PLAIN = "gqa"
+GATE = "gate"  # in names of what belongs to the gate of the heads' outputs
 FUSED = "a shape tells neither the order nor the grouping of fused rows; per head: {parts: [...], groups: ...}"
 
 
@@ -130,10 +132,16 @@ def _norms(body: Body, layer: Layer, values: Values) -> None:
     for path in norms:
         if path not in (query, key) and "." not in path:
             body.put(path, "attention", "inner_norm")
-    for path, one in layer.mixing.items():
-        if one.bare and one.name != "bias" and one.shape == (values.get("num_attention_heads"),):
+    for path in _numbers_of_heads(layer, values):
+        if GATE not in path:
             body.put(True, "attention", "sinks")
             name_role(body, "sinks", path)
+
+
+def _numbers_of_heads(layer: Layer, values: Values) -> list[str]:
+    """Parameters with one number a head."""
+    heads = (values.get("num_attention_heads"),)
+    return [path for path, one in layer.mixing.items() if one.bare and one.name != "bias" and one.shape == heads]
 
 
 def _qk_norm(body: Body, norm: Module, values: Values) -> None:
@@ -158,12 +166,17 @@ def _qk_norm(body: Body, norm: Module, values: Values) -> None:
 
 
 def _gate(body: Body, layer: Layer, values: Values) -> None:
-    """A gate of the heads' outputs that lies apart, as wide as the heads are many or as their outputs."""
+    """A gate of the heads' outputs that lies apart, as wide as the heads are many or as their outputs; its bias may be
+    one number a head."""
     gate = modules.named(layer.mixing, modules.HEAD_GATE)
     if gate is not None:
         per_head = gate.shape is not None and gate.shape[0] == values.get("num_attention_heads")
-        body.put({"per": "head"} if per_head else True, "attention", "gate")
+        bias = next((path for path in _numbers_of_heads(layer, values) if GATE in path), None)
+        said = ({"per": "head"} if per_head else {}) | ({"bias": HEAD_BIAS} if bias else {})
+        body.put(said or True, "attention", "gate")
         name_role(body, "out_gate", gate.path)
+        if bias is not None:
+            name_role(body, "out_gate_bias", bias)
 
 
 def qk_bias(body: Body, layer: Layer) -> None:

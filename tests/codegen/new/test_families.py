@@ -268,6 +268,7 @@ def test_a_declared_config_reads_the_published_names(drafts):
             "mimo_v2_flash",
             "attention: {window: config.sliding_window, sinks: true, kv_heads: '2 * config.num_key_value_heads'}",
         ),
+        ("beam", "attention: {qk_norm: head, gate: {bias: head}}"),  # one number a head, which is no sink here
         ("opt", "when: config.word_embed_proj_dim != config.hidden_size"),
         ("mpt", "attention: {alibi: true}"),  # which a config inside the config asks for
         # heads of keys by the rows of their projection, in whose groups fused rows lie
