@@ -6,7 +6,6 @@
 
 namespace {
 
-constexpr bool HAS_MANY = REGISTERS >= 32;
 constexpr int FEW = HAS_MANY ? 8 : 4;  // rows whose sums stay in registers
 
 // sums += x [M, count] times w [C, count], each product in the lane that it is in; count: LANES, or less. What lies C rows

@@ -176,15 +176,19 @@ void gradient(const T* g, int64_t g_stride, const T* x, int64_t x_stride, int64_
     pack_columns(g + row * g_stride, g_stride, height, M, a);
     for (int64_t n = 0; n < N; n += COLUMNS)
       pack_rows(x + row * x_stride + n, x_stride, height, vectors_at(n, N), packed + n * steps);
-    for (int64_t m = 0; m < M; m += ROWS)
-      for (int64_t n = 0; n < N; n += COLUMNS) {
-        int vectors = vectors_at(n, N);
-        int64_t count = std::min<int64_t>(ROWS, M - m);
-        float* sum = sums + m * WIDTH + n;
-        Operands of = {a + m * steps, steps, packed + n * steps, steps, row ? sum : nullptr, WIDTH};
-        if (is_last) any_tile<T, T>(count, vectors, of, {out.at + m * out.stride + n, out.stride, out.streams});
-        else any_tile<T, float>(count, vectors, of, {sum, WIDTH, false});
-      }
+    auto tile_at = [&](int64_t m, int64_t n) {
+      int vectors = vectors_at(n, N);
+      int64_t count = std::min<int64_t>(ROWS, M - m);
+      float* sum = sums + m * WIDTH + n;
+      Operands of = {a + m * steps, steps, packed + n * steps, steps, row ? sum : nullptr, WIDTH};
+      if (is_last) any_tile<T, T>(count, vectors, of, {out.at + m * out.stride + n, out.stride, out.streams});
+      else any_tile<T, float>(count, vectors, of, {sum, WIDTH, false});
+    };
+    // What the inner loop does not move along stays in the nearest cache: rows, or panels where these are small.
+    int64_t heights = ceil_div(M, ROWS), panels = ceil_div(N, COLUMNS);
+    for (int64_t i = 0; i < heights * panels; i++)
+      if (HAS_MANY) tile_at(i / panels * ROWS, i % panels * COLUMNS);
+      else tile_at(i % heights * ROWS, i / heights * COLUMNS);
   }
 }
 

@@ -25,6 +25,8 @@ using bf16 = uint16_t;
 
 namespace {
 
+constexpr bool HAS_MANY = REGISTERS >= 32;
+
 typedef float unit __attribute__((may_alias));
 
 template <typename T> constexpr int PER_UNIT = sizeof(unit) / sizeof(T);
