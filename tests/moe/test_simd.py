@@ -1,6 +1,7 @@
 """The extension's products against exact ones, at every edge of its tiles; and what is said where it cannot run."""
 
 import shutil
+from collections import Counter
 from inspect import unwrap
 
 import pytest
@@ -161,16 +162,33 @@ def test_what_it_would_misread_is_refused():
 
 
 @needs
-def test_it_is_used_where_it_fits(monkeypatch):
-    calls = []
-    monkeypatch.setattr(simd, "products", lambda *rest: calls.append(rest) or PRODUCTS(*rest))
-    results(experts(), *inputs(CHOICES["spread"]))
-    assert len(calls) == 4  # forwards by up and down, backwards by both
-    results(experts("torch"), *inputs(CHOICES["spread"]))
-    assert len(calls) == 4
+@pytest.mark.parametrize(("is_fast", "products"), [(True, 4), (False, 0)])
+def test_it_is_used_where_it_fits(is_fast, products, monkeypatch):
+    """Products forwards by up and down, backwards by both; SwiGLU between them also where PyTorch's products are
+    faster."""
+    calls = Counter()
+    for name in ("products", "swiglu"):
+        real = getattr(simd, name)
+        monkeypatch.setattr(simd, name, lambda *rest, real=real, name=name: calls.update([name]) or real(*rest))
+    monkeypatch.setattr(simd, "has_fast_products", lambda dtype: is_fast)
+    found = results(experts(), *inputs(CHOICES["spread"]))
+    assert calls == Counter(swiglu=1, products=products)
+    expected = results(experts("torch"), *inputs(CHOICES["spread"]))
+    assert calls == Counter(swiglu=1, products=products)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
 
 
-PRODUCTS = simd.products
+def test_in_fp32_products_of_avx2_are_no_faster(monkeypatch):
+    features = dict.fromkeys(("avx2", "fma3", "avx512_f", "avx512_bw", "avx512_vl"), True)
+    on_a_processor(monkeypatch, **features)
+    monkeypatch.setattr(simd, "suitable", unwrapped_suitable)
+    assert simd.has_fast_products(torch.float32) and simd.has_fast_products(torch.bfloat16)
+    on_a_processor(monkeypatch, avx2=True, fma3=True)
+    assert not simd.has_fast_products(torch.float32) and simd.has_fast_products(torch.bfloat16)
+
+
+unwrapped_suitable = simd.suitable  # of all builds
 
 
 @pytest.mark.parametrize(

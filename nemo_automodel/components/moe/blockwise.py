@@ -22,7 +22,7 @@ def blockwise(x, indices, weights, up, up_bias, down, down_bias, activate, by=pr
 
     indices, weights [T, k]; up [E, U, D], down [E, D, I], or views of matrices that lie turned; biases [E, U] and
     [E, D], or None; activate: rows [S, U] -> [S, I], without parameters of its own. Choices of ids from E on add
-    nothing. `by` is the module that computes products: `products` or `simd`.
+    nothing. `by` is what computes products: of `products` alone SwiGLU between them is PyTorch's too.
     """
     return _Blockwise.apply(x, indices, weights, up, up_bias, down, down_bias, activate, by)
 
@@ -45,7 +45,7 @@ class _Blockwise(torch.autograd.Function):
         h = _empty((len(tokens), up.shape[1]), x)
         y = _empty((len(tokens) + 1, down.shape[1]), x)
         y[-1] = 0  # what choices of experts that are elsewhere add
-        blocks, fused = _blocks(groups.sizes), by is simd and activate.is_swiglu
+        blocks, fused = _blocks(groups.sizes), by is not products and activate.is_swiglu
         for block, rows in blocks:
             by.products(x.index_select(0, tokens[rows]), up.transpose(1, 2), block, h[rows], up_bias)
             hidden = weigh(activate, h[rows], factors[rows], fused)

@@ -39,10 +39,9 @@ def is_few(x, weight, bias):
 
 def _product(x, weight, bias):
     """What of the extension computes what F.linear would, of a weight that lies row by row, and faster; or None."""
-    rows = x.shape[:-1].numel()
-    if not rows or not _is_readable(x, weight, bias):
+    if not _is_readable(x, weight, bias) or not x.numel():  # the first also where lengths are symbols: it asks for none
         return None
-    if rows <= ROWS:
+    if x.shape[:-1].numel() <= ROWS:
         return simd.linear
     return simd.linear_of_many if simd.is_best_of_many_rows(x.dtype) else None
 

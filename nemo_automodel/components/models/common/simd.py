@@ -66,6 +66,11 @@ def is_best(dtype, *sizes):
     return not has_better and why_not(dtype, *sizes) is None
 
 
+def has_fast_products(dtype):
+    """Whether products of many rows are faster than PyTorch's for each expert: in fp32 those of AVX2 are not."""
+    return dtype == torch.bfloat16 or "avx512" in suitable(dtype)
+
+
 @cache
 def is_best_of_many_rows(dtype):
     """Whether PyTorch's products of one matrix are slower too: those in bfloat16 are where there is no AVX-512."""
