@@ -12,6 +12,7 @@ from nemo_automodel.components.models.common.norm import (
     OffsetRMSNorm,
     RMSNorm,
 )
+from nemo_automodel.components.models.common.rms_norm import rms, rms_norm
 from nemo_automodel.components.models.common.row_blocks import as_rows, from_rows, row_order
 from tests.moe.test_simd import DTYPES, needs
 
@@ -88,6 +89,14 @@ def test_a_value_does_not_depend_on_who_wants_gradients(kind, dtype, monkeypatch
         finally:
             torch.set_num_threads(threads)
     assert torch.equal(alone, y) and torch.equal(again, y)
+
+
+def test_a_weight_of_one_number_is_that_of_all_columns(monkeypatch):
+    monkeypatch.setattr(row_blocks, "CORE_BYTES", 700)
+    x, weight = torch.randn(70, 48, requires_grad=True), torch.full((1,), 3.0)
+    found = rms_norm(x, weight, 1e-5, rounds_first=True)
+    assert found.grad_fn.name() == "_RMSNormBackward"
+    torch.testing.assert_close(found, 3.0 * rms(x, 1e-5))
 
 
 def test_a_compiler_and_a_weight_a_head_get_the_formula(monkeypatch):

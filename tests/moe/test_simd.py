@@ -21,6 +21,7 @@ needs = pytest.mark.skipif(
 SIZES = st.sampled_from([16, 48, 64, 80, 272, 304, 528])  # about lanes, tiles, and what one task makes of a gradient
 ROWS = st.lists(st.sampled_from([0, 1, 2, 5, 6, 7, 13, 255, 257, 511, 513, 1030]), min_size=1, max_size=4)
 SENTINEL = 7.0
+ALL_BUILDS = simd.suitable  # which tests restrict
 
 
 @pytest.fixture(autouse=True, scope="module", params=simd.suitable(torch.float32))
@@ -182,13 +183,10 @@ def test_it_is_used_where_it_fits(is_fast, products, monkeypatch):
 def test_in_fp32_products_of_avx2_are_no_faster(monkeypatch):
     features = dict.fromkeys(("avx2", "fma3", "avx512_f", "avx512_bw", "avx512_vl"), True)
     on_a_processor(monkeypatch, **features)
-    monkeypatch.setattr(simd, "suitable", unwrapped_suitable)
+    monkeypatch.setattr(simd, "suitable", ALL_BUILDS)
     assert simd.has_fast_products(torch.float32) and simd.has_fast_products(torch.bfloat16)
     on_a_processor(monkeypatch, avx2=True, fma3=True)
     assert not simd.has_fast_products(torch.float32) and simd.has_fast_products(torch.bfloat16)
-
-
-unwrapped_suitable = simd.suitable  # of all builds
 
 
 @pytest.mark.parametrize(

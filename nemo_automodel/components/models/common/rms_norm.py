@@ -86,7 +86,10 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def _in_one_pass(rows, weight):
-    return simd.reads(rows) and rows.is_contiguous() and weight.is_cpu and weight.is_contiguous()
+    """Whether `simd` reads both: the weight is then one number a column."""
+    if not simd.reads(rows) or not rows.is_contiguous() or weight.shape != rows.shape[1:]:
+        return False
+    return weight.is_cpu and weight.is_contiguous()
 
 
 def _by_blocks(rows, weight, eps, rounds_first, scale):
