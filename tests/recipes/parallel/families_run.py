@@ -22,7 +22,8 @@ ENOUGH = SimpleNamespace(per_device_train_batch_size=8)
 
 
 def build(family, axis):
-    """Without dropout, and for stages with a head of its own; what starts at 0 or 1 is random."""
+    """Without dropout, and for stages with a head of its own; what starts at 0 or 1 is random. In fp64: the gradient of
+    one number that a whole layer shares is a sum of which each processor's fp32 has another last place."""
     found = vars(import_module(f"tests.unit_tests.models.{family}.test_{family}")).values()
     contract = next(one for one in found if getattr(one, "spec", None) == family)
     fields = {name: 0.0 if "drop" in name else value for name, value in contract.base.items()}
@@ -33,7 +34,7 @@ def build(family, axis):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return model
+    return model if axis == "pp" else model.double()  # stages hand on fp32
 
 
 def outcome(family, axis):
