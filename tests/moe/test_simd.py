@@ -27,7 +27,8 @@ ALL_BUILDS = simd.suitable  # which tests restrict
 @pytest.fixture(autouse=True, scope="module", params=simd.suitable(torch.float32))
 def build(request):
     """Each that this processor runs, for the dtypes that it has there; else the next."""
-    suitable, remember = simd.suitable, (simd._path, simd._function, simd.is_best)
+    suitable = simd.suitable
+    remember = simd._path, simd._function, simd.is_best, simd.has_fast_products, simd.is_best_of_many_rows
     simd.suitable = lambda dtype: [name for name in suitable(dtype) if name >= request.param]
     for one in remember:
         one.cache_clear()
@@ -207,7 +208,8 @@ def test_only_swiglu_is_taken_for_it(fields, is_fused):
 def on_a_processor(monkeypatch, path="here", **features):
     monkeypatch.setattr(simd, "_features", lambda: features)
     monkeypatch.setattr(simd, "_path", lambda dtype: path)
-    monkeypatch.setattr(simd, "is_best", unwrap(simd.is_best))  # which remembers
+    for name in ("is_best", "has_fast_products"):  # which remember
+        monkeypatch.setattr(simd, name, unwrap(getattr(simd, name)))
 
 
 def test_reasons(monkeypatch):

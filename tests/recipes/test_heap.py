@@ -1,9 +1,10 @@
 """Memory that was freed and kept by the C library is the system's again."""
 
+import ctypes
 import sys
 from pathlib import Path
 
-import pytest
+import psutil
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -14,10 +15,9 @@ SIZE, COUNT = 15_000, 1500  # floats of a tensor that lies in the heap; 90 MB
 
 def resident() -> int:
     """Bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return psutil.Process().memory_info().rss
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps it")
 def test_what_was_freed_is_given_back_once(tmp_path: Path) -> None:
     callback = HeapCallback()
     asked = TrainingArguments(tmp_path, use_cpu=True), TrainerState(), TrainerControl()
@@ -30,4 +30,8 @@ def test_what_was_freed_is_given_back_once(tmp_path: Path) -> None:
         callback.on_pre_optimizer_step(*asked)
         given.append(before - resident())
         assert len(kept) == COUNT // 100
-    assert given[0] > SIZE * COUNT * 4 * 0.7 and given[1] < given[0] / 10
+    assert given[1] < SIZE * COUNT * 4 / 10
+    if sys.platform == "linux" and hasattr(
+        ctypes.CDLL(None), "malloc_trim"
+    ):  # elsewhere it is a call that does nothing
+        assert given[0] > SIZE * COUNT * 4 * 0.7

@@ -66,6 +66,7 @@ def is_best(dtype, *sizes):
     return not has_better and why_not(dtype, *sizes) is None
 
 
+@cache
 def has_fast_products(dtype):
     """Whether products of many rows are faster than PyTorch's for each expert: in fp32 those of AVX2 are not."""
     return dtype == torch.bfloat16 or "avx512" in suitable(dtype)

@@ -15,10 +15,7 @@ FILLS = frozenset(
 
 
 class Unfilled(TorchFunctionMode):
-    """Within, fills of tensors on the meta device do nothing; all other tensors are filled as ever.
-
-    A quarter of the time in which a large model is laid out before loading went into them.
-    """
+    """Within, fills of tensors on the meta device do nothing; all other tensors are filled as ever."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
