@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from nemo_automodel.components.models.common.checkpoint.rules import Transpose
 from nemo_automodel.components.models.common.mask_kinds import TokenMixer
 
 BACKENDS = {"split": {"projections": "split", "experts": "loop"}, "packed": {"projections": "packed"}}
@@ -25,11 +27,14 @@ def build_ours(
 
     backend: `split` does everything as references do, one after the other; `packed` is the default with fused
     projections. In half precision both add up experts as references do: another order of additions would now and then
-    make the next router choose another expert, beside which no rounding shows.
+    make the next router choose another expert, beside which no rounding shows. There `split` also keeps the matrices of
+    GPT-2's Conv1D as they are stored: processors without products in bf16 add up in an order that goes by the layout.
     """
     options = BACKENDS[backend] | ({} if dtype == torch.float32 else {"experts": "loop"})
     model = model_class._from_config(config, dtype=dtype, attn_implementation=attention, backend=options)
     load(model, disk)
+    if backend == "split" and dtype != torch.float32:
+        _lay_as_stored(model, disk)
     return model.eval()
 
 
@@ -49,6 +54,14 @@ def load(model: PreTrainedModel, disk: Mapping[str, torch.Tensor]) -> None:
     if missing or found.unexpected_keys:
         raise KeyError(f"missing in the checkpoint: {missing}; unexpected: {sorted(found.unexpected_keys)}")
     model.tie_weights()
+
+
+def _lay_as_stored(model: Any, disk: Mapping[str, torch.Tensor]) -> None:
+    """Transposed matrices keep the checkpoint's order in memory; their shapes and values stay."""
+    for name, source in model.state_dict_adapter.sources(disk).items():
+        if isinstance(source.rule, Transpose):
+            tensor = model.get_parameter(name)
+            tensor.data = tensor.data.t().contiguous().t()
 
 
 def has_one_order(ours: nn.Module) -> bool:
