@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROGRAM = """
 import os, re
@@ -34,6 +32,5 @@ def test_large_pages_are_asked_for() -> None:
     assert run() == ["1", str(asks)]
 
 
-@pytest.mark.parametrize("value", ["1", "yes"])
-def test_what_is_said_stays(value: str) -> None:
-    assert run(THP_MEM_ALLOC_ENABLE=value)[0] == value
+def test_what_is_said_stays() -> None:
+    assert run(THP_MEM_ALLOC_ENABLE="0")[0] == "0"
